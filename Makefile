@@ -1,0 +1,40 @@
+# make report | make test: both set up everything they need in .venv and reuse it.
+PYTHON ?= python3
+VENV ?= .venv
+THREADS ?= 2
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+
+# Thread pools are sized here once, so that four chains on two cores do not fight over them.
+export OMP_NUM_THREADS ?= $(THREADS)
+export OPENBLAS_NUM_THREADS ?= $(THREADS)
+export MKL_NUM_THREADS ?= $(THREADS)
+export NUMBA_NUM_THREADS ?= $(THREADS)
+
+.PHONY: report test lint typecheck unit setup clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rram-reliability needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+report: $(STAMP)
+	$(BIN)/rram-reliability run --threads $(THREADS) --out build/report --force
+
+test: lint typecheck unit
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,213 @@
+"""Saving and loading folded networks: tensors in safetensors, everything else in a JSON twin."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from bnn.network import FoldedNetwork, HiddenLayer, OutputLayer, network_sha256
+
+FORMAT = "rram-reliability folded network"
+FORMAT_VERSION = 1
+
+_PARTS = {
+    "hidden": ("weights", "threshold", "direction"),
+    "output": ("weights", "scale", "shift"),
+}
+
+
+def save_network(
+    network: FoldedNetwork, path: str | os.PathLike[str], *, record: Mapping[str, Any]
+) -> None:
+    """Write a network as ``NAME.safetensors`` and its twin ``NAME.json``.
+
+    Each file is written under a temporary name in the same folder and then renamed, so a reader
+    never sees half a file. The twin holds the hash of the tensors, so a pair that does not belong
+    together is refused by `load_network`.
+
+    Parameters
+    ----------
+    network : FoldedNetwork
+        Network to save.
+    path : path
+        File of the tensors, with the suffix ``.safetensors``; its folder exists.
+    record : mapping
+        How the network came about, for instance from `training_record`; plain numbers, strings,
+        lists and dicts. Tuples come back as lists.
+
+    Raises
+    ------
+    ValueError
+        The suffix is wrong, or `record` cannot be written as JSON.
+    """
+    tensor_path, twin_path = _pair(path)
+    arrays = {
+        f"{layer.name}.{part}": np.ascontiguousarray(getattr(layer, part))
+        for layer in network.layers
+        for part in _PARTS[_kind(layer)]
+    }
+    tensors = safetensors.numpy.save(arrays)
+    twin = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
+        "network_sha256": network_sha256(network),
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": _kind(layer),
+                "rows": len(layer.weights),
+                "columns": layer.columns,
+            }
+            for layer in network.layers
+        ],
+        "record": dict(record),
+    }
+    try:
+        text = json.dumps(twin, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"record must hold plain finite numbers, strings, lists and dicts ({error})"
+        ) from error
+    # both are complete on disk before either takes its name
+    with (
+        _replacing(tensor_path, tensors) as put_tensors,
+        _replacing(twin_path, text.encode()) as put_twin,
+    ):
+        os.replace(put_tensors, tensor_path)
+        os.replace(put_twin, twin_path)
+
+
+def load_network(path: str | os.PathLike[str]) -> tuple[FoldedNetwork, dict[str, Any]]:
+    """Read a network that `save_network` wrote.
+
+    Parameters
+    ----------
+    path : path
+        File of the tensors, with the suffix ``.safetensors``; the twin lies beside it.
+
+    Returns
+    -------
+    network : FoldedNetwork
+        The network.
+    record : dict
+        How it came about.
+
+    Raises
+    ------
+    FileNotFoundError
+        One of the two files is missing.
+    ValueError
+        A file is damaged, of another format or version, the two do not belong together, or the
+        shapes contradict each other; names the file and the reason.
+    """
+    tensor_path, twin_path = _pair(path)
+    for wanted, other in ((tensor_path, twin_path), (twin_path, tensor_path)):
+        if not wanted.is_file():
+            raise FileNotFoundError(
+                f"{wanted} is missing; a network is the pair {tensor_path.name} and "
+                f"{twin_path.name} in one folder"
+                + (f" ({other.name} is there)" if other.is_file() else "")
+            )
+    twin = _read_twin(twin_path)
+    tensors = tensor_path.read_bytes()
+    found = hashlib.sha256(tensors).hexdigest()
+    if found != twin["tensors_sha256"]:
+        raise ValueError(
+            f"{tensor_path}: SHA-256 {found} differs from {twin['tensors_sha256']} in "
+            f"{twin_path.name}; the file is damaged or belongs to another twin"
+        )
+    try:
+        arrays = safetensors.numpy.load(tensors)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{tensor_path}: not a safetensors file ({error})") from error
+    try:
+        network = _assemble(twin["layers"], arrays)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{tensor_path} and {twin_path.name}: {error}") from error
+    if network_sha256(network) != twin["network_sha256"]:
+        raise ValueError(
+            f"{twin_path}: network_sha256 does not fit the tensors; the twin was changed"
+        )
+    return network, twin["record"]
+
+
+def _read_twin(path: Path) -> dict[str, Any]:
+    try:
+        twin = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    if not isinstance(twin, dict) or twin.get("format") != FORMAT:
+        raise ValueError(f"{path}: not the twin of a folded network (format must be {FORMAT!r})")
+    if twin.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: format version {twin.get('format_version')!r}, this release reads "
+            f"{FORMAT_VERSION}; save the network again or use the release that wrote it"
+        )
+    kinds = {"tensors_sha256": str, "network_sha256": str, "layers": list, "record": dict}
+    for key, kind in kinds.items():
+        if not isinstance(twin.get(key), kind):
+            raise ValueError(f"{path}: {key!r} is missing or not a {kind.__name__}")
+    return twin
+
+
+def _assemble(descriptions: list[dict[str, Any]], arrays: dict[str, np.ndarray]) -> FoldedNetwork:
+    left = dict(arrays)
+    layers: list[HiddenLayer | OutputLayer] = []
+    for description in descriptions:
+        name, kind = description["name"], description["kind"]
+        if kind not in _PARTS:
+            raise ValueError(f"layer {name!r}: unknown kind {kind!r}; known: {', '.join(_PARTS)}")
+        parts = {}
+        for part in _PARTS[kind]:
+            if f"{name}.{part}" not in left:
+                raise ValueError(f"the tensor '{name}.{part}' is missing")
+            parts[part] = left.pop(f"{name}.{part}")
+        if len(parts["weights"]) != description["rows"]:
+            raise ValueError(
+                f"layer {name!r}: {len(parts['weights'])} rows of weights, the twin says "
+                f"{description['rows']}"
+            )
+        create = HiddenLayer if kind == "hidden" else OutputLayer
+        layers.append(create(name=name, columns=description["columns"], **parts))
+    if left:
+        raise ValueError(f"unknown tensors {', '.join(map(repr, sorted(left)))}")
+    return FoldedNetwork(tuple(layers))
+
+
+def _kind(layer: HiddenLayer | OutputLayer) -> str:
+    return "hidden" if isinstance(layer, HiddenLayer) else "output"
+
+
+def _pair(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    tensor_path = Path(path)
+    if tensor_path.suffix != ".safetensors":
+        raise ValueError(f"path must end in .safetensors, got {tensor_path}")
+    return tensor_path, tensor_path.with_suffix(".json")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, content: bytes) -> Iterator[str]:
+    """Write `content` beside `path`; give the temporary name and remove it if it is left over."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; give it the usual mode of a new file
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        yield temporary
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)

@@ -1,0 +1,87 @@
+"""Intervals that carry their kind and probability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import beta
+
+from devicefit.programming import FloatArray
+
+PROBABILITY = 0.9
+"""Probability of every credible interval unless another is asked for."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Ends of an interval, scalar or array, with kind and probability.
+
+    Parameters
+    ----------
+    low, high : float array
+        Ends.
+    kind : str
+        ``"ETI"`` (equal-tailed credible interval) or ``"Clopper-Pearson"`` (exact confidence
+        interval of a proportion).
+    probability : float
+        Between 0 and 1.
+    """
+
+    low: FloatArray
+    high: FloatArray
+    kind: str
+    probability: float
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "low": np.asarray(self.low).tolist(),
+            "high": np.asarray(self.high).tolist(),
+            "kind": self.kind,
+            "probability": self.probability,
+        }
+
+
+def equal_tailed(
+    draws: ArrayLike, *, axis: int | tuple[int, ...] = (0, 1), probability: float = PROBABILITY
+) -> Interval:
+    """Equal-tailed credible interval of draws over `axis` (default: chain and draw).
+
+    Raises
+    ------
+    ValueError
+        `probability` outside (0, 1).
+    """
+    if not 0 < probability < 1:
+        raise ValueError(f"probability is {probability}; it must lie between 0 and 1")
+    tail = (1 - probability) / 2
+    low, high = np.quantile(np.asarray(draws, dtype=np.float64), [tail, 1 - tail], axis=axis)
+    return Interval(low, high, "ETI", probability)
+
+
+def clopper_pearson(
+    errors: ArrayLike, trials: ArrayLike, *, probability: float = PROBABILITY
+) -> Interval:
+    """Exact confidence interval of a proportion (Clopper and Pearson 1934).
+
+    Zero errors give the one-sided upper limit at the same probability, and likewise all errors.
+
+    Raises
+    ------
+    ValueError
+        Negative counts, more errors than trials, `probability` outside (0, 1).
+    """
+    k = np.asarray(errors, dtype=np.float64)
+    n = np.asarray(trials, dtype=np.float64)
+    if np.any(k < 0) or np.any(k > n):
+        raise ValueError("errors must lie between 0 and trials")
+    if not 0 < probability < 1:
+        raise ValueError(f"probability is {probability}; it must lie between 0 and 1")
+    tail = np.where((k == 0) | (k == n), 1 - probability, (1 - probability) / 2)
+    with np.errstate(invalid="ignore"):
+        low = np.where(k == 0, 0.0, beta.ppf(tail, k, n - k + 1))
+        high = np.where(k == n, 1.0, beta.ppf(1 - tail, k + 1, n - k))
+    return Interval(low, high, "Clopper-Pearson", probability)

@@ -1,0 +1,78 @@
+"""Mixtures of normal laws of ln R: the form in which a device model hands over its draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import log_ndtr, logsumexp
+
+from devicefit.programming import FloatArray
+
+
+@dataclass(frozen=True)
+class NormalMixture:
+    """Law of y = ln(R / ohm) for one state.
+
+    Parameters
+    ----------
+    ln_weight, mean, sd : float array, shape (component, ...)
+        Logarithm of the weight, mean and standard deviation of each component; the trailing axes
+        are shared, usually (chain, draw, programming).
+
+    Raises
+    ------
+    ValueError
+        Shapes differ, a standard deviation is not positive, or weights do not sum to one.
+    """
+
+    ln_weight: FloatArray
+    mean: FloatArray
+    sd: FloatArray
+
+    def __post_init__(self) -> None:
+        if not self.ln_weight.shape == self.mean.shape == self.sd.shape:
+            raise ValueError(
+                f"ln_weight {self.ln_weight.shape}, mean {self.mean.shape} and sd {self.sd.shape} "
+                "must have one shape"
+            )
+        if not np.all(self.sd > 0):
+            first = tuple(int(i) for i in np.argwhere(~(self.sd > 0))[0])
+            raise ValueError(f"sd is {self.sd[first]} at index {first}; it must be positive")
+        if self.ln_weight.size:
+            total = logsumexp(self.ln_weight, axis=0)
+            if not np.allclose(total, 0.0, atol=1e-9):
+                raise ValueError(
+                    f"weights must sum to one; their sum reaches {np.exp(np.max(np.abs(total)))}"
+                )
+
+    @property
+    def components(self) -> int:
+        """Number of components."""
+        return int(self.mean.shape[0])
+
+    def ln_density(self, y: ArrayLike) -> FloatArray:
+        """Logarithm of the density at `y`, broadcast against the trailing axes."""
+        z = (np.asarray(y, dtype=np.float64) - self.mean) / self.sd
+        terms = self.ln_weight - 0.5 * z**2 - np.log(self.sd) - 0.5 * np.log(2 * np.pi)
+        return np.asarray(logsumexp(terms, axis=0))
+
+    def ln_distribution(self, y: ArrayLike) -> FloatArray:
+        """Logarithm of P(Y <= y), exact in the far lower tail."""
+        z = (np.asarray(y, dtype=np.float64) - self.mean) / self.sd
+        return np.minimum(logsumexp(self.ln_weight + log_ndtr(z), axis=0), 0.0)
+
+    def ln_survival(self, y: ArrayLike) -> FloatArray:
+        """Logarithm of P(Y > y), exact in the far upper tail."""
+        z = (np.asarray(y, dtype=np.float64) - self.mean) / self.sd
+        return np.minimum(logsumexp(self.ln_weight + log_ndtr(-z), axis=0), 0.0)
+
+    def sample(self, n: int, *, rng: np.random.Generator) -> FloatArray:
+        """Draw `n` values for each element of the trailing axes, shape (n, ...)."""
+        edges = np.cumsum(np.exp(self.ln_weight), axis=0)[:-1]
+        uniform = rng.random((n, *self.mean.shape[1:]))
+        component = (uniform[None] > edges[:, None]).sum(axis=0)
+        mean = np.take_along_axis(self.mean, component, axis=0)
+        sd = np.take_along_axis(self.sd, component, axis=0)
+        return mean + sd * rng.standard_normal(component.shape)

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+
+from bnn.layers import BatchNorm, BinaryLinear, binarize
+
+
+def linear(rows: int = 3, columns: int = 4) -> BinaryLinear:
+    return BinaryLinear(columns, rows, generator=torch.Generator().manual_seed(0))
+
+
+def test_sign_of_zero_is_plus_one() -> None:
+    values = torch.tensor([-2.0, -1e-45, -0.0, 0.0, 1e-45, 3.0])
+    assert binarize(values).tolist() == [-1, -1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_binarize_keeps_the_type(dtype: torch.dtype) -> None:
+    assert binarize(torch.zeros(2, dtype=dtype)).dtype == dtype
+
+
+def test_gradient_passes_within_one() -> None:
+    above = float(np.nextafter(np.float32(1), np.float32(2)))
+    latent = torch.tensor([-above, -1.0, -0.5, 0.0, 1.0, above], requires_grad=True)
+    binarize(latent).backward(torch.arange(1.0, 7.0))
+    assert latent.grad is not None
+    assert latent.grad.tolist() == [0, 2, 3, 4, 5, 0]
+
+
+def test_binary_linear_uses_signs() -> None:
+    layer = linear()
+    with torch.no_grad():
+        layer.latent.copy_(torch.tensor([[0.1, -0.1, 0, 1], [-1, -1, -1, -1], [1, 1, 1, 1.0]]))
+    z = layer(torch.tensor([[1.0, 10, 100, 1000]]))
+    assert z.tolist() == [[1091, -1111, 1111]]
+
+
+def test_flipping_everything_negates_and_keeps_the_gradient_of_the_latent_weights() -> None:
+    layer = linear()
+    inputs = torch.randn(5, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    flipped = layer(inputs, ber=1.0, rng=np.random.default_rng(0))
+    torch.testing.assert_close(flipped, -layer(inputs.detach()), rtol=0, atol=0)
+    flipped.sum().backward()
+    assert layer.latent.grad is not None
+    assert inputs.grad is not None
+    # taken at the flipped weights, so towards the inputs it is -sign(latent) ...
+    signs = torch.where(layer.latent >= 0, 1.0, -1.0)
+    torch.testing.assert_close(inputs.grad, -signs.sum(0).expand(5, 4))
+    # ... and handed to the latent weights as it is
+    torch.testing.assert_close(layer.latent.grad, inputs.detach().sum(0).expand(3, 4))
+
+
+def test_flips_are_drawn_anew_and_follow_the_generator() -> None:
+    layer = linear(30, 50)
+    inputs = torch.eye(50)
+    rng = np.random.default_rng(0)
+    first, second = (layer(inputs, ber=0.1, rng=rng) for _ in range(2))
+    again = layer(inputs, ber=0.1, rng=np.random.default_rng(0))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, again)
+    # 1500 weights: 150 +- 11.6 flips, two-sided z = 5
+    flips = int((first != layer(inputs)).sum())
+    assert 92 < flips < 208
+
+
+def test_errors_need_a_generator() -> None:
+    with pytest.raises(ValueError, match=r"ber = 0\.1 needs rng"):
+        linear()(torch.ones(1, 4), ber=0.1)
+
+
+def test_initial_latent_weights_follow_the_seed_and_stay_within_the_limit() -> None:
+    first, second = linear(200, 100).latent, linear(200, 100).latent
+    assert torch.equal(first, second)
+    # sqrt(6 / 300); 20,000 uniform values come closer than 1 % to both ends
+    assert 0.99 * np.sqrt(0.02) < float(first.abs().max().detach()) <= np.sqrt(0.02) * (1 + 1e-6)
+
+
+def batch_norm() -> BatchNorm:
+    norm = BatchNorm(5)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.0, -2.0, 0.0, 1e-3, 5.0]))
+        norm.bias.normal_(generator=generator)
+        norm.running_mean.normal_(0, 100, generator=generator)  # type: ignore[union-attr]
+        norm.running_var.uniform_(1, 1e4, generator=generator)  # type: ignore[union-attr]
+    return norm
+
+
+def test_evaluation_is_the_affine_map_to_the_last_bit() -> None:
+    norm = batch_norm().eval()
+    z = torch.arange(-300.0, 300).unsqueeze(1).expand(600, 5)
+    scale, shift = (part.numpy() for part in norm.scale_and_shift())
+    result = norm(z).detach().numpy()
+    assert result.dtype == np.float64
+    assert np.array_equal(result, z.numpy().astype(np.float64) * scale + shift)
+
+
+def test_evaluation_is_batch_norm() -> None:
+    norm = batch_norm().eval()
+    z = torch.linspace(-300, 300, 50).unsqueeze(1).expand(50, 5)
+    expected = torch.nn.functional.batch_norm(
+        z.double(),
+        norm.running_mean.double(),  # type: ignore[union-attr]
+        norm.running_var.double(),  # type: ignore[union-attr]
+        norm.weight.double(),
+        norm.bias.double(),
+        eps=norm.eps,
+    )
+    torch.testing.assert_close(norm(z), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_training_normalises_the_batch() -> None:
+    norm = BatchNorm(2)
+    result = norm(torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) * 7 + 3)
+    torch.testing.assert_close(result.mean(0), torch.zeros(2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(result.var(0, correction=0), torch.ones(2), rtol=1e-4, atol=0)
