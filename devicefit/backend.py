@@ -22,6 +22,8 @@ with warnings.catch_warnings():
 import nutpie
 import pymc as pm
 
+from devicefit.programming import FloatArray
+
 
 @dataclass(frozen=True)
 class SamplerOptions:
@@ -54,8 +56,23 @@ class SamplerOptions:
             raise ValueError(f"target_accept is {self.target_accept}; use 0.5 to below 1")
 
 
-def sample(model: pm.Model, options: SamplerOptions) -> tuple[xr.Dataset, xr.Dataset]:
+def sample(
+    model: pm.Model,
+    options: SamplerOptions,
+    *,
+    starts: dict[str, tuple[FloatArray, FloatArray]] | None = None,
+) -> tuple[xr.Dataset, xr.Dataset]:
     """Sample `model` with nutpie.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        What to sample.
+    options : SamplerOptions
+        Chains, draws, seed.
+    starts : dict of str to (float array, float array), optional
+        For a variable the centre and standard deviation of its random starts; each chain has its
+        own start. Variables without an entry start as nutpie does by default.
 
     Returns
     -------
@@ -64,7 +81,17 @@ def sample(model: pm.Model, options: SamplerOptions) -> tuple[xr.Dataset, xr.Dat
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compiled = nutpie.compile_pymc_model(model)
+        if starts:
+            compiled = nutpie.compile_pymc_model(
+                model,
+                initial_points={
+                    name: pm.Normal.dist(centre, spread, shape=centre.shape)
+                    for name, (centre, spread) in starts.items()
+                },
+                jitter_rvs={v for v in model.free_RVs if v.name not in starts},
+            )
+        else:
+            compiled = nutpie.compile_pymc_model(model)
         trace: Any = nutpie.sample(
             compiled,
             draws=options.draws,

@@ -186,7 +186,9 @@ def tail_gate(posterior: DevicePosterior, compressed: Compressed) -> Gate:
         worst < 2.0,
         worst,
         2.0,
-        "beyond the 1 % quantiles: " + ", ".join(words),
+        "beyond the 1 % quantiles: "
+        + ", ".join(words)
+        + (f"; worst significant ratio {worst:.2g}" if worst > 1 else "; none significantly off"),
         "the tails differ from the model's; compare families and read BER below the support line "
         "with care",
     )

@@ -16,8 +16,9 @@ IntArray = NDArray[np.int64]
 BINS_PER_SPREAD = 20
 """Bins per robust standard deviation of ln R within one state and condition.
 
-A reading is replaced by the mean of its bin, so a lone reading is kept exactly; the variance lost
-inside a bin is at most (1/20)^2/12 = 2e-4 of the spread's variance.
+A reading is replaced by the mean of its bin, so a lone reading is kept exactly. The variance lost
+inside a bin is near (1/20)^2/12 = 2e-4 of the spread's square, that of readings spread evenly over
+the bin, and at most (1/20)^2/4 = 6e-4, that of readings at its two ends.
 """
 
 

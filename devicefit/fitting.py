@@ -15,7 +15,7 @@ from devicefit.backend import SamplerOptions, bulk_ess, r_hat, sample, tail_ess
 from devicefit.compression import Compressed
 from devicefit.mixture import NormalMixture
 from devicefit.models import FAMILIES, Family
-from devicefit.models.core import Frame
+from devicefit.models.core import Frame, data_starts
 from devicefit.priors import prior_record
 from devicefit.programming import FloatArray, Programming
 
@@ -124,8 +124,14 @@ def fit(
         raise ValueError(f"family {family!r} is not known; known: {', '.join(FAMILIES)}")
     frame = Frame.of(compressed)
     chosen = FAMILIES[family]
-    posterior, stats = sample(build_model(chosen, compressed, frame), options)
     priors = chosen.priors(frame.programming)
+    near = data_starts(compressed, frame)
+    centre = np.array([(near.get(p.name, p.mean) - p.mean) / p.sd for p in priors])
+    # Found in the data: start close to it. Everything else: within the prior.
+    spread = np.array([0.02 / p.sd if p.name in near else 0.5 for p in priors])
+    posterior, stats = sample(
+        build_model(chosen, compressed, frame), options, starts={STANDARD: (centre, spread)}
+    )
     standard = posterior[STANDARD].values
     draws = xr.Dataset(
         {
@@ -193,6 +199,10 @@ def load_posterior(path: Path) -> DevicePosterior:
         ) from None
     if head.get("format") != FORMAT:
         raise ValueError(f"{path}: format {head.get('format')!r}, this version reads {FORMAT!r}")
+    if head["family"] not in FAMILIES:
+        raise ValueError(
+            f"{path}: family {head['family']!r} is not known; known: {', '.join(FAMILIES)}"
+        )
     frame = Frame(Programming(*head["programming"]), *head["range"])
     return DevicePosterior(
         head["family"],

@@ -6,6 +6,8 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,10 @@ from devicefit.programming import Programming, to_si
 
 STATES = ("LRS", "HRS")
 MINIMUM_DEVICES = 10
-MIXED_UNITS_RATIO = 1000.0
+# The next unit is a factor of 1000 away. Medians of HRS scatter, so 200 is enough; those of LRS
+# also depend on the condition, so 30 is.
+MIXED_UNITS_LN_HRS = np.log(200.0)
+MIXED_UNITS_LN_LRS = np.log(30.0)
 ROWS_SHOWN = 5
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
@@ -153,8 +158,14 @@ def check_measurements(
             )
     table = table.assign(device_id=table["device_id"].astype(str))
     _refuse_states(table, source)
+    # One type per column, whatever the file's: categories sort and group in an order of their own.
+    table = table.assign(state=table["state"].astype(str))
+    if "array_id" in table:
+        table = table.assign(array_id=table["array_id"].astype(str))
+    if "cycle" in table:
+        table = table.assign(cycle=table["cycle"].astype(np.float64))
     _refuse_values(table, programming, source)
-    _refuse_mixed_units(table, programming, source)
+    _refuse_mixed_units(table, source)
     _refuse_duplicates(table, source)
     _refuse_too_little(table, programming, source)
     order = ["state", "programming", "device_id"]
@@ -185,7 +196,8 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:
             )
         comments, header = 0, ""
         opener = _OPENERS.get(suffixes[-1], open)
-        with opener(path, "rt", encoding="utf-8") as handle:
+        # Spreadsheets write a byte order mark.
+        with opener(path, "rt", encoding="utf-8-sig") as handle:
             for line in handle:
                 header = str(line)
                 if not header.startswith("#"):
@@ -195,8 +207,18 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:
         separator = "\t" if header.count("\t") > header.count(",") else ","
         if header.count(";") > header.count(separator):
             separator = ";"
-        frame = pd.read_csv(path, sep=separator, skiprows=comments, low_memory=False)
-    except (OSError, EOFError, lzma.LZMAError, pd.errors.ParserError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Instruments end each row with a separator; without index_col=False pandas would
+            # then take the first column for row labels and shift all others.
+            frame = pd.read_csv(
+                path, sep=separator, skiprows=comments, low_memory=False, index_col=False
+            )
+    except pd.errors.ParserWarning:
+        raise MeasurementError(
+            f"{path}: rows have more fields than the header has names; give every column a name"
+        ) from None
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, pd.errors.ParserError) as error:
         raise MeasurementError(f"{path}: cannot be read as a table: {error}") from None
     except pd.errors.EmptyDataError:
         raise MeasurementError(f"{path}: the file is empty") from None
@@ -214,7 +236,7 @@ def _keep_where(frame: pd.DataFrame, column: str, value: str, path: Path) -> pd.
             f"{', '.join(map(str, frame.columns))}"
         )
     series = frame[column]
-    if pd.api.types.is_numeric_dtype(series):
+    if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
         try:
             wanted = float(value)
         except ValueError:
@@ -341,46 +363,45 @@ def _refuse_values(table: pd.DataFrame, programming: Programming, source: str) -
         )
 
 
-def _refuse_mixed_units(table: pd.DataFrame, programming: Programming, source: str) -> None:
-    """Refuse when parts of one state differ by a factor of 1000 in their median.
+def _refuse_mixed_units(table: pd.DataFrame, source: str) -> None:
+    """Refuse when parts of the table differ by about a factor of 1000 in both states.
 
-    Parts are: arrays, conditions, and devices on either side of the widest gap between device
-    medians, when each side has a tenth of the devices (fewer are stuck or open cells).
+    Parts are: arrays, conditions, and devices on either side of the widest gap between devices,
+    when each side has a tenth of the devices. They are told apart by their HRS, which hardly
+    depends on the SET. Another unit shifts the LRS alike; a stuck or open cell, a SET that never
+    happens or a large HRS/LRS ratio does not.
     """
-    ln_r = np.log(table["resistance_ohm"].to_numpy(dtype=np.float64))
-    limit = np.log(MIXED_UNITS_RATIO)
-    frame = table.assign(ln_r=ln_r)
-    for state in STATES:
-        part = frame[frame["state"] == state]
-        for column in ("array_id", "programming"):
-            if column not in part:
-                continue
-            medians = part.groupby(column)["ln_r"].median()
-            if medians.max() - medians.min() >= limit:
-                low, high = medians.idxmin(), medians.idxmax()
-                raise MeasurementError(
-                    f"{source}: column resistance_ohm seems to mix units: in {state} the median "
-                    f"is {np.exp(medians[low]):.3g} ohm at {column} {low} (first in row "
-                    f"{part.index[part[column] == low][0]}) and {np.exp(medians[high]):.3g} ohm "
-                    f"at {column} {high} (first in row {part.index[part[column] == high][0]}), a "
-                    "factor of 1000 or more; bring all readings to one unit"
-                )
-        devices = part.groupby("device_id")["ln_r"].median().sort_values()
-        if len(devices) < MINIMUM_DEVICES:
+    frame = table.assign(ln_r=np.log(table["resistance_ohm"].to_numpy(dtype=np.float64)))
+    for column in ("array_id", "programming", "device_id"):
+        if column not in frame:
             continue
-        gaps = np.diff(devices.to_numpy())
-        cut = int(gaps.argmax()) + 1
-        sides = devices.iloc[:cut], devices.iloc[cut:]
-        ratio = sides[1].median() - sides[0].median()
-        if min(map(len, sides)) >= len(devices) / 10 and ratio >= limit:
-            low, high = sides[0].index[0], sides[1].index[0]
-            raise MeasurementError(
-                f"{source}: column resistance_ohm seems to mix units: in {state}, {len(sides[0])} "
-                f"devices have a median near {np.exp(sides[0].median()):.3g} ohm (first in row "
-                f"{part.index[part['device_id'] == low][0]}) and {len(sides[1])} near "
-                f"{np.exp(sides[1].median()):.3g} ohm (first in row "
-                f"{part.index[part['device_id'] == high][0]}); bring all readings to one unit"
+        medians = frame.groupby([column, "state"])["ln_r"].median().unstack().dropna()
+        medians = medians.sort_values("HRS")
+        if len(medians) < 2:
+            continue
+        if column == "device_id":
+            cut = 1 + int(np.diff(medians["HRS"]).argmax())
+            if min(cut, len(medians) - cut) < len(medians) / 10:
+                continue
+            sides = medians.iloc[:cut], medians.iloc[cut:]
+        else:
+            sides = medians.iloc[:1], medians.iloc[-1:]
+        middles = [side.median() for side in sides]
+        apart = middles[1] - middles[0]
+        if apart["HRS"] < MIXED_UNITS_LN_HRS or apart["LRS"] < MIXED_UNITS_LN_LRS:
+            continue
+        words = []
+        for side, middle in zip(sides, middles, strict=True):
+            first = frame.index[frame[column].isin(side.index)][0]
+            where = f"{column} {side.index[0]}" if len(side) == 1 else f"{len(side)} devices"
+            words.append(
+                f"at {where} (first in row {first}) the medians are {np.exp(middle['LRS']):.3g} "
+                f"ohm in LRS and {np.exp(middle['HRS']):.3g} ohm in HRS"
             )
+        raise MeasurementError(
+            f"{source}: column resistance_ohm seems to mix units: {', '.join(words)}, about a "
+            "factor of 1000 or more apart; bring all readings to one unit"
+        )
 
 
 def _refuse_duplicates(table: pd.DataFrame, source: str) -> None:

@@ -43,30 +43,37 @@ class NormalMixture:
         if self.ln_weight.size:
             total = logsumexp(self.ln_weight, axis=0)
             if not np.allclose(total, 0.0, atol=1e-9):
-                raise ValueError(
-                    f"weights must sum to one; their sum reaches {np.exp(np.max(np.abs(total)))}"
-                )
+                worst = np.ravel(total)[np.argmax(np.abs(total))]
+                raise ValueError(f"weights must sum to one; their sum reaches {np.exp(worst):.9g}")
 
     @property
     def components(self) -> int:
         """Number of components."""
         return int(self.mean.shape[0])
 
+    def _standard_score(self, y: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Standard score of `y` in each component, ln_weight and sd; components stay in front."""
+        values = np.asarray(y, dtype=np.float64)
+        # Axes that only y has come after the component axis, never in its place.
+        new = tuple(range(1, 1 + values.ndim - (self.mean.ndim - 1)))
+        ln_weight, mean, sd = (np.expand_dims(a, new) for a in (self.ln_weight, self.mean, self.sd))
+        return (values - mean) / sd, ln_weight, sd
+
     def ln_density(self, y: ArrayLike) -> FloatArray:
         """Logarithm of the density at `y`, broadcast against the trailing axes."""
-        z = (np.asarray(y, dtype=np.float64) - self.mean) / self.sd
-        terms = self.ln_weight - 0.5 * z**2 - np.log(self.sd) - 0.5 * np.log(2 * np.pi)
+        z, ln_weight, sd = self._standard_score(y)
+        terms = ln_weight - 0.5 * z**2 - np.log(sd) - 0.5 * np.log(2 * np.pi)
         return np.asarray(logsumexp(terms, axis=0))
 
     def ln_distribution(self, y: ArrayLike) -> FloatArray:
         """Logarithm of P(Y <= y), exact in the far lower tail."""
-        z = (np.asarray(y, dtype=np.float64) - self.mean) / self.sd
-        return np.minimum(logsumexp(self.ln_weight + log_ndtr(z), axis=0), 0.0)
+        z, ln_weight, _ = self._standard_score(y)
+        return np.minimum(logsumexp(ln_weight + log_ndtr(z), axis=0), 0.0)
 
     def ln_survival(self, y: ArrayLike) -> FloatArray:
         """Logarithm of P(Y > y), exact in the far upper tail."""
-        z = (np.asarray(y, dtype=np.float64) - self.mean) / self.sd
-        return np.minimum(logsumexp(self.ln_weight + log_ndtr(-z), axis=0), 0.0)
+        z, ln_weight, _ = self._standard_score(y)
+        return np.minimum(logsumexp(ln_weight + log_ndtr(-z), axis=0), 0.0)
 
     def sample(self, n: int, *, rng: np.random.Generator) -> FloatArray:
         """Draw `n` values for each element of the trailing axes, shape (n, ...)."""

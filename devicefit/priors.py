@@ -40,7 +40,13 @@ class Prior:
 LN10 = float(np.log(10.0))
 
 _HRS = (
-    Prior("ln_r_hrs", np.log(1e5), 1.5, "median HRS at mid range, ln ohm", "weak; 10 k to 1 Mohm"),
+    Prior(
+        "ln_r_hrs",
+        np.log(1e5),
+        1.5,
+        "median HRS at mid range or before any SET, ln ohm",
+        "weak; 10 k to 1 Mohm",
+    ),
     Prior("hrs_slope", 0.0, 0.3, "change of ln R_HRS over the range", "weak; small in HfO2 arrays"),
     Prior("ln_sd_hrs", np.log(0.5), 0.4, "ln of sd of ln R_HRS", "Synaptogen 0.47; arrays 0.4-0.6"),
     Prior("hrs_sd_slope", 0.0, 0.3, "change of ln sd of HRS over the range", "weak"),
@@ -90,7 +96,13 @@ _FAILURE = (
     ),
     Prior("ln_incomplete_sd", np.log(0.1), 0.4, "ln of their sd over the gap", "as above"),
     Prior("stuck_offset", 0.0, 0.4, "failed RESET reads like the strongest LRS + this", "weak"),
-    Prior("ln_sd_stuck", np.log(0.3), 0.3, "ln of sd of failed RESETs", "weak"),
+    Prior(
+        "ln_sd_stuck",
+        np.log(0.35),
+        0.15,
+        "ln of sd of failed RESETs",
+        "a cluster, narrower than the HRS; keeps it from taking the place of the HRS tails",
+    ),
     Prior("ln_set_width", np.log(0.1), 0.6, "width of the SET transition, ln of fraction", "weak"),
 )
 _COMPLIANCE_FAILURE = (

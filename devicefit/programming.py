@@ -86,7 +86,7 @@ class Programming:
         """Value with a readable prefix: ``"80 uA"``, ``"1.725 V"``."""
         for prefix, factor in (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9)):
             if abs(x) >= factor * (1 - 1e-12) or prefix == "n" or x == 0:
-                return f"{x / factor:.4g} {prefix}{self.unit}"
+                return f"{x / factor:{'.3g' if self.is_logarithmic else '.4g'}} {prefix}{self.unit}"
         raise AssertionError("unreachable")
 
 

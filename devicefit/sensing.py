@@ -242,11 +242,16 @@ class ErrorCounts:
         shares = [self.errors[s] / np.maximum(self.trials[s], 1) for s in ("LRS", "HRS")]
         return np.asarray((shares[0] + shares[1]) / 2)
 
-    def interval(self, probability: float) -> Interval:
-        """Exact interval of the pooled share of wrong readings."""
-        errors = self.errors["LRS"] + self.errors["HRS"]
-        trials = self.trials["LRS"] + self.trials["HRS"]
-        return clopper_pearson(errors, trials, probability=probability)
+    def interval(self, probability: float, design_effect: dict[str, float]) -> Interval:
+        """Exact interval of the pooled share of wrong readings.
+
+        Errors and trials of each state are divided by its design effect, because several readings
+        of one device are worth fewer independent ones.
+        """
+        scale = {s: 1 / design_effect[s] for s in ("LRS", "HRS")}
+        trials = sum(self.trials[s] * scale[s] for s in scale)
+        shares = sum(self.errors.values()) / np.maximum(sum(self.trials.values()), 1)
+        return clopper_pearson(shares * trials, trials, probability=probability)
 
 
 def count_errors(

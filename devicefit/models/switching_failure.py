@@ -15,7 +15,7 @@ import pytensor.tensor as pt
 
 from devicefit.compression import Compressed
 from devicefit.mixture import NormalMixture
-from devicefit.models.core import Core, Frame, core
+from devicefit.models.core import Core, Frame, core, ln_add
 from devicefit.models.family import Family
 from devicefit.priors import LN10, Prior, core_priors, failure_priors
 from devicefit.programming import FloatArray, Programming
@@ -27,7 +27,7 @@ def priors(programming: Programming) -> tuple[Prior, ...]:
 
 
 def _ln_expit(xp: Any, z: Any) -> Any:
-    return -xp.logaddexp(0.0, -z)
+    return -ln_add(xp, 0.0, -z)
 
 
 def _components(
@@ -39,7 +39,7 @@ def _components(
     transition = (centre - position) / xp.exp(p["ln_set_width"])
     floor = p["log10_set_floor"] * LN10
     ln_works = _ln_expit(xp, -transition) + _ln_expit(xp, -floor)
-    ln_fails = xp.logaddexp(_ln_expit(xp, floor), _ln_expit(xp, transition) + _ln_expit(xp, -floor))
+    ln_fails = ln_add(xp, _ln_expit(xp, floor), _ln_expit(xp, transition) + _ln_expit(xp, -floor))
     incomplete = p["log10_incomplete"] * LN10
     gap = c.mean_hrs - c.mean_lrs
     place = xp.exp(_ln_expit(xp, p["logit_incomplete_place"]))
@@ -84,7 +84,7 @@ def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) ->
             terms.append(w - s - 0.5 * ((data.ln_r - m) * pt.exp(-s)) ** 2)
         ln_density = terms[0]
         for term in terms[1:]:
-            ln_density = pt.logaddexp(ln_density, term)
+            ln_density = ln_add(pt, ln_density, term)
         constant = 0.5 * np.log(2 * np.pi)
         total = total + pt.sum(data.count * (ln_density - constant)) / data.design_effect
     return total

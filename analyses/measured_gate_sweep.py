@@ -1,0 +1,160 @@
+"""How much programming energy does a measured SET gate-voltage sweep allow a BNN to save?
+
+Question
+    From the resistances of 15,050 cells of a 1 Mbit RRAM array, each set once by a 1 us pulse at
+    one of 301 gate voltages, what is the lowest gate voltage at which a 784-1024-1024-10 network
+    on MNIST stays within one point of its error-free accuracy, and what does that save?
+
+Inputs
+    ``radar_gate_sweep/gate_sweep.csv.gz`` (1 us run) and the MNIST files, both under ``--data``,
+    a directory with ``devices/`` and ``images/``. Networks are taken from ``--networks`` if they
+    are there, else trained (about ten minutes on two cores) and stored there.
+
+Choices
+    Gate voltages of 1.4 V and above: below, the pulse does nothing and the "LRS" rows are a second
+    reading of an undisturbed HRS. No programming current was recorded, so energy is inferred from
+    the LRS resistance of the whole read path. SET: 2.0 V bit line as recorded, 1 us. RESET: not
+    recorded, assumed 2.0 V and 1 us.
+
+Seed
+    1 for everything.
+
+Outputs
+    ``analyses/results/measured_gate_sweep/``: ``results.json``, ``index.html`` (figures and
+    tables, no raw readings) and the two networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import bnn
+from devicefit.backend import SamplerOptions
+from devicefit.columns import parse_columns
+from devicefit.measurements import Measurements, check_measurements, read_measurements
+from devicefit.sensing import SensingOptions
+from reliability.answer import answer
+from reliability.decision import Requirement
+from reliability.device_study import study_device
+from reliability.energy import EnergyOptions
+from reliability.network_study import (
+    NetworkOptions,
+    NetworkStudy,
+    evaluate_network,
+    name_of,
+    train_network,
+)
+from reliability.progress import Narrator
+from reliability.report import render_report
+from reliability.results import Results
+
+RUN = "fppv_1us_2021-04-02"
+LOWEST_V = 1.4
+SEED = 1
+HERE = Path(__file__).resolve().parent
+FULL = NetworkOptions(hidden=(1024, 1024), epochs=20, chips=50, seed=SEED, threads=1)
+
+
+def read_sweep(data: Path, *, every: int = 1) -> Measurements:
+    """Readings of the 1 us run at 1.4 V and above; every n-th device of each voltage."""
+    found = read_measurements(
+        data / "devices" / "radar_gate_sweep" / "gate_sweep.csv.gz",
+        columns=parse_columns(["programming=set_gate_voltage_v:V"]),
+        where=[("sweep", RUN)],
+    )
+    table = found.table[found.table["programming"] >= LOWEST_V - 1e-9]
+    rank = table.groupby(["state", "programming"]).cumcount()
+    return check_measurements(
+        table[rank % every == 0],
+        found.programming,
+        source=f"{found.source}, 1 us run, {LOWEST_V} V and above"
+        + (f", every {every}th device" if every > 1 else ""),
+        sha256=found.sha256,
+    )
+
+
+def networks_for(
+    images: bnn.ImageSet, options: NetworkOptions, directory: Path, narrator: Narrator
+) -> list[tuple[bnn.FoldedNetwork, dict[str, object]]]:
+    """Standard network and one trained for errors, from `directory` or trained into it."""
+    found = []
+    for rate, stem in ((0.0, "standard"), (options.train_ber, "trained-for-errors")):
+        path = directory / f"{stem}.safetensors"
+        if not path.exists():
+            network, record = train_network(
+                images, options, ber=rate, say=narrator.say, tick=narrator.tick
+            )
+            directory.mkdir(parents=True, exist_ok=True)
+            bnn.save_network(network, path, record=record)
+        found.append(bnn.load_network(path))
+    return found
+
+
+def run_path(
+    data: Path,
+    networks_directory: Path,
+    *,
+    options: NetworkOptions,
+    sampler: SamplerOptions,
+    narrator: Narrator,
+    every: int = 1,
+    command: str,
+) -> Results:
+    """The whole path on the measured sweep."""
+    sensing = SensingOptions()
+    measurements = read_sweep(data, every=every)
+    device = study_device(measurements, sampler=sampler, sensing=sensing, say=narrator.say)
+    images = bnn.load_images("mnist", images_dir=data / "images")
+    studies: dict[str, NetworkStudy] = {}
+    for network, record in networks_for(images, options, networks_directory, narrator):
+        narrator.say(f"evaluating {options.chips} chips of the network {name_of(record)!r}")
+        studies[name_of(record)] = evaluate_network(
+            network, images, options, record, tick=narrator.tick
+        )
+    narrator.say("propagating bit errors to accuracy, deciding")
+    return answer(
+        device,
+        studies,
+        requirement=Requirement(),
+        sensing=sensing,
+        energy_options=EnergyOptions(
+            set_voltage_v=2.0,
+            reset_voltage_v=2.0,
+            set_pulse_s=1e-6,
+            reset_pulse_s=1e-6,
+            voltage_sd=0.1,
+        ),
+        seed=SEED,
+        command=command,
+    )
+
+
+def main() -> int:
+    """Run the analysis from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="has devices/ and images/")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "measured_gate_sweep")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    with Narrator() as narrator:
+        results = run_path(
+            arguments.data,
+            arguments.out,
+            options=FULL,
+            sampler=SamplerOptions(seed=SEED, cores=arguments.threads),
+            narrator=narrator,
+            command="python analyses/measured_gate_sweep.py --data DATA",
+        )
+    for name, text in (
+        ("results.json", results.to_json()),
+        ("index.html", render_report(results)),
+    ):
+        (arguments.out / name).write_text(text, encoding="utf-8")
+    print(results.values["verdict"]["sentence"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,699 @@
+"""The ``rram-reliability`` command.
+
+Exit codes: 0 done, 1 the job failed, 2 wrong use or bad input.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from bnn import ImageSet
+    from devicefit.measurements import Measurements
+    from reliability.network_study import NetworkOptions, NetworkStudy
+    from reliability.progress import Narrator
+    from reliability.results import Results
+
+INTERRUPTED = 130
+"""What Typer returns for an interrupted command."""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From RRAM resistances to credible intervals for accuracy and energy saving of "
+    "binarized neural networks.",
+)
+
+MeasurementsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--measurements",
+        help="CSV or Parquet table of resistances. Without it: the simulated reference device.",
+    ),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="OURS=THEIRS[:UNIT]",
+        help="Map a column of the file, e.g. programming=V_gate:V or resistance_ohm=R:kohm. "
+        "Repeatable.",
+    ),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="COLUMN=VALUE",
+        help="Keep only rows in which the file's column has this value. Repeatable.",
+    ),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same bytes.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace earlier output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+ImagesOption = Annotated[
+    str, typer.Option(help="Image set: digits, mnist, fashion-mnist or cifar-10.")
+]
+ImagesDirOption = Annotated[
+    Path | None,
+    typer.Option("--images-dir", help="Directory of the image files; else $RRAM_DATA_DIR is used."),
+]
+DownloadOption = Annotated[
+    bool, typer.Option("--download", help="Download missing image files (checksummed).")
+]
+HiddenOption = Annotated[
+    str | None, typer.Option(help="Widths of the hidden layers, e.g. 1024,1024.")
+]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")]
+ChipsOption = Annotated[int | None, typer.Option(min=2, help="Chips for each network.")]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold-ohm", help="1T1R threshold; else the best one is chosen."),
+]
+OffsetOption = Annotated[
+    float, typer.Option("--offset-ln-r", help="Sense amplifier offset (sd in ln R), 2T2R.")
+]
+FamilyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--family",
+        help="Device family; repeatable, the first one answers. "
+        "Default: switching-failure, then lognormal for comparison.",
+    ),
+]
+DrawsOption = Annotated[int, typer.Option(min=50, help="Posterior draws per chain.")]
+WarmupOption = Annotated[int, typer.Option(min=50, help="Discarded draws per chain.")]
+AcceptOption = Annotated[
+    float, typer.Option("--target-accept", min=0.5, max=0.999, help="Step-size target of NUTS.")
+]
+MaxLossOption = Annotated[
+    float, typer.Option("--max-loss", help="Largest accuracy loss, a fraction (0.01: one point).")
+]
+RiskOption = Annotated[float, typer.Option(help="Largest probability of a larger loss.")]
+MemoryBerOption = Annotated[
+    float, typer.Option("--memory-ber", help="Residual BER that plain memory has to reach.")
+]
+SetVoltageOption = Annotated[
+    float, typer.Option("--set-voltage-v", help="Voltage during SET (assumed), V.")
+]
+ResetVoltageOption = Annotated[
+    float, typer.Option("--reset-voltage-v", help="Voltage during RESET (assumed), V.")
+]
+PulseOption = Annotated[
+    float, typer.Option("--pulse-s", help="Width of SET and RESET pulses (assumed), s.")
+]
+
+
+class _Stop(Exception):
+    """Ends the command with a message and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextmanager
+def _checking_input() -> Iterator[None]:
+    """What goes wrong inside is wrong use or bad input."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise _Stop(str(error), 2) from error
+
+
+@contextmanager
+def _working() -> Iterator[None]:
+    """What goes wrong inside is a failed job."""
+    try:
+        yield
+    except _Stop:
+        raise
+    except Exception as error:
+        if os.environ.get("RRAM_RELIABILITY_DEBUG"):
+            raise
+        raise _Stop(
+            f"the job failed: {type(error).__name__}: {error}\n"
+            "nothing was written; set RRAM_RELIABILITY_DEBUG=1 to see where it happened",
+            1,
+        ) from error
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    seed: SeedOption = 20190407,
+    force: ForceOption = False,
+) -> None:
+    """Write the readings of the simulated reference device as CSV."""
+    from devicefit.reference_device import reference_csv
+    from reliability.output import check_file, staged_file
+
+    with _checking_input():
+        check_file(out, force=force, suffix=".csv")
+    with _working(), staged_file(out) as stage:
+        stage.write_text(reference_csv(seed=seed), encoding="utf-8")
+    typer.echo(f"simulated readings: {out}")
+
+
+@app.command()
+def check(
+    measurements: MeasurementsOption = None,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+) -> None:
+    """Read a file of resistances, refuse what cannot be used, and say what is in it."""
+    from reliability.summary import summary_lines
+
+    found = _read(measurements, column, where)
+    for line in summary_lines(found):
+        typer.echo(line)
+
+
+@app.command()
+def fit(
+    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    measurements: MeasurementsOption = None,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    family: FamilyOption = None,
+    threshold_ohm: ThresholdOption = None,
+    seed: SeedOption = 1,
+    draws: DrawsOption = 750,
+    warmup: WarmupOption = 700,
+    target_accept: AcceptOption = 0.95,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit device models to resistances; writes posteriors and checks."""
+    from devicefit.backend import SamplerOptions
+    from devicefit.sensing import SensingOptions
+    from reliability.device_study import save_study, study_device
+    from reliability.output import check_directory, staged_directory
+    from reliability.progress import Narrator
+
+    with _checking_input():
+        check_directory(out, force=force)
+        families = _families(family)
+        sampler = SamplerOptions(
+            draws=draws, warmup=warmup, seed=seed, cores=threads, target_accept=target_accept
+        )
+        sensing = SensingOptions(threshold_ohm=threshold_ohm)
+    found = _read(measurements, column, where)
+    with _working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
+        study = study_device(
+            found, families=families, sampler=sampler, sensing=sensing, say=narrator.say
+        )
+        save_study(study, stage)
+    _print_gates(study.record["gates"])
+    typer.echo(f"device study: {out}")
+
+
+@app.command()
+def ber(
+    device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    low: Annotated[float | None, typer.Option(help="Smallest programming value, SI.")] = None,
+    high: Annotated[float | None, typer.Option(help="Largest programming value, SI.")] = None,
+    points: Annotated[int, typer.Option(min=2, help="Number of values.")] = 50,
+    threshold_ohm: ThresholdOption = None,
+    offset_ln_r: OffsetOption = 0.05,
+    force: ForceOption = False,
+) -> None:
+    """Write BER over the programming variable: mean, median and 90 % interval."""
+    from devicefit.sensing import SensingOptions
+    from reliability.device_study import load_study
+    from reliability.output import check_file, staged_file
+    from reliability.summary import ber_table
+
+    with _checking_input():
+        check_file(out, force=force, suffix=".csv")
+        study = load_study(device)
+        frame = study.main.frame
+        ends = frame.low if low is None else low, frame.high if high is None else high
+        if not ends[0] < ends[1]:
+            raise ValueError(f"--low {ends[0]} must be below --high {ends[1]}")
+        if frame.programming.is_logarithmic and ends[0] <= 0:
+            raise ValueError(f"--low {ends[0]} must be positive for a {frame.programming.name}")
+        sensing = SensingOptions(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r)
+    with _working(), staged_file(out) as stage:
+        grid = frame.programming.grid(*ends, points)
+        ber_table(study.main, grid, sensing).to_csv(stage, index=False)
+    typer.echo(f"BER over {frame.programming.name}: {out}")
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Network file to write (.safetensors).")],
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    train_ber: Annotated[
+        float, typer.Option("--ber", help="Bit error rate during training; 0 for none.")
+    ] = 0.0,
+    hidden: HiddenOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 1,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train and fold one network."""
+    from bnn import save_network
+    from reliability.network_study import train_network
+    from reliability.output import check_file
+    from reliability.progress import Narrator
+
+    with _checking_input():
+        check_file(out, force=force, suffix=".safetensors")
+        if not 0 <= train_ber < 0.5:
+            raise ValueError(f"--ber is {train_ber}; give a rate from 0 to below 0.5")
+        options = _network_options(images, hidden, epochs, None, None, seed, threads)
+        image_set = _load_images(images, images_dir, download)
+    with _working(), Narrator(quiet=quiet) as narrator:
+        network, record = train_network(
+            image_set, options, ber=train_ber, say=narrator.say, tick=narrator.tick
+        )
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        save_network(network, out, record=record)
+    last = record["history"][-1]
+    typer.echo(f"test images right: {last['test_correct']} of {last['test_images']}")
+    typer.echo(f"network: {out}")
+
+
+@app.command()
+def evaluate(
+    network: Annotated[Path, typer.Argument(help="Network written by `train`.")],
+    out: Annotated[Path, typer.Option(help="Table of counts to write (.nc).")],
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    chips: ChipsOption = None,
+    seed: SeedOption = 1,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Count right answers of a network under bit errors, chip by chip."""
+    from bnn import load_network
+    from reliability.network_study import evaluate_network, save_counts
+    from reliability.output import check_file, staged_file
+    from reliability.progress import Narrator
+
+    with _checking_input():
+        check_file(out, force=force, suffix=".nc")
+        folded, record = load_network(network)
+        options = _network_options(images, None, None, None, chips, seed, threads)
+        image_set = _load_images(images, images_dir, download)
+        if folded.sizes[0] != image_set.test_images.shape[1]:
+            raise ValueError(
+                f"{network} takes {folded.sizes[0]} pixels, {images} has "
+                f"{image_set.test_images.shape[1]}; choose the image set it was trained on"
+            )
+    with _working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+        narrator.say(f"evaluating {options.chips} chips")
+        study = evaluate_network(folded, image_set, options, record, tick=narrator.tick)
+        save_counts(study, stage)
+    typer.echo(f"counts: {out}")
+
+
+@app.command()
+def decide(
+    device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
+    counts: Annotated[
+        list[Path],
+        typer.Option(help="Counts written by `evaluate`; the standard network first. Repeatable."),
+    ],
+    out: Annotated[Path, typer.Option(help="Results to write (.json).")],
+    max_loss: MaxLossOption = 0.01,
+    risk: RiskOption = 0.05,
+    memory_ber: MemoryBerOption = 1e-5,
+    threshold_ohm: ThresholdOption = None,
+    offset_ln_r: OffsetOption = 0.05,
+    set_voltage_v: SetVoltageOption = 1.2,
+    reset_voltage_v: ResetVoltageOption = 1.6,
+    pulse_s: PulseOption = 1e-7,
+    seed: SeedOption = 1,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
+    from reliability.device_study import load_study
+    from reliability.network_study import load_counts, network_names
+    from reliability.output import check_file, staged_file
+    from reliability.progress import Narrator
+
+    with _checking_input():
+        check_file(out, force=force, suffix=".json")
+        options = _decision_options(
+            max_loss, risk, memory_ber, threshold_ohm, offset_ln_r, set_voltage_v,
+            reset_voltage_v, pulse_s,
+        )  # fmt: skip
+        study = load_study(device)
+        tables = [load_counts(path) for path in counts]
+        names = network_names(tables)
+    with _working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+        results = _answer(
+            study, dict(zip(names, tables, strict=True)), options, seed, narrator, truth=False
+        )
+        stage.write_text(results.to_json(), encoding="utf-8")
+    _print_verdict(results)
+    typer.echo(f"results: {out}")
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Results written by `decide` or `run`.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    force: ForceOption = False,
+) -> None:
+    """Make the HTML report of stored results."""
+    from reliability.output import check_file, staged_file
+    from reliability.report import render_report
+    from reliability.results import read_results
+
+    with _checking_input():
+        check_file(out, force=force, suffix=".html")
+        found = read_results(results)
+    with _working(), staged_file(out) as stage:
+        stage.write_text(render_report(found), encoding="utf-8")
+    typer.echo(f"report: {out}")
+
+
+@app.command()
+def run(
+    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    measurements: MeasurementsOption = None,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    network: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Use these networks, written by `train`, the standard one first, instead of "
+            "training. Repeatable."
+        ),
+    ] = None,
+    hidden: HiddenOption = None,
+    epochs: EpochsOption = None,
+    train_ber: Annotated[
+        float | None,
+        typer.Option("--train-ber", help="BER of the network trained for errors."),
+    ] = None,
+    chips: ChipsOption = None,
+    family: FamilyOption = None,
+    max_loss: MaxLossOption = 0.01,
+    risk: RiskOption = 0.05,
+    memory_ber: MemoryBerOption = 1e-5,
+    threshold_ohm: ThresholdOption = None,
+    offset_ln_r: OffsetOption = 0.05,
+    set_voltage_v: SetVoltageOption = 1.2,
+    reset_voltage_v: ResetVoltageOption = 1.6,
+    pulse_s: PulseOption = 1e-7,
+    seed: SeedOption = 1,
+    draws: DrawsOption = 750,
+    warmup: WarmupOption = 700,
+    target_accept: AcceptOption = 0.95,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Do the whole path: fit, train, evaluate, decide, report."""
+    from bnn import save_network
+    from devicefit.backend import SamplerOptions
+    from reliability.device_study import save_study, study_device
+    from reliability.network_study import save_counts
+    from reliability.output import check_directory, staged_directory
+    from reliability.progress import Narrator
+    from reliability.report import render_report
+
+    with _checking_input():
+        check_directory(out, force=force)
+        families = _families(family)
+        sampler = SamplerOptions(
+            draws=draws, warmup=warmup, seed=seed, cores=threads, target_accept=target_accept
+        )
+        options = _decision_options(
+            max_loss, risk, memory_ber, threshold_ohm, offset_ln_r, set_voltage_v,
+            reset_voltage_v, pulse_s,
+        )  # fmt: skip
+        network_options = _network_options(images, hidden, epochs, train_ber, chips, seed, threads)
+    found = _read(measurements, column, where)
+    with _checking_input():
+        image_set = _load_images(images, images_dir, download)
+        given = _load_networks(network or [], image_set)
+    with _working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
+        study = study_device(
+            found,
+            families=families,
+            sampler=sampler,
+            sensing=options["sensing"],
+            say=narrator.say,
+        )
+        save_study(study, stage)
+        networks: dict[str, NetworkStudy] = {}
+        for name, folded, record in _networks(given, image_set, network_options, narrator):
+            networks[name] = _evaluated(name, folded, record, image_set, network_options, narrator)
+            stem = name.replace(" ", "-")
+            save_network(folded, stage / f"{stem}.safetensors", record=record)
+            save_counts(networks[name], stage / f"{stem}.nc")
+        results = _answer(study, networks, options, seed, narrator, truth=measurements is None)
+        narrator.say("writing the report")
+        (stage / "results.json").write_text(results.to_json(), encoding="utf-8")
+        (stage / "index.html").write_text(render_report(results), encoding="utf-8")
+    _print_verdict(results)
+    typer.echo(f"report: {out / 'index.html'}")
+
+
+def _read(path: Path | None, columns: list[str] | None, where: list[str] | None) -> Measurements:
+    from devicefit.columns import parse_columns
+    from devicefit.measurements import read_measurements
+    from devicefit.reference_device import reference_measurements
+
+    with _checking_input():
+        if path is None:
+            if columns or where:
+                raise ValueError("--column and --where need --measurements FILE")
+            return reference_measurements()
+        return read_measurements(
+            path, columns=parse_columns(columns or []), where=_parse_where(where or [])
+        )
+
+
+def _parse_where(texts: list[str]) -> list[tuple[str, str]]:
+    pairs = []
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name or not value:
+            raise ValueError(f"--where {text!r} is not of the form COLUMN=VALUE")
+        pairs.append((name, value))
+    return pairs
+
+
+def _families(names: list[str] | None) -> tuple[str, ...]:
+    from devicefit.models import FAMILIES
+
+    if not names:
+        return ("switching-failure", "lognormal")
+    for name in names:
+        if name not in FAMILIES:
+            raise ValueError(f"--family {name!r} is not known; known: {', '.join(FAMILIES)}")
+    return tuple(dict.fromkeys(names))
+
+
+def _network_options(
+    images: str,
+    hidden: str | None,
+    epochs: int | None,
+    train_ber: float | None,
+    chips: int | None,
+    seed: int,
+    threads: int,
+) -> NetworkOptions:
+    from dataclasses import replace
+
+    from bnn import IMAGE_SETS
+    from reliability.network_study import options_for
+
+    if images not in IMAGE_SETS:
+        raise ValueError(f"--images {images!r} is not known; known: {', '.join(IMAGE_SETS)}")
+    changes: dict[str, Any] = {"seed": seed, "threads": threads}
+    if hidden is not None:
+        try:
+            widths = tuple(int(text) for text in hidden.split(","))
+        except ValueError:
+            raise ValueError(f"--hidden {hidden!r}: give widths like 1024,1024") from None
+        if min(widths) < 1:
+            raise ValueError(f"--hidden {hidden!r}: widths must be positive")
+        changes["hidden"] = widths
+    for name, value in (("epochs", epochs), ("train_ber", train_ber), ("chips", chips)):
+        if value is not None:
+            changes[name] = value
+    return replace(options_for(images), **changes)
+
+
+def _load_images(name: str, directory: Path | None, download: bool) -> ImageSet:
+    from bnn import load_images
+
+    return load_images(name, images_dir=directory, download=download)
+
+
+def _load_networks(paths: list[Path], images: ImageSet) -> list[tuple[str, Any, dict[str, Any]]]:
+    from bnn import load_network
+    from reliability.network_study import name_of
+
+    found = []
+    for path in paths:
+        folded, record = load_network(path)
+        if folded.sizes[0] != images.test_images.shape[1]:
+            raise ValueError(
+                f"{path} takes {folded.sizes[0]} pixels, {images.name} has "
+                f"{images.test_images.shape[1]}; choose the image set it was trained on"
+            )
+        found.append((name_of(record), folded, record))
+    names = [name for name, _, _ in found]
+    if len(set(names)) < len(names):
+        found = [(f"{name} ({path.stem})", f, r) for path, (name, f, r) in
+                 zip(paths, found, strict=True)]  # fmt: skip
+    return found
+
+
+def _networks(
+    given: list[tuple[str, Any, dict[str, Any]]],
+    images: ImageSet,
+    options: NetworkOptions,
+    narrator: Narrator,
+) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    from reliability.network_study import name_of, train_network
+
+    yield from given
+    for rate in () if given else (0.0, options.train_ber):
+        folded, record = train_network(
+            images, options, ber=rate, say=narrator.say, tick=narrator.tick
+        )
+        yield name_of(record), folded, record
+
+
+def _evaluated(
+    name: str,
+    folded: Any,
+    record: dict[str, Any],
+    images: ImageSet,
+    options: NetworkOptions,
+    narrator: Narrator,
+) -> NetworkStudy:
+    from reliability.network_study import evaluate_network
+
+    narrator.say(f"evaluating {options.chips} chips of the network {name!r}")
+    return evaluate_network(folded, images, options, record, tick=narrator.tick)
+
+
+def _decision_options(
+    max_loss: float,
+    risk: float,
+    memory_ber: float,
+    threshold_ohm: float | None,
+    offset_ln_r: float,
+    set_voltage_v: float,
+    reset_voltage_v: float,
+    pulse_s: float,
+) -> dict[str, Any]:
+    from devicefit.sensing import SensingOptions
+    from reliability.decision import Requirement
+    from reliability.energy import EnergyOptions
+
+    return {
+        "requirement": Requirement(max_loss, risk, memory_ber),
+        "sensing": SensingOptions(threshold_ohm, offset_ln_r),
+        "energy": EnergyOptions(
+            set_voltage_v=set_voltage_v,
+            reset_voltage_v=reset_voltage_v,
+            set_pulse_s=pulse_s,
+            reset_pulse_s=pulse_s,
+        ),
+    }
+
+
+def _answer(
+    study: Any,
+    networks: dict[str, NetworkStudy],
+    options: dict[str, Any],
+    seed: int,
+    narrator: Narrator,
+    *,
+    truth: bool,
+) -> Results:
+    from devicefit.reference_device import ReferenceDevice
+    from reliability.answer import answer
+
+    narrator.say("propagating bit errors to accuracy, deciding")
+    return answer(
+        study,
+        networks,
+        requirement=options["requirement"],
+        sensing=options["sensing"],
+        energy_options=options["energy"],
+        seed=seed,
+        command=shlex.join(["rram-reliability", *sys.argv[1:]]),
+        truth=ReferenceDevice() if truth else None,
+    )
+
+
+def _print_gates(gates: list[dict[str, Any]]) -> None:
+    for gate in gates:
+        if not gate["passed"]:
+            typer.echo(f"FAILED {gate['name']}: {gate['finding']}. Remedy: {gate['remedy']}")
+    passed = sum(gate["passed"] for gate in gates)
+    typer.echo(f"{passed} of {len(gates)} gates passed")
+
+
+def _print_verdict(results: Results) -> None:
+    verdict = results.values["verdict"]
+    if verdict["simulated"]:
+        typer.echo("SIMULATED DEVICE: nothing here was measured")
+    _print_gates(results.values["gates"])
+    typer.echo(verdict["sentence"])
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line; the only place that ends the process."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
+    except _Stop as stop:
+        print(f"rram-reliability: {stop}", file=sys.stderr)
+        sys.exit(stop.code)
+    except KeyboardInterrupt:
+        print("rram-reliability: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        show = getattr(error, "show", None)
+        if show is not None:
+            show()
+        sys.exit(code)
+    finally:
+        signal.signal(signal.SIGTERM, before)

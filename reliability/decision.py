@@ -1,0 +1,266 @@
+"""Tolerated bit error rate, lowest safe programming and energy saving, as draws."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devicefit.intervals import PROBABILITY
+from devicefit.programming import Programming
+from reliability.accuracy_curve import first_crossing
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What must hold.
+
+    Parameters
+    ----------
+    max_loss : float
+        Largest accuracy loss, a fraction, against the standard network without errors.
+    risk : float
+        Largest probability that a chip loses more.
+    memory_ber : float
+        Residual BER that plain memory has to reach.
+    """
+
+    max_loss: float = 0.01
+    risk: float = 0.05
+    memory_ber: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_loss < 1:
+            raise ValueError(
+                f"max_loss is {self.max_loss}; give a fraction between 0 and 1, 0.01 for one point"
+            )
+        if not 0 < self.risk < 0.5:
+            raise ValueError(f"risk is {self.risk}; give a probability between 0 and 0.5")
+        if not 0 < self.memory_ber < 0.1:
+            raise ValueError(f"memory_ber is {self.memory_ber}; give a rate between 0 and 0.1")
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SafeSet:
+    """Where the requirement is met.
+
+    Parameters
+    ----------
+    lowest : float or None
+        Smallest programming value on the grid that meets it; None when none does.
+    intervals : tuple of (float, float)
+        Runs of neighbouring grid values that meet it.
+    sentence : str
+        The finding in words.
+    at_edge : bool
+        Whether the lowest value is the weakest one measured, so a lower one might do.
+    """
+
+    lowest: float | None
+    intervals: tuple[tuple[float, float], ...]
+    sentence: str
+    at_edge: bool
+
+
+def points(fraction: float) -> str:
+    """A fraction of the test images as percentage points, ``"1 point"``."""
+    return f"{100 * fraction:g} point" + ("" if np.isclose(fraction, 0.01) else "s")
+
+
+def safe_set(
+    x: FloatArray, p_met: FloatArray, requirement: Requirement, programming: Programming
+) -> SafeSet:
+    """Programming values at which a chip meets the requirement with enough probability.
+
+    Parameters
+    ----------
+    x : float array, shape (x,)
+        Programming values within the measured range, ascending.
+    p_met : float array, shape (x,)
+        P(loss <= max_loss) over device posterior, accuracy curve and chips.
+    requirement : Requirement
+        The risk.
+    programming : Programming
+        For the words.
+
+    Returns
+    -------
+    SafeSet
+        BER need not fall with `x`, so the set may be empty or in several pieces.
+    """
+    met = p_met >= 1 - requirement.risk
+    name = programming.name
+    wanted = f"P(loss <= {points(requirement.max_loss)}) >= {1 - requirement.risk:g}"
+    if not met.any():
+        best = int(p_met.argmax())
+        return SafeSet(
+            None,
+            (),
+            f"No measured {name} meets {wanted}; the best, {programming.format(x[best])}, reaches "
+            f"P = {p_met[best]:.3f}.",
+            False,
+        )
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], met, [False]]).astype(int)))
+    runs = tuple(
+        (float(x[a]), float(x[b - 1])) for a, b in zip(edges[::2], edges[1::2], strict=True)
+    )
+    lowest = runs[0][0]
+    if len(runs) == 1 and met[0]:
+        sentence = (
+            f"Already the weakest measured {name}, {programming.format(lowest)}, meets {wanted}; "
+            "a weaker one might do, but was not measured."
+        )
+    else:
+        sentence = f"The lowest {name} that meets {wanted} is {programming.format(lowest)}."
+    if len(runs) == 1 and not met[-1]:
+        sentence += f" Above {programming.format(runs[0][1])} it is no longer met."
+    if len(runs) > 1:
+        pieces = " and ".join(
+            f"{programming.format(a)} to {programming.format(b)}" for a, b in runs
+        )
+        sentence += f" The safe set is in {len(runs)} pieces: {pieces}."
+    return SafeSet(lowest, runs, sentence, bool(met[0]))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Draws of the weakest programming that reaches a bit error rate.
+
+    Parameters
+    ----------
+    x : float array, shape (draw,)
+        Programming value; the strongest measured where the rate is not reached.
+    not_reached : bool array, shape (draw,)
+        The strongest measured programming does not reach it: `x` is a lower bound.
+    at_edge : bool array, shape (draw,)
+        The weakest measured programming already reaches it: `x` is an upper bound.
+    """
+
+    x: FloatArray
+    not_reached: NDArray[np.bool_]
+    at_edge: NDArray[np.bool_]
+
+
+def weakest_condition(
+    x: FloatArray, ln_ber: FloatArray, ln_tolerated: FloatArray, programming: Programming
+) -> Condition:
+    """Weakest programming whose BER is at most the tolerated one, for each draw.
+
+    Parameters
+    ----------
+    x : float array, shape (x,)
+        Programming values, ascending.
+    ln_ber : float array, shape (draw, x)
+        ln BER.
+    ln_tolerated : float array, shape (draw,)
+        ln of the tolerated BER.
+    programming : Programming
+        In whose coordinate the crossing is interpolated.
+
+    Returns
+    -------
+    Condition
+    """
+    margin = ln_tolerated[:, None] - ln_ber
+    u = programming.coordinate(x)
+    # first_crossing looks for the first positive value; touching the limit counts as reached.
+    crossing = first_crossing(u, np.where(margin == 0, 1e-12, margin))
+    reached = np.asarray((margin >= 0).any(axis=1))
+    return Condition(programming.from_coordinate(crossing), ~reached, np.asarray(margin[:, 0] >= 0))
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Energy of a reference over the energy of a design.
+
+    Parameters
+    ----------
+    factor : float array, shape (draw,)
+        Draws of the saving.
+    at_least : bool array, shape (draw,)
+        The draw is a lower bound: the strongest measured programming does not reach the
+        reference, or the design could go below the weakest measured one.
+    at_most : bool array, shape (draw,)
+        The draw is an upper bound: the reference could go below the weakest measured programming,
+        or the strongest does not reach the design's limit.
+    """
+
+    factor: FloatArray
+    at_least: NDArray[np.bool_]
+    at_most: NDArray[np.bool_]
+
+    def record(self, *, probability: float = PROBABILITY) -> dict[str, Any]:
+        """Median, interval, kind and probability as plain values.
+
+        An end or the median is marked as a lower bound when more draws are lower bounds than lie
+        above it, and as an upper bound when more draws are upper bounds than lie below it.
+        """
+        tail = (1 - probability) / 2
+        levels = {"low": tail, "median": 0.5, "high": 1 - tail}
+        least, most = float(self.at_least.mean()), float(self.at_most.mean())
+        values = {name: float(np.quantile(self.factor, q)) for name, q in levels.items()}
+        return {
+            **values,
+            "kind": "ETI",
+            "probability": probability,
+            "share_at_least": least,
+            "share_at_most": most,
+            **{f"{name}_is_lower_bound": least > 1 - q for name, q in levels.items()},
+            **{f"{name}_is_upper_bound": most > q for name, q in levels.items()},
+        }
+
+
+def saving_sentence(record: dict[str, Any]) -> str:
+    """A saving in words, bounds named.
+
+    ``"2.1 times (90 % ETI 1.9 to at least 3.4)"``
+    """
+
+    def named(name: str) -> str:
+        lower, upper = record[f"{name}_is_lower_bound"], record[f"{name}_is_upper_bound"]
+        word = "" if lower == upper else "at least " if lower else "at most "
+        return f"{word}{record[name]:.3g}"
+
+    if record["low_is_lower_bound"] and not record["low_is_upper_bound"]:
+        return f"at least {record['low']:.3g} times"
+    if record["high_is_upper_bound"] and not record["high_is_lower_bound"]:
+        return f"at most {record['high']:.3g} times"
+    interval = f"{100 * record['probability']:.0f} % {record['kind']}"
+    return f"{named('median')} times ({interval} {named('low')} to {named('high')})"
+
+
+def energy_at(
+    x: FloatArray, e_cell_j: FloatArray, at: FloatArray | float, programming: Programming
+) -> FloatArray:
+    """Energy of each draw at its own programming value.
+
+    Parameters
+    ----------
+    x : float array, shape (x,)
+        Grid of the energy, ascending.
+    e_cell_j : float array, shape (draw, x)
+        Energy draws.
+    at : float array, shape (draw,), or float
+        Programming values within the grid.
+    programming : Programming
+        In whose coordinate ln energy is interpolated.
+
+    Returns
+    -------
+    float array, shape (draw,)
+    """
+    u = programming.coordinate(x)
+    v = np.broadcast_to(programming.coordinate(at), (len(e_cell_j),))
+    right = np.clip(np.searchsorted(u, v), 1, len(u) - 1)
+    weight = np.clip((v - u[right - 1]) / (u[right] - u[right - 1]), 0.0, 1.0)
+    rows = np.arange(len(e_cell_j))
+    ln_e = np.log(e_cell_j)
+    return np.asarray(np.exp((1 - weight) * ln_e[rows, right - 1] + weight * ln_e[rows, right]))

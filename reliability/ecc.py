@@ -1,0 +1,104 @@
+"""Error-correcting codes: residual bit error rate after correction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import gammaln, logsumexp
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Block code that corrects up to `corrects` wrong bits of a word.
+
+    Parameters
+    ----------
+    name : str
+        For tables.
+    n, k : int
+        Bits of a stored word, and data bits among them.
+    corrects : int
+        Wrong bits that are always corrected.
+    detects : int
+        Wrong bits that are always at least detected (then left as they are).
+    """
+
+    name: str
+    n: int
+    k: int
+    corrects: int
+    detects: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.k <= self.n or not 0 <= self.corrects <= self.detects <= self.n:
+            raise ValueError(f"code {self.name!r}: need 0 < k <= n and corrects <= detects <= n")
+
+    @property
+    def cells_per_bit(self) -> float:
+        """Stored cells for each bit of data."""
+        return self.n / self.k
+
+
+NO_CODE = Code("no ECC", 1, 1, 0, 0)
+SECDED_72_64 = Code("SECDED(72,64)", 72, 64, 1, 2)
+
+
+def ln_residual_ber(code: Code, ln_ber: ArrayLike) -> FloatArray:
+    """Natural logarithm of the residual BER, miscorrection included, an upper bound.
+
+    Words with more wrong bits than are detected count `corrects` further wrong bits each, as if
+    every such decoding failed towards the wrong codeword:
+
+        sum_{t < i <= d} (i/n) P(i) + sum_{i > d} (min(i + t, n)/n) P(i),
+
+    with P(i) binomial, t bits corrected, d bits detected.
+
+    Parameters
+    ----------
+    code : Code
+        The code.
+    ln_ber : float array
+        ln of the raw BER, at most 0; -inf gives -inf.
+
+    Returns
+    -------
+    float array, shape of `ln_ber`
+
+    Raises
+    ------
+    ValueError
+        A raw BER above 1.
+    """
+    ln_p = np.asarray(ln_ber, dtype=np.float64)
+    if np.any(ln_p > 0):
+        raise ValueError("the raw BER must not exceed 1")
+    i = np.arange(code.corrects + 1, code.n + 1)
+    wrong = np.where(i <= code.detects, i, np.minimum(i + code.corrects, code.n))
+    ln_choose = gammaln(code.n + 1) - gammaln(i + 1) - gammaln(code.n - i + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ln_q = np.log1p(-np.exp(ln_p))[..., None]
+        rest = np.where(i == code.n, 0.0, (code.n - i) * ln_q)
+        terms = ln_choose + i * ln_p[..., None] + rest + np.log(wrong / code.n)
+    return np.asarray(np.minimum(logsumexp(terms, axis=-1), 0.0))
+
+
+def raw_ber_for(code: Code, target: float) -> float:
+    """Largest raw BER whose residual BER is at most `target`.
+
+    Raises
+    ------
+    ValueError
+        `target` is not between 0 and 0.1.
+    """
+    if not 0 < target < 0.1:
+        raise ValueError(f"target BER is {target}; give a value between 0 and 0.1")
+    if code.corrects == 0:
+        return target
+    ln_target = np.log(target)
+    root = brentq(lambda u: float(ln_residual_ber(code, u)) - ln_target, np.log(1e-30), np.log(0.2))
+    return float(np.exp(root))

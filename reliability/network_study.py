@@ -1,0 +1,178 @@
+"""Networks of a study: training them and counting their answers under bit errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from bnn import (
+    FoldedNetwork,
+    ImageSet,
+    TrainingOptions,
+    evaluate,
+    fold,
+    network_sha256,
+    train,
+    training_record,
+)
+
+STANDARD = "standard"
+TRAINED_FOR_ERRORS = "trained for errors"
+
+BER_GRID = (
+    1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 7e-2, 0.1, 0.15, 0.2, 0.3,
+    0.5,
+)  # fmt: skip
+"""Bit error rates at which networks are evaluated."""
+
+Say = Callable[[str], None]
+Tick = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Networks to train and chips to evaluate.
+
+    Parameters
+    ----------
+    hidden : tuple of int
+        Widths of the hidden layers.
+    epochs : int
+        Passes over the training images.
+    train_ber : float
+        BER of the network trained for errors.
+    chips : int
+        Chips per network, each with its own persistent error pattern.
+    seed : int
+        Seed of training and of chips.
+    threads : int
+        CPU threads.
+    """
+
+    hidden: tuple[int, ...] = (256, 256)
+    epochs: int = 100
+    train_ber: float = 0.04
+    chips: int = 100
+    seed: int = 1
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.train_ber < 0.5:
+            raise ValueError(f"train_ber is {self.train_ber}; give a rate between 0 and 0.5")
+        if self.chips < 2:
+            raise ValueError(f"chips is {self.chips}; at least 2 are needed for their spread")
+
+
+def options_for(image_set: str) -> NetworkOptions:
+    """Defaults of an image set: small for digits, the paper's size for the others."""
+    if image_set == "digits":
+        return NetworkOptions()
+    return NetworkOptions(hidden=(1024, 1024), epochs=15, chips=50)
+
+
+def name_of(record: dict[str, Any]) -> str:
+    """Name of a network from its training record."""
+    rate = float(record.get("training", {}).get("ber", 0.0))
+    return TRAINED_FOR_ERRORS if rate > 0 else STANDARD
+
+
+def network_names(studies: list[NetworkStudy]) -> list[str]:
+    """Distinct names for several networks, numbered where two would be the same."""
+    names = [name_of(study.record) for study in studies]
+    return [
+        name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}"
+        for i, name in enumerate(names)
+    ]
+
+
+@dataclass(frozen=True)
+class NetworkStudy:
+    """A network and its counts.
+
+    Parameters
+    ----------
+    counts : xarray.Dataset
+        From ``bnn.evaluate``.
+    record : dict
+        How the network came to be, as plain values.
+    """
+
+    counts: xr.Dataset
+    record: dict[str, Any]
+
+
+def train_network(
+    images: ImageSet, options: NetworkOptions, *, ber: float, say: Say, tick: Tick
+) -> tuple[FoldedNetwork, dict[str, Any]]:
+    """Train and fold one network; returns it with its training record."""
+    # Threads gain nothing on the small digits network, and cost when cores are shared.
+    threads = options.threads if len(images.train_images) > 10_000 else 1
+    training = TrainingOptions(
+        hidden=options.hidden,
+        epochs=options.epochs,
+        ber=ber,
+        seed=options.seed,
+        threads=threads,
+    )
+    sizes = "-".join(
+        str(s) for s in (images.train_images.shape[1], *options.hidden, len(images.classes))
+    )
+    kind = f"at BER {ber:g}" if ber else "without errors"
+    say(f"training {sizes} on {images.name} {kind}")
+    trained = train(images, training, progress=lambda result: tick(result.epoch, options.epochs))
+    return fold(trained.module), training_record(trained)
+
+
+def evaluate_network(
+    network: FoldedNetwork,
+    images: ImageSet,
+    options: NetworkOptions,
+    record: dict[str, Any],
+    *,
+    tick: Tick,
+) -> NetworkStudy:
+    """Count answers of every chip at every BER of the grid."""
+    counts = evaluate(
+        network,
+        images.test_images,
+        images.test_labels,
+        ber=BER_GRID,
+        chips=options.chips,
+        seed=options.seed,
+        threads=options.threads,
+        progress=tick,
+    )
+    return NetworkStudy(counts, {**record, "network_sha256": network_sha256(network)})
+
+
+def save_counts(study: NetworkStudy, path: Path) -> None:
+    """Write counts and record as one netCDF file."""
+    study.counts.assign_attrs(record=json.dumps(study.record)).to_netcdf(path, engine="h5netcdf")
+
+
+def load_counts(path: Path) -> NetworkStudy:
+    """Read what :func:`save_counts` wrote.
+
+    Raises
+    ------
+    ValueError
+        Not such a file.
+    """
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            counts = opened.load()
+        record = json.loads(counts.attrs.pop("record"))
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path}: no such file; write it with `rram-reliability evaluate`"
+        ) from None
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path}: not a table of counts; write it with `rram-reliability evaluate` ({error})"
+        ) from None
+    return NetworkStudy(counts, record)

@@ -1,0 +1,131 @@
+"""From frozen results to one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from devicefit.programming import Programming
+from reliability.report import answer_figures, device_figures, study_tables, tables, words
+from reliability.report.drawing import programming_words
+from reliability.report.saving_figure import saving_figure
+from reliability.results import Results
+
+
+def render_report(results: Results) -> str:
+    """HTML text of the report.
+
+    Parameters
+    ----------
+    results : Results
+        What to show; nothing is sampled, trained or fitted here.
+
+    Returns
+    -------
+    str
+        One self-contained page; the same results give the same text.
+    """
+    values = results.values
+    programming = Programming(values["programming"]["name"], values["programming"]["unit"])
+    environment = Environment(
+        loader=PackageLoader("reliability", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        {
+            "number": words.number,
+            "rate": words.rate,
+            "percent": words.percent,
+            "points": words.points,
+            "probability": words.probability,
+            "quantity": words.quantity,
+            "interval_name": words.interval_name,
+            "saving": words.saving,
+            "saving_middle": words.saving_middle,
+            "programming": programming.format,
+        }
+    )
+    style = files("reliability.report").joinpath("style.css").read_text(encoding="utf-8")
+    required = required_accuracy(values)
+    return environment.get_template("page.html.j2").render(
+        values=values,
+        style=Markup(style),
+        required=required,
+        standard=next(iter(values["networks"])),
+        failed=[gate for gate in values["gates"] if not gate["passed"]],
+        measured=programming_words(
+            programming,
+            values["programming"]["measured_low"],
+            values["programming"]["measured_high"],
+        ),
+        figures={key: Markup(svg) for key, svg in draw(values, programming, required).items()},
+        tables=tabulate(values, programming),
+    )
+
+
+def required_accuracy(values: Mapping[str, Any]) -> float:
+    """Accuracy that the requirement asks for: that of the first network less the largest loss."""
+    standard = next(iter(values["networks"].values()))
+    return float(standard["error_free_accuracy"] - values["requirement"]["max_loss"])
+
+
+def draw(values: Mapping[str, Any], programming: Programming, required: float) -> dict[str, str]:
+    """All figures as inline SVG."""
+    design = values["energy_saving"]["design"]
+    max_loss, risk = (values["requirement"][key] for key in ("max_loss", "risk"))
+    family = values["device"]["families"][values["device"]["family"]]
+    truth = values.get("simulated_truth")
+    return {
+        "ber": device_figures.ber_figure(values["ber"], programming, truth and truth["ber"]),
+        "quantiles": device_figures.quantile_figure(values["device"]["quantiles"], programming),
+        "priors": device_figures.prior_figure(family["parameters"]),
+        "accuracy_ber": answer_figures.accuracy_over_ber_figure(
+            values["networks"], values["tolerated_ber"], required=required, max_loss=max_loss
+        ),
+        "accuracy_programming": answer_figures.accuracy_over_programming_figure(
+            values["accuracy"],
+            values["safe_programming"],
+            programming,
+            scheme=design["scheme"],
+            required=required,
+            max_loss=max_loss,
+            risk=risk,
+        ),
+        "shares": answer_figures.share_figure(
+            values["accuracy"][design["network"]][design["scheme"]],
+            programming,
+            lowest=values["verdict"]["recommended_programming"],
+        ),
+        "savings": saving_figure(tables.saving_rows(values)),
+    }
+
+
+def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, Any]:
+    """All tables as rows of words."""
+    device = values["device"]
+    family = device["families"][device["family"]]
+    design = values["energy_saving"]["design"]
+    recommended = values["verdict"]["recommended_programming"]
+    record = values["accuracy"][design["network"]][design["scheme"]]
+    return {
+        "savings": tables.saving_table(values),
+        "references": tables.reference_table(values, programming),
+        "gates": study_tables.gate_table(values),
+        "diagnostics": study_tables.diagnostics_table(device),
+        "priors": study_tables.prior_table(family["parameters"]),
+        "counts": study_tables.count_table(values["ber"]["counts"], programming),
+        "networks": study_tables.network_table(values),
+        "chips": study_tables.chip_table(values["networks"]),
+        "shares": None if recommended is None else tables.share_table(record, recommended),
+        "alternatives": tables.alternative_table(values, programming),
+        "energy": tables.energy_table(values["energy"]),
+        "truth": tables.truth_table(values) if values.get("simulated_truth") else None,
+        "provenance": study_tables.provenance_tables(values["provenance"]),
+    }

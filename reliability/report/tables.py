@@ -1,0 +1,264 @@
+"""Tables of the answer: rows of words from plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from devicefit.programming import Programming
+from reliability.report.answer_figures import SHARE_WORDS
+from reliability.report.saving_figure import SavingRow
+from reliability.report.words import (
+    NONE,
+    energy,
+    estimate,
+    interval_name,
+    number,
+    percent,
+    quantity,
+    saving,
+    share,
+    with_interval,
+)
+
+REFERENCES = {
+    "standard_bnn": "Standard network",
+    "memory": "Plain memory",
+    "memory_with_ecc": "Plain memory with ECC",
+}
+COMPARISONS = {
+    "at_tolerance": "Both exactly at their limit",
+    "at_limit": "Reference at its limit, design with safety",
+    "same_rule": "Both held to the same probability",
+}
+ENERGY_WORDS = {
+    "set_voltage_v": "SET voltage",
+    "reset_voltage_v": "RESET voltage",
+    "set_pulse_s": "SET pulse width",
+    "reset_pulse_s": "RESET pulse width",
+    "voltage_sd": "relative standard deviation of each voltage",
+    "reset_current_sd": "standard deviation of ln(RESET current / SET current)",
+    "inference_sd": "standard deviation of the exponent when current is inferred from resistance",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of words.
+
+    Parameters
+    ----------
+    caption : str
+        What it shows, with kind and probability of its intervals.
+    header : tuple of str
+        Column heads.
+    rows : tuple of tuple of str
+        Cells.
+    words : int
+        How many columns on the left hold words; the others hold numbers.
+    marked : int or None
+        Row to stress.
+    """
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    marked: int | None = None
+
+
+def lower_first(text: str) -> str:
+    """Text as it stands within a sentence: ``"plain memory with ECC"``."""
+    return text[:1].lower() + text[1:]
+
+
+def comparison(record: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    """One of the three comparisons with a reference; None where it does not exist."""
+    found = record if key == "at_limit" else record.get(key)
+    return None if found is None or found["median"] is None else found
+
+
+def saving_rows(values: Mapping[str, Any]) -> list[SavingRow]:
+    """Rows of the saving figure, with true factors where they are known."""
+    truth = values.get("simulated_truth") or {}
+    rows = []
+    for key, name in REFERENCES.items():
+        record = values["energy_saving"][key]
+        true = (truth.get("energy_saving") or {}).get(key) or {}
+        factors = {
+            "at_limit": true.get("true"),
+            "at_tolerance": (true.get("at_tolerance") or {}).get("true"),
+        }
+        rows += [
+            SavingRow(name, words, comparison(record, which), factors.get(which))
+            for which, words in COMPARISONS.items()
+        ]
+    return rows
+
+
+def saving_table(values: Mapping[str, Any]) -> Table:
+    """Three comparisons with each reference."""
+    found = values["energy_saving"]
+    rows = tuple(
+        (name, *(saving(comparison(found[key], which)) for which in COMPARISONS))
+        for key, name in REFERENCES.items()
+    )
+    design = found["design"]
+    rank = "compared" if values["verdict"]["network"] is None else "recommended"
+    caption = (
+        f"Programming energy of the reference divided by that of the {rank} design (network "
+        f"{design['network']}, {design['scheme']}): median ({interval_name(found['memory'])})."
+    )
+    return Table(caption, ("Compared with", *COMPARISONS.values()), rows)
+
+
+def reference_table(values: Mapping[str, Any], programming: Programming) -> Table:
+    """Where each reference has to be programmed."""
+    found = values["energy_saving"]
+    rows = []
+    for key, name in REFERENCES.items():
+        record = found[key]
+        at = record["reference_programming"]
+        rule = record.get("same_rule")
+        if rule is None:
+            same = "not compared"
+        elif rule["programming"] is None:
+            same = "not reached by any measured value"
+        else:
+            same = programming.format(rule["programming"])
+        rows.append(
+            (
+                name,
+                record["reference"],
+                same,
+                with_interval(at, programming.format),
+                f"{100 * at['share_not_reached']:.3g} %",
+            )
+        )
+    return Table(
+        f"Where each reference has to be programmed ({programming.name}). Limits are medians "
+        f"({interval_name(found['memory']['reference_programming'])}); draws in which the "
+        "strongest measured value does not suffice count as that value.",
+        (
+            "Reference",
+            "What it is",
+            "Held to the same probability",
+            "At its limit",
+            "Draws in which it is not reached",
+        ),
+        tuple(rows),
+        words=2,
+    )
+
+
+def share_table(record: Mapping[str, Any], at: float) -> Table:
+    """Shares of the variance at one programming value."""
+    i = grid_index(record["grid"], at)
+    rows = tuple(
+        (SHARE_WORDS.get(name, name), share(shares[i]))
+        for name, shares in record["variance_shares"].items()
+    )
+    return Table("Shares at the recommended programming.", ("Source", "Share"), rows)
+
+
+def alternative_table(values: Mapping[str, Any], programming: Programming) -> Table:
+    """All designs beside each other."""
+    verdict = values["verdict"]
+    rows, marked = [], None
+    for row, design in enumerate(values["alternatives"]):
+        found = values["safe_programming"][design["network"]][design["scheme"]]
+        lowest = design["lowest_safe_programming"]
+        text = NONE if lowest is None else programming.format(lowest)
+        if found["at_weakest_measured"]:
+            text = f"at most {text}"
+        savings = design["saving"] or {}
+        recommended = (design["network"], design["scheme"]) == (
+            verdict["network"],
+            verdict["scheme"],
+        )
+        if recommended:
+            marked = row
+        rows.append(
+            (
+                design["network"] + (" (recommended)" if recommended else ""),
+                design["scheme"],
+                number(design["cells_per_bit"]),
+                text,
+                energy(design["e_bit_j"]),
+                energy(design["e_network_j"]),
+                *(saving(savings.get(key)) for key in REFERENCES),
+            )
+        )
+    kind = interval_name(values["energy"]["e_cell_j"])
+    return Table(
+        f"All designs at their lowest safe programming: medians ({kind}). Savings are against the "
+        "reference at its own limit.",
+        (
+            "Network",
+            "Read as",
+            "Cells per bit",
+            f"Lowest safe {programming.name}",
+            "Energy per bit",
+            "Energy for all weights",
+            *(f"Saving: {lower_first(name)}" for name in REFERENCES.values()),
+        ),
+        tuple(rows),
+        words=2,
+        marked=marked,
+    )
+
+
+def energy_table(record: Mapping[str, Any]) -> Table:
+    """Assumptions about the pulses."""
+    rows = []
+    for key, value in record["options"].items():
+        if key.endswith("_v"):
+            text = quantity(value, "V")
+        elif key.endswith("_s"):
+            text = quantity(value, "s")
+        else:
+            text = number(value)
+        rows.append((ENERGY_WORDS.get(key, key), text))
+    return Table("Pulses that the energy rests on.", ("Quantity", "Value"), tuple(rows))
+
+
+def truth_table(values: Mapping[str, Any]) -> Table:
+    """Whether the intervals hold what is true of the simulated device."""
+    truth = values["simulated_truth"]
+    rows = [
+        (
+            f"BER, {scheme}",
+            "a curve",
+            f"{percent(record['share_of_grid_inside'])} of the programming grid",
+        )
+        for scheme, record in truth["ber"].items()
+    ]
+    for key, name in REFERENCES.items():
+        true = truth["energy_saving"].get(key)
+        if true is None:
+            continue
+        found = values["energy_saving"][key]
+        for which, record in (("at_limit", true), ("at_tolerance", true["at_tolerance"])):
+            least = "at least " if true["not_reached"] else ""
+            inside = "inside" if record["inside"] else "OUTSIDE"
+            rows.append(
+                (
+                    f"Saving, {lower_first(name)}: {lower_first(COMPARISONS[which])}",
+                    f"{least}{estimate(record['true'])}",
+                    f"{inside} {saving(comparison(found, which))}",
+                )
+            )
+    return Table(
+        "True values beside the answer of this report "
+        f"({interval_name(values['ber']['1T1R']['interval'])}).",
+        ("What", "True", "Inside the interval?"),
+        tuple(rows),
+    )
+
+
+def grid_index(grid: Sequence[float], at: float) -> int:
+    """Index of the grid value nearest to `at`."""
+    return int(np.argmin(np.abs(np.array(grid) - at)))

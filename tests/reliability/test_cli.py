@@ -1,0 +1,172 @@
+"""Wrong use and bad input at the command line: a clear message, exit code 2, no traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reliability.cli import main
+
+COMMAND = [sys.executable, "-m", "reliability"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left: exit code and text."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Finished]:
+    """Runs the command in this process, in an empty directory."""
+    monkeypatch.delenv("RRAM_DATA_DIR", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["rram-reliability", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capfd.readouterr()
+        return Finished(code, captured.out, captured.err)
+
+    return run
+
+
+def _table(rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    for device in range(12):
+        for current, low in ((2e-5, 3e4), (1e-4, 6e3)):
+            for state, median in (("LRS", low), ("HRS", 1e5)):
+                rows.append((f"d{device}", state, current, median * np.exp(rng.normal() / 4)))
+    return pd.DataFrame(rows, columns=["device_id", "state", "i_cc_a", "resistance_ohm"])
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.csv"
+    _table(np.random.default_rng(1)).to_csv(path, index=False)
+    return path
+
+
+def test_check_accepts_a_good_file(good: Path, call: Callable[..., Finished]) -> None:
+    found = call("check", "--measurements", good)
+    assert found.returncode == 0
+    assert "48 readings of 12 devices" in found.stdout
+    assert found.stdout.endswith("accepted\n")
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "message"),
+    [
+        ("resistance_ohm", 3, -5.0, "resistance_ohm is not a positive finite number in row 4"),
+        ("resistance_ohm", 0, np.inf, "not a positive finite number in row 1 (values inf)"),
+        ("state", 7, "SET", "column state has unknown values: row 8 (values 'SET')"),
+    ],
+)
+def test_bad_readings_are_refused(
+    good: Path,
+    tmp_path: Path,
+    call: Callable[..., Finished],
+    column: str,
+    row: int,
+    value: object,
+    message: str,
+) -> None:
+    table = pd.read_csv(good).astype({"resistance_ohm": float})
+    table.loc[row, column] = value
+    table.to_csv(good, index=False)
+    for command in (["check"], ["fit", "--out", "fitted"], ["run", "--out", "report"]):
+        found = call(*command, "--measurements", good)
+        assert found.returncode == 2
+        assert message in found.stderr
+        assert "Traceback" not in found.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["good.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "Missing option '--out'"),
+        (["nothing"], "No such command 'nothing'"),
+        (["check", "--measurements", "none.csv"], "none.csv: no such file"),
+        (["check", "--column", "R=r"], "need --measurements"),
+        (["check", "--measurements", "good.csv", "--column", "r=R"], "not a name of the schema"),
+        (["check", "--measurements", "good.csv", "--column", "cycle"], "OURS=THEIRS[:UNIT]"),
+        (["check", "--measurements", "good.csv", "--where", "x"], "COLUMN=VALUE"),
+        (["check", "--measurements", "good.csv", "--where", "state=x"], "keeps no row"),
+        (["fit", "--out", "o", "--family", "normal"], "known: lognormal, switching-failure"),
+        (["run", "--out", "o", "--images", "faces"], "known: digits, mnist"),
+        (["run", "--out", "o", "--images", "mnist"], "--images-dir"),
+        (["run", "--out", "o", "--max-loss", "2"], "max_loss is 2.0"),
+        (["run", "--out", "o", "--hidden", "a,b"], "give widths like 1024,1024"),
+        (["run", "--out", "o", "--network", "no.safetensors"], "no.safetensors"),
+        (["run", "--out", "good.csv"], "is a file; name a directory"),
+        (["train", "--out", "net.pt"], "must end in .safetensors"),
+        (["evaluate", "no.safetensors", "--out", "c.nc"], "no.safetensors"),
+        (["ber", "nowhere", "--out", "b.csv"], "no device study here"),
+        (["decide", "nowhere", "--counts", "c.nc", "--out", "r.json"], "no device study here"),
+        (["report", "none.json", "--out", "r.html"], "none.json: no such file"),
+        (["simulate", "--out", "good.csv"], "exists; replace it with --force"),
+    ],
+)
+def test_wrong_use(
+    good: Path, tmp_path: Path, call: Callable[..., Finished], arguments: list[str], message: str
+) -> None:
+    found = call(*arguments)
+    assert found.returncode == 2, found.stderr
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["good.csv"]
+
+
+def test_simulated_file_is_written_and_read_back(
+    tmp_path: Path, call: Callable[..., Finished]
+) -> None:
+    assert call("simulate", "--out", "sim.csv").returncode == 0
+    first = (tmp_path / "sim.csv").read_bytes()
+    assert call("simulate", "--out", "sim.csv", "--force").returncode == 0
+    assert (tmp_path / "sim.csv").read_bytes() == first
+    found = call("check", "--measurements", "sim.csv")
+    assert found.returncode == 0
+    assert "(simulated)" in found.stdout
+
+
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGINT])
+def test_killed_run_leaves_no_output(tmp_path: Path, kill: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--out", "report"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "fitting" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(kill)
+    code = process.wait(timeout=120)
+    text = process.stderr.read()
+    process.stderr.close()
+    assert code == 1, text
+    assert "interrupted" in text
+    assert list(tmp_path.iterdir()) == []
