@@ -178,7 +178,7 @@ def tail_gate(posterior: DevicePosterior, compressed: Compressed) -> Gate:
         for side, found in (("low", below / n), ("high", above / n)):
             words.append(f"{state} {side} {100 * found:.2g} %")
             if abs(found - TAIL) > 4 * error:
-                ratio = found / TAIL if found > TAIL else TAIL / max(found, 1e-9)
+                ratio = found / TAIL if found > TAIL else TAIL / max(found, 1 / n)
                 worst = max(worst, ratio)
     return Gate(
         "tails",

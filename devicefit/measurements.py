@@ -171,6 +171,7 @@ def check_measurements(
     order = ["state", "programming", "device_id"]
     order += [name for name in ("array_id", "cycle", "time_after_program_s") if name in table]
     ordered = table.sort_values([*order, "resistance_ohm"], kind="stable").reset_index(drop=True)
+    ordered = ordered[[name for name in (*REQUIRED, *OPTIONAL_UNITS) if name in ordered]]
     return Measurements(
         table=ordered,
         programming=programming,

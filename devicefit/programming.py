@@ -84,9 +84,11 @@ class Programming:
 
     def format(self, x: float) -> str:
         """Value with a readable prefix: ``"80 uA"``, ``"1.725 V"``."""
+        # Round before the prefix is chosen: 999.9 uA is 1 mA.
+        x = float(f"{x:{'.3g' if self.is_logarithmic else '.4g'}}")
         for prefix, factor in (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9)):
             if abs(x) >= factor * (1 - 1e-12) or prefix == "n" or x == 0:
-                return f"{x / factor:{'.3g' if self.is_logarithmic else '.4g'}} {prefix}{self.unit}"
+                return f"{x / factor:.4g} {prefix}{self.unit}"
         raise AssertionError("unreachable")
 
 
