@@ -7,8 +7,8 @@ Question
 
 Inputs
     ``radar_gate_sweep/gate_sweep.csv.gz`` (1 us run) and the MNIST files, both under ``--data``,
-    a directory with ``devices/`` and ``images/``. Networks are taken from ``--networks`` if they
-    are there, else trained (about ten minutes on two cores) and stored there.
+    a directory with ``devices/`` and ``images/``. Networks are taken from the output directory if
+    they are there, else trained (about 25 minutes on one core) and stored there.
 
 Choices
     Gate voltages of 1.4 V and above: below, the pulse does nothing and the "LRS" rows are a second

@@ -76,9 +76,7 @@ def main() -> int:
     """Run the study; data sets already in the output are kept."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data-sets", type=int, default=20)
-    parser.add_argument(
-        "--out", type=Path, default=HERE / "results" / "reference_coverage.json"
-    )
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "reference_coverage.json")
     arguments = parser.parse_args()
     rows = []
     if arguments.out.exists():

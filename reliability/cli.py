@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 the job failed, 2 wrong use or bad input.
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,11 +16,47 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reliability.cli_inputs import (
+    answer_from,
+    chosen_families,
+    decision_options,
+    evaluated,
+    load_image_set,
+    load_networks,
+    network_options,
+    read_input,
+    study_networks,
+)
+from reliability.cli_options import (
+    AcceptOption,
+    ChipsOption,
+    ColumnOption,
+    DownloadOption,
+    DrawsOption,
+    EpochsOption,
+    FamilyOption,
+    ForceOption,
+    HiddenOption,
+    ImagesDirOption,
+    ImagesOption,
+    MaxLossOption,
+    MeasurementsOption,
+    MemoryBerOption,
+    OffsetOption,
+    PulseOption,
+    QuietOption,
+    ResetVoltageOption,
+    RiskOption,
+    SeedOption,
+    SetVoltageOption,
+    ThreadsOption,
+    ThresholdOption,
+    WarmupOption,
+    WhereOption,
+)
+
 if TYPE_CHECKING:
-    from bnn import ImageSet
-    from devicefit.measurements import Measurements
-    from reliability.network_study import NetworkOptions, NetworkStudy
-    from reliability.progress import Narrator
+    from reliability.network_study import NetworkStudy
     from reliability.results import Results
 
 INTERRUPTED = 130
@@ -34,86 +69,6 @@ app = typer.Typer(
     help="From RRAM resistances to credible intervals for accuracy and energy saving of "
     "binarized neural networks.",
 )
-
-MeasurementsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--measurements",
-        help="CSV or Parquet table of resistances. Without it: the simulated reference device.",
-    ),
-]
-ColumnOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column",
-        metavar="OURS=THEIRS[:UNIT]",
-        help="Map a column of the file, e.g. programming=V_gate:V or resistance_ohm=R:kohm. "
-        "Repeatable.",
-    ),
-]
-WhereOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--where",
-        metavar="COLUMN=VALUE",
-        help="Keep only rows in which the file's column has this value. Repeatable.",
-    ),
-]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same bytes.")]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace earlier output.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-ImagesOption = Annotated[
-    str, typer.Option(help="Image set: digits, mnist, fashion-mnist or cifar-10.")
-]
-ImagesDirOption = Annotated[
-    Path | None,
-    typer.Option("--images-dir", help="Directory of the image files; else $RRAM_DATA_DIR is used."),
-]
-DownloadOption = Annotated[
-    bool, typer.Option("--download", help="Download missing image files (checksummed).")
-]
-HiddenOption = Annotated[
-    str | None, typer.Option(help="Widths of the hidden layers, e.g. 1024,1024.")
-]
-EpochsOption = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")]
-ChipsOption = Annotated[int | None, typer.Option(min=2, help="Chips for each network.")]
-ThresholdOption = Annotated[
-    float | None,
-    typer.Option("--threshold-ohm", help="1T1R threshold; else the best one is chosen."),
-]
-OffsetOption = Annotated[
-    float, typer.Option("--offset-ln-r", help="Sense amplifier offset (sd in ln R), 2T2R.")
-]
-FamilyOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--family",
-        help="Device family; repeatable, the first one answers. "
-        "Default: switching-failure, then lognormal for comparison.",
-    ),
-]
-DrawsOption = Annotated[int, typer.Option(min=50, help="Posterior draws per chain.")]
-WarmupOption = Annotated[int, typer.Option(min=50, help="Discarded draws per chain.")]
-AcceptOption = Annotated[
-    float, typer.Option("--target-accept", min=0.5, max=0.999, help="Step-size target of NUTS.")
-]
-MaxLossOption = Annotated[
-    float, typer.Option("--max-loss", help="Largest accuracy loss, a fraction (0.01: one point).")
-]
-RiskOption = Annotated[float, typer.Option(help="Largest probability of a larger loss.")]
-MemoryBerOption = Annotated[
-    float, typer.Option("--memory-ber", help="Residual BER that plain memory has to reach.")
-]
-SetVoltageOption = Annotated[
-    float, typer.Option("--set-voltage-v", help="Voltage during SET (assumed), V.")
-]
-ResetVoltageOption = Annotated[
-    float, typer.Option("--reset-voltage-v", help="Voltage during RESET (assumed), V.")
-]
-PulseOption = Annotated[
-    float, typer.Option("--pulse-s", help="Width of SET and RESET pulses (assumed), s.")
-]
 
 
 class _Stop(Exception):
@@ -176,7 +131,8 @@ def check(
     """Read a file of resistances, refuse what cannot be used, and say what is in it."""
     from reliability.summary import summary_lines
 
-    found = _read(measurements, column, where)
+    with _checking_input():
+        found = read_input(measurements, column, where)
     for line in summary_lines(found):
         typer.echo(line)
 
@@ -206,12 +162,12 @@ def fit(
 
     with _checking_input():
         check_directory(out, force=force)
-        families = _families(family)
+        families = chosen_families(family)
         sampler = SamplerOptions(
             draws=draws, warmup=warmup, seed=seed, cores=threads, target_accept=target_accept
         )
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
-    found = _read(measurements, column, where)
+        found = read_input(measurements, column, where)
     with _working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
         study = study_device(
             found, families=families, sampler=sampler, sensing=sensing, say=narrator.say
@@ -280,8 +236,8 @@ def train(
         check_file(out, force=force, suffix=".safetensors")
         if not 0 <= train_ber < 0.5:
             raise ValueError(f"--ber is {train_ber}; give a rate from 0 to below 0.5")
-        options = _network_options(images, hidden, epochs, None, None, seed, threads)
-        image_set = _load_images(images, images_dir, download)
+        options = network_options(images, hidden, epochs, None, None, seed, threads)
+        image_set = load_image_set(images, images_dir, download)
     with _working(), Narrator(quiet=quiet) as narrator:
         network, record = train_network(
             image_set, options, ber=train_ber, say=narrator.say, tick=narrator.tick
@@ -315,8 +271,8 @@ def evaluate(
     with _checking_input():
         check_file(out, force=force, suffix=".nc")
         folded, record = load_network(network)
-        options = _network_options(images, None, None, None, chips, seed, threads)
-        image_set = _load_images(images, images_dir, download)
+        options = network_options(images, None, None, None, chips, seed, threads)
+        image_set = load_image_set(images, images_dir, download)
         if folded.sizes[0] != image_set.test_images.shape[1]:
             raise ValueError(
                 f"{network} takes {folded.sizes[0]} pixels, {images} has "
@@ -357,7 +313,7 @@ def decide(
 
     with _checking_input():
         check_file(out, force=force, suffix=".json")
-        options = _decision_options(
+        options = decision_options(
             max_loss, risk, memory_ber, threshold_ohm, offset_ln_r, set_voltage_v,
             reset_voltage_v, pulse_s,
         )  # fmt: skip
@@ -365,7 +321,7 @@ def decide(
         tables = [load_counts(path) for path in counts]
         names = network_names(tables)
     with _working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        results = _answer(
+        results = answer_from(
             study, dict(zip(names, tables, strict=True)), options, seed, narrator, truth=False
         )
         stage.write_text(results.to_json(), encoding="utf-8")
@@ -443,19 +399,18 @@ def run(
 
     with _checking_input():
         check_directory(out, force=force)
-        families = _families(family)
+        families = chosen_families(family)
         sampler = SamplerOptions(
             draws=draws, warmup=warmup, seed=seed, cores=threads, target_accept=target_accept
         )
-        options = _decision_options(
+        options = decision_options(
             max_loss, risk, memory_ber, threshold_ohm, offset_ln_r, set_voltage_v,
             reset_voltage_v, pulse_s,
         )  # fmt: skip
-        network_options = _network_options(images, hidden, epochs, train_ber, chips, seed, threads)
-    found = _read(measurements, column, where)
-    with _checking_input():
-        image_set = _load_images(images, images_dir, download)
-        given = _load_networks(network or [], image_set)
+        training = network_options(images, hidden, epochs, train_ber, chips, seed, threads)
+        found = read_input(measurements, column, where)
+        image_set = load_image_set(images, images_dir, download)
+        given = load_networks(network or [], image_set)
     with _working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
         study = study_device(
             found,
@@ -466,191 +421,17 @@ def run(
         )
         save_study(study, stage)
         networks: dict[str, NetworkStudy] = {}
-        for name, folded, record in _networks(given, image_set, network_options, narrator):
-            networks[name] = _evaluated(name, folded, record, image_set, network_options, narrator)
+        for name, folded, record in study_networks(given, image_set, training, narrator):
+            networks[name] = evaluated(name, folded, record, image_set, training, narrator)
             stem = name.replace(" ", "-")
             save_network(folded, stage / f"{stem}.safetensors", record=record)
             save_counts(networks[name], stage / f"{stem}.nc")
-        results = _answer(study, networks, options, seed, narrator, truth=measurements is None)
+        results = answer_from(study, networks, options, seed, narrator, truth=measurements is None)
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")
         (stage / "index.html").write_text(render_report(results), encoding="utf-8")
     _print_verdict(results)
     typer.echo(f"report: {out / 'index.html'}")
-
-
-def _read(path: Path | None, columns: list[str] | None, where: list[str] | None) -> Measurements:
-    from devicefit.columns import parse_columns
-    from devicefit.measurements import read_measurements
-    from devicefit.reference_device import reference_measurements
-
-    with _checking_input():
-        if path is None:
-            if columns or where:
-                raise ValueError("--column and --where need --measurements FILE")
-            return reference_measurements()
-        return read_measurements(
-            path, columns=parse_columns(columns or []), where=_parse_where(where or [])
-        )
-
-
-def _parse_where(texts: list[str]) -> list[tuple[str, str]]:
-    pairs = []
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name or not value:
-            raise ValueError(f"--where {text!r} is not of the form COLUMN=VALUE")
-        pairs.append((name, value))
-    return pairs
-
-
-def _families(names: list[str] | None) -> tuple[str, ...]:
-    from devicefit.models import FAMILIES
-
-    if not names:
-        return ("switching-failure", "lognormal")
-    for name in names:
-        if name not in FAMILIES:
-            raise ValueError(f"--family {name!r} is not known; known: {', '.join(FAMILIES)}")
-    return tuple(dict.fromkeys(names))
-
-
-def _network_options(
-    images: str,
-    hidden: str | None,
-    epochs: int | None,
-    train_ber: float | None,
-    chips: int | None,
-    seed: int,
-    threads: int,
-) -> NetworkOptions:
-    from dataclasses import replace
-
-    from bnn import IMAGE_SETS
-    from reliability.network_study import options_for
-
-    if images not in IMAGE_SETS:
-        raise ValueError(f"--images {images!r} is not known; known: {', '.join(IMAGE_SETS)}")
-    changes: dict[str, Any] = {"seed": seed, "threads": threads}
-    if hidden is not None:
-        try:
-            widths = tuple(int(text) for text in hidden.split(","))
-        except ValueError:
-            raise ValueError(f"--hidden {hidden!r}: give widths like 1024,1024") from None
-        if min(widths) < 1:
-            raise ValueError(f"--hidden {hidden!r}: widths must be positive")
-        changes["hidden"] = widths
-    for name, value in (("epochs", epochs), ("train_ber", train_ber), ("chips", chips)):
-        if value is not None:
-            changes[name] = value
-    return replace(options_for(images), **changes)
-
-
-def _load_images(name: str, directory: Path | None, download: bool) -> ImageSet:
-    from bnn import load_images
-
-    return load_images(name, images_dir=directory, download=download)
-
-
-def _load_networks(paths: list[Path], images: ImageSet) -> list[tuple[str, Any, dict[str, Any]]]:
-    from bnn import load_network
-    from reliability.network_study import name_of
-
-    found = []
-    for path in paths:
-        folded, record = load_network(path)
-        if folded.sizes[0] != images.test_images.shape[1]:
-            raise ValueError(
-                f"{path} takes {folded.sizes[0]} pixels, {images.name} has "
-                f"{images.test_images.shape[1]}; choose the image set it was trained on"
-            )
-        found.append((name_of(record), folded, record))
-    names = [name for name, _, _ in found]
-    if len(set(names)) < len(names):
-        found = [(f"{name} ({path.stem})", f, r) for path, (name, f, r) in
-                 zip(paths, found, strict=True)]  # fmt: skip
-    return found
-
-
-def _networks(
-    given: list[tuple[str, Any, dict[str, Any]]],
-    images: ImageSet,
-    options: NetworkOptions,
-    narrator: Narrator,
-) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    from reliability.network_study import name_of, train_network
-
-    yield from given
-    for rate in () if given else (0.0, options.train_ber):
-        folded, record = train_network(
-            images, options, ber=rate, say=narrator.say, tick=narrator.tick
-        )
-        yield name_of(record), folded, record
-
-
-def _evaluated(
-    name: str,
-    folded: Any,
-    record: dict[str, Any],
-    images: ImageSet,
-    options: NetworkOptions,
-    narrator: Narrator,
-) -> NetworkStudy:
-    from reliability.network_study import evaluate_network
-
-    narrator.say(f"evaluating {options.chips} chips of the network {name!r}")
-    return evaluate_network(folded, images, options, record, tick=narrator.tick)
-
-
-def _decision_options(
-    max_loss: float,
-    risk: float,
-    memory_ber: float,
-    threshold_ohm: float | None,
-    offset_ln_r: float,
-    set_voltage_v: float,
-    reset_voltage_v: float,
-    pulse_s: float,
-) -> dict[str, Any]:
-    from devicefit.sensing import SensingOptions
-    from reliability.decision import Requirement
-    from reliability.energy import EnergyOptions
-
-    return {
-        "requirement": Requirement(max_loss, risk, memory_ber),
-        "sensing": SensingOptions(threshold_ohm, offset_ln_r),
-        "energy": EnergyOptions(
-            set_voltage_v=set_voltage_v,
-            reset_voltage_v=reset_voltage_v,
-            set_pulse_s=pulse_s,
-            reset_pulse_s=pulse_s,
-        ),
-    }
-
-
-def _answer(
-    study: Any,
-    networks: dict[str, NetworkStudy],
-    options: dict[str, Any],
-    seed: int,
-    narrator: Narrator,
-    *,
-    truth: bool,
-) -> Results:
-    from devicefit.reference_device import ReferenceDevice
-    from reliability.answer import answer
-
-    narrator.say("propagating bit errors to accuracy, deciding")
-    return answer(
-        study,
-        networks,
-        requirement=options["requirement"],
-        sensing=options["sensing"],
-        energy_options=options["energy"],
-        seed=seed,
-        command=shlex.join(["rram-reliability", *sys.argv[1:]]),
-        truth=ReferenceDevice() if truth else None,
-    )
 
 
 def _print_gates(gates: list[dict[str, Any]]) -> None:

@@ -235,32 +235,3 @@ def saving_sentence(record: dict[str, Any]) -> str:
         return f"at most {record['high']:.3g} times"
     interval = f"{100 * record['probability']:.0f} % {record['kind']}"
     return f"{named('median')} times ({interval} {named('low')} to {named('high')})"
-
-
-def energy_at(
-    x: FloatArray, e_cell_j: FloatArray, at: FloatArray | float, programming: Programming
-) -> FloatArray:
-    """Energy of each draw at its own programming value.
-
-    Parameters
-    ----------
-    x : float array, shape (x,)
-        Grid of the energy, ascending.
-    e_cell_j : float array, shape (draw, x)
-        Energy draws.
-    at : float array, shape (draw,), or float
-        Programming values within the grid.
-    programming : Programming
-        In whose coordinate ln energy is interpolated.
-
-    Returns
-    -------
-    float array, shape (draw,)
-    """
-    u = programming.coordinate(x)
-    v = np.broadcast_to(programming.coordinate(at), (len(e_cell_j),))
-    right = np.clip(np.searchsorted(u, v), 1, len(u) - 1)
-    weight = np.clip((v - u[right - 1]) / (u[right] - u[right - 1]), 0.0, 1.0)
-    rows = np.arange(len(e_cell_j))
-    ln_e = np.log(e_cell_j)
-    return np.asarray(np.exp((1 - weight) * ln_e[rows, right - 1] + weight * ln_e[rows, right]))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devicefit.fitting import DevicePosterior
+from devicefit.programming import Programming
 
 FloatArray = NDArray[np.float64]
 
@@ -61,13 +62,19 @@ class Energy:
 
     Parameters
     ----------
+    x : float array, shape (x,)
+        Programming values, ascending, SI.
     e_cell_j : float array, shape (draw, x)
-        Draws over the programming variable.
+        Draws over them.
+    programming : Programming
+        The programming variable.
     basis : str
         What the numbers rest on, in words.
     """
 
+    x: FloatArray
     e_cell_j: FloatArray
+    programming: Programming
     basis: str
 
 
@@ -116,7 +123,8 @@ def programming_energy(
         energy = (
             v_set * i_cc_a * options.set_pulse_s + v_reset * ratio * i_cc_a * options.reset_pulse_s
         )
-        return Energy(energy, f"{programming.name} known; voltages and pulse widths as given")
+        basis = f"{programming.name} known; voltages and pulse widths as given"
+        return Energy(x, energy, programming, basis)
     ln_r = posterior.mixtures(x)["LRS"].mean[0].reshape(-1, len(x))[draw]
     middle = ln_r.mean(axis=1, keepdims=True)
     exponent = 1 + options.inference_sd * rng.standard_normal((n, 1))
@@ -126,7 +134,33 @@ def programming_energy(
         + v_reset**2 * ratio * conductance * options.reset_pulse_s
     )
     return Energy(
+        x,
         energy,
+        programming,
         "programming current not known; inferred from the median LRS resistance of the whole "
         "read path (I = V / R_LRS)",
     )
+
+
+def energy_at(energy: Energy, at: FloatArray | float) -> FloatArray:
+    """Energy of each draw at its own programming value, ln energy linear between the values.
+
+    Parameters
+    ----------
+    energy : Energy
+        Draws over programming values.
+    at : float array, shape (draw,), or float
+        Programming values within those of `energy`.
+
+    Returns
+    -------
+    float array, shape (draw,)
+    """
+    u = energy.programming.coordinate(energy.x)
+    draws = len(energy.e_cell_j)
+    v = np.broadcast_to(energy.programming.coordinate(at), (draws,))
+    right = np.clip(np.searchsorted(u, v), 1, len(u) - 1)
+    weight = np.clip((v - u[right - 1]) / (u[right] - u[right - 1]), 0.0, 1.0)
+    rows = np.arange(draws)
+    ln_e = np.log(energy.e_cell_j)
+    return np.asarray(np.exp((1 - weight) * ln_e[rows, right - 1] + weight * ln_e[rows, right]))

@@ -222,7 +222,11 @@ def energy_table(record: Mapping[str, Any]) -> Table:
         else:
             text = number(value)
         rows.append((ENERGY_WORDS.get(key, key), text))
-    return Table("Pulses that the energy rests on: as given by the user, else assumed values of usual size.", ("Quantity", "Value"), tuple(rows))
+    return Table(
+        "Pulses that the energy rests on: as given by the user, else assumed values of usual size.",
+        ("Quantity", "Value"),
+        tuple(rows),
+    )
 
 
 def truth_table(values: Mapping[str, Any]) -> Table:

@@ -1,13 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from devicefit.programming import Programming
 from reliability.decision import (
     Requirement,
     Saving,
-    energy_at,
     safe_set,
     saving_sentence,
     weakest_condition,
@@ -94,14 +91,6 @@ def test_saving_known_from_one_side_only(least: bool, most: bool, sentence: str)
     factor = np.linspace(1.0, 2.0, 1001)
     record = Saving(factor, np.full(1001, least), np.full(1001, most)).record()
     assert saving_sentence(record) == sentence
-
-
-@given(st.floats(1e-6, 1e-3), st.floats(0.5, 2.0))
-def test_energy_of_a_power_law_is_exact_between_grid_points(at: float, power: float) -> None:
-    x = np.geomspace(1e-6, 1e-3, 7)
-    energy = np.stack([x**power, 3 * x**power])
-    found = energy_at(x, energy, at, CURRENT)
-    np.testing.assert_allclose(found, [at**power, 3 * at**power], rtol=1e-9)
 
 
 @pytest.mark.parametrize(

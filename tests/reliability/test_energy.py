@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models.core import Frame
 from devicefit.priors import core_priors
 from devicefit.programming import Programming
-from reliability.energy import EnergyOptions, programming_energy
+from reliability.energy import Energy, EnergyOptions, energy_at, programming_energy
+
+CURRENT = Programming("SET compliance current", "A")
 
 
 def _posterior(programming: Programming, low: float, high: float) -> DevicePosterior:
@@ -74,3 +78,11 @@ def test_inferred_energy_follows_the_resistance() -> None:
 def test_options_are_checked(values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EnergyOptions(**values)
+
+
+@given(st.floats(1e-6, 1e-3), st.floats(0.5, 2.0))
+def test_energy_of_a_power_law_is_exact_between_grid_points(at: float, power: float) -> None:
+    x = np.geomspace(1e-6, 1e-3, 7)
+    energy = np.stack([x**power, 3 * x**power])
+    found = energy_at(Energy(x, energy, CURRENT, "test"), at)
+    np.testing.assert_allclose(found, [at**power, 3 * at**power], rtol=1e-9)

@@ -1,0 +1,204 @@
+"""From the texts of a command line to checked objects; what is wrong raises ValueError or OSError.
+
+Heavy packages are imported where they are needed, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnn import ImageSet
+    from devicefit.measurements import Measurements
+    from reliability.network_study import NetworkOptions, NetworkStudy
+    from reliability.progress import Narrator
+    from reliability.results import Results
+
+
+def read_input(
+    path: Path | None, columns: list[str] | None, where: list[str] | None
+) -> Measurements:
+    """Measurements of a file, or of the simulated device where no file is named."""
+    from devicefit.columns import parse_columns
+    from devicefit.measurements import read_measurements
+    from devicefit.reference_device import reference_measurements
+
+    if path is None:
+        if columns or where:
+            raise ValueError("--column and --where need --measurements FILE")
+        return reference_measurements()
+    return read_measurements(
+        path, columns=parse_columns(columns or []), where=parse_where(where or [])
+    )
+
+
+def parse_where(texts: list[str]) -> list[tuple[str, str]]:
+    """``COLUMN=VALUE`` texts as pairs."""
+    pairs = []
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name or not value:
+            raise ValueError(f"--where {text!r} is not of the form COLUMN=VALUE")
+        pairs.append((name, value))
+    return pairs
+
+
+def chosen_families(names: list[str] | None) -> tuple[str, ...]:
+    """Families to fit, the one that answers first."""
+    from devicefit.models import FAMILIES
+
+    if not names:
+        return ("switching-failure", "lognormal")
+    for name in names:
+        if name not in FAMILIES:
+            raise ValueError(f"--family {name!r} is not known; known: {', '.join(FAMILIES)}")
+    return tuple(dict.fromkeys(names))
+
+
+def network_options(
+    images: str,
+    hidden: str | None,
+    epochs: int | None,
+    train_ber: float | None,
+    chips: int | None,
+    seed: int,
+    threads: int,
+) -> NetworkOptions:
+    """Defaults of an image set with what the user changed."""
+    from dataclasses import replace
+
+    from bnn import IMAGE_SETS
+    from reliability.network_study import options_for
+
+    if images not in IMAGE_SETS:
+        raise ValueError(f"--images {images!r} is not known; known: {', '.join(IMAGE_SETS)}")
+    changes: dict[str, Any] = {"seed": seed, "threads": threads}
+    if hidden is not None:
+        try:
+            widths = tuple(int(text) for text in hidden.split(","))
+        except ValueError:
+            raise ValueError(f"--hidden {hidden!r}: give widths like 1024,1024") from None
+        if min(widths) < 1:
+            raise ValueError(f"--hidden {hidden!r}: widths must be positive")
+        changes["hidden"] = widths
+    for name, value in (("epochs", epochs), ("train_ber", train_ber), ("chips", chips)):
+        if value is not None:
+            changes[name] = value
+    return replace(options_for(images), **changes)
+
+
+def load_image_set(name: str, directory: Path | None, download: bool) -> ImageSet:
+    """The image set of that name."""
+    from bnn import load_images
+
+    return load_images(name, images_dir=directory, download=download)
+
+
+def load_networks(paths: list[Path], images: ImageSet) -> list[tuple[str, Any, dict[str, Any]]]:
+    """Networks of a user with distinct names."""
+    from bnn import load_network
+    from reliability.network_study import name_of
+
+    found = []
+    for path in paths:
+        folded, record = load_network(path)
+        if folded.sizes[0] != images.test_images.shape[1]:
+            raise ValueError(
+                f"{path} takes {folded.sizes[0]} pixels, {images.name} has "
+                f"{images.test_images.shape[1]}; choose the image set it was trained on"
+            )
+        found.append((name_of(record), folded, record))
+    names = [name for name, _, _ in found]
+    if len(set(names)) < len(names):
+        found = [(f"{name} ({path.stem})", f, r) for path, (name, f, r) in
+                 zip(paths, found, strict=True)]  # fmt: skip
+    return found
+
+
+def study_networks(
+    given: list[tuple[str, Any, dict[str, Any]]],
+    images: ImageSet,
+    options: NetworkOptions,
+    narrator: Narrator,
+) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """The user's networks, or a standard one and one trained for errors."""
+    from reliability.network_study import name_of, train_network
+
+    yield from given
+    for rate in () if given else (0.0, options.train_ber):
+        folded, record = train_network(
+            images, options, ber=rate, say=narrator.say, tick=narrator.tick
+        )
+        yield name_of(record), folded, record
+
+
+def evaluated(
+    name: str,
+    folded: Any,
+    record: dict[str, Any],
+    images: ImageSet,
+    options: NetworkOptions,
+    narrator: Narrator,
+) -> NetworkStudy:
+    """Counts of one network."""
+    from reliability.network_study import evaluate_network
+
+    narrator.say(f"evaluating {options.chips} chips of the network {name!r}")
+    return evaluate_network(folded, images, options, record, tick=narrator.tick)
+
+
+def decision_options(
+    max_loss: float,
+    risk: float,
+    memory_ber: float,
+    threshold_ohm: float | None,
+    offset_ln_r: float,
+    set_voltage_v: float,
+    reset_voltage_v: float,
+    pulse_s: float,
+) -> dict[str, Any]:
+    """Requirement, sensing and energy options by name."""
+    from devicefit.sensing import SensingOptions
+    from reliability.decision import Requirement
+    from reliability.energy import EnergyOptions
+
+    return {
+        "requirement": Requirement(max_loss, risk, memory_ber),
+        "sensing": SensingOptions(threshold_ohm, offset_ln_r),
+        "energy": EnergyOptions(
+            set_voltage_v=set_voltage_v,
+            reset_voltage_v=reset_voltage_v,
+            set_pulse_s=pulse_s,
+            reset_pulse_s=pulse_s,
+        ),
+    }
+
+
+def answer_from(
+    study: Any,
+    networks: dict[str, NetworkStudy],
+    options: dict[str, Any],
+    seed: int,
+    narrator: Narrator,
+    *,
+    truth: bool,
+) -> Results:
+    """Results with the command line in them."""
+    from devicefit.reference_device import ReferenceDevice
+    from reliability.answer import answer
+
+    narrator.say("propagating bit errors to accuracy, deciding")
+    return answer(
+        study,
+        networks,
+        requirement=options["requirement"],
+        sensing=options["sensing"],
+        energy_options=options["energy"],
+        seed=seed,
+        command=shlex.join(["rram-reliability", *sys.argv[1:]]),
+        truth=ReferenceDevice() if truth else None,
+    )

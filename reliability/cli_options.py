@@ -1,0 +1,88 @@
+"""Options of the command line that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MeasurementsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--measurements",
+        help="CSV or Parquet table of resistances. Without it: the simulated reference device.",
+    ),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="OURS=THEIRS[:UNIT]",
+        help="Map a column of the file, e.g. programming=V_gate:V or resistance_ohm=R:kohm. "
+        "Repeatable.",
+    ),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="COLUMN=VALUE",
+        help="Keep only rows in which the file's column has this value. Repeatable.",
+    ),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same bytes.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace earlier output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+ImagesOption = Annotated[
+    str, typer.Option(help="Image set: digits, mnist, fashion-mnist or cifar-10.")
+]
+ImagesDirOption = Annotated[
+    Path | None,
+    typer.Option("--images-dir", help="Directory of the image files; else $RRAM_DATA_DIR is used."),
+]
+DownloadOption = Annotated[
+    bool, typer.Option("--download", help="Download missing image files (checksummed).")
+]
+HiddenOption = Annotated[
+    str | None, typer.Option(help="Widths of the hidden layers, e.g. 1024,1024.")
+]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")]
+ChipsOption = Annotated[int | None, typer.Option(min=2, help="Chips for each network.")]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold-ohm", help="1T1R threshold; else the best one is chosen."),
+]
+OffsetOption = Annotated[
+    float, typer.Option("--offset-ln-r", help="Sense amplifier offset (sd in ln R), 2T2R.")
+]
+FamilyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--family",
+        help="Device family; repeatable, the first one answers. "
+        "Default: switching-failure, then lognormal for comparison.",
+    ),
+]
+DrawsOption = Annotated[int, typer.Option(min=50, help="Posterior draws per chain.")]
+WarmupOption = Annotated[int, typer.Option(min=50, help="Discarded draws per chain.")]
+AcceptOption = Annotated[
+    float, typer.Option("--target-accept", min=0.5, max=0.999, help="Step-size target of NUTS.")
+]
+MaxLossOption = Annotated[
+    float, typer.Option("--max-loss", help="Largest accuracy loss, a fraction (0.01: one point).")
+]
+RiskOption = Annotated[float, typer.Option(help="Largest probability of a larger loss.")]
+MemoryBerOption = Annotated[
+    float, typer.Option("--memory-ber", help="Residual BER that plain memory has to reach.")
+]
+SetVoltageOption = Annotated[
+    float, typer.Option("--set-voltage-v", help="Voltage during SET (assumed), V.")
+]
+ResetVoltageOption = Annotated[
+    float, typer.Option("--reset-voltage-v", help="Voltage during RESET (assumed), V.")
+]
+PulseOption = Annotated[
+    float, typer.Option("--pulse-s", help="Width of SET and RESET pulses (assumed), s.")
+]

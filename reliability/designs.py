@@ -1,0 +1,293 @@
+"""Designs that are compared, references they are compared with, and their energies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from devicefit.programming import FloatArray, Programming
+from devicefit.sensing import CELLS_PER_BIT, SCHEMES, BerCurve, SensingOptions
+from reliability.accuracy_curve import AccuracyCurve, tolerated_ln_ber
+from reliability.decision import (
+    Condition,
+    Requirement,
+    SafeSet,
+    Saving,
+    safe_set,
+    weakest_condition,
+)
+from reliability.ecc import NO_CODE, SECDED_72_64, Code, raw_ber_for
+from reliability.energy import Energy, energy_at
+from reliability.propagation import AccuracyDraws, Pairing, propagate
+
+
+@dataclass(frozen=True)
+class Design:
+    """One way to store a network: how bits are read and which network.
+
+    Parameters
+    ----------
+    network, scheme : str
+        Name of the network, and ``"1T1R"`` or ``"2T2R"``.
+    accuracy : AccuracyDraws
+        Over the grid.
+    p_met : float array, shape (x,)
+        P(loss <= max_loss).
+    safe : SafeSet
+        Where the requirement is met.
+    """
+
+    network: str
+    scheme: str
+    accuracy: AccuracyDraws
+    p_met: FloatArray
+    safe: SafeSet
+
+    @property
+    def cells(self) -> int:
+        """Cells for each weight bit."""
+        return CELLS_PER_BIT[self.scheme]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a design's energy is compared with.
+
+    Parameters
+    ----------
+    key, words : str
+        Key in the JSON, and what the reference is.
+    condition : Condition
+        Draws of the programming at which it just holds.
+    cells_per_bit : float
+        Cells for each bit, parity included.
+    same_rule : float or None
+        Lowest programming at which it holds with the probability the requirement asks for; None
+        when no measured one does.
+    """
+
+    key: str
+    words: str
+    condition: Condition
+    cells_per_bit: float
+    same_rule: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All designs and references on the same draws and chips.
+
+    Parameters
+    ----------
+    requirement : Requirement
+        What must hold.
+    sensing : SensingOptions
+        How bits are read.
+    programming : Programming
+        The programming variable.
+    grid : float array, shape (x,)
+        Its values.
+    ber : dict of str to dict of str to BerCurve
+        By family, the one that answers first, and by sensing scheme.
+    curves : dict of str to AccuracyCurve
+        By network, the standard one first.
+    pairing : Pairing
+        Which draws go together.
+    energy : Energy
+        Of one cell, for the paired draws.
+    designs : tuple of Design
+        Every network with every scheme.
+    references : tuple of Reference
+        What they are compared with.
+    """
+
+    requirement: Requirement
+    sensing: SensingOptions
+    programming: Programming
+    grid: FloatArray
+    ber: dict[str, dict[str, BerCurve]]
+    curves: dict[str, AccuracyCurve]
+    pairing: Pairing
+    energy: Energy
+    designs: tuple[Design, ...]
+    references: tuple[Reference, ...]
+
+    @property
+    def main_ber(self) -> dict[str, BerCurve]:
+        """BER of the family that answers."""
+        return next(iter(self.ber.values()))
+
+    @property
+    def standard(self) -> AccuracyCurve:
+        """Curve of the standard network."""
+        return next(iter(self.curves.values()))
+
+    @property
+    def best(self) -> Design | None:
+        """Design with the least median energy per bit at its lowest safe programming."""
+        safe = [d for d in self.designs if d.safe.lowest is not None]
+        if not safe:
+            return None
+        return min(safe, key=lambda d: float(np.median(design_energy(d, self.energy))))
+
+    @property
+    def focus(self) -> Design:
+        """The best design, or, where none is safe, the last network read as 1T1R."""
+        last = list(self.curves)[-1]
+        return self.best or next(d for d in self.designs if d.network == last)
+
+
+def compare_designs(
+    ber: dict[str, dict[str, BerCurve]],
+    curves: dict[str, AccuracyCurve],
+    pairing: Pairing,
+    energy: Energy,
+    *,
+    requirement: Requirement,
+    sensing: SensingOptions,
+    programming: Programming,
+) -> Comparison:
+    """Propagate every design and find the references; arguments as in :class:`Comparison`."""
+    main = next(iter(ber.values()))
+    grid = main["1T1R"].programming
+    flat = {scheme: main[scheme].ln_ber.reshape(-1, len(grid)) for scheme in SCHEMES}
+    limits = loss_limits(curves, requirement)
+    designs = []
+    for name, curve in curves.items():
+        for scheme in SCHEMES:
+            draws = propagate(curve, flat[scheme], pairing)
+            # A loss equal to the limit meets it; the tiny addition is for rounding.
+            p_met = (draws.error_free - draws.test_set <= limits[name] + 1e-12).mean(axis=0)
+            safe = safe_set(grid, p_met, requirement, programming)
+            designs.append(Design(name, scheme, draws, p_met, safe))
+    standard = next(iter(curves.values()))
+    references = _references(
+        standard, designs[0].safe, flat["1T1R"], pairing, grid, requirement, programming
+    )
+    return Comparison(
+        requirement,
+        sensing,
+        programming,
+        grid,
+        ber,
+        curves,
+        pairing,
+        energy,
+        tuple(designs),
+        tuple(references),
+    )
+
+
+def loss_limits(curves: Mapping[str, AccuracyCurve], requirement: Requirement) -> dict[str, float]:
+    """Loss each network may have against its own error-free accuracy.
+
+    The requirement refers to the standard network without errors (the first one), so a network
+    that starts lower may lose less.
+    """
+    standard = next(iter(curves.values()))
+    return {
+        name: requirement.max_loss - (standard.error_free - curve.error_free)
+        for name, curve in curves.items()
+    }
+
+
+def tolerated(curve: AccuracyCurve, limit: float) -> FloatArray:
+    """Ln of the tolerated BER of each draw; -inf where even no error is too much."""
+    if limit <= 0:
+        return np.full(curve.draws, -np.inf)
+    return tolerated_ln_ber(curve, limit)
+
+
+def _references(
+    standard: AccuracyCurve,
+    standard_safe: SafeSet,
+    ln_ber: FloatArray,
+    pairing: Pairing,
+    grid: FloatArray,
+    requirement: Requirement,
+    programming: Programming,
+) -> list[Reference]:
+    at = ln_ber[pairing.device]
+    limit = tolerated(standard, requirement.max_loss)[pairing.curve]
+    references = [
+        Reference(
+            "standard_bnn",
+            "weakest programming that the standard network tolerates, 1T1R",
+            weakest_condition(grid, at, limit, programming),
+            1.0,
+            standard_safe.lowest,
+        )
+    ]
+    codes: tuple[tuple[str, Code], ...] = (
+        ("memory", NO_CODE),
+        ("memory_with_ecc", SECDED_72_64),
+    )
+    for key, code in codes:
+        raw = raw_ber_for(code, requirement.memory_ber)
+        p_reached = (at <= np.log(raw)).mean(axis=0)
+        references.append(
+            Reference(
+                key,
+                f"plain 1T1R memory at a residual BER of {_rate(requirement.memory_ber)}, "
+                f"{code.name}",
+                weakest_condition(grid, at, np.full(len(at), np.log(raw)), programming),
+                code.cells_per_bit,
+                safe_set(grid, p_reached, requirement, programming).lowest,
+            )
+        )
+    return references
+
+
+def _rate(rate: float) -> str:
+    """``"1e-5"`` for 0.00001."""
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def limit_condition(comparison: Comparison, design: Design) -> Condition:
+    """Draws of the weakest programming that the mean chip of a design tolerates."""
+    c = comparison
+    limit = loss_limits(c.curves, c.requirement)[design.network]
+    ln_ber = c.main_ber[design.scheme].ln_ber.reshape(-1, len(c.grid))[c.pairing.device]
+    ln_tolerated = tolerated(c.curves[design.network], limit)[c.pairing.curve]
+    return weakest_condition(c.grid, ln_ber, ln_tolerated, c.programming)
+
+
+def design_energy(design: Design, energy: Energy) -> FloatArray:
+    """Energy per bit at the lowest safe programming, shape (draw,).
+
+    Raises
+    ------
+    ValueError
+        No programming is safe.
+    """
+    if design.safe.lowest is None:
+        raise ValueError(f"{design.network}, {design.scheme}: no programming is safe")
+    return design.cells * energy_at(energy, design.safe.lowest)
+
+
+def reference_energy(reference: Reference, energy: Energy) -> FloatArray:
+    """Energy per bit of a reference at its limit, shape (draw,)."""
+    return reference.cells_per_bit * energy_at(energy, reference.condition.x)
+
+
+def saving_at_safe(design: Design, reference: Reference, energy: Energy) -> Saving:
+    """Saving of a design at its lowest safe programming against a reference at its limit."""
+    return Saving(
+        reference_energy(reference, energy) / design_energy(design, energy),
+        reference.condition.not_reached | design.safe.at_edge,
+        reference.condition.at_edge,
+    )
+
+
+def saving_at_limit(comparison: Comparison, design: Design, reference: Reference) -> Saving:
+    """Saving with design and reference both exactly at the limit of what they tolerate."""
+    limit = limit_condition(comparison, design)
+    energy = comparison.energy
+    return Saving(
+        reference_energy(reference, energy) / (design.cells * energy_at(energy, limit.x)),
+        reference.condition.not_reached | limit.at_edge,
+        reference.condition.at_edge | limit.not_reached,
+    )

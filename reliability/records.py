@@ -1,0 +1,325 @@
+"""Plain records of what was found, for the JSON twin and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from devicefit.checks import ESS_LIMIT, R_HAT_LIMIT, Gate
+from devicefit.intervals import PROBABILITY, equal_tailed
+from devicefit.programming import FloatArray
+from devicefit.sensing import SCHEMES, BerCurve, SensingOptions
+from reliability.accuracy_curve import AccuracyCurve, mean_loss
+from reliability.decision import points, saving_sentence
+from reliability.designs import (
+    Comparison,
+    Design,
+    Reference,
+    design_energy,
+    saving_at_limit,
+    saving_at_safe,
+    tolerated,
+)
+from reliability.device_study import DeviceStudy
+from reliability.energy import energy_at
+from reliability.network_study import NetworkStudy
+
+
+def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any]:
+    """Three comparisons of the design in focus with a reference."""
+    design, condition = comparison.focus, reference.condition
+    record: dict[str, Any] = {
+        "reference": reference.words,
+        "reference_programming": {
+            **band(condition.x, axis=0),
+            "share_not_reached": float(condition.not_reached.mean()),
+            "share_at_weakest_measured": float(condition.at_edge.mean()),
+        },
+    }
+    if design.safe.lowest is None:
+        record |= {
+            "median": None,
+            "low": None,
+            "high": None,
+            "kind": "ETI",
+            "probability": PROBABILITY,
+            "sentence": "No saving: no measured programming is safe.",
+        }
+    else:
+        record |= saving_at_safe(design, reference, comparison.energy).record()
+        record["sentence"] = saving_sentence(record)
+        record["same_rule"] = _same_rule_record(comparison, reference)
+    at_tolerance = saving_at_limit(comparison, design, reference).record()
+    record["at_tolerance"] = {
+        "meaning": "both sides exactly at the limit of what they tolerate, mean chip",
+        **at_tolerance,
+        "sentence": saving_sentence(at_tolerance),
+    }
+    return record
+
+
+def _same_rule_record(comparison: Comparison, reference: Reference) -> dict[str, Any]:
+    """Saving when the reference is held to the same probability as the design.
+
+    Where no measured programming qualifies, the strongest one gives a lower bound.
+    """
+    reached = reference.same_rule is not None
+    at = comparison.grid[-1] if reference.same_rule is None else reference.same_rule
+    against = reference.cells_per_bit * energy_at(comparison.energy, at)
+    factor = float(np.median(against / design_energy(comparison.focus, comparison.energy)))
+    return {
+        "meaning": "the reference is held to the same probability as the design; a reference that "
+        "is harder to certify then looks worse",
+        "programming": reference.same_rule,
+        "median": factor,
+        "is_lower_bound": not reached,
+        "sentence": f"{'' if reached else 'at least '}{factor:.3g} times",
+    }
+
+
+def band(draws: FloatArray, *, axis: int | tuple[int, ...]) -> dict[str, Any]:
+    """Median and equal-tailed interval of draws."""
+    interval = equal_tailed(draws, axis=axis)
+    return {
+        "median": np.median(draws, axis=axis).tolist(),
+        **interval.record(),
+    }
+
+
+def ber_record(comparison: Comparison, device: DeviceStudy) -> dict[str, Any]:
+    """BER over the programming variable, every scheme and family, with counts beside it."""
+
+    def scheme_record(curve: BerCurve) -> dict[str, Any]:
+        interval = equal_tailed(curve.ln_ber)
+        record: dict[str, Any] = {
+            "mean": np.exp(curve.ln_ber).mean(axis=(0, 1)).tolist(),
+            "median": np.exp(np.median(curve.ln_ber, axis=(0, 1))).tolist(),
+            "interval": {
+                "low": np.exp(interval.low).tolist(),
+                "high": np.exp(interval.high).tolist(),
+                "kind": interval.kind,
+                "probability": interval.probability,
+            },
+        }
+        if curve.threshold_ohm is not None:
+            record["threshold_ohm"] = curve.threshold_ohm.tolist()
+        return record
+
+    main = comparison.main_ber
+    first = main["1T1R"]
+    return {
+        "grid": comparison.grid.tolist(),
+        "family": device.main.family,
+        **{scheme: scheme_record(main[scheme]) for scheme in SCHEMES},
+        "other_families": {
+            name: {scheme: scheme_record(curves[scheme]) for scheme in SCHEMES}
+            for name, curves in comparison.ber.items()
+            if name != device.main.family
+        },
+        "extrapolated": first.extrapolated.tolist(),
+        "support": first.support,
+        "support_meaning": "1 / devices: a smaller BER rests on the model's shape, not on data",
+        "counts": device.record["counts"],
+    }
+
+
+def device_record(device: DeviceStudy, sensing: SensingOptions) -> dict[str, Any]:
+    """Families, diagnostics, priors beside posteriors, quantiles."""
+
+    def family_record(name: str) -> dict[str, Any]:
+        posterior = device.posteriors[name]
+        parameters = {}
+        for prior in posterior.record["priors"]:
+            draws = posterior.draws[prior["name"]].values
+            parameters[prior["name"]] = {"prior": prior, "posterior": band(draws, axis=(0, 1))}
+        return {
+            "diagnostics": vars(posterior.diagnostics),
+            "sampler": posterior.record["sampler"],
+            "design_effect": posterior.record["design_effect"],
+            "parameters": parameters,
+        }
+
+    return {
+        "family": device.main.family,
+        "families": {name: family_record(name) for name in device.posteriors},
+        "sensing": {
+            "threshold_ohm": sensing.threshold_ohm,
+            "threshold_rule": "given"
+            if sensing.threshold_ohm
+            else "least posterior expected BER at each programming value",
+            "offset_ln_r": sensing.offset_ln_r,
+        },
+        "quantiles": device.record["quantiles"],
+    }
+
+
+def network_record(study: NetworkStudy, curve: AccuracyCurve) -> dict[str, Any]:
+    """Training, counts of chips and the fitted curve of a network."""
+    counts = study.counts
+    ber = np.asarray(counts["ber"].values, dtype=np.float64)
+    fine = np.linspace(curve.ln_ber[0], curve.ln_ber[-1], 61)
+    draw = np.arange(curve.draws)
+    accuracy = curve.error_free - mean_loss(
+        curve, np.broadcast_to(fine, (curve.draws, len(fine))), draw
+    )
+    accuracy_of_chips = counts["correct"].values / curve.images
+    return {
+        "training": study.record,
+        "images": curve.images,
+        "error_free_correct": curve.correct,
+        "error_free_accuracy": curve.error_free,
+        "weights": int(counts.attrs["weights"]),
+        "protected": str(counts.attrs["protected"]),
+        "chips": curve.chips,
+        "ber": ber.tolist(),
+        "accuracy_mean_of_chips": accuracy_of_chips.mean(axis=1).tolist(),
+        "accuracy_worst_chip": accuracy_of_chips.min(axis=1).tolist(),
+        "accuracy_sd_of_chips": accuracy_of_chips.std(axis=1, ddof=1).tolist(),
+        "curve": {"ber": np.exp(fine).tolist(), "accuracy": band(accuracy, axis=0)},
+        "curve_diagnostics": curve.diagnostics,
+    }
+
+
+def accuracy_record(design: Design, grid: FloatArray) -> dict[str, Any]:
+    """Accuracy of a design over the programming variable."""
+    return {
+        "grid": grid.tolist(),
+        "test_set": {
+            "mean": design.accuracy.test_set.mean(axis=0).tolist(),
+            **band(design.accuracy.test_set, axis=0),
+        },
+        "population": {
+            "mean": design.accuracy.population.mean(axis=0).tolist(),
+            **band(design.accuracy.population, axis=0),
+        },
+        "error_free": design.accuracy.error_free,
+        "p_met": design.p_met.tolist(),
+        "variance_shares": {k: v.tolist() for k, v in design.accuracy.shares.items()},
+        "not_in_the_shares": "model family and training seed (one of each)",
+    }
+
+
+def tolerated_record(curve: AccuracyCurve, limit: float) -> dict[str, Any]:
+    """Tolerated BER of a network, mean chip."""
+    if limit <= 0:
+        return {
+            "median": None,
+            "low": None,
+            "high": None,
+            "kind": "ETI",
+            "probability": PROBABILITY,
+            "sentence": "Already without errors the network is below the required accuracy.",
+        }
+    ln_p = tolerated(curve, limit)
+    found = band(ln_p, axis=0)
+    record = {key: float(np.exp(found[key])) for key in ("median", "low", "high")}
+    return {
+        **record,
+        "kind": found["kind"],
+        "probability": found["probability"],
+        "max_loss_from_own_error_free": limit,
+        "sentence": f"{record['median']:.2g} ({100 * found['probability']:.0f} % {found['kind']} "
+        f"{record['low']:.2g} to {record['high']:.2g}), mean chip",
+    }
+
+
+def alternative_record(
+    comparison: Comparison, design: Design, networks: Mapping[str, NetworkStudy]
+) -> dict[str, Any]:
+    """One row of the table of alternatives."""
+    record: dict[str, Any] = {
+        "network": design.network,
+        "scheme": design.scheme,
+        "cells_per_bit": design.cells,
+        "lowest_safe_programming": design.safe.lowest,
+        "sentence": design.safe.sentence,
+    }
+    if design.safe.lowest is None:
+        return {**record, "e_bit_j": None, "e_network_j": None, "saving": None}
+    e_bit = design_energy(design, comparison.energy)
+    bits = int(networks[design.network].counts.attrs["weights"])
+    return {
+        **record,
+        "e_bit_j": band(e_bit, axis=0),
+        "e_network_j": band(e_bit * bits, axis=0),
+        "saving": {
+            r.key: saving_at_safe(design, r, comparison.energy).record()
+            for r in comparison.references
+        },
+    }
+
+
+def safe_record(design: Design) -> dict[str, Any]:
+    """Where a design meets the requirement."""
+    return {
+        "lowest": design.safe.lowest,
+        "intervals": [list(run) for run in design.safe.intervals],
+        "at_weakest_measured": design.safe.at_edge,
+        "sentence": design.safe.sentence,
+    }
+
+
+def curve_gate(curve: AccuracyCurve) -> Gate:
+    """Convergence of the accuracy curves, which are fitted together."""
+    d = curve.diagnostics
+    passed = d["r_hat"] < R_HAT_LIMIT and d["bulk_ess"] >= ESS_LIMIT and d["divergences"] == 0
+    return Gate(
+        "accuracy curve",
+        "Did the fit of accuracy over BER converge?",
+        bool(passed),
+        d["r_hat"],
+        R_HAT_LIMIT,
+        f"R-hat {d['r_hat']:.3f}, {d['bulk_ess']:.0f} effective draws, "
+        f"{d['divergences']:.0f} divergences",
+        "evaluate more chips (--chips)",
+    )
+
+
+def verdict_record(
+    comparison: Comparison,
+    saving: Mapping[str, Any],
+    gates: list[dict[str, Any]],
+    *,
+    simulated: bool,
+) -> dict[str, Any]:
+    """The answer in one sentence, with what it rests on."""
+    failed = [gate["name"] for gate in gates if not gate["passed"]]
+    best, requirement = comparison.best, comparison.requirement
+    programming = comparison.programming
+    record: dict[str, Any] = {
+        "simulated": simulated,
+        "failed_gates": failed,
+        "gates_passed": not failed,
+    }
+    if best is None or best.safe.lowest is None:
+        return {
+            **record,
+            "recommended_programming": None,
+            "network": None,
+            "scheme": None,
+            "p_requirement_met": None,
+            "sentence": f"No measured {programming.name} meets the requirement with any of the "
+            "compared designs: a loss of at most "
+            f"{points(requirement.max_loss)} with probability "
+            f"{1 - requirement.risk:g}.",
+        }
+    at = int(np.argmin(np.abs(comparison.grid - best.safe.lowest)))
+    return {
+        **record,
+        "recommended_programming": best.safe.lowest,
+        "recommended_programming_words": programming.format(best.safe.lowest),
+        "network": best.network,
+        "scheme": best.scheme,
+        "p_requirement_met": float(best.p_met[at]),
+        "sentence": f"Program at {programming.format(best.safe.lowest)} "
+        f"({programming.name}), read as {best.scheme}, network {best.network!r}: "
+        f"P(loss <= {points(requirement.max_loss)}) = {best.p_met[at]:.3f}. "
+        "Programming energy saved if both sides went to the limit of what they tolerate: "
+        f"{saving['standard_bnn']['at_tolerance']['sentence']} against the standard network, "
+        f"{saving['memory']['at_tolerance']['sentence']} against plain memory. At the recommended "
+        "programming, which keeps a margin, against references that keep none: "
+        f"{saving['standard_bnn']['sentence']} and {saving['memory']['sentence']}.",
+        "safe_set": best.safe.sentence,
+    }

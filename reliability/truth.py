@@ -1,0 +1,91 @@
+"""What the truth of a simulated device says about the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from devicefit.reference_device import ReferenceDevice, true_mixtures
+from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r
+from reliability.decision import weakest_condition
+from reliability.designs import Comparison, loss_limits, tolerated
+from reliability.ecc import SECDED_72_64, raw_ber_for
+
+
+def truth_record(
+    truth: ReferenceDevice, comparison: Comparison, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """True BER at the chosen thresholds and true savings, and whether the intervals hold them.
+
+    Parameters
+    ----------
+    truth : ReferenceDevice
+        True law.
+    comparison : Comparison
+        What was found.
+    values : mapping
+        The results so far, with ``ber`` and ``energy_saving``.
+    """
+    grid, programming, design = comparison.grid, comparison.programming, comparison.focus
+    laws = true_mixtures(truth, grid)
+    threshold = comparison.main_ber["1T1R"].threshold_ohm
+    assert threshold is not None
+    ln_true = {
+        "1T1R": ln_ber_1t1r(laws["LRS"], laws["HRS"], np.log(threshold)),
+        "2T2R": ln_ber_2t2r(laws["LRS"], laws["HRS"], comparison.sensing.offset_ln_r),
+    }
+    record: dict[str, Any] = {
+        "note": "The true law of the simulated device is known; the networks' tolerated BER is "
+        "taken at its posterior median.",
+        "ber": {},
+        "energy_saving": {},
+    }
+    for scheme, ln_ber in ln_true.items():
+        interval = values["ber"][scheme]["interval"]
+        low, high = np.log(interval["low"]), np.log(interval["high"])
+        inside = (low <= ln_ber) & (ln_ber <= high)
+        record["ber"][scheme] = {
+            "true": np.exp(ln_ber).tolist(),
+            "share_of_grid_inside": float(inside.mean()),
+        }
+    if design.safe.lowest is None:
+        return record
+    requirement, curves = comparison.requirement, comparison.curves
+    targets = {
+        "standard_bnn": (
+            float(np.median(tolerated(comparison.standard, requirement.max_loss))),
+            1.0,
+        ),
+        "memory": (np.log(requirement.memory_ber), 1.0),
+        "memory_with_ecc": (
+            np.log(raw_ber_for(SECDED_72_64, requirement.memory_ber)),
+            SECDED_72_64.cells_per_bit,
+        ),
+    }
+    own = tolerated(curves[design.network], loss_limits(curves, requirement)[design.network])
+    limit = weakest_condition(
+        grid, ln_true[design.scheme][None, :], np.array([float(np.median(own))]), programming
+    )
+    # Energy is proportional to the current in the simulated device: what is uncertain cancels.
+    for key, (ln_target, cells) in targets.items():
+        condition = weakest_condition(
+            grid, ln_true["1T1R"][None, :], np.array([ln_target]), programming
+        )
+        found = values["energy_saving"][key]
+        record["energy_saving"][key] = {
+            "not_reached": bool(condition.not_reached[0]),
+            **_true_factor(condition.x[0] / design.safe.lowest * cells / design.cells, found),
+            "at_tolerance": _true_factor(
+                condition.x[0] / limit.x[0] * cells / design.cells, found["at_tolerance"]
+            ),
+        }
+    return record
+
+
+def _true_factor(true: float, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A true saving and whether the interval holds it (an end that is a bound holds all beyond)."""
+    low = -np.inf if found["low_is_upper_bound"] else found["low"] * (1 - 1e-9)
+    high = np.inf if found["high_is_lower_bound"] else found["high"] * (1 + 1e-9)
+    return {"true": float(true), "inside": bool(low <= true <= high)}
