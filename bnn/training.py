@@ -3,8 +3,7 @@
 import dataclasses
 import math
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -16,6 +15,7 @@ from torch import nn
 from bnn.architectures import BinaryMLP, module_answers
 from bnn.errors import check_ber
 from bnn.images import ImageSet
+from bnn.threads import torch_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,7 @@ def train(
     order_rng, flip_rng = np.random.default_rng(order_seed), np.random.default_rng(flip_seed)
     sizes = (images.shape[1], *options.hidden, len(image_set.classes))
     history = []
-    with _torch_threads(options.threads):
+    with torch_threads(options.threads):
         module = BinaryMLP(sizes, seed=int(init_seed.generate_state(1)[0]))
         pixels, targets = torch.tensor(images), torch.tensor(labels)
         batches = max(1, len(images) // options.batch_size)
@@ -235,13 +235,3 @@ def _clip_latent(module: BinaryMLP) -> None:
     with torch.no_grad():
         for latent in module.latents:
             latent.clamp_(-1.0, 1.0)
-
-
-@contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

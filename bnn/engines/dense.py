@@ -1,7 +1,6 @@
 """Reference engine: plain PyTorch matrix products in float32, exact because all is integer."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bnn.network import PIXEL_LEVELS, FoldedNetwork, HiddenLayer, layer_signs
+from bnn.threads import torch_threads
 
 _BLOCK_IMAGES = 2500
 _EXACT_FLOAT32 = 2**24
@@ -57,7 +57,7 @@ def pre_activations(
     tuple of int64 array, shape (images, rows)
         One array per layer.
     """
-    with _torch_threads(threads):
+    with torch_threads(threads):
         blocks = list(_sums(network, prepared))
     return tuple(np.concatenate([block[i] for block in blocks]) for i in range(len(blocks[0])))
 
@@ -83,7 +83,7 @@ def predict(
     """
     output = network.layers[-1]
     assert not isinstance(output, HiddenLayer)
-    with _torch_threads(threads):
+    with torch_threads(threads):
         answers = [
             np.argmax(block[-1] * output.scale + output.shift, axis=1)
             for block in _sums(network, prepared)
@@ -118,13 +118,3 @@ def _sums(network: FoldedNetwork, prepared: DenseImages) -> Iterator[list[npt.ND
                     fires = direction * z.to(torch.int32) >= threshold
                     values = torch.where(fires, 1.0, -1.0)
             yield sums
-
-
-@contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
