@@ -167,7 +167,7 @@ def _quantiles(measurements: Measurements, posterior: DevicePosterior) -> list[d
     """Measured quantiles of ln R with predictive bands, for up to six groups of conditions."""
     groups = group_conditions(measurements, devices_per_group=max(100, measurements.devices // 12))
     chosen = sorted({round(i) for i in np.linspace(0, len(groups) - 1, 6)})
-    score = np.linspace(-3.5, 3.5, 57)
+    score = np.linspace(-3.5, 3.5, 71)
     levels = ndtr(score)
     table = measurements.table
     rows = []
@@ -190,20 +190,18 @@ def _quantiles(measurements: Measurements, posterior: DevicePosterior) -> list[d
             ).reshape(-1, len(support))
             predicted = np.stack([np.interp(levels, c, support) for c in cdf])
             band = np.exp(np.quantile(predicted, [0.05, 0.5, 0.95], axis=0))
-            # At most 200 points a group: all of the tails, a thinned middle.
-            place = (np.arange(len(y)) + 0.5) / len(y)
-            keep = np.unique(
-                np.searchsorted(place, ndtr(np.linspace(-4, 4, 200))).clip(0, len(y) - 1)
-            )
-            seen = (score >= ndtri(place[0])) & (score <= ndtri(place[-1]))
+            # Quantiles at fixed scores, three digits: a summary that can be shared, no readings.
+            place = ndtri((np.arange(len(y)) + 0.5) / len(y))
+            seen = (score >= place[0]) & (score <= place[-1])
+            measured = np.exp(np.interp(score[seen], place, y))
             rows.append(
                 {
                     "state": state,
                     "programming_low": low,
                     "programming_high": high,
                     "readings": len(y),
-                    "score": ndtri(place[keep]).tolist(),
-                    "resistance_ohm": np.exp(y[keep]).tolist(),
+                    "score": score[seen].tolist(),
+                    "resistance_ohm": [float(f"{r:.3g}") for r in measured],
                     "band_score": score[seen].tolist(),
                     "band_low_ohm": band[0][seen].tolist(),
                     "band_median_ohm": band[1][seen].tolist(),

@@ -192,7 +192,9 @@ def quantile_figure(quantiles: Sequence[Mapping[str, Any]], programming: Program
             Patch(color=colour, alpha=0.4, label=f"{state}: model, 90 % ETI and median")
             for state, colour in STATE_COLOURS.items()
         ]
-        handles.append(Line2D([], [], color=INK, marker="o", ms=3, ls="none", label="readings"))
+        handles.append(
+            Line2D([], [], color=INK, marker="o", ms=3, ls="none", label="measured quantiles")
+        )
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         return to_svg(
             figure, name="quantiles", label="Quantiles of measured and predicted resistance"

@@ -488,6 +488,16 @@ def test_a_large_ratio_of_the_states_is_no_mix_of_units(ratio: float) -> None:
     assert check(table).devices == 120
 
 
+@pytest.mark.parametrize("column", ["array_id", "i_cc_a", "device_id"])
+def test_a_deeper_reset_of_some_parts_is_no_mix_of_units(column: str) -> None:
+    # the LRS stays where it was
+    table = two_arrays(2)
+    parts = np.unique(table[column])
+    deep = table[column].isin(parts[: len(parts) // 2]) & (table["state"] == "HRS")
+    table.loc[deep, "resistance_ohm"] *= 3000
+    assert check(table).devices == 120
+
+
 @pytest.mark.parametrize("level", [1e9, 3.0])
 @pytest.mark.parametrize("states", [["LRS"], ["HRS"], ["LRS", "HRS"]])
 def test_stuck_cells_are_no_mix_of_units(level: float, states: list[str]) -> None:

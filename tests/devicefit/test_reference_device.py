@@ -144,4 +144,8 @@ def test_laws_of_facts() -> None:
     laws = true_mixtures(ReferenceDevice(), np.array([1e-4]))
     assert np.exp(laws["LRS"].mean[0, 0]) == pytest.approx(1000 + 0.5 / 1e-4)
     assert np.exp(laws["HRS"].mean[0, 0]) == pytest.approx(1.1e5)
+    # relative spread growing as the root of the resistance: 0.25 at 10 kohm, so 0.25 / sqrt(2) at
+    # 5 kohm, which is five sixths of the path; and the floor
+    expected = np.hypot(0.04, 0.25 / np.sqrt(2) * 5 / 6)
+    assert laws["LRS"].sd[0, 0] == pytest.approx(expected)
     assert PROGRAMMING.unit == "A"

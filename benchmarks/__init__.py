@@ -1,0 +1,1 @@
+"""Benchmarks: each states its question, checks equal results first and writes its figures."""
