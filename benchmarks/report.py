@@ -36,7 +36,7 @@ def main_job(threads: int) -> dict:
     """Run the main job twice; the second run is the one that counts."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report"
-        seconds = []
+        seconds, twins = [], []
         for _ in range(2):
             start = time.perf_counter()
             subprocess.run(
@@ -46,14 +46,15 @@ def main_job(threads: int) -> dict:
                 stdout=subprocess.DEVNULL,
             )
             seconds.append(time.perf_counter() - start)
-        first = (out / "results.json").read_bytes()
-        values = json.loads(first)
+            twins.append((out / "results.json").read_bytes())
+        values = json.loads(twins[0])
         peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     truth = values["simulated_truth"]
     return {
         "seconds_first_run": seconds[0],
         "seconds_second_run": seconds[1],
         "peak_memory_gb": peak_kib * 1024 / 1e9,
+        "same_seed_same_bytes": twins[0] == twins[1],
         "share_of_grid_with_true_ber_inside": {
             s: b["share_of_grid_inside"] for s, b in truth["ber"].items()
         },

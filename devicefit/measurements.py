@@ -6,6 +6,7 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
@@ -93,7 +94,8 @@ def read_measurements(
     path : str or Path
         ``.csv``, ``.csv.gz``, ``.csv.xz``, ``.csv.bz2``, ``.tsv`` or ``.parquet``.
         Lines that begin with ``#`` at the head of a text file are comments; a comment
-        ``# simulated`` marks simulated data.
+        ``# simulated`` marks simulated data; a Parquet file, which has none, is marked by the word
+        ``simulated`` in its name.
     columns : sequence of ColumnMapping
         Which of the file's columns are ours, and their units.
     where : sequence of (column, value)
@@ -162,6 +164,9 @@ def check_measurements(
     table = table.assign(state=table["state"].astype(str))
     if "array_id" in table:
         table = table.assign(array_id=table["array_id"].astype(str))
+        if (table.groupby("device_id")["array_id"].nunique() > 1).any():
+            # The same number on two arrays is two devices.
+            table = table.assign(device_id=table["array_id"] + "/" + table["device_id"])
     if "cycle" in table:
         table = table.assign(cycle=table["cycle"].astype(np.float64))
     _refuse_values(table, programming, source)
@@ -189,7 +194,7 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:
     simulated = False
     try:
         if suffixes and suffixes[-1] in (".parquet", ".pq"):
-            return pd.read_parquet(path), bool("simulated" in path.name)
+            return pd.read_parquet(path), "simulated" in re.split(r"[^a-z]+", path.stem.lower())
         if not {".csv", ".tsv", ".txt"} & set(suffixes):
             raise MeasurementError(
                 f"{path}: cannot tell the format from the name; use .csv, .tsv (also .gz, .xz, "

@@ -150,8 +150,9 @@ def choose_threshold(lrs: NormalMixture, hrs: NormalMixture) -> FloatArray:
         NormalMixture(m.ln_weight[:, :, ::every], m.mean[:, :, ::every], m.sd[:, :, ::every])
         for m in (lrs, hrs)
     ]
-    lowest = np.minimum(lrs.mean[0].min(axis=(0, 1)), hrs.mean[0].min(axis=(0, 1))) - 0.5
-    highest = np.maximum(lrs.mean[0].max(axis=(0, 1)), hrs.mean[0].max(axis=(0, 1))) + 0.5
+    ends = [(m.mean - 2 * m.sd, m.mean + 2 * m.sd) for m in few]
+    lowest = np.minimum(*(low[0].min(axis=(0, 1)) for low, _ in ends))
+    highest = np.maximum(*(high[0].max(axis=(0, 1)) for _, high in ends))
     fractions = np.linspace(0, 1, 81)
     scan = np.stack([expected(lowest + f * (highest - lowest), *few) for f in fractions])
     best = scan.argmin(axis=0)
@@ -197,6 +198,10 @@ def ber_curves(
     x = np.atleast_1d(np.asarray(x, dtype=np.float64))
     if np.any(np.diff(x) <= 0):
         raise ValueError("values of the programming variable must be ascending")
+    if posterior.frame.programming.is_logarithmic and x[0] <= 0:
+        raise ValueError(
+            f"the smallest value is {x[0]}; a {posterior.frame.programming.name} must be positive"
+        )
     laws = posterior.mixtures(x)
     lrs, hrs = laws["LRS"], laws["HRS"]
     if options.threshold_ohm is None:

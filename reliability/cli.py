@@ -21,6 +21,7 @@ from reliability.cli_inputs import (
     chosen_families,
     decision_options,
     evaluated,
+    given,
     load_image_set,
     load_networks,
     network_options,
@@ -146,9 +147,9 @@ def fit(
     family: FamilyOption = None,
     threshold_ohm: ThresholdOption = None,
     seed: SeedOption = 1,
-    draws: DrawsOption = 750,
-    warmup: WarmupOption = 700,
-    target_accept: AcceptOption = 0.95,
+    draws: DrawsOption = None,
+    warmup: WarmupOption = None,
+    target_accept: AcceptOption = None,
     threads: ThreadsOption = 2,
     force: ForceOption = False,
     quiet: QuietOption = False,
@@ -164,7 +165,9 @@ def fit(
         check_directory(out, force=force)
         families = chosen_families(family)
         sampler = SamplerOptions(
-            draws=draws, warmup=warmup, seed=seed, cores=threads, target_accept=target_accept
+            seed=seed,
+            cores=threads,
+            **given(draws=draws, warmup=warmup, target_accept=target_accept),
         )
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
         found = read_input(measurements, column, where)
@@ -185,7 +188,7 @@ def ber(
     high: Annotated[float | None, typer.Option(help="Largest programming value, SI.")] = None,
     points: Annotated[int, typer.Option(min=2, help="Number of values.")] = 50,
     threshold_ohm: ThresholdOption = None,
-    offset_ln_r: OffsetOption = 0.05,
+    offset_ln_r: OffsetOption = None,
     force: ForceOption = False,
 ) -> None:
     """Write BER over the programming variable: mean, median and 90 % interval."""
@@ -203,7 +206,7 @@ def ber(
             raise ValueError(f"--low {ends[0]} must be below --high {ends[1]}")
         if frame.programming.is_logarithmic and ends[0] <= 0:
             raise ValueError(f"--low {ends[0]} must be positive for a {frame.programming.name}")
-        sensing = SensingOptions(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r)
+        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r))
     with _working(), staged_file(out) as stage:
         grid = frame.programming.grid(*ends, points)
         ber_table(study.main, grid, sensing).to_csv(stage, index=False)
@@ -293,14 +296,14 @@ def decide(
         typer.Option(help="Counts written by `evaluate`; the standard network first. Repeatable."),
     ],
     out: Annotated[Path, typer.Option(help="Results to write (.json).")],
-    max_loss: MaxLossOption = 0.01,
-    risk: RiskOption = 0.05,
-    memory_ber: MemoryBerOption = 1e-5,
+    max_loss: MaxLossOption = None,
+    risk: RiskOption = None,
+    memory_ber: MemoryBerOption = None,
     threshold_ohm: ThresholdOption = None,
-    offset_ln_r: OffsetOption = 0.05,
-    set_voltage_v: SetVoltageOption = 1.2,
-    reset_voltage_v: ResetVoltageOption = 1.6,
-    pulse_s: PulseOption = 1e-7,
+    offset_ln_r: OffsetOption = None,
+    set_voltage_v: SetVoltageOption = None,
+    reset_voltage_v: ResetVoltageOption = None,
+    pulse_s: PulseOption = None,
     seed: SeedOption = 1,
     force: ForceOption = False,
     quiet: QuietOption = False,
@@ -314,9 +317,15 @@ def decide(
     with _checking_input():
         check_file(out, force=force, suffix=".json")
         options = decision_options(
-            max_loss, risk, memory_ber, threshold_ohm, offset_ln_r, set_voltage_v,
-            reset_voltage_v, pulse_s,
-        )  # fmt: skip
+            requirement=given(max_loss=max_loss, risk=risk, memory_ber=memory_ber),
+            sensing=given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r),
+            energy=given(
+                set_voltage_v=set_voltage_v,
+                reset_voltage_v=reset_voltage_v,
+                set_pulse_s=pulse_s,
+                reset_pulse_s=pulse_s,
+            ),
+        )
         study = load_study(device)
         tables = [load_counts(path) for path in counts]
         names = network_names(tables)
@@ -372,18 +381,18 @@ def run(
     ] = None,
     chips: ChipsOption = None,
     family: FamilyOption = None,
-    max_loss: MaxLossOption = 0.01,
-    risk: RiskOption = 0.05,
-    memory_ber: MemoryBerOption = 1e-5,
+    max_loss: MaxLossOption = None,
+    risk: RiskOption = None,
+    memory_ber: MemoryBerOption = None,
     threshold_ohm: ThresholdOption = None,
-    offset_ln_r: OffsetOption = 0.05,
-    set_voltage_v: SetVoltageOption = 1.2,
-    reset_voltage_v: ResetVoltageOption = 1.6,
-    pulse_s: PulseOption = 1e-7,
+    offset_ln_r: OffsetOption = None,
+    set_voltage_v: SetVoltageOption = None,
+    reset_voltage_v: ResetVoltageOption = None,
+    pulse_s: PulseOption = None,
     seed: SeedOption = 1,
-    draws: DrawsOption = 750,
-    warmup: WarmupOption = 700,
-    target_accept: AcceptOption = 0.95,
+    draws: DrawsOption = None,
+    warmup: WarmupOption = None,
+    target_accept: AcceptOption = None,
     threads: ThreadsOption = 2,
     force: ForceOption = False,
     quiet: QuietOption = False,
@@ -401,16 +410,24 @@ def run(
         check_directory(out, force=force)
         families = chosen_families(family)
         sampler = SamplerOptions(
-            draws=draws, warmup=warmup, seed=seed, cores=threads, target_accept=target_accept
+            seed=seed,
+            cores=threads,
+            **given(draws=draws, warmup=warmup, target_accept=target_accept),
         )
         options = decision_options(
-            max_loss, risk, memory_ber, threshold_ohm, offset_ln_r, set_voltage_v,
-            reset_voltage_v, pulse_s,
-        )  # fmt: skip
+            requirement=given(max_loss=max_loss, risk=risk, memory_ber=memory_ber),
+            sensing=given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r),
+            energy=given(
+                set_voltage_v=set_voltage_v,
+                reset_voltage_v=reset_voltage_v,
+                set_pulse_s=pulse_s,
+                reset_pulse_s=pulse_s,
+            ),
+        )
         training = network_options(images, hidden, epochs, train_ber, chips, seed, threads)
         found = read_input(measurements, column, where)
         image_set = load_image_set(images, images_dir, download)
-        given = load_networks(network or [], image_set)
+        loaded = load_networks(network or [], image_set)
     with _working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
         study = study_device(
             found,
@@ -421,7 +438,7 @@ def run(
         )
         save_study(study, stage)
         networks: dict[str, NetworkStudy] = {}
-        for name, folded, record in study_networks(given, image_set, training, narrator):
+        for name, folded, record in study_networks(loaded, image_set, training, narrator):
             networks[name] = evaluated(name, folded, record, image_set, training, narrator)
             stem = name.replace(" ", "-")
             save_network(folded, stage / f"{stem}.safetensors", record=record)

@@ -151,15 +151,13 @@ def evaluated(
     return evaluate_network(folded, images, options, record, tick=narrator.tick)
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """What the user gave; the defaults live with the options they belong to."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def decision_options(
-    max_loss: float,
-    risk: float,
-    memory_ber: float,
-    threshold_ohm: float | None,
-    offset_ln_r: float,
-    set_voltage_v: float,
-    reset_voltage_v: float,
-    pulse_s: float,
+    *, requirement: dict[str, Any], sensing: dict[str, Any], energy: dict[str, Any]
 ) -> dict[str, Any]:
     """Requirement, sensing and energy options by name."""
     from devicefit.sensing import SensingOptions
@@ -167,14 +165,9 @@ def decision_options(
     from reliability.energy import EnergyOptions
 
     return {
-        "requirement": Requirement(max_loss, risk, memory_ber),
-        "sensing": SensingOptions(threshold_ohm, offset_ln_r),
-        "energy": EnergyOptions(
-            set_voltage_v=set_voltage_v,
-            reset_voltage_v=reset_voltage_v,
-            set_pulse_s=pulse_s,
-            reset_pulse_s=pulse_s,
-        ),
+        "requirement": Requirement(**requirement),
+        "sensing": SensingOptions(**sensing),
+        "energy": EnergyOptions(**energy),
     }
 
 

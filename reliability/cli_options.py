@@ -55,7 +55,7 @@ ThresholdOption = Annotated[
     typer.Option("--threshold-ohm", help="1T1R threshold; else the best one is chosen."),
 ]
 OffsetOption = Annotated[
-    float, typer.Option("--offset-ln-r", help="Sense amplifier offset (sd in ln R), 2T2R.")
+    float | None, typer.Option("--offset-ln-r", help="Sense amplifier offset (sd in ln R), 2T2R.")
 ]
 FamilyOption = Annotated[
     list[str] | None,
@@ -65,24 +65,26 @@ FamilyOption = Annotated[
         "Default: switching-failure, then lognormal for comparison.",
     ),
 ]
-DrawsOption = Annotated[int, typer.Option(min=50, help="Posterior draws per chain.")]
-WarmupOption = Annotated[int, typer.Option(min=50, help="Discarded draws per chain.")]
+DrawsOption = Annotated[int | None, typer.Option(min=50, help="Posterior draws per chain.")]
+WarmupOption = Annotated[int | None, typer.Option(min=50, help="Discarded draws per chain.")]
 AcceptOption = Annotated[
-    float, typer.Option("--target-accept", min=0.5, max=0.999, help="Step-size target of NUTS.")
+    float | None,
+    typer.Option("--target-accept", min=0.5, max=0.999, help="Step-size target of NUTS."),
 ]
 MaxLossOption = Annotated[
-    float, typer.Option("--max-loss", help="Largest accuracy loss, a fraction (0.01: one point).")
+    float | None,
+    typer.Option("--max-loss", help="Largest accuracy loss, a fraction (0.01: one point)."),
 ]
-RiskOption = Annotated[float, typer.Option(help="Largest probability of a larger loss.")]
+RiskOption = Annotated[float | None, typer.Option(help="Largest probability of a larger loss.")]
 MemoryBerOption = Annotated[
-    float, typer.Option("--memory-ber", help="Residual BER that plain memory has to reach.")
+    float | None, typer.Option("--memory-ber", help="Residual BER that plain memory has to reach.")
 ]
 SetVoltageOption = Annotated[
-    float, typer.Option("--set-voltage-v", help="Voltage during SET (assumed), V.")
+    float | None, typer.Option("--set-voltage-v", help="Voltage during SET (assumed), V.")
 ]
 ResetVoltageOption = Annotated[
-    float, typer.Option("--reset-voltage-v", help="Voltage during RESET (assumed), V.")
+    float | None, typer.Option("--reset-voltage-v", help="Voltage during RESET (assumed), V.")
 ]
 PulseOption = Annotated[
-    float, typer.Option("--pulse-s", help="Width of SET and RESET pulses (assumed), s.")
+    float | None, typer.Option("--pulse-s", help="Width of SET and RESET pulses (assumed), s.")
 ]

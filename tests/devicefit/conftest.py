@@ -25,7 +25,8 @@ from devicefit.reference_device import ReferenceDevice, reference_measurements
 from devicefit.sensing import BerCurve, ErrorCounts, SensingOptions, ber_curves, count_errors
 
 CURRENT = Programming("SET compliance current", "A")
-SAMPLER = SamplerOptions(chains=4, draws=600, warmup=500, seed=1)
+# Small, yet seeds 1 to 4 all pass the gates; at the default target a few transitions diverge.
+SAMPLER = SamplerOptions(chains=4, draws=700, warmup=600, seed=1, target_accept=0.98)
 
 
 @pytest.fixture

@@ -66,18 +66,18 @@ def test_diagnostics_and_record(good_fit: Any) -> None:
     assert 100 < d.bulk_ess
     assert 100 < d.tail_ess
     assert (d.draws, posterior.draws.sizes["chain"], posterior.draws.sizes["draw"]) == (
-        2400,
+        2800,
         4,
-        600,
+        700,
     )
     record = posterior.record
     assert record["sampler"] == {
         "name": "nutpie NUTS",
         "chains": 4,
-        "draws": 600,
-        "warmup": 500,
+        "draws": 700,
+        "warmup": 600,
         "seed": 1,
-        "target_accept": 0.95,
+        "target_accept": 0.98,
     }
     family = FAMILIES["switching-failure"]
     assert record["priors"] == prior_record(family.priors(posterior.frame.programming))
@@ -90,8 +90,8 @@ def test_diagnostics_and_record(good_fit: Any) -> None:
 
 def test_laws_of_the_posterior_have_the_grid_last(good_fit: Any) -> None:
     laws = good_fit.posterior.mixtures(np.array([1e-4, 2e-4, 3e-4]))
-    assert laws["LRS"].mean.shape == (3, 4, 600, 3)
-    assert good_fit.posterior.mixtures(1e-4)["HRS"].mean.shape == (2, 4, 600, 1)
+    assert laws["LRS"].mean.shape == (3, 4, 700, 3)
+    assert good_fit.posterior.mixtures(1e-4)["HRS"].mean.shape == (2, 4, 700, 1)
 
 
 # --- determinism ----------------------------------------------------------------------------------

@@ -579,3 +579,19 @@ def test_gate_sweep_without_a_mapping(gate_sweep: Path) -> None:
     message = "2 columns could be the programming variable .set_gate_voltage_v, pulse_width_s."
     with pytest.raises(MeasurementError, match=message):
         read_measurements(gate_sweep)
+
+
+def test_the_same_number_on_two_arrays_is_two_devices() -> None:
+    table = two_arrays(2)
+    table["device_id"] = table["device_id"] % 60
+    assert table["device_id"].nunique() == 60
+    assert check(table).devices == 120
+
+
+@pytest.mark.parametrize(("name", "simulated"), [("simulated_a", True), ("unsimulated", False)])
+def test_a_parquet_file_is_marked_by_a_word_of_its_name(
+    user_table: pd.DataFrame, tmp_path: Path, name: str, simulated: bool
+) -> None:
+    path = tmp_path / f"{name}.parquet"
+    user_table.to_parquet(path)
+    assert read_measurements(path).simulated is simulated

@@ -360,3 +360,8 @@ def test_counted_ber_weighs_both_states_alike() -> None:
     fewer = counts.interval(0.9, {"LRS": 4.0, "HRS": 2.0})
     assert fewer.high[1] == pytest.approx(1 - 0.1 ** (1 / (40 / 4 + 60 / 2)))
     assert fewer.low[0] < interval.low[0] < 7 / 30 < interval.high[0] < fewer.high[0]
+
+
+def test_a_current_of_zero_has_no_curve(known_posterior: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="smallest value is 0.0; a .* must be positive"):
+        ber_curves(known_posterior(), np.array([0.0, 1e-4]), options=SensingOptions())
