@@ -103,19 +103,10 @@ def fit_accuracy_curves(
     Counts of one chip at several BER are correlated since chips are nested; each knot's mean is
     estimated from its own chips, so this hardly matters.
     """
+    check_counts(counts)
     names = list(counts)
-    if not names:
-        raise ValueError("no network to fit; give at least one table of counts")
-    first = counts[names[0]]
-    ber = np.asarray(first["ber"].values, dtype=np.float64)
-    for name in names:
-        if not np.array_equal(counts[name]["ber"].values, ber):
-            raise ValueError(f"{name!r} was evaluated at other BER than {names[0]!r}; use one grid")
-        if counts[name].sizes["chip"] < 2:
-            raise ValueError(f"{name!r} has {counts[name].sizes['chip']} chip; at least 2 needed")
+    ber = np.asarray(counts[names[0]]["ber"].values, dtype=np.float64)
     use = ber > 0
-    if use.sum() < 4:
-        raise ValueError(f"{int(use.sum())} BER above zero; at least 4 are needed for a curve")
     ln_ber = np.log(ber[use])
     tables: dict[str, list[IntArray]] = {kind: [] for kind in KINDS}
     pools: dict[str, list[int]] = {kind: [] for kind in KINDS}
@@ -160,6 +151,30 @@ def fit_accuracy_curves(
             diagnostics=diagnostics,
         )
     return curves
+
+
+def check_counts(counts: Mapping[str, xr.Dataset]) -> None:
+    """Refuse counts that no curves can be fitted to.
+
+    Raises
+    ------
+    ValueError
+        As :func:`fit_accuracy_curves`.
+    """
+    names = list(counts)
+    if not names:
+        raise ValueError("no network to fit; give at least one table of counts")
+    first = counts[names[0]]
+    ber = np.asarray(first["ber"].values, dtype=np.float64)
+    for name in names:
+        if not np.array_equal(counts[name]["ber"].values, ber):
+            raise ValueError(f"{name!r} was evaluated at other BER than {names[0]!r}; use one grid")
+        if counts[name].sizes["chip"] < 2:
+            raise ValueError(f"{name!r} has {counts[name].sizes['chip']} chip; at least 2 needed")
+    if np.sum(ber > 0) < 4:
+        raise ValueError(
+            f"{int(np.sum(ber > 0))} BER above zero; at least 4 are needed for a curve"
+        )
 
 
 def _curve_model(

@@ -309,6 +309,7 @@ def decide(
     quiet: QuietOption = False,
 ) -> None:
     """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
+    from reliability.accuracy_curve import check_counts
     from reliability.device_study import load_study
     from reliability.network_study import load_counts, network_names
     from reliability.output import check_file, staged_file
@@ -328,11 +329,10 @@ def decide(
         )
         study = load_study(device)
         tables = [load_counts(path) for path in counts]
-        names = network_names(tables)
+        networks = dict(zip(network_names(tables), tables, strict=True))
+        check_counts({name: study.counts for name, study in networks.items()})
     with _working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        results = answer_from(
-            study, dict(zip(names, tables, strict=True)), options, seed, narrator, truth=False
-        )
+        results = answer_from(study, networks, options, seed, narrator, truth=False)
         stage.write_text(results.to_json(), encoding="utf-8")
     _print_verdict(results)
     typer.echo(f"results: {out}")
