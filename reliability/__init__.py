@@ -1,1 +1,1 @@
-"""To be filled."""
+"""From device posteriors and network counts to decisions and reports."""
