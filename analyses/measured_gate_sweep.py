@@ -143,7 +143,7 @@ def main() -> int:
             arguments.data,
             arguments.out,
             options=FULL,
-            sampler=SamplerOptions(seed=SEED, cores=arguments.threads),
+            sampler=SamplerOptions(draws=750, warmup=700, seed=SEED, cores=arguments.threads),
             narrator=narrator,
             command="python analyses/measured_gate_sweep.py --data DATA",
         )

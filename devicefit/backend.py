@@ -42,8 +42,8 @@ class SamplerOptions:
     """
 
     chains: int = 4
-    draws: int = 750
-    warmup: int = 700
+    draws: int = 1000
+    warmup: int = 800
     seed: int = 1
     cores: int = 2
     target_accept: float = 0.98
