@@ -143,7 +143,13 @@ def main() -> int:
             arguments.data,
             arguments.out,
             options=FULL,
-            sampler=SamplerOptions(draws=750, warmup=700, seed=SEED, cores=arguments.threads),
+            sampler=SamplerOptions(
+                draws=750,
+                warmup=700,
+                target_accept=0.98,
+                seed=SEED,
+                cores=arguments.threads,
+            ),
             narrator=narrator,
             command="python analyses/measured_gate_sweep.py --data DATA",
         )

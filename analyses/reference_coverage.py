@@ -47,7 +47,7 @@ def one_data_set(number: int, networks: dict) -> dict:
     device = study_device(
         reference_measurements(seed=1000 + number),
         families=("switching-failure",),
-        sampler=SamplerOptions(draws=750, warmup=700, seed=number),
+        sampler=SamplerOptions(draws=750, warmup=700, target_accept=0.98, seed=number),
         sensing=SensingOptions(),
     )
     results = answer(

@@ -46,7 +46,7 @@ class SamplerOptions:
     warmup: int = 800
     seed: int = 1
     cores: int = 2
-    target_accept: float = 0.98
+    target_accept: float = 0.95
 
     def __post_init__(self) -> None:
         for name in ("chains", "draws", "warmup", "cores"):
