@@ -9,7 +9,6 @@ import numpy as np
 
 from devicefit.compression import Compressed
 from devicefit.fitting import DevicePosterior
-from devicefit.mixture import NormalMixture
 from devicefit.sensing import BerCurve, ErrorCounts
 
 R_HAT_LIMIT = 1.01
@@ -166,11 +165,7 @@ def tail_gate(posterior: DevicePosterior, compressed: Compressed) -> Gate:
         for condition in np.unique(data.condition):
             rows = data.condition == condition
             law = posterior.mixtures(compressed.conditions[[condition]])[state]
-            few = max(1, law.mean.shape[2] // 25)
-            mixture = NormalMixture(
-                law.ln_weight[:, :, ::few], law.mean[:, :, ::few], law.sd[:, :, ::few]
-            )
-            at = np.exp(mixture.ln_distribution(data.ln_r[rows])).mean(axis=(0, 1))
+            at = np.exp(law.thinned(25).ln_distribution(data.ln_r[rows])).mean(axis=(0, 1))
             below += float(data.count[rows][at < TAIL].sum())
             above += float(data.count[rows][at > 1 - TAIL].sum())
         n = float(data.count.sum())

@@ -59,6 +59,13 @@ class NormalMixture:
         ln_weight, mean, sd = (np.expand_dims(a, new) for a in (self.ln_weight, self.mean, self.sd))
         return (values - mean) / sd, ln_weight, sd
 
+    def thinned(self, draws: int) -> NormalMixture:
+        """About `draws` evenly spaced draws of each chain; trailing shape (chain, draw, ...)."""
+        every = max(1, self.mean.shape[2] // draws)
+        return NormalMixture(
+            self.ln_weight[:, :, ::every], self.mean[:, :, ::every], self.sd[:, :, ::every]
+        )
+
     def ln_density(self, y: ArrayLike) -> FloatArray:
         """Logarithm of the density at `y`, broadcast against the trailing axes."""
         z, ln_weight, sd = self._standard_score(y)

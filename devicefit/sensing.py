@@ -145,11 +145,7 @@ def choose_threshold(lrs: NormalMixture, hrs: NormalMixture) -> FloatArray:
     def expected(threshold: FloatArray, a: NormalMixture, b: NormalMixture) -> FloatArray:
         return np.exp(ln_ber_1t1r(a, b, threshold)).mean(axis=(0, 1))
 
-    every = max(1, lrs.mean.shape[2] // 50)
-    few = [
-        NormalMixture(m.ln_weight[:, :, ::every], m.mean[:, :, ::every], m.sd[:, :, ::every])
-        for m in (lrs, hrs)
-    ]
+    few = [law.thinned(50) for law in (lrs, hrs)]
     ends = [(m.mean - 2 * m.sd, m.mean + 2 * m.sd) for m in few]
     lowest = np.minimum(*(low[0].min(axis=(0, 1)) for low, _ in ends))
     highest = np.maximum(*(high[0].max(axis=(0, 1)) for _, high in ends))

@@ -12,12 +12,11 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from devicefit.backend import SamplerOptions
-from devicefit.checks import Gate, convergence_gates, overlap_gate, tail_gate
+from devicefit.checks import convergence_gates, overlap_gate, tail_gate
 from devicefit.compression import compress
 from devicefit.fitting import DevicePosterior, fit, load_posterior, save_posterior
 from devicefit.intervals import PROBABILITY
 from devicefit.measurements import STATES, Measurements
-from devicefit.mixture import NormalMixture
 from devicefit.programming import FloatArray
 from devicefit.sensing import (
     SensingOptions,
@@ -130,11 +129,7 @@ def adaptive_grid(posterior: DevicePosterior, points: int) -> FloatArray:
     frame = posterior.frame
     fine = frame.programming.grid(frame.low, frame.high, 601)
     laws = posterior.mixtures(fine)
-    every = max(1, laws["LRS"].mean.shape[2] // 10)
-    lrs, hrs = (
-        NormalMixture(m.ln_weight[:, :, ::every], m.mean[:, :, ::every], m.sd[:, :, ::every])
-        for m in (laws["LRS"], laws["HRS"])
-    )
+    lrs, hrs = laws["LRS"].thinned(10), laws["HRS"].thinned(10)
     ber = np.exp(ln_ber_1t1r(lrs, hrs, choose_threshold(lrs, hrs))).mean(axis=(0, 1))
     log10_ber = np.log10(ber)
     rise = np.abs(np.diff(log10_ber)) / max(np.ptp(log10_ber), 1e-9)
@@ -180,10 +175,7 @@ def _quantiles(measurements: Measurements, posterior: DevicePosterior) -> list[d
             y = np.sort(np.log(part["resistance_ohm"].to_numpy()))
             conditions, n = np.unique(part["programming"].to_numpy(), return_counts=True)
             law = posterior.mixtures(conditions)[state]
-            every = max(1, law.mean.shape[2] // 25)
-            few = NormalMixture(
-                law.ln_weight[:, :, ::every], law.mean[:, :, ::every], law.sd[:, :, ::every]
-            )
+            few = law.thinned(25)
             support = np.linspace(y[0] - 1.0, y[-1] + 1.0, 240)
             cdf = np.stack(
                 [np.exp(few.ln_distribution(v)) @ (n / n.sum()) for v in support], axis=-1
@@ -209,11 +201,6 @@ def _quantiles(measurements: Measurements, posterior: DevicePosterior) -> list[d
                 }
             )
     return rows
-
-
-def gates_of(study: DeviceStudy) -> tuple[Gate, ...]:
-    """Gates of the fit as objects."""
-    return tuple(Gate(**row) for row in study.record["gates"])
 
 
 def save_study(study: DeviceStudy, directory: Path) -> None:
