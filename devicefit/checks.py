@@ -2,54 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from devicefit.compression import Compressed
+from devicefit.compressed import Compressed
+from devicefit.fitted import Fitted
 from devicefit.fitting import DevicePosterior
+from devicefit.gates import Gate, GateReport
+from devicefit.laplace import EVIDENCE_LOST
+from devicefit.loo import K_LIMIT, Loo
+from devicefit.programming import FloatArray
+from devicefit.reading_density import thinned
 from devicefit.sensing import BerCurve, ErrorCounts
+from devicefit.sensitivity import SENSITIVE, Sensitivity, curve_sensitivity
+from devicefit.stacking import StackedDevice
+
+__all__ = [
+    "ESS_LIMIT",
+    "R_HAT_LIMIT",
+    "Gate",
+    "GateReport",
+    "convergence_gates",
+    "gate_report",
+    "loo_gate",
+    "modes_gate",
+    "overlap_gate",
+    "sensitivity_gate",
+    "tail_gate",
+]
 
 R_HAT_LIMIT = 1.01
 ESS_LIMIT = 400
 DIVERGENCE_LIMIT = 0.001
 COVERED_LIMIT = 0.9
 TAIL = 0.01
+HIGH_K_LIMIT = 0.001
+"""Share of devices whose Pareto k may be high."""
+OTHER_MODES_LIMIT = 0.05
+"""Posterior share of other modes below which it does not matter who visits them."""
+
+# Climbs to one mode end within this of each other in ln evidence.
+_SAME_MODE = 1.0
 
 
-@dataclass(frozen=True)
-class Gate:
-    """One check.
-
-    Parameters
-    ----------
-    name, question : str
-        What is checked.
-    passed : bool
-        Verdict.
-    value, limit : float
-        The number and what it is compared with.
-    finding : str
-        The number in words.
-    remedy : str
-        What to do when it failed.
-    """
-
-    name: str
-    question: str
-    passed: bool
-    value: float
-    limit: float
-    finding: str
-    remedy: str
-
-    def record(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-
-def convergence_gates(posterior: DevicePosterior) -> tuple[Gate, ...]:
+def convergence_gates(posterior: DevicePosterior | StackedDevice) -> tuple[Gate, ...]:
     """R-hat, effective sample size and divergences."""
     d = posterior.diagnostics
     ess = min(d.bulk_ess, d.tail_ess)
@@ -87,7 +84,8 @@ def convergence_gates(posterior: DevicePosterior) -> tuple[Gate, ...]:
 
 
 def overlap_gate(
-    posterior: DevicePosterior,
+    posterior: Fitted,
+    compressed: Compressed,
     counts: ErrorCounts,
     curve: BerCurve,
     *,
@@ -96,47 +94,55 @@ def overlap_gate(
     """Posterior predictive check of the readings on the wrong side of the threshold.
 
     For each group of conditions and state, the counted errors must lie in the 95 % predictive
-    interval; at least 90 % of the cells must. Trials are divided by the design effect, so
-    readings of one device do not count as independent.
+    interval; at least 90 % of the cells must. The predicted share is that over the group's own
+    conditions and readings. Trials are divided by the design effect, so readings of one device do
+    not count as independent.
 
     Parameters
     ----------
-    posterior : DevicePosterior
+    posterior : Fitted
         Fitted device.
+    compressed : Compressed
+        The readings, which tell how many were taken at each condition.
     counts : ErrorCounts
         From :func:`devicefit.sensing.count_errors`.
     curve : BerCurve
         The 1T1R curve the counts belong to.
     rng : numpy.random.Generator
         For the predictive counts.
+
+    Raises
+    ------
+    ValueError
+        The curve has no threshold, or the counts are not of the compressed readings.
     """
     if curve.threshold_ohm is None:
         raise ValueError("the overlap is checked at the threshold of the 1T1R curve")
-    programming = posterior.frame.programming
+    coordinate = posterior.frame.programming.coordinate
     inside = 0
     cells = 0
     for g in range(len(counts.devices)):
         low, high = counts.programming_low[g], counts.programming_high[g]
-        x = programming.grid(low, high, 9) if low < high else np.array([low])
-        ln_t = np.interp(
-            programming.coordinate(x),
-            programming.coordinate(curve.programming),
-            np.log(curve.threshold_ohm),
+        rows = np.flatnonzero((compressed.conditions >= low) & (compressed.conditions <= high))
+        x = compressed.conditions[rows]
+        ln_t = np.interp(coordinate(x), coordinate(curve.programming), np.log(curve.threshold_ohm))
+        laws = posterior.mixtures(
+            x, second=compressed.second_values[rows], array=compressed.array[rows]
         )
-        laws = posterior.mixtures(x)
-        ln_p = {"LRS": laws["LRS"].ln_survival(ln_t), "HRS": laws["HRS"].ln_distribution(ln_t)}
-        for state, ln_wrong in ln_p.items():
+        for state, law in laws.items():
             n = int(counts.trials[state][g])
+            of_condition = compressed.states[state].n[rows]
+            if of_condition.sum() != n:
+                raise ValueError(
+                    f"{n} {state} readings were counted from {low:.6g} to {high:.6g}, "
+                    f"{of_condition.sum()} were compressed; count and compress the same readings"
+                )
             if n == 0:
                 continue
-            p = np.exp(ln_wrong).mean(axis=-1).ravel()
-            effect = posterior.record["design_effect"][state]
-            effective = max(1, round(n / effect))
-            predicted = rng.binomial(effective, np.clip(p, 0, 1)) * (n / effective)
-            q_low, q_high = np.quantile(predicted, [0.025, 0.975], method="inverted_cdf")
-            # One effective failure is `effect` counted ones; a fraction of it is no surprise.
-            slack = n / effective - 1
-            inside += int(q_low - slack <= counts.errors[state][g] <= q_high + slack)
+            wrong = law.ln_survival(ln_t) if state == "LRS" else law.ln_distribution(ln_t)
+            p = (np.exp(wrong) @ (of_condition / n)).ravel()
+            effect = compressed.states[state].design_effect
+            inside += _is_predicted(int(counts.errors[state][g]), n, p, effect, rng=rng)
             cells += 1
     share = inside / cells
     return Gate(
@@ -152,6 +158,18 @@ def overlap_gate(
     )
 
 
+def _is_predicted(
+    errors: int, trials: int, p: FloatArray, effect: float, *, rng: np.random.Generator
+) -> bool:
+    """Whether the errors lie in the 95 % interval predicted by draws of their probability."""
+    effective = max(1, round(trials / effect))
+    predicted = rng.binomial(effective, np.clip(p, 0, 1)) * (trials / effective)
+    low, high = np.quantile(predicted, [0.025, 0.975], method="inverted_cdf")
+    # One effective failure is `effect` counted ones; a fraction of it is no surprise.
+    slack = trials / effective - 1
+    return bool(low - slack <= errors <= high + slack)
+
+
 def tail_gate(posterior: DevicePosterior, compressed: Compressed) -> Gate:
     """Posterior predictive check of both tails of both states.
 
@@ -159,13 +177,18 @@ def tail_gate(posterior: DevicePosterior, compressed: Compressed) -> Gate:
     1 % each; the gate asks that none of the four is beyond 1 % times or divided by two and more
     than 4 standard errors away (readings divided by the design effect).
     """
+    few = thinned(posterior, 25 * posterior.draws.sizes["chain"])
     worst, words = 1.0, []
     for state, data in compressed.states.items():
         below = above = 0.0
         for condition in np.unique(data.condition):
             rows = data.condition == condition
-            law = posterior.mixtures(compressed.conditions[[condition]])[state]
-            at = np.exp(law.thinned(25).ln_distribution(data.ln_r[rows])).mean(axis=(0, 1))
+            law = few.mixtures(
+                compressed.conditions[[condition]],
+                second=compressed.second_values[[condition]],
+                array=compressed.array[[condition]],
+            )[state]
+            at = np.exp(law.ln_distribution(data.ln_r[rows])).mean(axis=(0, 1))
             below += float(data.count[rows][at < TAIL].sum())
             above += float(data.count[rows][at > 1 - TAIL].sum())
         n = float(data.count.sum())
@@ -186,4 +209,116 @@ def tail_gate(posterior: DevicePosterior, compressed: Compressed) -> Gate:
         + (f"; worst significant ratio {worst:.2g}" if worst > 1 else "; none significantly off"),
         "the tails differ from the model's; compare families and read BER below the support line "
         "with care",
+    )
+
+
+def modes_gate(posterior: DevicePosterior) -> Gate:
+    """Whether other explanations of the data matter that the chains may have missed.
+
+    Starts that ended within 1 of each other in ln evidence count as one mode. Chains that agree
+    (R-hat) have visited all modes in proportion, so then there may be several.
+    """
+    evidence = np.sort(posterior.record["modes"]["ln_evidence"])[::-1]
+    first_of_mode = np.concatenate([[True], np.diff(evidence) < -_SAME_MODE])
+    weight = np.exp(evidence[first_of_mode] - evidence[0])
+    share = float(1 - 1 / weight.sum())
+    lost = int(np.sum(evidence[first_of_mode] < evidence[0] - EVIDENCE_LOST))
+    agree = bool(posterior.diagnostics.r_hat < R_HAT_LIMIT)
+    return Gate(
+        "posterior modes",
+        "Is there one explanation of the readings, or do the chains weigh all there are?",
+        share < OTHER_MODES_LIMIT or agree,
+        share,
+        OTHER_MODES_LIMIT,
+        f"{len(weight)} modes from {len(evidence)} starts, {lost} of them hopeless; the other "
+        f"modes hold {100 * share:.2g} % of the posterior"
+        + ("" if share < OTHER_MODES_LIMIT else f"; chains {'do' if agree else 'do not'} agree"),
+        "say more in the priors (--priors), measure conditions that tell the explanations apart, "
+        "or run more and longer chains",
+    )
+
+
+def loo_gate(found: Loo) -> Gate:
+    """Whether the predictions of left-out devices can be trusted."""
+    high = len(found.high_k)
+    share = high / len(found.devices)
+    finite = found.pareto_k[np.isfinite(found.pareto_k)]
+    largest = f"{finite.max():.2f}" if len(finite) else "none"
+    return Gate(
+        "left-out devices",
+        "Can the prediction of each device without its own readings be had from one fit?",
+        share <= HIGH_K_LIMIT,
+        share,
+        HIGH_K_LIMIT,
+        f"{high} of {len(found.devices)} devices with Pareto k above {K_LIMIT} or not finite; "
+        f"largest finite k {largest}",
+        "refit without these devices (they are named in the record) and predict them: their "
+        "elpd, and the stacking weights that rest on it, flatter the model; look at their readings",
+    )
+
+
+def sensitivity_gate(found: Sensitivity) -> Gate:
+    """Whether answers depend on the priors."""
+    at = np.flatnonzero(found.is_answer)
+    moved = at[found.prior.matters[at]]
+    change, noise = found.prior.change, found.prior.noise
+    worst = float(change[moved if len(moved) else at].max(initial=0.0))
+    words = [
+        f"{found.names[i]} ({change[i]:.2f}, rests on {found.diagnosis[i]})" for i in moved[:5]
+    ]
+    finding = (
+        f"{len(moved)} of {len(at)} answers move with the priors, largest change {worst:.2g} for "
+        "each doubling of their power"
+    )
+    if words:
+        finding += ": " + ", ".join(words)
+    if len(at) and noise[at].max() >= SENSITIVE:
+        finding += f"; with these draws changes below {noise[at].max():.2g} may be chance"
+    return Gate(
+        "priors",
+        "Do the answers that data support stay when the priors get stronger or weaker?",
+        not len(moved),
+        worst,
+        SENSITIVE,
+        finding,
+        "check the priors of what moves (--priors) against what is known of the device, state them "
+        "with the answer, or measure more devices there",
+    )
+
+
+def gate_report(
+    posterior: DevicePosterior,
+    compressed: Compressed,
+    *,
+    counts: ErrorCounts,
+    curves: Mapping[str, BerCurve],
+    left_out: Loo,
+    rng: np.random.Generator,
+) -> GateReport:
+    """All gates of one fitted family.
+
+    Parameters
+    ----------
+    posterior : DevicePosterior
+        Fitted to `compressed`.
+    compressed : Compressed
+        The readings.
+    counts : ErrorCounts
+        Errors at the threshold of the 1T1R curve.
+    curves : mapping of str to BerCurve
+        Curves of this posterior, keys ``"1T1R"`` and others.
+    left_out : Loo
+        Of this posterior.
+    rng : numpy.random.Generator
+        For predictive counts.
+    """
+    return GateReport(
+        (
+            *convergence_gates(posterior),
+            modes_gate(posterior),
+            overlap_gate(posterior, compressed, counts, curves["1T1R"], rng=rng),
+            tail_gate(posterior, compressed),
+            loo_gate(left_out),
+            sensitivity_gate(curve_sensitivity(posterior, compressed, curves)),
+        )
     )

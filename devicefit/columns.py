@@ -9,19 +9,32 @@ from devicefit.programming import Programming, to_si
 
 REQUIRED = ("device_id", "state", "programming", "resistance_ohm")
 OPTIONAL_UNITS = {
+    "programming_2": None,
     "cycle": None,
     "array_id": None,
     "time_after_program_s": "s",
     "temperature_k": "K",
     "prior_cycles": None,
 }
+# The other kinds of row: a reading of which only bounds are known, errors counted against a
+# threshold, and a published mean and spread.
+BOUNDS = ("resistance_low_ohm", "resistance_high_ohm")
+COUNTS = ("errors", "trials", "threshold_ohm")
+SUMMARY = ("n", "mean_ln_r", "sd_ln_r")
 UNIT_OF: dict[str, str | None] = {
     "device_id": None,
     "state": None,
     "programming": None,
     "resistance_ohm": "ohm",
     **OPTIONAL_UNITS,
+    **{name: "ohm" for name in BOUNDS},
+    "errors": None,
+    "trials": None,
+    "threshold_ohm": "ohm",
+    **dict.fromkeys(SUMMARY),
 }
+NAMES = ("device_id", "array_id", "state")
+"""Columns of text; all others hold numbers."""
 
 # Columns recognised as the programming variable without a mapping: their names state what they
 # are and in which unit. Anything else is named by the user, never guessed.
@@ -45,7 +58,8 @@ class ColumnMapping:
     ours : str
         Name in the schema, or ``programming``.
     theirs : str
-        Column of the user's file.
+        Column of the user's file; ``programming=none`` says that there is none and that all rows
+        are of one condition.
     unit : str or None
         Unit in which the user's column is written; None means the SI unit of the schema.
     """
@@ -67,10 +81,10 @@ class ColumnMapping:
         except ValueError as error:
             raise ColumnError(f"--column {self.ours}={self.theirs}:{self.unit}: {error}") from None
         expected = UNIT_OF[self.ours]
-        if self.ours == "programming":
+        if self.ours in ("programming", "programming_2"):
             if si_unit not in ("A", "V", "s"):
                 raise ColumnError(
-                    f"--column programming={self.theirs}:{self.unit}: the programming variable is "
+                    f"--column {self.ours}={self.theirs}:{self.unit}: the programming variable is "
                     "a current (A, mA, uA, nA), a voltage (V, mV) or a time (s, ms, us, ns)"
                 )
         elif expected is None:
@@ -83,6 +97,11 @@ class ColumnMapping:
                 f"--column {self.ours}={self.theirs}:{self.unit}: {self.ours} is measured in "
                 f"{expected}, not in {si_unit}"
             )
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the mapping declares that there is no programming variable."""
+        return self.ours == "programming" and self.theirs == "none" and self.unit is None
 
     @property
     def factor(self) -> float:

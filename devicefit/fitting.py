@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import xarray as xr
 
-from devicefit.backend import SamplerOptions, bulk_ess, r_hat, sample, tail_ess
-from devicefit.compression import Compressed
-from devicefit.mixture import NormalMixture
+from devicefit.backend import CENTRE, ROOT, SamplerOptions, bulk_ess, r_hat, sample_scaled, tail_ess
+from devicefit.compressed import Compressed, IntArray
+from devicefit.mixture import Mixture
 from devicefit.models import FAMILIES, Family
-from devicefit.models.core import Frame, data_starts
-from devicefit.priors import prior_record
+from devicefit.models.core import data_starts
+from devicefit.models.frame import Frame
+from devicefit.prior_files import PriorFile, apply, without_missing
+from devicefit.priors import Prior, prior_record
 from devicefit.programming import FloatArray, Programming
+from devicefit.statements import Statement, ln_factor, statement_record
 
 STANDARD = "standard_normal"
-FORMAT = "rram-reliability device posterior 1"
+FORMAT = "rram-reliability device posterior 2"
 
 
 @dataclass(frozen=True)
@@ -70,33 +74,82 @@ class DevicePosterior:
     diagnostics: Diagnostics
     record: dict[str, Any]
 
-    def mixtures(self, x: FloatArray) -> dict[str, NormalMixture]:
-        """Law of ln R of each state, trailing shape (chain, draw, programming)."""
+    def mixtures(
+        self,
+        x: FloatArray,
+        *,
+        second: FloatArray | float | None = None,
+        array: IntArray | int | None = None,
+    ) -> dict[str, Mixture]:
+        """Law of ln R of each state, trailing shape (chain, draw, programming).
+
+        Parameters
+        ----------
+        x : float array, shape (programming,)
+            Values of the programming variable, SI.
+        second : float array, shape (programming,), or float, optional
+            Values of the second variable; its measured median when left out.
+        array : int array, shape (programming,), or int, optional
+            Index of the array; when left out the law of a cell of any of the measured arrays, each
+            as likely as the others.
+        """
+        if array is None and len(self.frame.arrays) > 1:
+            each = [self.mixtures(x, second=second, array=a) for a in range(len(self.frame.arrays))]
+            from devicefit.mixture import mix
+
+            even = np.full(len(each), -np.log(len(each)))
+            return {state: mix([law[state] for law in each], even) for state in each[0]}
         parameters = {
             str(name): np.asarray(self.draws[name].values, dtype=np.float64)
             for name in self.draws.data_vars
         }
-        return FAMILIES[self.family].mixtures(
-            parameters, self.frame, np.atleast_1d(np.asarray(x, dtype=np.float64))
-        )
+        places = self.frame.places(x, second=second, array=0 if array is None else array)
+        return FAMILIES[self.family].mixtures(parameters, self.frame, places)
 
 
-def build_model(family: Family, compressed: Compressed, frame: Frame) -> pm.Model:
+def build_model(
+    family: Family,
+    compressed: Compressed,
+    frame: Frame,
+    *,
+    priors: tuple[Prior, ...] | None = None,
+    statements: tuple[Statement, ...] = (),
+) -> pm.Model:
     """PyMC model of a family, sampled in units of its priors (one standard-normal vector).
 
     One vector instead of a variable for each parameter halves the time to compile, and the chains
     start where the priors are.
     """
-    priors = family.priors(frame.programming)
+    priors = family.priors(frame) if priors is None else priors
     with pm.Model() as model:
-        z = pm.Normal(STANDARD, 0.0, 1.0, shape=len(priors))
-        parameters = {p.name: p.mean + p.sd * z[i] for i, p in enumerate(priors)}
+        n = sum(max(p.size, 1) for p in priors)
+        w = pm.Normal(STANDARD, 0.0, 1.0, shape=n)
+        z = pm.Data(CENTRE, np.zeros(n)) + pm.Data(ROOT, np.eye(n)) @ w
+        # The prior is on z; that on w is taken back.
+        pm.Potential("prior", 0.5 * (pt.sum(w**2) - pt.sum(z**2)))
+        parameters = {p.name: p.mean + p.sd * z[where] for p, where in _places_in_vector(priors)}
         pm.Potential("ln_likelihood", family.ln_likelihood(parameters, compressed, frame))
+        if statements:
+            pm.Potential("statements", ln_factor(pt, parameters, frame, statements))
     return model
 
 
+def _places_in_vector(priors: tuple[Prior, ...]) -> list[tuple[Prior, int | slice]]:
+    """Where each prior's parameters are in the standard-normal vector."""
+    found: list[tuple[Prior, int | slice]] = []
+    at = 0
+    for p in priors:
+        found.append((p, slice(at, at + p.size) if p.size else at))
+        at += max(p.size, 1)
+    return found
+
+
 def fit(
-    compressed: Compressed, *, family: str = "switching-failure", options: SamplerOptions
+    compressed: Compressed,
+    *,
+    family: str = "switching-failure",
+    options: SamplerOptions,
+    prior_file: PriorFile | None = None,
 ) -> DevicePosterior:
     """Fit a family with NUTS.
 
@@ -108,6 +161,9 @@ def fit(
         Key of :data:`devicefit.models.FAMILIES`.
     options : SamplerOptions
         Chains, draws, seed.
+    prior_file : PriorFile, optional
+        What the user knows, in place of the default priors. What it says about parameters that
+        the family does not have is left out.
 
     Returns
     -------
@@ -124,30 +180,27 @@ def fit(
         raise ValueError(f"family {family!r} is not known; known: {', '.join(FAMILIES)}")
     frame = Frame.of(compressed)
     chosen = FAMILIES[family]
-    priors = chosen.priors(frame.programming)
-    near = data_starts(compressed, frame)
-    centre = np.array([(near.get(p.name, p.mean) - p.mean) / p.sd for p in priors])
-    # Found in the data: start close to it. Everything else: within the prior.
-    spread = np.array([0.02 / p.sd if p.name in near else 0.5 for p in priors])
-    posterior, stats = sample(
-        build_model(chosen, compressed, frame), options, starts={STANDARD: (centre, spread)}
-    )
-    standard = posterior[STANDARD].values
-    draws = xr.Dataset(
-        {
-            p.name: (("chain", "draw"), p.mean + p.sd * standard[..., i])
-            for i, p in enumerate(priors)
-        },
-        coords={d: posterior[d] for d in ("chain", "draw")},
-    )
+    priors = chosen.priors(frame)
+    statements: tuple[Statement, ...] = ()
+    if prior_file is not None:
+        known, _ = without_missing(prior_file, priors)
+        priors, statements = apply(known, priors, programming=frame.programming)
+    model = build_model(chosen, compressed, frame, priors=priors, statements=statements)
+    centre, spread = starts(priors, data_starts(compressed, frame))
+    sampled = sample_scaled(model, options, centre=centre, spread=spread)
+    draws = named_draws(sampled.draws, priors)
     diagnostics = Diagnostics(
         r_hat=max(r_hat(draws).values()),
         bulk_ess=min(bulk_ess(draws).values()),
         tail_ess=min(tail_ess(draws).values()),
-        divergences=int(stats["diverging"].values.sum()),
+        divergences=int(sampled.diverging.sum()),
         draws=draws.sizes["chain"] * draws.sizes["draw"],
     )
     record = {
+        "modes": {
+            "starts": len(sampled.ln_evidence),
+            "ln_evidence": [round(float(e), 1) for e in sampled.ln_evidence],
+        },
         "sampler": {
             "name": "nutpie NUTS",
             "chains": options.chains,
@@ -157,6 +210,7 @@ def fit(
             "target_accept": options.target_accept,
         },
         "priors": prior_record(priors),
+        "statements": statement_record(statements),
         "design_effect": {s: compressed.states[s].design_effect for s in compressed.states},
         "devices": compressed.devices,
         "readings": {s: int(compressed.states[s].n.sum()) for s in compressed.states},
@@ -165,13 +219,36 @@ def fit(
     return DevicePosterior(family, draws, frame, diagnostics, record)
 
 
+def starts(priors: tuple[Prior, ...], near: dict[str, float]) -> tuple[FloatArray, FloatArray]:
+    """Centre and spread of the starts in the standard-normal vector."""
+    size = sum(max(p.size, 1) for p in priors)
+    # Found in the data: start close to it. Everything else: within the prior.
+    centre, spread = np.zeros(size), np.full(size, 0.5)
+    for p, where in _places_in_vector(priors):
+        if p.name in near:
+            centre[where] = (near[p.name] - p.mean) / p.sd
+            spread[where] = 0.02 / p.sd
+        elif p.size:
+            spread[where] = 0.1
+    return centre, spread
+
+
+def named_draws(standard: FloatArray, priors: tuple[Prior, ...]) -> xr.Dataset:
+    """Parameters by name, from draws in units of their priors."""
+    named = {}
+    for p, where in _places_in_vector(priors):
+        dims = ("chain", "draw", f"{p.name}_term") if p.size else ("chain", "draw")
+        named[p.name] = (dims, p.mean + p.sd * standard[..., where])
+    coords = {d: np.arange(standard.shape[i]) for i, d in enumerate(("chain", "draw"))}
+    return xr.Dataset(named, coords=coords)
+
+
 def save_posterior(posterior: DevicePosterior, path: Path) -> None:
     """Write a posterior as one netCDF file; everything but the draws is in its attributes."""
     head = {
         "format": FORMAT,
         "family": posterior.family,
-        "programming": [posterior.frame.programming.name, posterior.frame.programming.unit],
-        "range": [posterior.frame.low, posterior.frame.high],
+        "frame": asdict(posterior.frame),
         "diagnostics": vars(posterior.diagnostics),
         "record": posterior.record,
     }
@@ -203,11 +280,25 @@ def load_posterior(path: Path) -> DevicePosterior:
         raise ValueError(
             f"{path}: family {head['family']!r} is not known; known: {', '.join(FAMILIES)}"
         )
-    frame = Frame(Programming(*head["programming"]), *head["range"])
+    frame = _frame(head["frame"])
     return DevicePosterior(
         head["family"],
         dataset.drop_attrs(),
         frame,
         Diagnostics(**head["diagnostics"]),
         head["record"],
+    )
+
+
+def _frame(record: dict[str, Any]) -> Frame:
+    """Frame from its plain values."""
+    second = record["second"]
+    return Frame(
+        **{
+            **record,
+            "programming": Programming(**record["programming"]),
+            "second": Programming(**second) if second else None,
+            "arrays": tuple(record["arrays"]),
+            "levels": tuple(record["levels"]),
+        }
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from devicefit.programming import FloatArray, Programming
+from devicefit.programming import FloatArray
+
+if TYPE_CHECKING:
+    from devicefit.models.frame import Frame
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Prior:
         What the parameter is, with scale and unit.
     source : str
         Where the numbers come from. "weak" marks a range chosen wide enough not to matter.
+    size : int
+        0 for a number, otherwise the length of a vector of independent parameters.
     """
 
     name: str
@@ -31,6 +36,7 @@ class Prior:
     sd: float
     meaning: str
     source: str
+    size: int = 0
 
     def __post_init__(self) -> None:
         if not self.sd > 0:
@@ -77,15 +83,15 @@ _OVERDRIVE_LRS = (
     Prior("onset", 0.2, 0.5, "SET onset, fraction of the range", "weak"),
     Prior("ln_onset_width", np.log(0.01), 1.0, "rounding of the onset, ln of fraction", "weak"),
     Prior("ln_r_filament", np.log(5e3), 1.5, "filament a tenth of the range above onset", "weak"),
-    Prior("exponent", 1.0, 0.4, "exponent of the overdrive", "transistor current near linear"),
+    Prior("exponent", 1.0, 0.08, "exponent of the overdrive", "transistor current near linear"),
     Prior("ln_r_series", np.log(4e3), 1.0, "series resistance, ln ohm", "weak; cell + transistor"),
 )
 _FLOOR_SOURCE = (
     "stuck cells: below 1e-6 in strong programming to 1e-2 in measured 40 nm and 1 Mbit arrays"
 )
 _FAILURE = (
-    Prior("log10_set_floor", -5.0, 1.5, "log10 odds of a failed SET, strong end", _FLOOR_SOURCE),
-    Prior("log10_reset_floor", -5.0, 1.5, "log10 odds of a failed RESET", _FLOOR_SOURCE),
+    Prior("log10_set_floor", -4.0, 1.5, "log10 odds of a failed SET, strong end", _FLOOR_SOURCE),
+    Prior("log10_reset_floor", -4.0, 1.5, "log10 odds of a failed RESET", _FLOOR_SOURCE),
     Prior("log10_incomplete", -2.5, 1.0, "log10 odds of an incomplete SET", "weak; 1e-4 to 1e-1"),
     Prior(
         "logit_incomplete_place",
@@ -95,42 +101,162 @@ _FAILURE = (
         "a fifth of the gap in a 1 Mbit array",
     ),
     Prior("ln_incomplete_sd", np.log(0.1), 0.4, "ln of their sd over the gap", "as above"),
-    Prior("stuck_offset", 0.0, 0.4, "failed RESET reads like the strongest LRS + this", "weak"),
+    Prior("log10_weak_reset", -3.0, 1.0, "log10 odds of a weak RESET", "weak; 1e-5 to 1e-1"),
+    Prior(
+        "weak_place",
+        0.0,
+        0.6,
+        "weak RESETs read at 0.5 + 0.25 tanh(this) of the way from HRS to LRS",
+        "halfway: the left tail of the HRS of a 1 Mbit array",
+    ),
+    Prior("weak_sd", 0.0, 0.6, "their sd is 0.12 exp(0.7 tanh(this)) of the gap", "as above"),
+    Prior(
+        "stuck_offset",
+        0.3,
+        0.5,
+        "failed RESET reads like the strongest LRS - 0.2 + 0.7 tanh(this) in ln R",
+        "at the LRS of a 1 Mbit array, half of it in a 40 nm array",
+    ),
     Prior(
         "ln_sd_stuck",
-        np.log(0.35),
-        0.15,
+        np.log(0.2),
+        0.3,
         "ln of sd of failed RESETs",
         "a cluster, narrower than the HRS; keeps it from taking the place of the HRS tails",
     ),
-    Prior("ln_set_width", np.log(0.1), 0.6, "width of the SET transition, ln of fraction", "weak"),
+)
+_TRANSITION = (
+    Prior("ln_set_width", np.log(0.05), 1.0, "width of the SET transition, ln of fraction", "weak"),
+)
+_OVERDRIVE_FAILURE = (
+    Prior("set_offset", 0.0, 0.02, "SETs fail half of the time here, from the onset", "weak"),
+)
+_SECOND_FAILURE = (
+    Prior("second_centre", -0.8, 0.5, "second variable: no SET below, fraction of range", "weak"),
+    Prior("ln_second_width", np.log(0.1), 0.6, "width of that transition, ln of fraction", "weak"),
+)
+_SHAPE = (
+    Prior("logit_broad", -0.7, 0.8, "logit of the weight of the broad part of the HRS", "a third"),
+    Prior(
+        "broad_shift", -0.2, 0.7, "its shift, in HRS sd", "HRS has a left tail in a 1 Mbit array"
+    ),
+    Prior(
+        "ln_broad_excess", np.log(1.3), 0.5, "its width over that of the core less 1, ln", "weak"
+    ),
+    Prior("logit_far", -4.0, 1.0, "logit of the weight of the far right tail of the HRS", "weak"),
+    Prior("ln_far_shift", np.log(3.0), 0.4, "its shift, ln of HRS sd", "weak; 40 nm arrays"),
+    Prior("ln_far_excess", np.log(2.0), 0.5, "its width over that of the core less 1, ln", "weak"),
+    Prior("logit_wide", -1.8, 0.7, "logit of the weight of the wide part of the LRS", "weak"),
+    Prior("wide_shift", 0.5, 1.0, "its shift, in LRS sd", "LRS has a right tail in every array"),
+    Prior("ln_wide_excess", np.log(1.3), 0.5, "its width over that of the core less 1, ln", "weak"),
+)
+_TAIL = (
+    Prior(
+        "ln_dof_lrs", np.log(4.0), 1.0, "ln of degrees of freedom above 1.5, LRS", "weak; 1.5 to 30"
+    ),
+    Prior(
+        "ln_dof_hrs", np.log(8.0), 1.0, "ln of degrees of freedom above 1.5, HRS", "weak; 2 to 60"
+    ),
+)
+_SINGLE = (
+    Prior("ln_r_lrs", np.log(1e4), 1.2, "median LRS, ln ohm", "weak; 1 k to 100 kohm"),
+    Prior("ln_sd_lrs", np.log(0.12), 0.8, "ln of sd of ln R_LRS", "weak; 2 % to 50 %"),
+)
+_SECOND = (
+    Prior("second_shift", 0.0, 0.5, "shift by the second variable, fraction of range", "weak"),
+    Prior("lrs_second", 0.0, 0.3, "its own effect on ln R_LRS over its range", "weak"),
+    Prior("hrs_second", 0.0, 0.3, "its own effect on ln R_HRS over its range", "weak"),
 )
 _COMPLIANCE_FAILURE = (
     Prior("set_centre", -0.4, 0.4, "SETs fail half of the time here, fraction of range", "weak"),
 )
 
 
-def core_priors(programming: Programming) -> tuple[Prior, ...]:
+def core_priors(frame: Frame) -> tuple[Prior, ...]:
     """Priors of location and scale of both states."""
-    lrs = _COMPLIANCE_LRS if programming.is_current else _OVERDRIVE_LRS
-    return (*lrs, *_LRS_SPREAD, *_HRS)
+    names = ("lrs_location", "lrs_ln_sd", "hrs_location", "hrs_ln_sd")
+    arrays = _array_priors(frame, {n: 0.3 for n in names})
+    if frame.is_single:
+        return (*_SINGLE, _HRS[0], _HRS[2], *arrays)
+    lrs = _COMPLIANCE_LRS if frame.is_current else _OVERDRIVE_LRS
+    second = _SECOND if frame.second is not None else ()
+    return (*lrs, *_LRS_SPREAD, *_HRS, *second, *_deviations(frame, names), *arrays)
 
 
-def failure_priors(programming: Programming) -> tuple[Prior, ...]:
+def shape_priors(frame: Frame) -> tuple[Prior, ...]:
+    """Priors of the skewed cores of the switching-failure family."""
+    arrays = _array_priors(frame, {"broad": 0.5})
+    return (*_SHAPE, *(() if frame.is_single else _deviations(frame, ("broad",))), *arrays)
+
+
+def tail_priors() -> tuple[Prior, ...]:
+    """Priors of the degrees of freedom of Student-t laws."""
+    return _TAIL
+
+
+def failure_priors(frame: Frame) -> tuple[Prior, ...]:
     """Priors of the switching failures."""
-    return (*_FAILURE, *(_COMPLIANCE_FAILURE if programming.is_current else ()))
+    names = ("set_floor", "incomplete", "reset_floor")
+    arrays = _array_priors(frame, dict.fromkeys((*names, "weak_reset"), 2.0))
+    if frame.is_single:
+        return (*_FAILURE, *arrays)
+    own = _COMPLIANCE_FAILURE if frame.is_current else _OVERDRIVE_FAILURE
+    second = _SECOND_FAILURE if frame.second is not None else ()
+    return (*_FAILURE, *_TRANSITION, *own, *second, *_deviations(frame, names), *arrays)
+
+
+def _deviations(frame: Frame, names: tuple[str, ...]) -> tuple[Prior, ...]:
+    if not frame.terms:
+        return ()
+    return tuple(
+        Prior(
+            f"{name}_deviation",
+            0.0,
+            1.0,
+            f"smooth deviation of {name.replace('_', ' ')} from the physics, standardised",
+            "Gaussian process, length scale a fifth of the range",
+            size=frame.terms,
+        )
+        for name in names
+    )
+
+
+def _array_priors(frame: Frame, sds: dict[str, float]) -> tuple[Prior, ...]:
+    if len(frame.arrays) == 1:
+        return ()
+    return tuple(
+        Prior(
+            f"{name}_array",
+            0.0,
+            sd,
+            f"shift of {name.replace('_', ' ')} of each array",
+            "weak; medians of arrays of one technology differ by a few tenths in ln R",
+            size=len(frame.arrays),
+        )
+        for name, sd in sds.items()
+    )
 
 
 def sample_priors(
     priors: tuple[Prior, ...], *, draws: int, rng: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Draw parameters from their priors, shape (1, draws) each (one chain)."""
-    return {p.name: rng.normal(p.mean, p.sd, size=(1, draws)) for p in priors}
+    """Draw parameters from their priors, shape (1, draws) each (one chain), vectors last."""
+    return {
+        p.name: rng.normal(p.mean, p.sd, size=(1, draws, p.size) if p.size else (1, draws))
+        for p in priors
+    }
 
 
 def prior_record(priors: tuple[Prior, ...]) -> list[dict[str, Any]]:
     """Priors as plain rows for JSON and reports."""
     return [
-        {"name": p.name, "mean": p.mean, "sd": p.sd, "meaning": p.meaning, "source": p.source}
+        {
+            "name": p.name,
+            "mean": p.mean,
+            "sd": p.sd,
+            "size": p.size,
+            "meaning": p.meaning,
+            "source": p.source,
+        }
         for p in priors
     ]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 UNITS: dict[str, tuple[str, float]] = {
     "A": ("A", 1.0),
@@ -36,23 +37,24 @@ class Programming:
     ----------
     name : str
         What the variable is called in tables and figures, e.g. ``"SET compliance current"``.
-    unit : {"A", "V", "s"}
-        SI unit. Currents and times act through their logarithm, voltages directly.
+    unit : {"A", "V", "s", "1"}
+        SI unit. Currents and times act through their logarithm, voltages directly. ``"1"`` is for
+        readings that were all taken at one condition, see :data:`ONE_CONDITION`.
 
     Raises
     ------
     ValueError
-        Unit is not one of the three.
+        Unit is not one of these.
     """
 
     name: str
     unit: str
 
     def __post_init__(self) -> None:
-        if self.unit not in ("A", "V", "s"):
+        if self.unit not in ("A", "V", "s", "1"):
             raise ValueError(
-                f"programming unit {self.unit!r} is not known; use A (current), V (gate voltage) "
-                "or s (pulse width)"
+                f"programming unit {self.unit!r} is not known; use A (current), V (gate voltage), "
+                "s (pulse width) or 1 (one condition)"
             )
 
     @property
@@ -84,12 +86,18 @@ class Programming:
 
     def format(self, x: float) -> str:
         """Value with a readable prefix: ``"80 uA"``, ``"1.725 V"``."""
+        if self.unit == "1":
+            return f"{x:.4g}"
         # Round before the prefix is chosen: 999.9 uA is 1 mA.
         x = float(f"{x:{'.3g' if self.is_logarithmic else '.4g'}}")
         for prefix, factor in (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9)):
             if abs(x) >= factor * (1 - 1e-12) or prefix == "n" or x == 0:
                 return f"{x / factor:.4g} {prefix}{self.unit}"
         raise AssertionError("unreachable")
+
+
+ONE_CONDITION = Programming("one condition", "1")
+"""Stands in where nothing was varied or nothing is known; its only value is 1."""
 
 
 def to_si(unit: str) -> tuple[str, float]:

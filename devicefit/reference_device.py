@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from devicefit.measurements import Measurements, check_measurements
-from devicefit.mixture import NormalMixture
+from devicefit.mixture import Mixture
 from devicefit.programming import FloatArray, Programming
 
 PROGRAMMING = Programming("SET compliance current", "A")
@@ -107,7 +107,7 @@ class ReferencePlan:
         return np.array([float(f"{value:.4g}") for value in values])
 
 
-def true_mixtures(device: ReferenceDevice, i_cc_a: FloatArray) -> dict[str, NormalMixture]:
+def true_mixtures(device: ReferenceDevice, i_cc_a: FloatArray) -> dict[str, Mixture]:
     """True law of ln R over devices and cycles, trailing shape as `i_cc_a`."""
     current = np.asarray(i_cc_a, dtype=np.float64)
     filament = device.v_c_v / 1e-4 * (current / 1e-4) ** -device.exponent
@@ -121,7 +121,7 @@ def true_mixtures(device: ReferenceDevice, i_cc_a: FloatArray) -> dict[str, Norm
     fails = device.set_floor + (1 - device.set_floor) * odds / (1 + odds)
     gap = mean_hrs - mean_lrs
     ones = np.ones_like(mean_lrs)
-    lrs = NormalMixture(
+    lrs = Mixture(
         np.stack(
             [
                 np.log1p(-fails) + np.log1p(-device.incomplete),
@@ -132,7 +132,7 @@ def true_mixtures(device: ReferenceDevice, i_cc_a: FloatArray) -> dict[str, Norm
         np.stack([mean_lrs, mean_lrs + device.incomplete_place * gap, mean_hrs]),
         np.stack([sd_lrs, np.hypot(sd_lrs, device.incomplete_spread * gap), sd_hrs]),
     )
-    hrs = NormalMixture(
+    hrs = Mixture(
         np.stack([np.log1p(-device.reset_floor) * ones, np.log(device.reset_floor) * ones]),
         np.stack([mean_hrs, np.log(device.r_stuck_ohm) * ones]),
         np.stack([sd_hrs, device.stuck_spread * ones]),
@@ -172,7 +172,7 @@ def simulate_readings(
             score = np.sqrt(share) * rng.standard_normal((shape[0], 1)) + np.sqrt(
                 1 - share
             ) * rng.standard_normal(shape)
-            resistance = np.exp(law.mean[component] + law.sd[component] * score)
+            resistance = np.exp(law.location[component] + law.scale[component] * score)
             names = [f"sim-{number * plan.devices_per_current + d:04d}" for d in range(shape[0])]
             frames.append(
                 pd.DataFrame(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import log_ndtr, logsumexp
 
-from devicefit.fitting import DevicePosterior
+from devicefit.fitted import Fitted
 from devicefit.intervals import Interval, clopper_pearson
 from devicefit.measurements import Measurements
-from devicefit.mixture import NormalMixture
+from devicefit.mixture import Mixture
+from devicefit.pair_error import ln_pair_error
 from devicefit.programming import FloatArray
+from devicefit.threshold import choose_threshold, ln_read_error
 
 SCHEMES = ("1T1R", "2T2R")
 CELLS_PER_BIT = {"1T1R": 1, "2T2R": 2}
-_GOLDEN = (np.sqrt(5.0) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,14 @@ class BerCurve:
     support: float
 
 
-def ln_ber_1t1r(lrs: NormalMixture, hrs: NormalMixture, threshold_ln_r: ArrayLike) -> FloatArray:
+def ln_ber_1t1r(lrs: Mixture, hrs: Mixture, threshold_ln_r: ArrayLike) -> FloatArray:
     """Natural logarithm of the BER of cells read against a threshold.
 
     ``BER = (P(y_LRS > t) + P(y_HRS < t)) / 2``: both bits are equally frequent.
 
     Parameters
     ----------
-    lrs, hrs : NormalMixture
+    lrs, hrs : Mixture
         Laws of ln R with the same trailing shape.
     threshold_ln_r : float array
         ln of the threshold in ohm, broadcast against the trailing shape.
@@ -87,19 +88,19 @@ def ln_ber_1t1r(lrs: NormalMixture, hrs: NormalMixture, threshold_ln_r: ArrayLik
     -------
     float array, trailing shape of the laws
     """
-    upper, lower = lrs.ln_survival(threshold_ln_r), hrs.ln_distribution(threshold_ln_r)
-    return np.asarray(np.logaddexp(upper, lower) - np.log(2.0))
+    return ln_read_error(lrs, hrs, threshold_ln_r)
 
 
-def ln_ber_2t2r(lrs: NormalMixture, hrs: NormalMixture, offset_ln_r: float) -> FloatArray:
+def ln_ber_2t2r(lrs: Mixture, hrs: Mixture, offset_ln_r: float) -> FloatArray:
     """Natural logarithm of the BER of complementary pairs.
 
     ``BER = P(y_LRS + offset > y_HRS)`` with the two cells different devices and the offset normal
-    with mean zero. Differences of normal components are normal, so the sum is exact.
+    with mean zero. Differences of normal components are normal, so their part is exact; the other
+    kernels are integrated (:mod:`devicefit.pair_error`).
 
     Parameters
     ----------
-    lrs, hrs : NormalMixture
+    lrs, hrs : Mixture
         Laws of ln R with the same trailing shape.
     offset_ln_r : float
         Standard deviation of the offset in ln R, not negative.
@@ -107,74 +108,77 @@ def ln_ber_2t2r(lrs: NormalMixture, hrs: NormalMixture, offset_ln_r: float) -> F
     Returns
     -------
     float array, trailing shape of the laws
+
+    Raises
+    ------
+    ValueError
+        `offset_ln_r` is negative or not finite.
     """
-    terms = [
-        lrs.ln_weight[i]
-        + hrs.ln_weight[j]
-        + log_ndtr(
-            (lrs.mean[i] - hrs.mean[j]) / np.sqrt(lrs.sd[i] ** 2 + hrs.sd[j] ** 2 + offset_ln_r**2)
-        )
-        for i in range(lrs.components)
-        for j in range(hrs.components)
-    ]
-    return np.minimum(logsumexp(np.stack(terms), axis=0), 0.0)
+    if not 0 <= offset_ln_r < np.inf:
+        raise ValueError(f"offset_ln_r is {offset_ln_r}; it must not be negative")
+    return ln_pair_error(lrs, hrs, offset_ln_r)
 
 
-def choose_threshold(lrs: NormalMixture, hrs: NormalMixture) -> FloatArray:
-    """Threshold with the least posterior expected BER, for each programming value.
-
-    One value over all draws: nobody who sets a threshold knows which draw is true.
+def curves_of_laws(
+    laws: Mapping[str, Mixture],
+    x: FloatArray,
+    *,
+    extrapolated: np.ndarray,
+    support: float,
+    options: SensingOptions,
+) -> dict[str, BerCurve]:
+    """BER draws of every sensing scheme from the laws of ln R, whichever model they come from.
 
     Parameters
     ----------
-    lrs, hrs : NormalMixture
-        Laws with trailing shape (chain, draw, x).
+    laws : mapping of str to Mixture
+        Keys ``"LRS"`` and ``"HRS"``; trailing shape (chain, draw, x). Stacked families are joined
+        by :func:`devicefit.mixture.mix`.
+    x : float array, shape (x,)
+        Values of the programming variable, ascending, SI.
+    extrapolated : bool array, shape (x,)
+        Where `x` lies outside the measured range.
+    support : float
+        1 / (number of devices).
+    options : SensingOptions
+        Threshold and offset.
 
     Returns
     -------
-    float array, shape (x,)
-        ln of the threshold in ohm, to within 1e-4.
+    dict of str to BerCurve
+        Keys ``"1T1R"`` and ``"2T2R"``.
 
-    Notes
-    -----
-    A scan of 81 points over a thinned posterior brackets the minimum, golden-section search over
-    all draws finishes. The expected BER is flat near its minimum, so the last digits of the
-    threshold do not matter.
+    Raises
+    ------
+    ValueError
+        `x` is not ascending, or the laws have another number of values.
     """
-
-    def expected(threshold: FloatArray, a: NormalMixture, b: NormalMixture) -> FloatArray:
-        return np.exp(ln_ber_1t1r(a, b, threshold)).mean(axis=(0, 1))
-
-    few = [law.thinned(50) for law in (lrs, hrs)]
-    ends = [(m.mean - 2 * m.sd, m.mean + 2 * m.sd) for m in few]
-    lowest = np.minimum(*(low[0].min(axis=(0, 1)) for low, _ in ends))
-    highest = np.maximum(*(high[0].max(axis=(0, 1)) for _, high in ends))
-    fractions = np.linspace(0, 1, 81)
-    scan = np.stack([expected(lowest + f * (highest - lowest), *few) for f in fractions])
-    best = scan.argmin(axis=0)
-    step = (highest - lowest) / (len(fractions) - 1)
-    low = lowest + np.maximum(best - 1, 0) * step
-    high = lowest + np.minimum(best + 1, len(fractions) - 1) * step
-    inner = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    values = expected(inner[0], lrs, hrs), expected(inner[1], lrs, hrs)
-    while np.max(high - low) > 1e-4:
-        left = values[0] < values[1]
-        low, high = np.where(left, low, inner[0]), np.where(left, inner[1], high)
-        fresh = np.where(left, high - _GOLDEN * (high - low), low + _GOLDEN * (high - low))
-        value = expected(fresh, lrs, hrs)
-        inner = np.where(left, fresh, inner[1]), np.where(left, inner[0], fresh)
-        values = np.where(left, value, values[1]), np.where(left, values[0], value)
-    return np.asarray((low + high) / 2)
+    if np.any(np.diff(x) <= 0):
+        raise ValueError("values of the programming variable must be ascending")
+    lrs, hrs = laws["LRS"], laws["HRS"]
+    for state, law in laws.items():
+        if len(law.trailing) != 3 or law.trailing[-1] != len(x):
+            raise ValueError(
+                f"the law of {state} has the trailing shape {law.trailing}; expected "
+                f"(chain, draw, {len(x)})"
+            )
+    if options.threshold_ohm is None:
+        threshold = choose_threshold(lrs, hrs)
+    else:
+        threshold = np.full(len(x), np.log(options.threshold_ohm))
+    one, two = ln_ber_1t1r(lrs, hrs, threshold), ln_ber_2t2r(lrs, hrs, options.offset_ln_r)
+    return {
+        "1T1R": BerCurve("1T1R", x, one, np.exp(threshold), extrapolated, support),
+        "2T2R": BerCurve("2T2R", x, two, None, extrapolated, support),
+    }
 
 
-def ber_curves(
-    posterior: DevicePosterior, x: FloatArray, *, options: SensingOptions
-) -> dict[str, BerCurve]:
+def ber_curves(posterior: Fitted, x: FloatArray, *, options: SensingOptions) -> dict[str, BerCurve]:
     """BER draws of every sensing scheme over values of the programming variable.
 
     Parameters
     ----------
-    posterior : DevicePosterior
+    posterior : Fitted
         Fitted device.
     x : float array, shape (x,)
         Values of the programming variable, ascending, SI.
@@ -189,32 +193,23 @@ def ber_curves(
     Raises
     ------
     ValueError
-        `x` is not ascending.
+        `x` is not ascending, or not positive where the variable must be.
     """
     x = np.atleast_1d(np.asarray(x, dtype=np.float64))
+    frame = posterior.frame
     if np.any(np.diff(x) <= 0):
         raise ValueError("values of the programming variable must be ascending")
-    if posterior.frame.programming.is_logarithmic and x[0] <= 0:
+    if frame.programming.is_logarithmic and x[0] <= 0:
         raise ValueError(
-            f"the smallest value is {x[0]}; a {posterior.frame.programming.name} must be positive"
+            f"the smallest value is {x[0]}; a {frame.programming.name} must be positive"
         )
-    laws = posterior.mixtures(x)
-    lrs, hrs = laws["LRS"], laws["HRS"]
-    if options.threshold_ohm is None:
-        threshold = choose_threshold(lrs, hrs)
-    else:
-        threshold = np.full(len(x), np.log(options.threshold_ohm))
-    frame = posterior.frame
-    outside = (x < frame.low) | (x > frame.high)
-    support = 1.0 / posterior.record["devices"]
-    return {
-        "1T1R": BerCurve(
-            "1T1R", x, ln_ber_1t1r(lrs, hrs, threshold), np.exp(threshold), outside, support
-        ),
-        "2T2R": BerCurve(
-            "2T2R", x, ln_ber_2t2r(lrs, hrs, options.offset_ln_r), None, outside, support
-        ),
-    }
+    return curves_of_laws(
+        posterior.mixtures(x),
+        x,
+        extrapolated=(x < frame.low) | (x > frame.high),
+        support=1.0 / posterior.record["devices"],
+        options=options,
+    )
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,13 @@ def _compare(
         {name: study.counts for name, study in networks.items()},
         options=replace(CURVE_SAMPLER, seed=seed),
     )
-    ber = {name: ber_curves(p, grid, options=sensing) for name, p in device.posteriors.items()}
+    if posterior.frame.is_single:
+        raise ValueError(
+            "all readings are at one condition, so there is no programming to choose; measure two "
+            "conditions or more, or stop at `fit`, `ber` and `predict`"
+        )
+    fitted = {posterior.family: posterior, **device.posteriors}
+    ber = {name: ber_curves(p, grid, options=sensing) for name, p in fitted.items()}
     rng = np.random.default_rng([seed, 2])
     pairing = pair_draws(
         posterior.diagnostics.draws,

@@ -18,13 +18,14 @@ import typer
 
 from reliability.cli_inputs import (
     answer_from,
-    chosen_families,
+    chosen_models,
     decision_options,
     evaluated,
     given,
     load_image_set,
     load_networks,
     network_options,
+    prior_file,
     read_input,
     study_networks,
 )
@@ -35,7 +36,6 @@ from reliability.cli_options import (
     DownloadOption,
     DrawsOption,
     EpochsOption,
-    FamilyOption,
     ForceOption,
     HiddenOption,
     ImagesDirOption,
@@ -43,7 +43,9 @@ from reliability.cli_options import (
     MaxLossOption,
     MeasurementsOption,
     MemoryBerOption,
+    ModelOption,
     OffsetOption,
+    PriorsOption,
     PulseOption,
     QuietOption,
     ResetVoltageOption,
@@ -144,7 +146,8 @@ def fit(
     measurements: MeasurementsOption = None,
     column: ColumnOption = None,
     where: WhereOption = None,
-    family: FamilyOption = None,
+    model: ModelOption = None,
+    priors: PriorsOption = None,
     threshold_ohm: ThresholdOption = None,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
@@ -163,7 +166,8 @@ def fit(
 
     with _checking_input():
         check_directory(out, force=force)
-        families = chosen_families(family)
+        families, stacked = chosen_models(model)
+        known = prior_file(priors)
         sampler = SamplerOptions(
             seed=seed,
             cores=threads,
@@ -173,7 +177,13 @@ def fit(
         found = read_input(measurements, column, where)
     with _working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
         study = study_device(
-            found, families=families, sampler=sampler, sensing=sensing, say=narrator.say
+            found,
+            families=families,
+            stacked=stacked,
+            sampler=sampler,
+            sensing=sensing,
+            priors=known,
+            say=narrator.say,
         )
         save_study(study, stage)
     _print_gates(study.record["gates"])
@@ -211,6 +221,58 @@ def ber(
         grid = frame.programming.grid(*ends, points)
         ber_table(study.main, grid, sensing).to_csv(stage, index=False)
     typer.echo(f"BER over {frame.programming.name}: {out}")
+
+
+@app.command()
+def predict(
+    device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    measurements: Annotated[
+        list[Path],
+        typer.Option(help="Readings of devices that were not fitted. Repeatable."),
+    ],
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    bins: Annotated[
+        int, typer.Option("--bins", min=1, help="Devices in each bin of programming values.")
+    ] = 200,
+    threshold_ohm: ThresholdOption = None,
+    seed: SeedOption = 1,
+    force: ForceOption = False,
+) -> None:
+    """Predict how many of other devices fail, and compare with their readings.
+
+    A device fails when one of its readings is on the wrong side of the fitted 1T1R threshold.
+    """
+    import numpy as np
+
+    from devicefit.prediction import predict as predict_failures
+    from devicefit.sensing import SensingOptions
+    from reliability.device_study import load_study
+    from reliability.output import check_file, staged_file
+
+    with _checking_input():
+        check_file(out, force=force, suffix=".csv")
+        study = load_study(device)
+        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm))
+        found = read_input(measurements, column, where)
+        rng = np.random.default_rng([seed, 5])
+        table = predict_failures(
+            study.main,
+            found,
+            persistence=study.persistence,
+            options=sensing,
+            devices_per_bin=bins,
+            rng=rng,
+        )
+    with _working(), staged_file(out) as stage:
+        table.to_csv(stage, index=False)
+    inside = table["failures_observed"].between(table["failures_q025"], table["failures_q975"])
+    typer.echo(
+        f"{int(inside.sum())} of {len(table)} (bin, state) cells inside the 95 % predictive "
+        f"interval; ln predictive density {table['log_predictive_density'].sum():.1f}"
+    )
+    typer.echo(f"predictions: {out}")
 
 
 @app.command()
@@ -380,7 +442,8 @@ def run(
         typer.Option("--train-ber", help="BER of the network trained for errors."),
     ] = None,
     chips: ChipsOption = None,
-    family: FamilyOption = None,
+    model: ModelOption = None,
+    priors: PriorsOption = None,
     max_loss: MaxLossOption = None,
     risk: RiskOption = None,
     memory_ber: MemoryBerOption = None,
@@ -408,7 +471,8 @@ def run(
 
     with _checking_input():
         check_directory(out, force=force)
-        families = chosen_families(family)
+        families, stacked = chosen_models(model)
+        known = prior_file(priors)
         sampler = SamplerOptions(
             seed=seed,
             cores=threads,
@@ -432,8 +496,10 @@ def run(
         study = study_device(
             found,
             families=families,
+            stacked=stacked,
             sampler=sampler,
             sensing=options["sensing"],
+            priors=known,
             say=narrator.say,
         )
         save_study(study, stage)

@@ -14,25 +14,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bnn import ImageSet
     from devicefit.measurements import Measurements
+    from devicefit.prior_files import PriorFile
     from reliability.network_study import NetworkOptions, NetworkStudy
     from reliability.progress import Narrator
     from reliability.results import Results
 
 
 def read_input(
-    path: Path | None, columns: list[str] | None, where: list[str] | None
+    paths: list[Path] | None, columns: list[str] | None, where: list[str] | None
 ) -> Measurements:
-    """Measurements of a file, or of the simulated device where no file is named."""
+    """Measurements of the files, or of the simulated device where no file is named."""
     from devicefit.columns import parse_columns
     from devicefit.measurements import read_measurements
     from devicefit.reference_device import reference_measurements
 
-    if path is None:
+    if not paths:
         if columns or where:
             raise ValueError("--column and --where need --measurements FILE")
         return reference_measurements()
     return read_measurements(
-        path, columns=parse_columns(columns or []), where=parse_where(where or [])
+        paths, columns=parse_columns(columns or []), where=parse_where(where or [])
     )
 
 
@@ -47,16 +48,34 @@ def parse_where(texts: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def chosen_families(names: list[str] | None) -> tuple[str, ...]:
-    """Families to fit, the one that answers first."""
+def chosen_models(names: list[str] | None) -> tuple[tuple[str, ...], bool]:
+    """Families to fit, the one that answers first, and whether they are stacked."""
     from devicefit.models import FAMILIES
+    from reliability.device_study import STACKED
 
     if not names:
-        return ("switching-failure", "lognormal")
+        return ("switching-failure", "lognormal"), False
+    known = (*FAMILIES, STACKED)
     for name in names:
-        if name not in FAMILIES:
-            raise ValueError(f"--family {name!r} is not known; known: {', '.join(FAMILIES)}")
-    return tuple(dict.fromkeys(names))
+        if name not in known:
+            raise ValueError(f"--model {name!r} is not known; known: {', '.join(known)}")
+    if STACKED not in names:
+        return tuple(dict.fromkeys(names)), False
+    others = tuple(dict.fromkeys(n for n in names if n != STACKED))
+    if len(others) == 1:
+        raise ValueError(
+            f"--model {STACKED} with --model {others[0]} has one family only; name two or more "
+            f"families, or {STACKED} alone for all"
+        )
+    # The richest first: it leads unless another predicts better.
+    return others or tuple(reversed(FAMILIES)), True
+
+
+def prior_file(path: Path | None) -> PriorFile | None:
+    """Priors of a file, or None."""
+    from devicefit.prior_files import read_priors
+
+    return None if path is None else read_priors(path)
 
 
 def network_options(

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 MeasurementsOption = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         "--measurements",
-        help="CSV or Parquet table of resistances. Without it: the simulated reference device.",
+        help="CSV or Parquet table of readings, bounds, counted errors or summaries. Repeatable: "
+        "several are joined. Without it: the simulated reference device.",
     ),
 ]
 ColumnOption = Annotated[
@@ -19,7 +20,8 @@ ColumnOption = Annotated[
     typer.Option(
         "--column",
         metavar="OURS=THEIRS[:UNIT]",
-        help="Map a column of the file, e.g. programming=V_gate:V or resistance_ohm=R:kohm. "
+        help="Map a column of the file, e.g. programming=V_gate:V or resistance_ohm=R:kohm; "
+        "programming=none if nothing was varied, programming_2=... for a second variable. "
         "Repeatable.",
     ),
 ]
@@ -57,13 +59,19 @@ ThresholdOption = Annotated[
 OffsetOption = Annotated[
     float | None, typer.Option("--offset-ln-r", help="Sense amplifier offset (sd in ln R), 2T2R.")
 ]
-FamilyOption = Annotated[
+ModelOption = Annotated[
     list[str] | None,
     typer.Option(
+        "--model",
         "--family",
-        help="Device family; repeatable, the first one answers. "
-        "Default: switching-failure, then lognormal for comparison.",
+        help="Device model: lognormal, student-t, log-logistic, switching-failure; repeatable, the "
+        "first one answers. Or stacked: all of them, weighted by how well they predict devices "
+        "that were left out. Default: switching-failure, then lognormal for comparison.",
     ),
+]
+PriorsOption = Annotated[
+    Path | None,
+    typer.Option("--priors", help="TOML file of what is known beforehand; see docs/priors.md."),
 ]
 DrawsOption = Annotated[int | None, typer.Option(min=50, help="Posterior draws per chain.")]
 WarmupOption = Annotated[int | None, typer.Option(min=50, help="Discarded draws per chain.")]

@@ -12,24 +12,44 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from devicefit.backend import SamplerOptions
-from devicefit.checks import convergence_gates, overlap_gate, tail_gate
+from devicefit.checks import (
+    convergence_gates,
+    loo_gate,
+    modes_gate,
+    overlap_gate,
+    sensitivity_gate,
+    tail_gate,
+)
+from devicefit.compressed import Compressed
 from devicefit.compression import compress
 from devicefit.fitting import DevicePosterior, fit, load_posterior, save_posterior
+from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY
+from devicefit.loo import Loo, elpd_difference, loo
 from devicefit.measurements import STATES, Measurements
+from devicefit.persistence import Persistence
+from devicefit.prediction import fit_persistence
+from devicefit.prior_files import PriorFile
 from devicefit.programming import FloatArray
 from devicefit.sensing import (
+    ErrorCounts,
     SensingOptions,
     ber_curves,
-    choose_threshold,
     count_errors,
     group_conditions,
     ln_ber_1t1r,
 )
+from devicefit.sensitivity import curve_sensitivity
+from devicefit.stacking import StackedDevice, stacking_weights
+from devicefit.threshold import choose_threshold
+from reliability.device_records import data_record, levels_record
 
-FORMAT = "rram-reliability device study 1"
+FORMAT = "rram-reliability device study 2"
 GRID_POINTS = 101
 Say = Callable[[str], None]
+
+
+STACKED = "stacked"
 
 
 @dataclass(frozen=True)
@@ -39,20 +59,28 @@ class DeviceStudy:
     Parameters
     ----------
     posteriors : dict of str to DevicePosterior
-        By family; the first is the one that answers are based on.
+        By family; the first is the one that answers are based on unless they are stacked.
+    weights : dict of str to float
+        Stacking weights of the families; empty when one family answers.
+    persistence : dict of str to Persistence
+        By state: how much devices differ in their failures. Empty without repeated readings.
     grid : float array, shape (x,)
         Programming values, denser where the BER changes.
     record : dict
-        Plain values: ``data``, ``gates``, ``counts``, ``quantiles``.
+        Plain values: ``data``, ``gates``, ``counts``, ``quantiles``, ``families``, ``levels``.
     """
 
     posteriors: dict[str, DevicePosterior]
+    weights: dict[str, float]
+    persistence: dict[str, Persistence]
     grid: FloatArray
     record: dict[str, Any]
 
     @property
-    def main(self) -> DevicePosterior:
-        """Posterior of the family that answers are based on."""
+    def main(self) -> DevicePosterior | StackedDevice:
+        """What answers are based on: the stack, or the first family."""
+        if self.weights:
+            return StackedDevice(self.posteriors, self.weights)
         return next(iter(self.posteriors.values()))
 
 
@@ -60,11 +88,13 @@ def study_device(
     measurements: Measurements,
     *,
     families: tuple[str, ...] = ("switching-failure", "lognormal"),
+    stacked: bool = False,
     sampler: SamplerOptions,
     sensing: SensingOptions,
+    priors: PriorFile | None = None,
     say: Say = lambda text: None,
 ) -> DeviceStudy:
-    """Fit families and check the first.
+    """Fit families and check what answers are based on.
 
     Parameters
     ----------
@@ -72,61 +102,138 @@ def study_device(
         Checked readings.
     families : tuple of str
         Families to fit, the one to answer with first.
+    stacked : bool, optional
+        Answer with all families, weighted by how well they predict left-out devices.
     sampler : SamplerOptions
         Chains, draws and seed.
     sensing : SensingOptions
         How bits are read, for the counts.
+    priors : PriorFile, optional
+        What the user knows, in place of the default priors.
     say : callable, optional
         Told what is being done.
 
     Returns
     -------
     DeviceStudy
+
+    Raises
+    ------
+    ValueError
+        No family could be fitted; says why for each.
     """
     compressed = compress(measurements)
-    posteriors = {}
-    for family in families:
-        say(f"fitting the {family} family to {len(measurements.table)} readings")
-        posteriors[family] = fit(compressed, family=family, options=sampler)
-    main = posteriors[families[0]]
+    posteriors, failed = _fit_all(compressed, measurements, families, sampler, priors, say)
+    say("predicting left-out devices")
+    read = len(measurements.table) > 0
+    loos = {f: loo(p, compressed, measurements) for f, p in posteriors.items()} if read else {}
+    weights = stacking_weights(loos) if stacked and loos else {}
+    main = StackedDevice(posteriors, weights) if weights else next(iter(posteriors.values()))
+    leading = main.leading if isinstance(main, StackedDevice) else main
     grid = adaptive_grid(main, GRID_POINTS)
     say("checking the fit")
-    curve = ber_curves(main, grid, options=sensing)["1T1R"]
-    per_group = max(100, measurements.devices // 40)
-    counts = count_errors(measurements, curve, devices_per_group=per_group)
-    rng = np.random.default_rng([sampler.seed, 1])
-    gates = (
-        *convergence_gates(main),
-        overlap_gate(main, counts, curve, rng=rng),
-        tail_gate(main, compressed),
-    )
-    interval = counts.interval(PROBABILITY, main.record["design_effect"])
-    record = {
-        "data": _data_record(measurements),
-        "gates": [gate.record() for gate in gates],
-        "counts": {
-            "programming_low": counts.programming_low.tolist(),
-            "programming_high": counts.programming_high.tolist(),
-            "devices": counts.devices.tolist(),
-            "errors": {s: counts.errors[s].tolist() for s in STATES},
-            "trials": {s: counts.trials[s].tolist() for s in STATES},
-            "share": {
-                "value": (
-                    (counts.errors["LRS"] + counts.errors["HRS"])
-                    / np.maximum(counts.trials["LRS"] + counts.trials["HRS"], 1)
-                ).tolist(),
-                **interval.record(),
-                "note": "trials divided by the design effect of repeated readings",
-            },
-        },
-        "quantiles": _quantiles(measurements, main),
+    curves = ber_curves(main, grid, options=sensing)
+    record: dict[str, Any] = {
+        "data": data_record(measurements, compressed),
+        "gates": [],
+        "counts": {},
+        "quantiles": [],
+        "families": _family_records(posteriors, failed, loos, weights),
+        "levels": {},
     }
-    return DeviceStudy(posteriors, grid, record)
+    rng = np.random.default_rng([sampler.seed, 1])
+    persistence: dict[str, Persistence] = {}
+    gates: tuple[Gate, ...] = (*convergence_gates(leading), modes_gate(leading))
+    if read:
+        per_group = max(100, measurements.devices // 40)
+        counts = count_errors(measurements, curves["1T1R"], devices_per_group=per_group)
+        own = curves if main is leading else ber_curves(leading, grid, options=sensing)
+        gates += (
+            overlap_gate(main, compressed, counts, curves["1T1R"], rng=rng),
+            tail_gate(leading, compressed),
+            loo_gate(loos[leading.family]),
+            sensitivity_gate(curve_sensitivity(leading, compressed, own)),
+        )
+        say("how much devices differ")
+        persistence = fit_persistence(main, measurements, options=sensing, rng=rng)
+        record["counts"] = _counts_record(counts, main)
+        record["quantiles"] = _quantiles(measurements, main)
+        record["levels"] = levels_record(leading, measurements, compressed, persistence, sampler)
+    record["gates"] = [gate.record() for gate in gates]
+    return DeviceStudy(posteriors, weights, persistence, grid, record)
 
 
-def adaptive_grid(posterior: DevicePosterior, points: int) -> FloatArray:
+def _fit_all(
+    compressed: Compressed,
+    measurements: Measurements,
+    families: tuple[str, ...],
+    sampler: SamplerOptions,
+    priors: PriorFile | None,
+    say: Say,
+) -> tuple[dict[str, DevicePosterior], dict[str, str]]:
+    """Posterior of each family that could be fitted, and why the others could not."""
+    posteriors: dict[str, DevicePosterior] = {}
+    failed: dict[str, str] = {}
+    readings = sum(int(s.n.sum()) for s in compressed.states.values())
+    for family in families:
+        say(f"fitting the {family} family to {readings} readings")
+        try:
+            posteriors[family] = fit(compressed, family=family, options=sampler, prior_file=priors)
+        except (RuntimeError, FloatingPointError, np.linalg.LinAlgError) as error:
+            # One family that cannot be fitted must not take the others with it.
+            failed[family] = f"{type(error).__name__}: {error}"
+            say(f"the {family} family could not be fitted: {failed[family]}")
+    if not posteriors:
+        reasons = "; ".join(f"{f}: {why}" for f, why in failed.items())
+        raise ValueError(
+            f"{measurements.source}: no family could be fitted ({reasons}); check the readings "
+            "with `rram-reliability check`"
+        )
+    return posteriors, failed
+
+
+def _family_records(
+    posteriors: dict[str, DevicePosterior],
+    failed: dict[str, str],
+    loos: dict[str, Loo],
+    weights: dict[str, float],
+) -> dict[str, Any]:
+    """What is known of each family: prediction of left-out devices, weight, or its failure."""
+    best = max(loos, key=lambda f: loos[f].elpd) if loos else None
+    found: dict[str, Any] = {}
+    for family in posteriors:
+        found[family] = {"weight": weights.get(family)}
+        if best is not None:
+            difference, se = elpd_difference(loos[family], loos[best])
+            found[family]["loo"] = loos[family].record()
+            found[family]["elpd_difference"] = {"to": best, "value": difference, "se": se}
+    return {**found, **{family: {"failed": why} for family, why in failed.items()}}
+
+
+def _counts_record(counts: ErrorCounts, main: DevicePosterior | StackedDevice) -> dict[str, Any]:
+    interval = counts.interval(PROBABILITY, main.record["design_effect"])
+    return {
+        "programming_low": counts.programming_low.tolist(),
+        "programming_high": counts.programming_high.tolist(),
+        "devices": counts.devices.tolist(),
+        "errors": {s: counts.errors[s].tolist() for s in STATES},
+        "trials": {s: counts.trials[s].tolist() for s in STATES},
+        "share": {
+            "value": (
+                (counts.errors["LRS"] + counts.errors["HRS"])
+                / np.maximum(counts.trials["LRS"] + counts.trials["HRS"], 1)
+            ).tolist(),
+            **interval.record(),
+            "note": "trials divided by the design effect of repeated readings",
+        },
+    }
+
+
+def adaptive_grid(posterior: DevicePosterior | StackedDevice, points: int) -> FloatArray:
     """Values of the measured range, evenly spaced in path length of (coordinate, log10 BER)."""
     frame = posterior.frame
+    if frame.is_single:
+        return np.array([frame.low])
     fine = frame.programming.grid(frame.low, frame.high, 601)
     laws = posterior.mixtures(fine)
     lrs, hrs = laws["LRS"].thinned(10), laws["HRS"].thinned(10)
@@ -140,25 +247,9 @@ def adaptive_grid(posterior: DevicePosterior, points: int) -> FloatArray:
     return grid
 
 
-def _data_record(measurements: Measurements) -> dict[str, Any]:
-    table = measurements.table
-    return {
-        "source": measurements.source,
-        "sha256": measurements.sha256,
-        "simulated": measurements.simulated,
-        "devices": measurements.devices,
-        "readings": {s: int((table["state"] == s).sum()) for s in STATES},
-        "conditions": len(measurements.conditions),
-        "cycles": int(table["cycle"].nunique()) if "cycle" in table else 1,
-        "arrays": int(table["array_id"].nunique()) if "array_id" in table else 1,
-        "median_ohm": {
-            s: float(table.loc[table["state"] == s, "resistance_ohm"].median()) for s in STATES
-        },
-        "warnings": list(measurements.warnings),
-    }
-
-
-def _quantiles(measurements: Measurements, posterior: DevicePosterior) -> list[dict[str, Any]]:
+def _quantiles(
+    measurements: Measurements, posterior: DevicePosterior | StackedDevice
+) -> list[dict[str, Any]]:
     """Measured quantiles of ln R with predictive bands, for up to six groups of conditions."""
     groups = group_conditions(measurements, devices_per_group=max(100, measurements.devices // 12))
     chosen = sorted({round(i) for i in np.linspace(0, len(groups) - 1, 6)})
@@ -210,6 +301,11 @@ def save_study(study: DeviceStudy, directory: Path) -> None:
     head = {
         "format": FORMAT,
         "families": list(study.posteriors),
+        "weights": study.weights,
+        "persistence": {
+            state: {name: values.tolist() for name, values in vars(found).items()}
+            for state, found in study.persistence.items()
+        },
         "grid": study.grid.tolist(),
         "record": study.record,
     }
@@ -236,5 +332,11 @@ def load_study(directory: Path) -> DeviceStudy:
         raise ValueError(f"{path}: cannot be read: {error}") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError(f"{path}: not a device study of this version ({FORMAT!r})")
+    persistence = {
+        state: Persistence(**{name: np.array(values) for name, values in found.items()})
+        for state, found in head["persistence"].items()
+    }
     posteriors = {f: load_posterior(directory / f"{f}.nc") for f in head["families"]}
-    return DeviceStudy(posteriors, np.array(head["grid"]), head["record"])
+    return DeviceStudy(
+        posteriors, head["weights"], persistence, np.array(head["grid"]), head["record"]
+    )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
+
+from devicefit.threads import in_threads
 
 FloatArray = NDArray[np.float64]
 
@@ -77,6 +81,44 @@ def ln_residual_ber(code: Code, ln_ber: ArrayLike) -> FloatArray:
     ln_p = np.asarray(ln_ber, dtype=np.float64)
     if np.any(ln_p > 0):
         raise ValueError("the raw BER must not exceed 1")
+    flat = np.ascontiguousarray(ln_p).reshape(-1)
+    out = np.empty_like(flat)
+
+    def work(begin: int, end: int) -> None:
+        _residual(flat[begin:end], code.n, code.corrects, code.detects, out[begin:end])
+
+    in_threads(work, len(flat), block=20_000)
+    many = flat > math.log(0.5)
+    if np.any(many):
+        out[many] = _ln_residual_sum(code, flat[many])
+    return out.reshape(ln_p.shape)
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _residual(ln_p, n, corrects, detects, out):  # type: ignore[no-untyped-def]
+    """Fill `out`: the first term of the sum times a sum of ratios, for p up to 1/2."""
+    first = corrects + 1
+    ln_choose = math.lgamma(n + 1.0) - math.lgamma(first + 1.0) - math.lgamma(n - first + 1.0)
+    for k in range(len(ln_p)):
+        p = math.exp(ln_p[k])
+        if first > n or ln_p[k] == -np.inf:
+            out[k] = -np.inf
+            continue
+        odds = p / (1.0 - p)
+        term, total = 1.0, 0.0
+        for i in range(first, n + 1):
+            wrong = i if i <= detects else min(i + corrects, n)
+            total += term * wrong
+            term *= odds * (n - i) / (i + 1.0)
+            # the ratios fall with i: beyond the largest term, what is left is soon nothing
+            if term * n < 1e-18 * total and odds * (n - i) < 0.5 * (i + 1.0):
+                break
+        front = ln_choose + first * ln_p[k] + (n - first) * math.log1p(-p)
+        out[k] = min(front + math.log(total / n), 0.0)
+
+
+def _ln_residual_sum(code: Code, ln_p: FloatArray) -> FloatArray:
+    """The same sum in logarithms, for any p."""
     i = np.arange(code.corrects + 1, code.n + 1)
     wrong = np.where(i <= code.detects, i, np.minimum(i + code.corrects, code.n))
     ln_choose = gammaln(code.n + 1) - gammaln(i + 1) - gammaln(code.n - i + 1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devicefit.fitting import DevicePosterior
+from devicefit.fitted import Fitted
 from devicefit.programming import Programming
 
 FloatArray = NDArray[np.float64]
@@ -79,7 +79,7 @@ class Energy:
 
 
 def programming_energy(
-    posterior: DevicePosterior,
+    posterior: Fitted,
     x: FloatArray,
     draw: NDArray[np.int64],
     *,
@@ -90,7 +90,7 @@ def programming_energy(
 
     Parameters
     ----------
-    posterior : DevicePosterior
+    posterior : Fitted
         Fitted device.
     x : float array, shape (x,)
         Programming values, SI.
@@ -125,7 +125,7 @@ def programming_energy(
         )
         basis = f"{programming.name} known; voltages and pulse widths as given"
         return Energy(x, energy, programming, basis)
-    ln_r = posterior.mixtures(x)["LRS"].mean[0].reshape(-1, len(x))[draw]
+    ln_r = posterior.mixtures(x)["LRS"].location[0].reshape(-1, len(x))[draw]
     middle = ln_r.mean(axis=1, keepdims=True)
     exponent = 1 + options.inference_sd * rng.standard_normal((n, 1))
     conductance = np.exp(-(middle + exponent * (ln_r - middle)))

@@ -5,38 +5,70 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from devicefit.fitting import DevicePosterior
+from devicefit.fitted import Fitted
 from devicefit.intervals import equal_tailed
 from devicefit.measurements import STATES, Measurements
-from devicefit.programming import FloatArray
+from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.sensing import SensingOptions, ber_curves
+
+ARRAYS_SHOWN = 5
 
 
 def summary_lines(measurements: Measurements) -> list[str]:
-    """What is in a checked file, a line each."""
+    """What is in a checked table, a line each: kinds of rows, variables, arrays, levels."""
     table, programming = measurements.table, measurements.programming
-    low, high = measurements.conditions[0], measurements.conditions[-1]
+    intervals, summaries = measurements.intervals, measurements.summaries
+    kinds = [f"{len(table)} readings"] if len(table) else []
+    if len(intervals):
+        kinds.append(f"{int(intervals['count'].sum())} readings known by bounds or as counts")
+    if len(summaries):
+        kinds.append(f"{int(summaries['n'].sum())} readings in {len(summaries)} summaries")
     lines = [
-        f"{measurements.source}: {len(table)} readings of {measurements.devices} devices"
+        f"{measurements.source}: {', '.join(kinds)} of {measurements.devices} devices"
         + (" (simulated)" if measurements.simulated else ""),
-        f"programming variable: {programming.name}, {len(measurements.conditions)} conditions "
-        f"from {programming.format(float(low))} to {programming.format(float(high))}",
+        _variable_line("programming variable", programming, measurements.conditions),
     ]
+    parts = [part for part in (table, intervals, summaries) if len(part)]
+    if measurements.second is not None:
+        values = np.unique(np.concatenate([part["programming_2"].to_numpy() for part in parts]))
+        lines.append(_variable_line("second variable", measurements.second, values))
+    arrays = sorted({name for part in parts if "array_id" in part for name in part["array_id"]})
+    if arrays:
+        more = f" and {len(arrays) - ARRAYS_SHOWN} more" if len(arrays) > ARRAYS_SHOWN else ""
+        lines.append(f"arrays: {len(arrays)} ({', '.join(arrays[:ARRAYS_SHOWN])}{more})")
     for state in STATES:
         r_ohm = table.loc[table["state"] == state, "resistance_ohm"]
-        spread = float(np.log(r_ohm).std())
-        lines.append(
-            f"{state}: {len(r_ohm)} readings, median {r_ohm.median():.4g} ohm, "
-            f"sd of ln R {spread:.3f}"
-        )
+        known = []
+        if len(r_ohm):
+            known.append(
+                f"{len(r_ohm)} readings, median {r_ohm.median():.4g} ohm, "
+                f"sd of ln R {float(np.log(r_ohm).std()):.3f}"
+            )
+        for part, number, what in (
+            (intervals, "count", "known by bounds or as counts"),
+            (summaries, "n", "in summaries"),
+        ):
+            count = int(part.loc[part["state"] == state, number].sum()) if len(part) else 0
+            if count:
+                known.append(f"{count} {what}")
+        lines.append(f"{state}: {', '.join(known)}")
     lines += [f"warning: {warning}" for warning in measurements.warnings]
     lines.append("accepted")
     return lines
 
 
-def ber_table(
-    posterior: DevicePosterior, grid: FloatArray, options: SensingOptions
-) -> pd.DataFrame:
+def _variable_line(what: str, variable: Programming, values: FloatArray) -> str:
+    if variable == ONE_CONDITION:
+        return f"{what}: none, all at one condition"
+    if len(values) == 1:
+        return f"{what}: {variable.name}, 1 condition, {variable.format(float(values[0]))}"
+    return (
+        f"{what}: {variable.name}, {len(values)} conditions from "
+        f"{variable.format(float(values[0]))} to {variable.format(float(values[-1]))}"
+    )
+
+
+def ber_table(posterior: Fitted, grid: FloatArray, options: SensingOptions) -> pd.DataFrame:
     """BER of every scheme over `grid`, one row per scheme and value.
 
     Columns ``programming, unit, scheme, ber_mean, ber_median, ber_low, ber_high, interval_kind,

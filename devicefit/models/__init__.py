@@ -1,11 +1,16 @@
 """Families of device models."""
 
-from devicefit.models import lognormal, switching_failure
+from devicefit.models import heavy_tailed, lognormal, switching_failure
 from devicefit.models.family import Family
 
 FAMILIES: dict[str, Family] = {
-    "lognormal": lognormal.FAMILY,
-    "switching-failure": switching_failure.FAMILY,
+    family.name: family
+    for family in (
+        lognormal.FAMILY,
+        heavy_tailed.STUDENT_T,
+        heavy_tailed.LOG_LOGISTIC,
+        switching_failure.FAMILY,
+    )
 }
 
 __all__ = ["FAMILIES", "Family"]

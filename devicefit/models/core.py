@@ -1,7 +1,7 @@
-"""Location and spread of both states as functions of the programming variable.
+"""Location and spread of both states as functions of the programming variables.
 
-The formulas take ``xp``, either numpy or pytensor.tensor, so that the fit and the later use of its
-draws run the same lines.
+Physics first, then a smooth deviation from it. The formulas take ``xp``, either numpy or
+pytensor.tensor, so that the fit and the later use of its draws run the same lines.
 """
 
 from __future__ import annotations
@@ -12,43 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.compression import Compressed
-from devicefit.programming import FloatArray, Programming
+from devicefit.compressed import Compressed
+from devicefit.models.frame import Frame, Places
 
 R_REFERENCE_OHM = 1e4
 OVERDRIVE_REFERENCE = 0.1
 
-
-@dataclass(frozen=True)
-class Frame:
-    """Scale on which a model sees the programming variable: 0 and 1 are the measured ends.
-
-    Parameters
-    ----------
-    programming : Programming
-        The programming variable.
-    low, high : float
-        Smallest and largest measured value, SI.
-    """
-
-    programming: Programming
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"frame from {self.low} to {self.high}: low must be below high")
-
-    @classmethod
-    def of(cls, compressed: Compressed) -> Frame:
-        """Frame of the measured range."""
-        conditions = compressed.conditions
-        return cls(compressed.programming, float(conditions[0]), float(conditions[-1]))
-
-    def position(self, x: FloatArray) -> FloatArray:
-        """Place of `x` in the measured range, 0 to 1 inside it."""
-        low, high = self.programming.coordinate([self.low, self.high])
-        return np.asarray((self.programming.coordinate(x) - low) / (high - low))
+# Prior standard deviations of the smooth deviations from the physics.
+DEVIATION_LOCATION = 0.2
+DEVIATION_LN_SD = 0.3
 
 
 @dataclass(frozen=True)
@@ -61,7 +33,7 @@ class Core:
     sd_hrs: Any
 
 
-def core(xp: Any, p: Mapping[str, Any], frame: Frame, position: Any) -> Core:
+def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
     """Location and spread of ln R in both states.
 
     Parameters
@@ -69,11 +41,12 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, position: Any) -> Core:
     xp : module
         ``numpy`` or ``pytensor.tensor``.
     p : mapping
-        Parameters of :func:`devicefit.priors.core_priors`, broadcastable against `position`.
+        Parameters of :func:`devicefit.priors.core_priors`: scalars broadcastable against places,
+        vectors with their terms or arrays as last axis.
     frame : Frame
         Measured range.
-    position : array or expression
-        Place in the measured range.
+    places : Places
+        Where.
 
     Notes
     -----
@@ -88,16 +61,53 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, position: Any) -> Core:
 
     Spread, by propagation of the filament's relative spread ``s_f (R_f / 10 kohm)^c`` through the
     series and parallel parts; c = 1/2 when the filament is a Poisson count of defects.
+
+    A second variable shifts the first one's position, since a longer pulse does what a higher
+    voltage does, and has a linear effect of its own. The ``*_deviation`` terms are a Gaussian
+    process in the position on each of the four functions, and arrays shift all four.
     """
-    if frame.programming.is_current:
+    if frame.is_single:
+        ln_sd_lrs = p["ln_sd_lrs"] + _array(p, "lrs_ln_sd", frame, places)
+        ln_sd_hrs = p["ln_sd_hrs"] + _array(p, "hrs_ln_sd", frame, places)
+        return Core(
+            p["ln_r_lrs"] + _array(p, "lrs_location", frame, places),
+            xp.exp(ln_sd_lrs),
+            p["ln_r_hrs"] + _array(p, "hrs_location", frame, places),
+            xp.exp(ln_sd_hrs),
+        )
+    position = places.position
+    after_second: Any = 0.0
+    if frame.second is not None:
+        position = position + p["second_shift"] * places.second
+        after_second = places.second
+    if frame.is_current:
         after_set = position - 0.5
     else:
         # A cell that was never SET keeps its HRS: what the SET changes begins at the onset.
         beyond = position - p["onset"]
         after_set = xp.where(beyond > 0, beyond, 0.0)
-    mean_hrs = p["ln_r_hrs"] + p["hrs_slope"] * after_set
-    ln_sd_hrs = p["ln_sd_hrs"] + p["hrs_sd_slope"] * after_set
-    if frame.programming.is_current:
+    mean_hrs = (
+        p["ln_r_hrs"]
+        + p["hrs_slope"] * after_set
+        + DEVIATION_LOCATION * smooth(p, "hrs_location", frame, places)
+        + _array(p, "hrs_location", frame, places)
+    )
+    ln_sd_hrs = (
+        p["ln_sd_hrs"]
+        + p["hrs_sd_slope"] * after_set
+        + DEVIATION_LN_SD * smooth(p, "hrs_ln_sd", frame, places)
+        + _array(p, "hrs_ln_sd", frame, places)
+    )
+    lrs_shift = DEVIATION_LOCATION * smooth(p, "lrs_location", frame, places) + _array(
+        p, "lrs_location", frame, places
+    )
+    ln_sd_shift = DEVIATION_LN_SD * smooth(p, "lrs_ln_sd", frame, places) + _array(
+        p, "lrs_ln_sd", frame, places
+    )
+    if frame.second is not None:
+        mean_hrs = mean_hrs + p["hrs_second"] * after_second
+        lrs_shift = lrs_shift + p["lrs_second"] * after_second
+    if frame.is_current:
         ln_low, ln_high = np.log(frame.low), np.log(frame.high)
         ln_relative = (position - 0.5) * (ln_high - ln_low)
         ln_filament = p["ln_v_c"] - 0.5 * (ln_low + ln_high) - p["exponent"] * ln_relative
@@ -109,11 +119,14 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, position: Any) -> Core:
         ln_filament = p["ln_r_filament"] - p["exponent"] * ln_ratio
     ln_path = ln_add(xp, p["ln_r_series"], ln_filament)
     filament_share = xp.exp(ln_filament - ln_path)
-    ln_filament_sd = p["ln_sd_filament"] + p["sd_exponent"] * (
-        ln_filament - np.log(R_REFERENCE_OHM)
+    ln_path = ln_path + lrs_shift
+    ln_filament_sd = (
+        p["ln_sd_filament"]
+        + ln_sd_shift
+        + p["sd_exponent"] * (ln_filament - np.log(R_REFERENCE_OHM))
     )
-    variance = xp.exp(2 * p["ln_sd_floor"])
-    if frame.programming.is_current:
+    variance = xp.exp(2 * (p["ln_sd_floor"] + ln_sd_shift))
+    if frame.is_current:
         mean_lrs = ln_path
         # A relative spread of 3 is beyond any reading; the cap keeps wild proposals finite.
         variance = variance + _capped_square(xp, ln_filament_sd, filament_share)
@@ -122,11 +135,25 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, position: Any) -> Core:
         path_share = xp.exp(mean_lrs - ln_path)
         hrs_share = xp.exp(mean_lrs - mean_hrs)
         variance = (
-            variance
+            variance * path_share**2
             + _capped_square(xp, ln_filament_sd, filament_share * path_share)
             + (hrs_share * xp.exp(ln_sd_hrs)) ** 2
         )
     return Core(mean_lrs, xp.sqrt(variance), mean_hrs, xp.exp(ln_sd_hrs))
+
+
+def smooth(p: Mapping[str, Any], name: str, frame: Frame, places: Places) -> Any:
+    """Value of a smooth deviation of unit prior scale at `places`; zero without terms."""
+    if not frame.terms:
+        return 0.0
+    return p[f"{name}_deviation"] @ places.basis
+
+
+def _array(p: Mapping[str, Any], name: str, frame: Frame, places: Places) -> Any:
+    """Shift of each place's array; zero when there is one array."""
+    if len(frame.arrays) == 1:
+        return 0.0
+    return p[f"{name}_array"][..., places.array]
 
 
 def ln_add(xp: Any, a: Any, b: Any) -> Any:
@@ -138,6 +165,11 @@ def ln_add(xp: Any, a: Any, b: Any) -> Any:
     larger = xp.where(a > b, a, b)
     smaller = xp.where(a > b, b, a)
     return larger + xp.log1p(xp.exp(smaller - larger))
+
+
+def ln_expit(xp: Any, z: Any) -> Any:
+    """Logarithm of the logistic function."""
+    return -ln_add(xp, 0.0, -z)
 
 
 def _softplus(xp: Any, z: Any) -> Any:
@@ -159,24 +191,40 @@ def data_starts(compressed: Compressed, frame: Frame) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        ``ln_r_hrs`` and ``ln_r_series`` from the median and the smallest mean of ln R; for a knob
-        that sets the current also ``onset``: halfway between the conditions where the LRS mean
-        falls below the geometric middle of HRS and strongest LRS.
+        ``ln_r_hrs`` and ``ln_r_series`` (``ln_r_lrs`` for a single condition) from typical and
+        smallest means of ln R; for a knob that sets the current also ``onset``: halfway between
+        the conditions where the LRS mean falls below the geometric middle of HRS and strongest
+        LRS. Empty for states without readings.
     """
-    position = frame.position(compressed.conditions)
     lrs, hrs = compressed.states["LRS"], compressed.states["HRS"]
-    mean_hrs = float(np.median(hrs.mean[hrs.n > 0]))
+    if not len(lrs.count) or not len(hrs.count):
+        return {}
+    middle = {name: _medians(state) for name, state in (("LRS", lrs), ("HRS", hrs))}
+    mean_hrs = float(np.nanmedian(middle["HRS"]))
+    if frame.is_single:
+        return {"ln_r_hrs": mean_hrs, "ln_r_lrs": float(np.nanmedian(middle["LRS"]))}
     seen = lrs.n > 0
-    lowest = float(np.quantile(lrs.mean[seen], 0.1))
+    means = middle["LRS"][seen]
+    lowest = float(np.quantile(means, 0.1))
     starts = {"ln_r_hrs": mean_hrs, "ln_r_series": lowest - 0.1}
-    if not frame.programming.is_current:
-        below = lrs.mean[seen] < (mean_hrs + lowest) / 2
+    if not frame.is_current:
+        below = means < (mean_hrs + lowest) / 2
         # The split of the conditions into "not set" and "set" with the fewest exceptions.
         wrong = np.concatenate([[0], np.cumsum(below)]) + np.concatenate(
             [np.cumsum(~below[::-1])[::-1], [0]]
         )
         cut = int(wrong.argmin())
-        at = position[seen]
+        at = frame.position(compressed.conditions)[seen]
         edges = np.concatenate([[at[0] - 0.1], at, [at[-1] + 0.1]])
         starts["onset"] = float((edges[cut] + edges[cut + 1]) / 2)
     return starts
+
+
+def _medians(state: Any) -> np.ndarray:
+    """Median of ln R per condition, NaN where there are no readings."""
+    found = np.full(len(state.n), np.nan)
+    for k in np.flatnonzero(state.n):
+        rows = state.condition == k
+        passed = np.cumsum(state.count[rows])
+        found[k] = state.ln_r[rows][np.searchsorted(passed, passed[-1] / 2)]
+    return found

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from devicefit.compression import Compressed
-from devicefit.mixture import NormalMixture
-from devicefit.models.core import Frame
+from devicefit.compressed import Compressed
+from devicefit.mixture import Mixture
+from devicefit.models.frame import Frame, Places
 from devicefit.priors import Prior
-from devicefit.programming import FloatArray, Programming
+from devicefit.programming import FloatArray
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class Family:
     name : str
         Name by which a user asks for it.
     priors : callable
-        Priors for a programming variable.
+        Priors of the parameters for a frame.
     ln_likelihood : callable
         (parameters, compressed, frame) -> scalar PyTensor expression.
     mixtures : callable
-        (parameters, frame, x) -> law of ln R of each state, trailing shape
-        ``parameters.shape + x.shape``.
+        (parameters, frame, places) -> law of ln R of each state, trailing shape
+        ``(chain, draw, place)``.
     """
 
     name: str
-    priors: Callable[[Programming], tuple[Prior, ...]]
+    priors: Callable[[Frame], tuple[Prior, ...]]
     ln_likelihood: Callable[[Mapping[str, Any], Compressed, Frame], Any]
-    mixtures: Callable[[Mapping[str, FloatArray], Frame, FloatArray], dict[str, NormalMixture]]
+    mixtures: Callable[[Mapping[str, FloatArray], Frame, Places], dict[str, Mixture]]

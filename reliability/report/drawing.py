@@ -141,7 +141,8 @@ def programming_axis(ax: Axes, programming: Programming, low: float, high: float
     prefix, factor = prefix_for(middle(programming, low, high) or high)
     margin = 0.015
     ends = programming.coordinate([low, high])
-    width = margin * (ends[1] - ends[0])
+    # One condition has no range of its own.
+    width = margin * (ends[1] - ends[0]) or 0.5
     if programming.is_logarithmic:
         log_axis(ax, "x", low, high, factor=factor)
     else:
@@ -149,7 +150,11 @@ def programming_axis(ax: Axes, programming: Programming, low: float, high: float
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / factor:.4g}"))
     limits = programming.from_coordinate([ends[0] - width, ends[1] + width])
     ax.set_xlim(float(limits[0]), float(limits[1]))
-    ax.set_xlabel(f"{short(programming.name)} ({prefix}{programming.unit})")
+    if programming.unit == "1":
+        ax.set_xticks([])
+        ax.set_xlabel(short(programming.name))
+    else:
+        ax.set_xlabel(f"{short(programming.name)} ({prefix}{programming.unit})")
 
 
 def log_axis(

@@ -23,6 +23,9 @@ NAMES = st.text(
         ("programming=a=b:V", "programming", "a=b", "V", 1.0),
         ("cycle=:n", "cycle", ":n", None, 1.0),
         ("time_after_program_s=t:ms", "time_after_program_s", "t", "ms", 1e-3),
+        ("programming_2=width:ns", "programming_2", "width", "ns", 1e-9),
+        ("resistance_low_ohm=R_min:kohm", "resistance_low_ohm", "R_min", "kohm", 1e3),
+        ("threshold_ohm=t:Mohm", "threshold_ohm", "t", "Mohm", 1e6),
     ],
 )
 def test_parse(text: str, ours: str, theirs: str, unit: str | None, factor: float) -> None:
@@ -43,6 +46,9 @@ def test_parse(text: str, ours: str, theirs: str, unit: str | None, factor: floa
         ("programming=I:ua", r"--column programming=I:ua: unit 'ua' is not known; known units: A"),
         ("programming=I:", r"unit '' is not known"),
         ("programming=I:kohm", r"programming=I:kohm: the programming variable is a current \(A"),
+        ("programming_2=I:K", r"programming_2=I:K: the programming variable is a current \(A"),
+        ("errors=e:ohm", r"errors has no unit; write --column errors=e"),
+        ("mean_ln_r=m:ohm", r"mean_ln_r has no unit"),
         ("device_id=d:uA", r"device_id has no unit; write --column device_id=d"),
         ("cycle=n:s", r"cycle has no unit; write --column cycle=n"),
         ("resistance_ohm=G:uA", r"resistance_ohm is measured in ohm, not in A"),
@@ -52,6 +58,19 @@ def test_parse(text: str, ours: str, theirs: str, unit: str | None, factor: floa
 def test_refusals(text: str, message: str) -> None:
     with pytest.raises(ColumnError, match=message):
         parse_column(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "none"),
+    [
+        ("programming=none", True),
+        ("programming=none:V", False),
+        ("programming=x", False),
+        ("cycle=none", False),
+    ],
+)
+def test_none_declares_that_nothing_was_varied(text: str, none: bool) -> None:
+    assert parse_column(text).is_none is none
 
 
 def test_unknown_name_lists_the_schema() -> None:

@@ -1,22 +1,36 @@
-"""Fits of the simulated device: two in full, and two of a few draws."""
+"""Fits of simulated devices: sound, failing, and fitted with the wrong family."""
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pymc as pm
 import pytest
 import xarray as xr
+from pytensor.compile.mode import Mode
+from scipy import stats
+from scipy.special import logit, logsumexp
 
 from devicefit.backend import SamplerOptions
 from devicefit.compression import compress
-from devicefit.fitting import FORMAT, DevicePosterior, fit, load_posterior, save_posterior
+from devicefit.fitting import (
+    FORMAT,
+    DevicePosterior,
+    Diagnostics,
+    build_model,
+    fit,
+    load_posterior,
+    save_posterior,
+)
 from devicefit.intervals import equal_tailed
 from devicefit.models import FAMILIES
-from devicefit.models.core import Frame
+from devicefit.models.frame import Frame
 from devicefit.priors import prior_record
+from devicefit.programming import Programming
 from devicefit.reference_device import ReferencePlan, reference_measurements, true_mixtures
 from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r
 
@@ -30,17 +44,28 @@ def truth(fitted: Any, scheme: str) -> np.ndarray:
     return ln_ber_2t2r(laws["LRS"], laws["HRS"], 0.05)
 
 
+def off(fitted: Any, scheme: str) -> np.ndarray:
+    """How far the true ln BER is from the posterior mean, in posterior standard deviations."""
+    draws = fitted.curves[scheme].ln_ber
+    return (truth(fitted, scheme) - draws.mean(axis=(0, 1))) / draws.std(axis=(0, 1))
+
+
 @pytest.mark.parametrize("scheme", ["1T1R", "2T2R"])
-def test_the_true_ber_is_inside_the_band(good_fit: Any, scheme: str) -> None:
-    band = equal_tailed(good_fit.curves[scheme].ln_ber)
-    inside = (band.low <= truth(good_fit, scheme)) & (truth(good_fit, scheme) <= band.high)
-    assert inside.mean() >= 0.8
+@pytest.mark.parametrize("name", ["good_fit", "failing_fit"])
+def test_the_true_ber_is_where_the_posterior_is(
+    request: pytest.FixtureRequest, name: str, scheme: str
+) -> None:
+    found = request.getfixturevalue(name)
+    # a curve of few parameters, four curves: 1e-3 that a correct fit fails
+    assert np.abs(off(found, scheme)).max() < 4
     # and the band is informative where errors are counted in dozens
+    band = equal_tailed(found.curves[scheme].ln_ber)
     assert (band.high - band.low)[0] < np.log(3)
 
 
 @pytest.mark.parametrize("scheme", ["1T1R", "2T2R"])
-def test_control_the_band_of_the_wrong_family_must_miss(wrong_fit: Any, scheme: str) -> None:
+def test_control_the_wrong_family_must_miss(wrong_fit: Any, scheme: str) -> None:
+    assert np.median(np.abs(off(wrong_fit, scheme))) > 4
     band = equal_tailed(wrong_fit.curves[scheme].ln_ber)
     inside = (band.low <= truth(wrong_fit, scheme)) & (truth(wrong_fit, scheme) <= band.high)
     assert inside.mean() < 0.5
@@ -49,38 +74,49 @@ def test_control_the_band_of_the_wrong_family_must_miss(wrong_fit: Any, scheme: 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("ln_v_c", np.log(0.5)), ("exponent", 1.0), ("ln_r_series", np.log(1000.0))]
-    + [("ln_r_hrs", np.log(1.1e5)), ("ln_sd_hrs", np.log(0.5)), ("sd_exponent", 0.5)],
+    + [("ln_r_hrs", np.log(1.1e5)), ("ln_sd_hrs", np.log(0.5)), ("sd_exponent", 0.5)]
+    + [("logit_device_share_lrs", logit(0.5)), ("logit_device_share_hrs", logit(0.13))]
+    + [("atanh_cycle_correlation_lrs", 0.0), ("atanh_cycle_correlation_hrs", 0.0)],
 )
 def test_parameters_are_recovered(good_fit: Any, name: str, value: float) -> None:
-    # six parameters within 4 posterior standard deviations: 4e-4 that a correct fit fails
+    # ten parameters within 4 posterior standard deviations: 6e-4 that a correct fit fails
     draws = good_fit.posterior.draws[name].values
     assert abs(draws.mean() - value) < 4 * draws.std()
     prior = {p["name"]: p for p in good_fit.posterior.record["priors"]}[name]
-    assert draws.std() < prior["sd"]
+    assert draws.std() < prior["sd"] / 2
+
+
+@pytest.mark.parametrize("name", ["log10_set_floor", "log10_reset_floor"])
+def test_failures_are_recovered(failing_fit: Any, name: str) -> None:
+    draws = failing_fit.posterior.draws[name].values
+    # odds of 5 %; with 400 readings of each state known to about a fifth
+    assert abs(draws.mean() - np.log10(0.05 / 0.95)) < 4 * draws.std()
+    assert draws.std() < 0.3
 
 
 def test_diagnostics_and_record(good_fit: Any) -> None:
     posterior = good_fit.posterior
     d = posterior.diagnostics
-    assert 1.0 <= d.r_hat < 1.05
-    assert 100 < d.bulk_ess
-    assert 100 < d.tail_ess
-    assert (d.draws, posterior.draws.sizes["chain"], posterior.draws.sizes["draw"]) == (
-        2800,
-        4,
-        700,
-    )
+    assert 0.99 < d.r_hat < 1.02
+    assert 400 < d.bulk_ess
+    assert 400 < d.tail_ess
+    assert d.divergences == 0
+    sizes = posterior.draws.sizes
+    assert (d.draws, sizes["chain"], sizes["draw"]) == (2000, 4, 500)
     record = posterior.record
     assert record["sampler"] == {
         "name": "nutpie NUTS",
         "chains": 4,
-        "draws": 700,
-        "warmup": 600,
+        "draws": 500,
+        "warmup": 300,
         "seed": 1,
-        "target_accept": 0.98,
+        "target_accept": 0.9,
     }
-    family = FAMILIES["switching-failure"]
-    assert record["priors"] == prior_record(family.priors(posterior.frame.programming))
+    # all starts climb to one mode
+    assert record["modes"]["starts"] == 4
+    assert np.ptp(record["modes"]["ln_evidence"]) < 0.5
+    priors = FAMILIES["lognormal"].priors(posterior.frame)
+    assert record["priors"] == prior_record(priors)
     assert set(posterior.draws.data_vars) == {p["name"] for p in record["priors"]}
     assert (record["devices"], record["readings"]) == (800, {"LRS": 4000, "HRS": 4000})
     for state, effect in record["design_effect"].items():
@@ -90,8 +126,39 @@ def test_diagnostics_and_record(good_fit: Any) -> None:
 
 def test_laws_of_the_posterior_have_the_grid_last(good_fit: Any) -> None:
     laws = good_fit.posterior.mixtures(np.array([1e-4, 2e-4, 3e-4]))
-    assert laws["LRS"].mean.shape == (3, 4, 700, 3)
-    assert good_fit.posterior.mixtures(1e-4)["HRS"].mean.shape == (2, 4, 700, 1)
+    assert laws["LRS"].location.shape == (1, 4, 500, 3)
+    assert good_fit.posterior.mixtures(1e-4)["HRS"].location.shape == (1, 4, 500, 1)
+
+
+def test_laws_of_several_arrays_and_a_second_variable() -> None:
+    """Without an array the law of a cell of any; without a second value that of the median."""
+    width = Programming("t", "s")
+    frame = Frame(Programming("v", "V"), 1.0, 3.0, width, 1e-7, 1e-5, 1e-6, ("a", "b", "c"))
+    rng = np.random.default_rng(4)
+    priors = FAMILIES["lognormal"].priors(frame)
+    draws = {
+        p.name: p.mean + 0.1 * rng.normal(size=(2, 6, *[p.size] * bool(p.size))) for p in priors
+    }
+    dataset = xr.Dataset(
+        {k: (("chain", "draw", f"{k}_term")[: v.ndim], v) for k, v in draws.items()}
+    )
+    posterior = DevicePosterior(
+        "lognormal", dataset, frame, Diagnostics(1.0, 1e3, 1e3, 0, 12), {"devices": 1}
+    )
+    x = np.array([1.5, 2.5])
+    together = posterior.mixtures(x)
+    each = [posterior.mixtures(x, array=a) for a in range(3)]
+    for state, law in together.items():
+        ln_density = [one[state].ln_density(10.0) for one in each]
+        assert np.ptp(ln_density, axis=0).min() > 0
+        expected = logsumexp(ln_density, axis=0) - np.log(3)
+        np.testing.assert_allclose(law.ln_density(10.0), expected, rtol=1e-12)
+        for second, same in ((1e-6, True), (1e-5, False)):
+            other = posterior.mixtures(x, second=second)[state].location
+            assert np.allclose(other, law.location) is same
+    mixed = posterior.mixtures(x, array=np.array([2, 0]))["HRS"].location
+    np.testing.assert_array_equal(mixed[..., 0], each[2]["HRS"].location[..., 0])
+    np.testing.assert_array_equal(mixed[..., 1], each[0]["HRS"].location[..., 1])
 
 
 # --- determinism ----------------------------------------------------------------------------------
@@ -103,21 +170,19 @@ def test_same_seed_same_bytes() -> None:
     options = SamplerOptions(chains=2, draws=8, warmup=20, seed=5, cores=1)
 
     def draws(chosen: SamplerOptions) -> xr.Dataset:
-        return fit(compressed, family="lognormal", options=chosen).draws
+        return fit(compressed, family="log-logistic", options=chosen).draws
 
     first = draws(options)
     # the number of cores does not change the draws
     again = draws(dataclasses.replace(options, cores=2))
-    other = draws(dataclasses.replace(options, seed=6))
     for name in first.data_vars:
         assert first[name].values.tobytes() == again[name].values.tobytes()
-        assert not np.any(first[name].values == other[name].values)
         assert not np.any(first[name].values[0] == first[name].values[1])
 
 
 @pytest.mark.parametrize("family", ["normal", "", "Lognormal"])
 def test_unknown_family(family: str) -> None:
-    message = f"family {family!r} is not known; known: lognormal, switching-failure"
+    message = f"family {family!r} is not known; known: {', '.join(FAMILIES)}"
     with pytest.raises(ValueError, match=message):
         fit(
             compress(reference_measurements(plan=ReferencePlan(currents=2, cycles=1))),
@@ -138,7 +203,7 @@ def test_round_trip(good_fit: Any, tmp_path: Path) -> None:
     xr.testing.assert_identical(loaded.draws, good_fit.posterior.draws)
     x = good_fit.curves["1T1R"].programming
     for state, law in good_fit.posterior.mixtures(x).items():
-        np.testing.assert_array_equal(loaded.mixtures(x)[state].mean, law.mean)
+        np.testing.assert_array_equal(loaded.mixtures(x)[state].location, law.location)
 
 
 def saved(posterior: DevicePosterior, path: Path, **changes: Any) -> Path:
@@ -174,9 +239,65 @@ def test_files_that_are_no_posterior(
         load_posterior(plain)
     with pytest.raises(ValueError, match="format 'other 2', this version reads '" + FORMAT):
         load_posterior(saved(posterior, whole, format="other 2"))
-    with pytest.raises(ValueError, match="family 'weibull' is not known; known: lognormal, swi"):
+    with pytest.raises(
+        ValueError, match="family 'weibull' is not known; known: lognormal, student-t"
+    ):
         load_posterior(saved(posterior, whole, family="weibull"))
 
 
 def test_frame_of_a_fit_is_the_measured_range(good_fit: Any) -> None:
-    assert good_fit.posterior.frame == Frame(good_fit.measurements.programming, 20e-6, 600e-6)
+    frame = good_fit.posterior.frame
+    assert (frame.programming, frame.low, frame.high) == (
+        good_fit.measurements.programming, 20e-6, 600e-6,
+    )  # fmt: skip
+    assert (frame.terms, frame.arrays, frame.second) == (0, ("",), None)
+    assert set(frame.levels) <= set(good_fit.posterior.draws.data_vars)
+
+
+def test_a_frame_with_everything_survives_a_file(
+    known_posterior: Callable[..., DevicePosterior], tmp_path: Path
+) -> None:
+    width = Programming("pulse width", "s")
+    frame = Frame(
+        Programming("v", "V"), 1.0, 3.0, width, 1e-7, 1e-5, 1e-6, ("a", "b"), 3, ("x", "y")
+    )
+    path = tmp_path / "posterior.nc"
+    save_posterior(dataclasses.replace(known_posterior(), frame=frame), path)
+    assert load_posterior(path).frame == frame
+
+
+# --- the vector that is sampled -------------------------------------------------------------------
+
+
+def test_the_model_is_the_posterior_in_units_of_the_priors(
+    make_state: Callable[..., Any],
+    make_compressed: Callable[..., Any],
+    compiled: Callable[..., Any],
+) -> None:
+    """Log density of the model against normal priors by SciPy and the compiled likelihood."""
+    y = np.linspace(8.5, 11.5, 6)
+    state = make_state(np.arange(6), y, conditions=6)
+    compressed = make_compressed(
+        Programming("v", "V"), np.linspace(1, 3, 6), {"LRS": state, "HRS": state}
+    )
+    frame = Frame.of(compressed)
+    family = FAMILIES["log-logistic"]
+    model = build_model(family, compressed, frame)
+    priors = family.priors(frame)
+    mean = np.concatenate([np.full(max(p.size, 1), p.mean) for p in priors])
+    sd = np.concatenate([np.full(max(p.size, 1), p.sd) for p in priors])
+    likelihood = compiled("log-logistic", compressed, frame, gradient=False)
+    rng = np.random.default_rng(6)
+    n = len(mean)
+    root = np.triu(rng.normal(size=(n, n))) / np.sqrt(n)
+    centre = rng.normal(size=n)
+    with model, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
+        pm.set_data({"centre": centre, "root": root})
+        density = model.compile_logp(mode=Mode(linker="py", optimizer=None))
+    for _ in range(3):
+        w = 0.5 * rng.normal(size=n)
+        z = centre + root @ w
+        # of z in place of w; the constant of the n standard normals stays
+        expected = stats.norm.logpdf(z).sum() + likelihood(mean + sd * z)
+        assert density({"standard_normal": w}) == pytest.approx(expected, rel=1e-10)

@@ -113,14 +113,13 @@ def test_comments(
     assert len(found.table) == len(user_table)
 
 
-def test_order_of_rows_changes_nothing(user_table: pd.DataFrame) -> None:
+def test_order_of_rows_changes_nothing(
+    user_table: pd.DataFrame, flat_bytes: Callable[..., dict[str, bytes]]
+) -> None:
     first = check(user_table)
     second = check(user_table.sample(frac=1, random_state=5))
     pd.testing.assert_frame_equal(first.table, second.table, check_exact=True)
-    a, b = compress(first), compress(second)
-    for state in ("LRS", "HRS"):
-        for name, value in vars(a.states[state]).items():
-            assert np.asarray(value).tobytes() == np.asarray(vars(b.states[state])[name]).tobytes()
+    assert flat_bytes(compress(first)) == flat_bytes(compress(second))
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("ohm", 1.0), ("kohm", 1e3), ("Mohm", 1e6)])
@@ -388,11 +387,14 @@ def test_too_few_devices(user_table: pd.DataFrame, state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["LRS", "HRS"])
-def test_one_condition(user_table: pd.DataFrame, state: str) -> None:
+def test_one_condition_is_accepted_with_a_warning(user_table: pd.DataFrame, state: str) -> None:
     table = user_table[(user_table["i_cc_a"] == 100e-6) | (user_table["state"] != state)]
-    message = rf"all {state} readings are at one .* \(SET compliance current = 100 uA\); a curve"
-    with pytest.raises(MeasurementError, match=message):
-        check(table)
+    alone, one_state = sorted(check(table).warnings)
+    assert alone.startswith("2 of 3 programming conditions have readings of one state only")
+    assert one_state == (
+        f"all {state} readings are at one programming condition (SET compliance current = 100 uA):"
+        " no curve over programming can be had, only the bit errors there"
+    )
 
 
 # --- duplicates -----------------------------------------------------------------------------------

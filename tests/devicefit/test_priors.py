@@ -1,15 +1,31 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy.special import expit
+from scipy.stats import norm
 
+from devicefit.levels import level_priors
+from devicefit.models import FAMILIES
+from devicefit.models.frame import Frame
+from devicefit.prior_files import apply, read_priors
 from devicefit.priors import Prior, core_priors, failure_priors, prior_record, sample_priors
 from devicefit.programming import Programming
+from devicefit.statements import QUANTITIES
 
 CURRENT, GATE = Programming("i", "A"), Programming("v", "V")
+PAGE = Path(__file__).parents[2] / "docs" / "priors.md"
+
+
+def frame_of(programming: Programming = CURRENT, **more: object) -> Frame:
+    return Frame(programming, 1e-5, 1e-3, **more)
 
 
 @pytest.mark.parametrize("programming", [CURRENT, GATE, Programming("t", "s")])
 def test_names_are_unique_and_every_prior_tells_its_source(programming: Programming) -> None:
-    priors = (*core_priors(programming), *failure_priors(programming))
+    frame = frame_of(programming)
+    priors = (*core_priors(frame), *failure_priors(frame))
     assert len({p.name for p in priors}) == len(priors)
     for prior in priors:
         assert prior.meaning
@@ -17,11 +33,12 @@ def test_names_are_unique_and_every_prior_tells_its_source(programming: Programm
 
 
 def test_a_current_has_its_own_law() -> None:
-    names = {p.name for p in core_priors(CURRENT)}
+    names = {p.name for p in core_priors(frame_of())}
     assert {"ln_v_c", "exponent", "ln_r_series"} <= names
     assert "onset" not in names
-    assert "onset" in {p.name for p in core_priors(GATE)}
-    assert "set_centre" not in {p.name for p in failure_priors(GATE)}
+    assert "onset" in {p.name for p in core_priors(frame_of(GATE))}
+    assert "set_centre" in {p.name for p in failure_priors(frame_of())}
+    assert "set_centre" not in {p.name for p in failure_priors(frame_of(GATE))}
 
 
 @pytest.mark.parametrize("sd", [0.0, -1.0, np.nan])
@@ -31,7 +48,7 @@ def test_sd_is_positive(sd: float) -> None:
 
 
 def test_samples_follow_the_priors() -> None:
-    priors = core_priors(CURRENT)
+    priors = core_priors(frame_of())
     draws = sample_priors(priors, draws=10_000, rng=np.random.default_rng(3))
     for prior in priors:
         values = draws[prior.name]
@@ -43,8 +60,81 @@ def test_samples_follow_the_priors() -> None:
     assert all(np.array_equal(draws[name], again[name]) for name in draws)
 
 
+def test_vectors_have_their_terms_last() -> None:
+    prior = Prior("a", 1.0, 2.0, "what", "whence", size=3)
+    draws = sample_priors((prior,), draws=5000, rng=np.random.default_rng(3))["a"]
+    assert draws.shape == (1, 5000, 3)
+    # three means, and three correlations of independent terms, at 4 standard errors: 4e-4
+    assert np.all(np.abs(draws.mean(axis=1) - 1.0) < 4 * 2.0 / np.sqrt(5000))
+    correlation = np.corrcoef(draws[0].T)[np.triu_indices(3, 1)]
+    assert np.all(np.abs(correlation) < 4 / np.sqrt(5000))
+
+
 def test_record_is_plain() -> None:
-    prior = Prior("a", 1.0, 2.0, "what", "whence")
+    prior = Prior("a", 1.0, 2.0, "what", "whence", size=3)
     assert prior_record((prior,)) == [
-        {"name": "a", "mean": 1.0, "sd": 2.0, "meaning": "what", "source": "whence"}
+        {"name": "a", "mean": 1.0, "sd": 2.0, "size": 3, "meaning": "what", "source": "whence"}
     ]
+
+
+def row(prior: Prior) -> str:
+    """Row of the table in docs/priors.md; the range is on the scale that the name undoes."""
+    back = {
+        "ln": np.exp,
+        "log10": lambda v: expit(v * np.log(10)),
+        "logit": expit,
+        "atanh": np.tanh,
+    }.get(prior.name.split("_")[0], lambda v: v)
+    low, high = back(np.array(norm.interval(0.9, prior.mean, prior.sd)))
+    vector = " (vector)" if prior.size else ""
+
+    def rounded(value: float) -> str:
+        return f"{float(f'{value:.2g}'):g}"
+
+    return (
+        f"| `{prior.name}`{vector} | {prior.mean:.3g} | {prior.sd:.3g} | "
+        f"{rounded(low)} to {rounded(high)} | {prior.meaning} | {prior.source} |"
+    )
+
+
+def all_rows() -> list[str]:
+    """Rows of every prior that some frame and family can have, each once."""
+    frames = [
+        frame_of(p, second=GATE, second_low=1.0, second_high=2.0, arrays=("a", "b"), terms=1)
+        for p in (CURRENT, GATE, Programming("t", "s"))
+    ]
+    one_condition = Frame(CURRENT, 1e-4, 1e-4)
+    rows = [
+        row(p)
+        for frame in (*frames, one_condition)
+        for family in FAMILIES.values()
+        for p in family.priors(frame)
+    ]
+    names = [f"logit_{n}_{s}" for n in ("device_share", "array_part") for s in ("lrs", "hrs")]
+    names += [f"atanh_cycle_correlation_{s}" for s in ("lrs", "hrs")]
+    rows += [row(p) for p in level_priors(frozenset({*names, "atanh_state_correlation"}))]
+    return list(dict.fromkeys(rows))
+
+
+def test_the_example_of_the_page_can_be_used(tmp_path: Path) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    (tmp_path / "my_priors.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    file = read_priors(tmp_path / "my_priors.toml")
+    assert {e.name for e in file.entries} > {"hrs_median", "lrs_median", "set_failure"}
+    frame = frame_of()
+    own = FAMILIES["switching-failure"].priors(frame)
+    priors, statements = apply(file, own, programming=CURRENT)
+    assert priors != own
+    assert [s.quantity for s in statements] == ["lrs_median"]
+    listed = re.findall(r"^\| `\[(\w+)\]`", text, flags=re.MULTILINE)
+    assert listed == list(QUANTITIES)
+
+
+def test_the_page_lists_every_prior_and_no_other() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `.*` .*\|$", text.split("## All parameters")[1], flags=re.MULTILINE)
+    expected = all_rows()
+    missing = [r for r in expected if r not in shown]
+    assert not missing, f"add to {PAGE.name}:\n" + "\n".join(missing)
+    stale = [r for r in shown if r not in expected]
+    assert not stale, f"remove from {PAGE.name}:\n" + "\n".join(stale)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicefit.programming import UNITS, Programming, to_si
+from devicefit.programming import ONE_CONDITION, UNITS, Programming, to_si
 
 
 # the SI brochure: milli 1e-3, micro 1e-6, nano 1e-9, kilo 1e3, mega 1e6
@@ -41,6 +41,12 @@ def test_unknown_unit_lists_the_known_ones(unit: str) -> None:
 def test_programming_has_one_of_three_units(unit: str) -> None:
     with pytest.raises(ValueError, match=f"programming unit {unit!r} is not known; use A"):
         Programming("x", unit)
+
+
+def test_one_condition_is_a_plain_number() -> None:
+    assert (ONE_CONDITION.is_current, ONE_CONDITION.is_logarithmic) == (False, False)
+    assert ONE_CONDITION.coordinate([1.0]).tolist() == [1.0]
+    assert ONE_CONDITION.format(1.0) == "1"
 
 
 @pytest.mark.parametrize(

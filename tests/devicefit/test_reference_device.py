@@ -97,8 +97,10 @@ def test_true_law_against_simulation(device: ReferenceDevice) -> None:
         for state, law in laws.items():
             chosen = (table["i_cc_a"] == current) & (table["state"] == state)
             y = np.log(table.loc[chosen, "resistance_ohm"].to_numpy())
-            middle = laws["LRS"].mean[0] + 0.45 * (laws["HRS"].mean[0] - laws["LRS"].mean[0])
-            centre, sd = law.mean[0], law.sd[0]
+            middle = laws["LRS"].location[0] + 0.45 * (
+                laws["HRS"].location[0] - laws["LRS"].location[0]
+            )
+            centre, sd = law.location[0], law.scale[0]
             for place in (centre - sd, centre, centre + 2 * sd, middle):
                 p = np.exp(law.ln_survival(place))
                 error = np.sqrt(max(p * (1 - p), 1e-4) / len(y))
@@ -142,10 +144,10 @@ def test_true_ber_at_the_ends() -> None:
 def test_laws_of_facts() -> None:
     # FACTS (c): V_c of 0.4 to 0.6 V and an exponent near 1
     laws = true_mixtures(ReferenceDevice(), np.array([1e-4]))
-    assert np.exp(laws["LRS"].mean[0, 0]) == pytest.approx(1000 + 0.5 / 1e-4)
-    assert np.exp(laws["HRS"].mean[0, 0]) == pytest.approx(1.1e5)
+    assert np.exp(laws["LRS"].location[0, 0]) == pytest.approx(1000 + 0.5 / 1e-4)
+    assert np.exp(laws["HRS"].location[0, 0]) == pytest.approx(1.1e5)
     # relative spread growing as the root of the resistance: 0.25 at 10 kohm, so 0.25 / sqrt(2) at
     # 5 kohm, which is five sixths of the path; and the floor
     expected = np.hypot(0.04, 0.25 / np.sqrt(2) * 5 / 6)
-    assert laws["LRS"].sd[0, 0] == pytest.approx(expected)
+    assert laws["LRS"].scale[0, 0] == pytest.approx(expected)
     assert PROGRAMMING.unit == "A"

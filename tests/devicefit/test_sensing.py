@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import mpmath
+import numba
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from scipy import stats
 from scipy.special import log_ndtr, logsumexp
 
 from devicefit.measurements import Measurements
-from devicefit.mixture import NormalMixture
+from devicefit.mixture import Mixture, mix
 from devicefit.programming import Programming
 from devicefit.sensing import (
     BerCurve,
@@ -23,6 +24,7 @@ from devicefit.sensing import (
     ber_curves,
     choose_threshold,
     count_errors,
+    curves_of_laws,
     group_conditions,
     ln_ber_1t1r,
     ln_ber_2t2r,
@@ -52,9 +54,9 @@ CASES: list[tuple[Law, Law, float]] = [
 IDS = [f"case{i}" for i in range(len(CASES))]
 
 
-def law(values: Law) -> NormalMixture:
+def law(values: Law) -> Mixture:
     weight, mean, sd = (np.array(v) for v in values)
-    return NormalMixture(np.log(weight), mean, sd)
+    return Mixture(np.log(weight), mean, sd)
 
 
 @pytest.mark.parametrize(("lrs", "hrs", "threshold"), CASES, ids=IDS)
@@ -123,8 +125,8 @@ def test_effective_exponents_of_pairs() -> None:
     # FACTS (c), at z = 3 with the best threshold: sL/sH 1 -> 1.73, 0.5 -> 1.57, 0.25 -> 1.31,
     # 0.12 -> 1.11, 0.05 -> 1.00
     for ratio, exponent in ((1, 1.73), (0.5, 1.57), (0.25, 1.31), (0.12, 1.11), (0.05, 1.00)):
-        lrs = NormalMixture(*(np.full((1, 1, 1, 1), v) for v in (0.0, 0.0, ratio)))
-        hrs = NormalMixture(*(np.full((1, 1, 1, 1), v) for v in (0.0, 3 * (1 + ratio), 1.0)))
+        lrs = Mixture(*(np.full((1, 1, 1, 1), v) for v in (0.0, 0.0, ratio)))
+        hrs = Mixture(*(np.full((1, 1, 1, 1), v) for v in (0.0, 3 * (1 + ratio), 1.0)))
         one = ln_ber_1t1r(lrs, hrs, choose_threshold(lrs, hrs)).item()
         assert ln_ber_2t2r(lrs, hrs, 0.0).item() / one == pytest.approx(exponent, abs=0.006)
 
@@ -151,10 +153,47 @@ def test_infinite_thresholds_read_one_bit_always() -> None:
         assert ber == pytest.approx(np.log(0.5), abs=1e-14)
 
 
+@pytest.mark.parametrize("kernel", ["student-t", "logistic"])
+def test_1t1r_of_other_kernels(kernel: str) -> None:
+    rng = np.random.default_rng(6)
+    shape = (2, 20, 5)
+    dof = 1.5 + rng.exponential(4, (1, 2, 20, 1))
+    laws, frozen = [], []
+    for centre in (8.0, 10.0):
+        location = centre + 0.2 * rng.standard_normal((1, *shape))
+        scale = np.exp(-2 + 0.3 * rng.standard_normal((1, *shape)))
+        laws.append(Mixture(np.zeros((1, *shape)), location, scale, (kernel,), dof))
+        frozen.append(
+            stats.t(dof[0], location[0], scale[0])
+            if kernel == "student-t"
+            else stats.logistic(location[0], scale[0])
+        )
+    threshold = np.linspace(8.5, 9.5, 5)
+    expected = (frozen[0].sf(threshold) + frozen[1].cdf(threshold)) / 2
+    np.testing.assert_allclose(np.exp(ln_ber_1t1r(*laws, threshold)), expected, rtol=1e-10)
+    # one threshold for each element, and one more axis of thresholds in front
+    wide = threshold + np.zeros((3, *shape))
+    assert ln_ber_1t1r(*laws, wide).shape == wide.shape
+    np.testing.assert_array_equal(ln_ber_1t1r(*laws, wide)[1], ln_ber_1t1r(*laws, threshold))
+
+
+def test_1t1r_far_below_the_smallest_number() -> None:
+    lrs, hrs = law(([1.0], [8.0], [0.02])), law(([1.0], [10.0], [0.02]))
+    expected = stats.norm.logsf(50.0)
+    assert ln_ber_1t1r(lrs, hrs, 9.0) == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_offset_is_not_negative() -> None:
+    lrs, hrs, _ = CASES[0]
+    for offset in (-0.1, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"offset_ln_r is .*; it must not be negative"):
+            ln_ber_2t2r(law(lrs), law(hrs), offset)
+
+
 # --- threshold ------------------------------------------------------------------------------------
 
 
-def wide_laws(*, draws: int, seed: int, gap: float) -> tuple[NormalMixture, NormalMixture]:
+def wide_laws(*, draws: int, seed: int, gap: float) -> tuple[Mixture, Mixture]:
     """Draws of a device at four strengths, chains x draws x strengths."""
     rng = np.random.default_rng(seed)
     shape = (2, draws, 4)
@@ -166,13 +205,13 @@ def wide_laws(*, draws: int, seed: int, gap: float) -> tuple[NormalMixture, Norm
     q = np.exp(noisy(-6, 0.5) - 3 * strength)
     lrs_mean = noisy(11.5 - gap, 0.02) - 1.5 * strength
     hrs_mean = noisy(11.5, 0.05)
-    lrs = NormalMixture(
+    lrs = Mixture(
         np.log(np.stack([1 - q, q])),
         np.stack([lrs_mean, hrs_mean]),
         np.stack([np.exp(noisy(-2, 0.1) - strength), np.full(shape, 0.5)]),
     )
     stuck = np.full(shape, 1e-6)
-    hrs = NormalMixture(
+    hrs = Mixture(
         np.log(np.stack([1 - stuck, stuck])),
         np.stack([hrs_mean, np.full(shape, 7.4)]),
         np.stack([np.full(shape, 0.5), np.full(shape, 0.2)]),
@@ -205,7 +244,7 @@ def test_one_threshold_for_all_draws_is_worse_than_one_for_each() -> None:
     single = []
     for draw in range(40):
         one = [
-            NormalMixture(*(a[:, :1, draw : draw + 1] for a in (m.ln_weight, m.mean, m.sd)))
+            Mixture(*(a[:, :1, draw : draw + 1] for a in (m.ln_weight, m.location, m.scale)))
             for m in (lrs, hrs)
         ]
         single.append(np.exp(ln_ber_1t1r(*one, choose_threshold(*one))).mean(axis=(0, 1)))
@@ -216,9 +255,71 @@ def test_one_threshold_for_all_draws_is_worse_than_one_for_each() -> None:
 
 
 def test_threshold_of_a_symmetric_pair_is_the_middle() -> None:
-    lrs = NormalMixture(np.zeros((1, 1, 1, 1)), np.full((1, 1, 1, 1), 8.0), np.full((1,) * 4, 0.3))
-    hrs = NormalMixture(np.zeros((1, 1, 1, 1)), np.full((1, 1, 1, 1), 11.0), np.full((1,) * 4, 0.3))
+    lrs = Mixture(np.zeros((1, 1, 1, 1)), np.full((1, 1, 1, 1), 8.0), np.full((1,) * 4, 0.3))
+    hrs = Mixture(np.zeros((1, 1, 1, 1)), np.full((1, 1, 1, 1), 11.0), np.full((1,) * 4, 0.3))
     assert choose_threshold(lrs, hrs) == pytest.approx(9.5, abs=1e-4)
+
+
+def heavy_laws(*, draws: int, seed: int) -> tuple[Mixture, Mixture]:
+    """Student-t cores beside normal parts, and a logistic HRS; chains x draws x strengths."""
+    lrs, hrs = wide_laws(draws=draws, seed=seed, gap=2.0)
+    dof = 1.3 + np.random.default_rng(seed).exponential(2, (2, 2, draws, 1))
+    return (
+        Mixture(lrs.ln_weight, lrs.location, lrs.scale, ("student-t", "normal"), dof),
+        Mixture(hrs.ln_weight, hrs.location, 0.55 * hrs.scale, ("logistic", "normal")),
+    )
+
+
+@pytest.mark.parametrize("draws", [3, 150])
+def test_chosen_threshold_of_heavy_tails(draws: int) -> None:
+    lrs, hrs = heavy_laws(draws=draws, seed=41)
+    chosen = choose_threshold(lrs, hrs)
+
+    def expected(threshold: Any) -> np.ndarray:
+        return np.exp(ln_ber_1t1r(lrs, hrs, threshold)).mean(axis=(0, 1))
+
+    grid = np.linspace(6.0, 13.0, 1401)
+    ber = np.stack([expected(t) for t in grid])
+    assert np.all(expected(chosen) <= ber.min(axis=0) * (1 + 2e-6))
+    np.testing.assert_allclose(chosen, grid[ber.argmin(axis=0)], atol=0.0051)
+
+
+def test_one_threshold_for_all_strengths() -> None:
+    lrs, hrs = heavy_laws(draws=50, seed=42)
+    common = choose_threshold(lrs, hrs, common=True)
+    assert common.shape == (4,)
+    assert np.ptp(common) == 0
+
+    def mean(threshold: Any) -> float:
+        return float(np.exp(ln_ber_1t1r(lrs, hrs, threshold)).mean())
+
+    grid = np.linspace(7.0, 12.0, 2001)
+    assert mean(common) <= min(mean(t) for t in grid) * (1 + 2e-6)
+    assert mean(choose_threshold(lrs, hrs)) < mean(common)
+
+
+def test_states_that_change_places_have_a_threshold() -> None:
+    # nothing to gain from reading: any finite answer will do, and none must hang
+    lrs, hrs = wide_laws(draws=5, seed=43, gap=2.0)
+    assert np.all(np.isfinite(choose_threshold(hrs, lrs)))
+    assert np.all(np.isfinite(choose_threshold(lrs, lrs)))
+
+
+def test_threads_do_not_matter() -> None:
+    lrs, hrs = (
+        Mixture(*(np.tile(a, (1, 1, 1, 5)) for a in (m.ln_weight, m.location, m.scale)))
+        for m in wide_laws(draws=40, seed=44, gap=2.0)
+    )
+    several = choose_threshold(lrs, hrs)
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        one = choose_threshold(lrs, hrs)
+        ber = ln_ber_1t1r(lrs, hrs, one)
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(several, one)
+    np.testing.assert_array_equal(ln_ber_1t1r(lrs, hrs, several), ber)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -5.0, np.inf, np.nan])
@@ -234,6 +335,58 @@ def test_offset_is_a_standard_deviation(offset: float) -> None:
 
 
 # --- curves ---------------------------------------------------------------------------------------
+
+
+def test_curves_of_laws() -> None:
+    lrs, hrs = heavy_laws(draws=20, seed=45)
+    x = np.array([1e-5, 2e-5, 1e-4, 6e-4])
+    outside = np.array([True, False, False, True])
+    curves = curves_of_laws(
+        {"LRS": lrs, "HRS": hrs},
+        x,
+        extrapolated=outside,
+        support=0.01,
+        options=SensingOptions(offset_ln_r=0.2),
+    )
+    one, two = curves["1T1R"], curves["2T2R"]
+    assert one.ln_ber.shape == two.ln_ber.shape == (2, 20, 4)
+    threshold = choose_threshold(lrs, hrs)
+    np.testing.assert_allclose(np.log(one.threshold_ohm), threshold, rtol=1e-14)
+    np.testing.assert_array_equal(one.ln_ber, ln_ber_1t1r(lrs, hrs, threshold))
+    np.testing.assert_array_equal(two.ln_ber, ln_ber_2t2r(lrs, hrs, 0.2))
+    assert two.threshold_ohm is None
+    assert one.extrapolated is outside
+    assert one.support == two.support == 0.01
+
+
+def test_stacked_families_give_the_mean_of_their_ber() -> None:
+    families = [wide_laws(draws=20, seed=46, gap=2.0), heavy_laws(draws=20, seed=46)]
+    ln_w = np.log([0.3, 0.7])
+    lrs, hrs = (mix([family[i] for family in families], ln_w) for i in range(2))
+    one = [np.exp(ln_ber_1t1r(*family, 9.5)) for family in families]
+    np.testing.assert_allclose(
+        np.exp(ln_ber_1t1r(lrs, hrs, 9.5)), 0.3 * one[0] + 0.7 * one[1], rtol=1e-9
+    )
+    assert ln_ber_2t2r(lrs, hrs, 0.05).shape == (2, 20, 4)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([2.0, 1.0, 3.0, 4.0], "values of the programming variable must be ascending"),
+        ([1.0, 2.0], re.escape("the law of LRS has the trailing shape (2, 3, 4); expected")),
+    ],
+)
+def test_curves_of_laws_are_checked(x: list[float], message: str) -> None:
+    lrs, hrs = wide_laws(draws=3, seed=47, gap=2.0)
+    with pytest.raises(ValueError, match=message):
+        curves_of_laws(
+            {"LRS": lrs, "HRS": hrs},
+            np.array(x),
+            extrapolated=np.zeros(len(x), bool),
+            support=0.1,
+            options=SensingOptions(),
+        )
 
 
 def test_curves(known_posterior: Callable[..., Any]) -> None:

@@ -73,6 +73,74 @@ def test_check_accepts_a_good_file(good: Path, call: Callable[..., Finished]) ->
     assert found.stdout.endswith("accepted\n")
 
 
+def test_check_says_what_kinds_of_rows_there_are(
+    good: Path, tmp_path: Path, call: Callable[..., Finished]
+) -> None:
+    table = pd.read_csv(good).assign(width=np.tile([1e-7, 1e-6], 24), wafer="w7")
+    table["resistance_high_ohm"] = np.nan
+    table.loc[5, ["resistance_ohm", "resistance_high_ohm"]] = np.nan, 2e5
+    table.to_csv(good, index=False)
+    (tmp_path / "more.csv").write_text(
+        "state,i_cc_a,width,wafer,n,mean_ln_r,sd_ln_r\nHRS,1e-4,1e-6,w8,200,11.5,0.3\n"
+    )
+    found = call(
+        "check", "--measurements", good, "--measurements", "more.csv",
+        "--column", "programming_2=width:s", "--column", "array_id=wafer",
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    lines = found.stdout.splitlines()
+    assert lines[:4] == [
+        "good.csv + more.csv: 47 readings, 1 readings known by bounds or as counts, "
+        "200 readings in 1 summaries of 212 devices",
+        "programming variable: SET compliance current, 2 conditions from 20 uA to 100 uA",
+        "second variable: width, 2 conditions from 100 ns to 1 us",
+        "arrays: 2 (w7, w8)",
+    ]
+    assert lines[4].startswith("LRS: 24 readings, median ")
+    assert lines[5].endswith(", 1 known by bounds or as counts, 200 in summaries")
+    assert lines[-1] == "accepted"
+
+
+def test_check_accepts_counts_at_one_condition(
+    tmp_path: Path, call: Callable[..., Finished]
+) -> None:
+    (tmp_path / "counts.csv").write_text(
+        "state,errors,trials,threshold_ohm\nLRS,3,1000,2e4\nHRS,0,1000,2e4\n"
+    )
+    found = call("check", "--measurements", "counts.csv", "--column", "programming=none")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines() == [
+        "counts.csv: 2000 readings known by bounds or as counts of 1000 devices",
+        "programming variable: none, all at one condition",
+        "LRS: 1000 known by bounds or as counts",
+        "HRS: 1000 known by bounds or as counts",
+        "warning: all LRS and HRS readings are at one programming condition (no programming "
+        "variable): no curve over programming can be had, only the bit errors there",
+        "accepted",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "message"),
+    [
+        ("state,i_cc_a,errors,trials,threshold_ohm", "LRS,1e-4,7,5,2e4", "errors is more than"),
+        ("state,i_cc_a,errors,trials", "LRS,1e-4,7,5", "threshold_ohm is missing"),
+        ("state,i_cc_a,n,mean_ln_r,sd_ln_r", "LRS,1e-4,7,5,-1", "not a standard deviation"),
+        ("device_id,state,i_cc_a,resistance_low_ohm", "a,LRS,1e-4,", "hold no reading"),
+        ("device_id,state,i_cc_a,resistance_high_ohm", "a,LRS,1e-4,-1", "is not positive"),
+        ("state,i_cc_a,errors,trials,threshold_ohm", "LRS,1e-4,x,5,2e4", "text where a number"),
+    ],
+)
+def test_wrong_rows_of_other_kinds(
+    tmp_path: Path, call: Callable[..., Finished], head: str, row: str, message: str
+) -> None:
+    (tmp_path / "a.csv").write_text(f"{head}\n{row}\n")
+    found = call("check", "--measurements", "a.csv")
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 @pytest.mark.parametrize(
     ("column", "row", "value", "message"),
     [
@@ -112,7 +180,7 @@ def test_bad_readings_are_refused(
         (["check", "--measurements", "good.csv", "--column", "cycle"], "OURS=THEIRS[:UNIT]"),
         (["check", "--measurements", "good.csv", "--where", "x"], "COLUMN=VALUE"),
         (["check", "--measurements", "good.csv", "--where", "state=x"], "keeps no row"),
-        (["fit", "--out", "o", "--family", "normal"], "known: lognormal, switching-failure"),
+        (["fit", "--out", "o", "--family", "normal"], "is not known; known: lognormal"),
         (["run", "--out", "o", "--images", "faces"], "known: digits, mnist"),
         (["run", "--out", "o", "--images", "mnist"], "--images-dir"),
         (["run", "--out", "o", "--max-loss", "2"], "max_loss is 2.0"),

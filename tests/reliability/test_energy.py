@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models.core import Frame
+from devicefit.models.frame import Frame
 from devicefit.priors import core_priors
 from devicefit.programming import Programming
 from reliability.energy import Energy, EnergyOptions, energy_at, programming_energy
@@ -14,12 +14,12 @@ CURRENT = Programming("SET compliance current", "A")
 
 
 def _posterior(programming: Programming, low: float, high: float) -> DevicePosterior:
-    draws = {p.name: (("chain", "draw"), np.full((1, 50), p.mean)) for p in
-             core_priors(programming)}  # fmt: skip
+    frame = Frame(programming, low, high)
+    draws = {p.name: (("chain", "draw"), np.full((1, 50), p.mean)) for p in core_priors(frame)}
     return DevicePosterior(
         "lognormal",
         xr.Dataset(draws),
-        Frame(programming, low, high),
+        frame,
         Diagnostics(1.0, 50, 50, 0, 50),
         {"devices": 10},
     )
@@ -56,7 +56,7 @@ def test_inferred_energy_follows_the_resistance() -> None:
     draw = np.arange(50)
     exact = EnergyOptions(2.0, 2.0, 1e-6, 1e-6, 0.0, 0.0, inference_sd=0.0)
     found = programming_energy(posterior, x, draw, options=exact, rng=np.random.default_rng(2))
-    r_ohm = np.exp(posterior.mixtures(x)["LRS"].mean[0].reshape(-1, len(x)))
+    r_ohm = np.exp(posterior.mixtures(x)["LRS"].location[0].reshape(-1, len(x)))
     np.testing.assert_allclose(found.e_cell_j, 2 * 4.0 * 1e-6 / r_ohm)
     assert "inferred" in found.basis
     unsure = programming_energy(

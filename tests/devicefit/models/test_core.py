@@ -1,5 +1,8 @@
 """Location and spread of both states."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -7,39 +10,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicefit.compression import Compressed, CompressedState, compress
-from devicefit.models.core import Frame, core, data_starts, ln_add
+from devicefit.models.core import Core, core, data_starts, ln_add, ln_expit
+from devicefit.models.frame import Frame, deviation_basis
 from devicefit.priors import core_priors
-from devicefit.programming import FloatArray, Programming
-from devicefit.reference_device import ReferenceDevice, reference_measurements, true_mixtures
+from devicefit.programming import ONE_CONDITION, FloatArray, Programming
+from devicefit.reference_device import ReferenceDevice, true_mixtures
 
 CURRENT, GATE, WIDTH = Programming("i", "A"), Programming("v", "V"), Programming("t", "s")
 LARGE = st.floats(-1e6, 1e6)
 
 
-def parameters(programming: Programming, **chosen: float) -> dict[str, float]:
-    values = {p.name: p.mean for p in core_priors(programming)}
+LAW = ("mean_lrs", "sd_lrs", "mean_hrs", "sd_hrs")
+
+
+def parameters(frame: Frame, **chosen: Any) -> dict[str, Any]:
+    priors = core_priors(frame)
+    values = {p.name: np.full(p.size, p.mean) if p.size else p.mean for p in priors}
     assert set(chosen) <= set(values)
     return values | chosen
 
 
-def test_frame_of_measurements() -> None:
-    frame = Frame.of(compress(reference_measurements()))
-    assert (frame.low, frame.high) == (20e-6, 600e-6)
-    # the geometric middle is the middle of a current's range
-    np.testing.assert_allclose(
-        frame.position(np.array([20e-6, np.sqrt(20e-6 * 600e-6), 600e-6, 18e-3])), [0, 0.5, 1, 2]
-    )
-
-
-def test_frame_of_a_voltage_is_even() -> None:
-    np.testing.assert_allclose(Frame(GATE, 1.0, 3.0).position(np.array([0.0, 2.0])), [-0.5, 0.5])
-
-
-@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0)])
-def test_frame_has_a_width(low: float, high: float) -> None:
-    with pytest.raises(ValueError, match="low must be below high"):
-        Frame(GATE, low, high)
+def core_at(frame: Frame, position: FloatArray, **chosen: Any) -> Core:
+    """The core at positions of the measured range, parameters at their prior means but some."""
+    ends = frame.programming.coordinate([frame.low, frame.high])
+    x = frame.programming.from_coordinate(ends[0] + np.asarray(position) * (ends[1] - ends[0]))
+    return core(np, parameters(frame, **chosen), frame, frame.places(x))
 
 
 @given(st.floats(0.1, 2.0), st.floats(0.6, 1.4), st.floats(50, 2e4), st.floats(1e-6, 1e-3))
@@ -48,10 +43,10 @@ def test_lrs_is_series_resistance_plus_filament(
 ) -> None:
     # FACTS (c): R_LRS = R_s + V_c / I^b; the current enters relative to the middle of the range
     frame = Frame(CURRENT, 20e-6, 600e-6)
-    p = parameters(CURRENT, ln_v_c=np.log(v_c), exponent=exponent, ln_r_series=np.log(r_series))
+    p = parameters(frame, ln_v_c=np.log(v_c), exponent=exponent, ln_r_series=np.log(r_series))
     middle = np.sqrt(20e-6 * 600e-6)
     expected = r_series + v_c / middle * (middle / current) ** exponent
-    found = core(np, p, frame, frame.position(np.array([current]))).mean_lrs
+    found = core(np, p, frame, frame.places(np.array([current]))).mean_lrs
     assert np.exp(found) == pytest.approx(expected, rel=1e-12)
 
 
@@ -61,7 +56,7 @@ def test_the_law_of_the_reference_device() -> None:
     frame, device = Frame(CURRENT, 20e-6, 600e-6), ReferenceDevice()
     x = np.geomspace(20e-6, 600e-6, 7)
     p = parameters(
-        CURRENT,
+        frame,
         ln_v_c=np.log(0.5),
         exponent=1.0,
         ln_r_series=np.log(1000.0),
@@ -69,27 +64,28 @@ def test_the_law_of_the_reference_device() -> None:
         ln_sd_floor=np.log(0.04),
         sd_exponent=0.5,
     )
-    found = core(np, p, frame, frame.position(x))
+    found = core(np, p, frame, frame.places(x))
     truth = true_mixtures(device, x)["LRS"]
-    np.testing.assert_allclose(found.mean_lrs, truth.mean[0], rtol=1e-12)
+    np.testing.assert_allclose(found.mean_lrs, truth.location[0], rtol=1e-12)
     # the model caps relative spreads near 3, which costs s / 3 of a spread s of 0.4
     relative = 0.25 * np.sqrt(0.5 / x / 1e4)
     capped = 1 / (1 / relative + 1 / 3)
     share = (0.5 / x) / (1000 + 0.5 / x)
     np.testing.assert_allclose(found.sd_lrs, np.hypot(0.04, share * capped), rtol=1e-12)
-    assert np.all(found.sd_lrs < truth.sd[0])
+    assert np.all(found.sd_lrs < truth.scale[0])
 
 
 def test_hrs_of_a_knob_is_level_up_to_the_onset() -> None:
-    p = parameters(GATE, onset=0.5, hrs_slope=0.4, ln_r_hrs=11.0, hrs_sd_slope=0.2, ln_sd_hrs=-1.0)
-    found = core(np, p, Frame(GATE, 0.0, 3.0), np.array([0.0, 0.5, 0.75, 1.0]))
+    chosen = {"onset": 0.5, "hrs_slope": 0.4, "hrs_sd_slope": 0.2}
+    at = np.array([0.0, 0.5, 0.75, 1.0])
+    found = core_at(Frame(GATE, 0.0, 3.0), at, ln_r_hrs=11.0, ln_sd_hrs=-1.0, **chosen)
     np.testing.assert_allclose(found.mean_hrs, [11.0, 11.0, 11.1, 11.2])
     np.testing.assert_allclose(np.log(found.sd_hrs), [-1.0, -1.0, -0.95, -0.9])
 
 
 def test_hrs_of_a_current_is_linear_in_the_position() -> None:
-    p = parameters(CURRENT, hrs_slope=0.4, hrs_sd_slope=-0.2, ln_r_hrs=11.0, ln_sd_hrs=-1.0)
-    found = core(np, p, Frame(CURRENT, 1e-5, 1e-3), np.array([0.0, 0.5, 1.0]))
+    chosen = {"hrs_slope": 0.4, "hrs_sd_slope": -0.2, "ln_r_hrs": 11.0, "ln_sd_hrs": -1.0}
+    found = core_at(Frame(CURRENT, 1e-5, 1e-3), np.array([0.0, 0.5, 1.0]), **chosen)
     np.testing.assert_allclose(found.mean_hrs, [10.8, 11.0, 11.2])
     np.testing.assert_allclose(np.log(found.sd_hrs), [-0.9, -1.0, -1.1])
 
@@ -97,23 +93,128 @@ def test_hrs_of_a_current_is_linear_in_the_position() -> None:
 @pytest.mark.parametrize("programming", [GATE, WIDTH])
 def test_a_pulse_too_weak_leaves_the_hrs(programming: Programming) -> None:
     frame = Frame(programming, 1.0, 10.0)
-    p = parameters(programming, onset=0.5, hrs_slope=0.0)
-    found = core(np, p, frame, np.array([0.0, 1.0]))
+    p = parameters(frame)
+    found = core_at(frame, np.array([0.0, 1.0]), onset=0.5, hrs_slope=0.0)
     assert found.mean_lrs[0] == pytest.approx(found.mean_hrs[0], abs=1e-3)
-    assert found.sd_lrs[0] == pytest.approx(
-        np.hypot(found.sd_hrs[0], np.exp(p["ln_sd_floor"])), rel=1e-2
-    )
+    # nothing of the path is left: what varies is the HRS
+    assert found.sd_lrs[0] == pytest.approx(found.sd_hrs[0], rel=1e-3)
     # far above: the overdrive is the distance from the onset, in tenths of the range
     path = np.exp(p["ln_r_series"]) + np.exp(p["ln_r_filament"]) * 5.0 ** -p["exponent"]
     parallel = 1 / (1 / path + 1 / np.exp(found.mean_hrs[1]))
     assert np.exp(found.mean_lrs[1]) == pytest.approx(parallel, rel=1e-9)
 
 
+def test_spread_of_a_knob_is_that_of_three_resistors() -> None:
+    # a filament in series with a resistor, parallel to the unset cell: first-order propagation,
+    # here by differences of the formula for R instead of the shares
+    frame = Frame(GATE, 0.0, 1.0)
+    p = parameters(frame)
+    series, filament = np.exp(p["ln_r_series"]), np.exp(p["ln_r_filament"])
+    at = 0.3  # a tenth above the onset: the filament is the reference one
+    found = core_at(frame, np.array([at]))
+    hrs = np.exp(p["ln_r_hrs"])
+
+    def ln_r(ln_whole: float, ln_filament: float, ln_hrs: float) -> float:
+        path = (series + filament * np.exp(ln_filament)) * np.exp(ln_whole)
+        return float(-np.log(1 / path + 1 / (hrs * np.exp(ln_hrs))))
+
+    slopes = [
+        (ln_r(*(1e-5 * np.eye(3)[i])) - ln_r(*(-1e-5 * np.eye(3)[i]))) / 2e-5 for i in range(3)
+    ]
+    relative = np.exp(p["ln_sd_filament"]) * (filament / 1e4) ** p["sd_exponent"]
+    spreads = np.exp(p["ln_sd_floor"]), 1 / (1 / relative + 1 / 3), np.exp(p["ln_sd_hrs"])
+    expected = np.linalg.norm([a * b for a, b in zip(slopes, spreads, strict=True)])
+    # softplus at ten widths above the onset is off by e^-10 of a width
+    assert found.sd_lrs[0] == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("programming", [CURRENT, GATE, WIDTH])
 def test_stronger_programming_never_raises_the_lrs(programming: Programming) -> None:
-    p = parameters(programming, **({} if programming.is_current else {"hrs_slope": 0.0}))
-    found = core(np, p, Frame(programming, 1e-6, 1e-3), np.linspace(-0.5, 1.5, 200))
+    chosen = {} if programming.is_current else {"hrs_slope": 0.0}
+    found = core_at(Frame(programming, 1e-6, 1e-3), np.linspace(-0.5, 1.5, 200), **chosen)
     assert np.all(np.diff(found.mean_lrs) <= 1e-12)
+
+
+@pytest.mark.parametrize("programming", [CURRENT, GATE])
+@pytest.mark.parametrize(
+    ("name", "moved", "by"),
+    [("lrs_location", 0, 0.2), ("lrs_ln_sd", 1, 0.3), ("hrs_location", 2, 0.2)]
+    + [("hrs_ln_sd", 3, 0.3)],
+)
+def test_a_deviation_moves_its_own_function(
+    programming: Programming, name: str, moved: int, by: float
+) -> None:
+    # a current strong enough that the unset cell beside the path conducts nothing
+    frame = Frame(programming, 1.0, 3.0, terms=3)
+    at = np.linspace(0.6, 1.0, 5)
+    strong = {"ln_r_hrs": 30.0} if programming is GATE else {}
+    weights = np.array([0.3, -0.5, 0.7])
+    plain = core_at(frame, at, **strong)
+    found = core_at(frame, at, **strong, **{f"{name}_deviation": weights})
+    shift = by * weights @ deviation_basis(at, 3)
+    for i, part in enumerate(LAW):
+        before, after = getattr(plain, part), getattr(found, part)
+        if part.startswith("sd"):
+            before, after = np.log(before), np.log(after)
+        if i != moved:
+            np.testing.assert_allclose(after, before, atol=1e-6)
+        elif part == "sd_lrs":
+            # the relative spread of a filament saturates: at most the whole shift
+            assert np.all(np.abs(after - before) <= np.abs(shift) + 1e-9)
+            assert np.all(np.abs(after - before) >= 0.7 * np.abs(shift))
+            np.testing.assert_array_equal(np.sign(after - before), np.sign(shift))
+        else:
+            np.testing.assert_allclose(after - before, shift, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("frame_of", [lambda **k: Frame(CURRENT, 1e-5, 1e-3, **k)]
+                         + [lambda **k: Frame(ONE_CONDITION, 1.0, 1.0, **k)])  # fmt: skip
+def test_arrays_shift_their_own_cells(frame_of: Callable[..., Frame]) -> None:
+    frame = frame_of(arrays=("a", "b"))
+    x = np.full(2, frame.high)
+    p = parameters(frame)
+    plain = core(np, p, frame, frame.places(x, array=np.array([0, 1])))
+    shifts = {"lrs_location": 0.1, "hrs_location": -0.2, "hrs_ln_sd": 0.4}
+    p |= {f"{n}_array": np.array([0.0, v]) for n, v in shifts.items()}
+    found = core(np, p, frame, frame.places(x, array=np.array([0, 1])))
+    zero = np.zeros(2)
+    np.testing.assert_allclose(found.mean_lrs - plain.mean_lrs, [0, 0.1], atol=1e-12)
+    np.testing.assert_allclose(found.mean_hrs - plain.mean_hrs, [0, -0.2], atol=1e-12)
+    np.testing.assert_allclose(np.log(found.sd_hrs / plain.sd_hrs), [0, 0.4], atol=1e-12)
+    np.testing.assert_allclose(np.log(found.sd_lrs / plain.sd_lrs) + zero, zero, atol=1e-12)
+
+
+@pytest.mark.parametrize("programming", [CURRENT, GATE])
+def test_a_second_variable_shifts_the_first(programming: Programming) -> None:
+    frame = Frame(programming, 1.0, np.e, second=WIDTH, second_low=1.0, second_high=np.e**2)
+    x, longer = frame.programming.from_coordinate(np.array([1.6])), np.array([np.e**1.5])
+    p = parameters(frame, second_shift=0.4, lrs_second=0.3, hrs_second=-0.2, hrs_slope=0.0)
+    found = core(np, p, frame, frame.places(x, second=longer))
+    # a quarter of the second range above its middle is a tenth of the first range further
+    further = frame.position(x)[0] + 0.4 * 0.25
+    alone = Frame(programming, 1.0, np.e)
+    expected = core_at(alone, np.array([further]), ln_r_hrs=p["ln_r_hrs"] - 0.2 * 0.25,
+                       hrs_slope=0.0)  # fmt: skip
+    np.testing.assert_allclose(found.mean_hrs, expected.mean_hrs, rtol=1e-12)
+    if programming is CURRENT:
+        np.testing.assert_allclose(found.mean_lrs, expected.mean_lrs + 0.3 * 0.25, rtol=1e-12)
+    else:  # the unset cell in parallel is not shifted
+        path = 1 / (np.exp(-expected.mean_lrs) - np.exp(-expected.mean_hrs))
+        shifted = 1 / (1 / (path * np.exp(0.3 * 0.25)) + np.exp(-expected.mean_hrs))
+        np.testing.assert_allclose(np.exp(found.mean_lrs), shifted, rtol=1e-9)
+
+
+def test_one_condition_has_its_four_numbers() -> None:
+    frame = Frame(ONE_CONDITION, 1.0, 1.0)
+    p = parameters(frame, ln_r_lrs=9.0, ln_sd_lrs=-2.0, ln_r_hrs=11.0, ln_sd_hrs=-1.0)
+    found = core(np, p, frame, frame.places(np.ones(3)))
+    law = [found.mean_lrs, np.log(found.sd_lrs), found.mean_hrs, np.log(found.sd_hrs)]
+    np.testing.assert_allclose(law, [9.0, -2.0, 11.0, -1.0])
+
+
+@given(st.floats(-700, 700))
+def test_ln_expit(z: float) -> None:
+    assert ln_expit(np, z) == pytest.approx(-np.logaddexp(0, -z), rel=1e-15, abs=1e-300)
 
 
 @given(LARGE, LARGE)
@@ -133,28 +234,39 @@ def test_gradient_of_ln_add_is_the_share(a: float, b: float) -> None:
     assert gradient == pytest.approx([share, 1 - share], abs=1e-12)
 
 
-def starts_of(lrs: FloatArray, programming: Programming, hrs: float = 11.5) -> dict[str, float]:
+@pytest.fixture(scope="module")
+def starts_of(
+    make_state: Callable[..., Any], make_compressed: Callable[..., Any]
+) -> Callable[..., dict[str, float]]:
     """Starts from one reading in each state at positions 0, 1, ... of the range."""
-    n = len(lrs)
 
-    def state(mean: FloatArray) -> CompressedState:
-        ones = np.ones(n, np.int64)
-        return CompressedState(np.arange(n), mean, ones, ones, mean, np.zeros(n), 1.0)
+    def make(lrs: FloatArray, programming: Programming, hrs: float = 11.5) -> dict[str, float]:
+        n = len(lrs)
+        x = programming.from_coordinate(np.arange(n) / max(n - 1, 1))
+        states = {
+            "LRS": make_state(np.arange(n), lrs, conditions=n),
+            "HRS": make_state(np.arange(n), np.full(n, hrs), conditions=n),
+        }
+        compressed = make_compressed(programming, x, states)
+        return data_starts(compressed, Frame.of(compressed))
 
-    x = programming.from_coordinate(np.arange(n) / (n - 1))
-    states = {"LRS": state(lrs), "HRS": state(np.full(n, hrs))}
-    compressed = Compressed(programming, x, states, n, np.ones(n, np.int64))
-    return data_starts(compressed, Frame.of(compressed))
+    return make
 
 
-def test_starts_of_a_current() -> None:
+def test_starts_of_a_current(starts_of: Callable[..., dict[str, float]]) -> None:
     starts = starts_of(np.linspace(10.0, 8.0, 11), CURRENT)
-    # a tenth of the way up from the smallest mean, less 10 %
+    # a tenth of the way up from the smallest median, less 10 %
     assert starts == pytest.approx({"ln_r_hrs": 11.5, "ln_r_series": 8.2 - 0.1})
 
 
+def test_starts_of_one_condition(starts_of: Callable[..., dict[str, float]]) -> None:
+    assert starts_of(np.array([9.0]), ONE_CONDITION) == {"ln_r_hrs": 11.5, "ln_r_lrs": 9.0}
+
+
 @given(st.lists(st.booleans(), min_size=2, max_size=12))
-def test_start_of_the_onset_is_the_split_with_fewest_exceptions(is_set: list[bool]) -> None:
+def test_start_of_the_onset_is_the_split_with_fewest_exceptions(
+    starts_of: Callable[..., dict[str, float]], is_set: list[bool]
+) -> None:
     lrs = np.where(is_set, 8.5, 11.4)
     n = len(lrs)
     found = starts_of(lrs, GATE)["onset"] * (n - 1)
@@ -166,8 +278,31 @@ def test_start_of_the_onset_is_the_split_with_fewest_exceptions(is_set: list[boo
     assert wrong[cut] == min(wrong)
 
 
+def test_starts_are_medians_of_counted_readings(
+    make_state: Callable[..., Any], make_compressed: Callable[..., Any]
+) -> None:
+    # one reading at 9, eight at 10, one failure at 14; the LRS is missing at the second condition
+    some = make_state(
+        [0] * 3 + [1], np.array([9.0, 10.0, 14.0, 12.0]), conditions=2, count=[1, 8, 1, 1]
+    )
+    lrs = make_state([0, 0], np.array([8.0, 8.2]), conditions=2, count=[2, 5])
+    compressed = make_compressed(CURRENT, np.array([1e-5, 1e-4]), {"LRS": lrs, "HRS": some})
+    found = data_starts(compressed, Frame.of(compressed))
+    assert found == pytest.approx({"ln_r_hrs": 11.0, "ln_r_series": 8.1})
+
+
+def test_no_starts_where_a_state_has_no_readings(
+    make_state: Callable[..., Any], make_compressed: Callable[..., Any]
+) -> None:
+    lrs, none = (make_state(c, np.full(len(c), 9.0), conditions=2) for c in ([0, 1], []))
+    for states in ({"LRS": lrs, "HRS": none}, {"LRS": none, "HRS": lrs}):
+        compressed = make_compressed(GATE, np.array([1.0, 2.0]), states)
+        assert data_starts(compressed, Frame.of(compressed)) == {}
+
+
 def test_inputs_are_left_alone() -> None:
-    p: dict[str, FloatArray] = {k: np.array(v) for k, v in parameters(CURRENT).items()}
+    frame = Frame(CURRENT, 1e-5, 1e-3, terms=2)
+    p: dict[str, FloatArray] = {k: np.array(v) for k, v in parameters(frame).items()}
     before = {k: v.copy() for k, v in p.items()}
-    core(np, p, Frame(CURRENT, 1e-5, 1e-3), np.linspace(0, 1, 5))
+    core(np, p, frame, frame.places(np.geomspace(1e-5, 1e-3, 5)))
     assert all(np.array_equal(before[k], p[k]) for k in p)

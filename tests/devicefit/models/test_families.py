@@ -1,175 +1,379 @@
 """Each family: what it fits with (PyTensor) and what it hands over (NumPy) are one law."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pytensor.tensor as pt
 import pytest
+from scipy import special, stats
 
-from devicefit.compression import Compressed, CompressedState
+from devicefit.compression import Compressed, compress
+from devicefit.mixture import Mixture
 from devicefit.models import FAMILIES
-from devicefit.models.core import Frame
-from devicefit.priors import sample_priors
-from devicefit.programming import FloatArray, Programming
+from devicefit.models.frame import Frame
+from devicefit.programming import ONE_CONDITION, FloatArray, Programming
+from devicefit.reference_device import ReferencePlan, reference_measurements
 
 STATES = ("LRS", "HRS")
-# usual and very wide ranges
-RANGES = [
-    ("A", 20e-6, 600e-6),
-    ("A", 1e-9, 1e-2),
-    ("V", 0.0, 3.0),
-    ("V", -0.5, 20.0),
-    ("s", 1e-9, 1.0),
-]
+EFFECT = 2.5
 BOTH = pytest.mark.parametrize("family", FAMILIES)
+CURRENT, GATE, WIDTH = Programming("i", "A"), Programming("v", "V"), Programming("t", "s")
 
 
-def draws_of(family: str, programming: Programming, n: int, seed: int) -> FloatArray:
-    priors = FAMILIES[family].priors(programming)
-    sampled = sample_priors(priors, draws=n, rng=np.random.default_rng(seed))
-    return np.stack([sampled[p.name][0] for p in priors], axis=-1)
+@dataclass(frozen=True)
+class Kind:
+    """Conditions of one kind of experiment."""
+
+    programming: Programming
+    x: FloatArray
+    second: Programming | None = None
+    second_values: FloatArray | None = None
+    array: np.ndarray | None = None
 
 
-def named(family: str, programming: Programming, vectors: FloatArray) -> dict[str, FloatArray]:
-    priors = FAMILIES[family].priors(programming)
-    return {p.name: vectors[..., i] for i, p in enumerate(priors)}
+SIX = np.arange(6)
+KINDS = {
+    "compliance current": Kind(CURRENT, np.geomspace(20e-6, 600e-6, 6)),
+    "two currents": Kind(CURRENT, np.array([1e-9, 1e-2])),
+    "gate voltage": Kind(GATE, np.linspace(-0.5, 20.0, 7)),
+    "pulse width": Kind(WIDTH, np.geomspace(1e-9, 1.0, 5)),
+    "one condition": Kind(ONE_CONDITION, np.ones(1)),
+    "one current, arrays": Kind(CURRENT, np.full(3, 1e-4), array=np.arange(3)),
+    "current, second variable": Kind(
+        CURRENT, np.geomspace(1e-5, 1e-3, 6), WIDTH, np.geomspace(1e-7, 1e-5, 6)[SIX % 3]
+    ),
+    "gate, second variable, arrays": Kind(
+        GATE, np.linspace(1.0, 3.0, 6), WIDTH, np.array([1e-7, 1e-5])[SIX % 2], SIX % 3
+    ),
+    "gate, arrays": Kind(GATE, np.repeat([1.0, 2.0, 3.0], 2), array=SIX % 2),
+}
+EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
 
 
-def readings(ln_r: FloatArray, conditions: int) -> CompressedState:
-    """Make the same readings at each condition."""
-    n = np.full(conditions, len(ln_r))
-    return CompressedState(
-        condition=np.repeat(np.arange(conditions), len(ln_r)),
-        ln_r=np.tile(ln_r, conditions),
-        count=np.ones(conditions * len(ln_r), np.int64),
-        n=n,
-        mean=np.full(conditions, ln_r.mean()),
-        sum_of_squares=np.full(conditions, ((ln_r - ln_r.mean()) ** 2).sum()),
-        design_effect=1.0,
-    )
+@pytest.fixture(scope="module")
+def compressed_of(
+    make_state: Callable[..., Any], make_compressed: Callable[..., Any]
+) -> Callable[..., Compressed]:
+    """The same readings of both states at each condition of a kind, two of them counted thrice."""
+
+    def make(kind: str, resistance_ohm: list[float], *, effect: float = EFFECT) -> Compressed:
+        k, y = KINDS[kind], np.log(resistance_ohm)
+        n = len(k.x)
+        state = make_state(
+            np.repeat(np.arange(n), len(y)),
+            np.tile(y, n),
+            conditions=n,
+            count=np.tile(np.where(np.arange(len(y)) < 2, 3, 1), n),
+            design_effect=effect,
+        )
+        return make_compressed(
+            k.programming,
+            k.x,
+            {"LRS": state, "HRS": replace(state, design_effect=1.0)},
+            second=k.second,
+            second_values=k.second_values,
+            array=k.array,
+        )
+
+    return make
 
 
-def one_reading(ln_r: Any) -> CompressedState:
-    one = np.ones(1, np.int64)
-    return CompressedState(0 * one, ln_r, one, one, ln_r, np.zeros(1), 1.0)
-
-
-def no_reading() -> CompressedState:
-    none, zero = np.zeros(0, np.int64), np.zeros(1)
-    return CompressedState(none, np.zeros(0), none, np.zeros(1, np.int64), zero, zero, 1.0)
+def brute_ln_density(law: Mixture, y: float) -> FloatArray:
+    """Log density by SciPy, component by component, shape of the trailing axes."""
+    laws: dict[str, Callable[[int], Any]] = {
+        "normal": lambda c: stats.norm(law.location[c], law.scale[c]),
+        "logistic": lambda c: stats.logistic(law.location[c], law.scale[c]),
+        "student-t": lambda c: stats.t(law.dof[c], law.location[c], law.scale[c]),
+    }
+    parts = [law.ln_weight[c] + laws[k](c).logpdf(y) for c, k in enumerate(law.kernels)]
+    return np.asarray(special.logsumexp(parts, axis=0))
 
 
 @BOTH
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize(("unit", "low", "high"), RANGES[::2])
-def test_likelihood_of_one_reading_is_the_density(
-    compiled: Callable[..., Any], family: str, state: str, unit: str, low: float, high: float
+@EVERY_KIND
+def test_likelihood_is_the_sum_over_the_readings(
+    compiled: Callable[..., Any],
+    by_name: Callable[..., Any],
+    prior_vectors: Callable[..., Any],
+    compressed_of: Callable[..., Compressed],
+    family: str,
+    kind: str,
 ) -> None:
-    programming = Programming("x", unit)
-    frame = Frame(programming, low, high)
-    x = programming.grid(low, high, 5)[3]
-    ln_r = pt.dvector("ln_r")
-    states = {s: one_reading(ln_r) if s == state else no_reading() for s in STATES}
-    compressed = Compressed(programming, np.array([x]), states, 1, np.ones(1, np.int64))
-    likelihood = compiled(family, compressed, frame, inputs=[ln_r], gradient=False)
-    for vector in draws_of(family, programming, 15, seed=21):
-        law = FAMILIES[family].mixtures(named(family, programming, vector), frame, np.array([x]))[
-            state
-        ]
-        for y in (*law.mean[:, 0], 7.0, 10.0, 13.0):
-            expected = law.ln_density(y)[0]
-            assert likelihood(vector, [y]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    compressed = compressed_of(kind, [2e3, 5e3, 2e4, 3e5])
+    frame = Frame.of(compressed)
+    likelihood = compiled(family, compressed, frame, gradient=False)
+    vectors = prior_vectors(family, frame, draws=6, seed=21)
+    places = frame.places(
+        compressed.conditions, second=compressed.second_values, array=compressed.array
+    )
+    draws = by_name(family, frame, vectors[None])
+    laws = FAMILIES[family].mixtures(draws, frame, places)
+    expected = np.zeros(len(vectors))
+    for state, law in laws.items():
+        data = compressed.states[state]
+        # the lognormal family has levels in the place of a design effect
+        effect = 1.0 if family == "lognormal" else data.design_effect
+        for k, y, count in zip(data.condition, data.ln_r, data.count, strict=True):
+            expected += count * brute_ln_density(law, y)[0, :, k] / effect
+    found = np.array([likelihood(v) for v in vectors])
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 @BOTH
-@pytest.mark.parametrize(("unit", "low", "high"), RANGES)
+@EVERY_KIND
 def test_finite_value_and_gradient_wherever_the_priors_reach(
-    compiled: Callable[..., Any], family: str, unit: str, low: float, high: float
+    compiled: Callable[..., Any],
+    prior_vectors: Callable[..., Any],
+    compressed_of: Callable[..., Compressed],
+    family: str,
+    kind: str,
 ) -> None:
-    programming = Programming("x", unit)
-    frame = Frame(programming, low, high)
-    conditions = programming.grid(low, high, 4)
     # readings from a short to an open cell: far from every component
-    state = readings(np.log([1.0, 1e3, 1e4, 1e5, 1e7, 1e12]), len(conditions))
-    compressed = Compressed(
-        programming, conditions, dict.fromkeys(STATES, state), 10, np.full(4, 10)
-    )
+    compressed = compressed_of(kind, [1.0, 1e3, 1e4, 1e5, 1e7, 1e12])
+    frame = Frame.of(compressed)
     likelihood = compiled(family, compressed, frame)
-    for vector in draws_of(family, programming, 200, seed=22):
+    for vector in prior_vectors(family, frame, draws=15, seed=22):
         value, gradient = likelihood(vector)
         assert np.isfinite(value)
         assert np.all(np.isfinite(gradient))
 
 
-@pytest.mark.parametrize(("unit", "low", "high"), RANGES[0:3:2])
+@BOTH
+@pytest.mark.parametrize("kind", ["compliance current", "gate, second variable, arrays"])
 def test_gradient_is_that_of_the_value(
-    compiled: Callable[..., Any], unit: str, low: float, high: float
+    compiled: Callable[..., Any],
+    prior_vectors: Callable[..., Any],
+    compressed_of: Callable[..., Compressed],
+    family: str,
+    kind: str,
 ) -> None:
-    programming = Programming("x", unit)
-    frame = Frame(programming, low, high)
-    conditions = programming.grid(low, high, 4)
-    state = readings(np.log([2e3, 5e3, 1e4, 1e5]), 4)
-    compressed = Compressed(
-        programming, conditions, dict.fromkeys(STATES, state), 10, np.full(4, 10)
-    )
-    likelihood = compiled("switching-failure", compressed, frame)
-    for vector in draws_of("switching-failure", programming, 3, seed=23):
+    compressed = compressed_of(kind, [2e3, 5e3, 1e4, 1e5])
+    frame = Frame.of(compressed)
+    likelihood = compiled(family, compressed, frame)
+    rng = np.random.default_rng(24)
+    for vector in prior_vectors(family, frame, draws=3, seed=23, narrow=0.5):
         gradient = likelihood(vector)[1]
-        for i in range(len(vector)):
-            step = 1e-5 * np.eye(len(vector))[i]
-            slope = (likelihood(vector + step)[0] - likelihood(vector - step)[0]) / 2e-5
-            # curvature of a likelihood of 1e4 over a step of 1e-5
-            assert gradient[i] == pytest.approx(slope, rel=1e-4, abs=1e-3)
+        assert np.all(gradient != 0)
+        for _ in range(4):
+            way = rng.standard_normal(len(vector)) / np.sqrt(len(vector))
+            up, down = (likelihood(vector + s * 1e-5 * way)[0] for s in (1, -1))
+            slope = gradient @ way
+            # error of the differences: third derivatives like the gradient, times the step squared
+            assert (up - down) / 2e-5 == pytest.approx(slope, rel=1e-5, abs=1e-5 * np.abs(up))
 
 
 @BOTH
-@pytest.mark.parametrize(("unit", "low", "high"), RANGES)
-def test_laws(family: str, unit: str, low: float, high: float) -> None:
-    programming = Programming("x", unit)
-    vectors = draws_of(family, programming, 200, seed=24).reshape(2, 100, -1)
-    x = programming.grid(low, high, 6)
-    laws = FAMILIES[family].mixtures(
-        named(family, programming, vectors), Frame(programming, low, high), x
-    )
+@EVERY_KIND
+def test_laws(
+    by_name: Callable[..., Any],
+    prior_vectors: Callable[..., Any],
+    compressed_of: Callable[..., Compressed],
+    family: str,
+    kind: str,
+) -> None:
+    compressed = compressed_of(kind, [1e4])
+    frame = Frame.of(compressed)
+    vectors = prior_vectors(family, frame, draws=200, seed=24).reshape(2, 100, -1)
+    # a little beyond the measured range as well
+    ends = frame.programming.coordinate([frame.low, frame.high])
+    x = frame.programming.from_coordinate(ends[0] + np.linspace(-0.2, 1.2, 6) * (ends[1] - ends[0]))
+    places = frame.places(x, array=len(frame.arrays) - 1)
+    laws = FAMILIES[family].mixtures(by_name(family, frame, vectors), frame, places)
     assert set(laws) == set(STATES)
-    for state, law in laws.items():
-        expected = 1 if family == "lognormal" else {"LRS": 3, "HRS": 2}[state]
-        assert law.mean.shape == law.sd.shape == law.ln_weight.shape == (expected, 2, 100, 6)
+    for law in laws.values():
+        assert law.location.shape == law.scale.shape == law.ln_weight.shape
+        assert law.trailing == (2, 100, 6)
         np.testing.assert_allclose(np.exp(law.ln_weight).sum(axis=0), 1.0, rtol=1e-12)
-        assert np.all(np.isfinite(law.mean))
-        assert np.all(law.sd > 0)
+        assert np.all(np.isfinite(law.location))
+        assert np.all(law.scale > 0)
 
 
-def test_failed_operations_read_like_the_other_state() -> None:
-    programming = Programming("i", "A")
-    frame = Frame(programming, 20e-6, 600e-6)
-    family = FAMILIES["switching-failure"]
-    p = {q.name: np.array(q.mean) for q in family.priors(programming)}
-    p |= {
-        "log10_set_floor": np.array(-3.0),
-        "log10_reset_floor": np.array(-2.0),
-        "log10_incomplete": np.array(-1.0),
-        "set_centre": np.array(0.3),
-        "ln_set_width": np.array(np.log(0.05)),
-        "stuck_offset": np.array(0.1),
+@BOTH
+def test_a_frame_beyond_its_ends_goes_on_with_the_physics(
+    by_name: Callable[..., Any],
+    prior_vectors: Callable[..., Any],
+    compressed_of: Callable[..., Compressed],
+    family: str,
+) -> None:
+    frame = Frame.of(compressed_of("compliance current", [1e4]))
+    (vector,) = prior_vectors(family, frame, draws=1, seed=25, narrow=0.3)
+    bent = by_name(family, frame, vector[None, None])
+    plain = {k: v if v.ndim == 2 else 0 * v for k, v in bent.items()}
+    x = np.array([600e-6, 1.2e-3, 2.4e-3])
+    shift = []
+    for p in (plain, bent):
+        law = FAMILIES[family].mixtures(p, frame, frame.places(x))["HRS"]
+        shift.append(law.location[0, 0, 0])
+    # the deviation from the physics stays what it was at the end
+    np.testing.assert_allclose(np.ptp(shift[1] - shift[0]), 0.0, atol=1e-12)
+    assert abs((shift[1] - shift[0])[0]) > 1e-3
+
+
+# --- lognormal ------------------------------------------------------------------------------------
+
+
+def test_lognormal_readings_of_a_device_are_correlated(
+    compiled: Callable[..., Any], by_name: Callable[..., Any], prior_vectors: Callable[..., Any]
+) -> None:
+    """The likelihood against one multivariate normal density for each device."""
+    plan = ReferencePlan(currents=2, devices_per_current=5, cycles=4)
+    readings = reference_measurements(seed=31, plan=plan)
+    compressed = compress(readings)
+    frame = Frame.of(compressed)
+    likelihood = compiled("lognormal", compressed, frame, gradient=False)
+    table = readings.table.assign(y=np.log(readings.table["resistance_ohm"]))
+    for vector in prior_vectors("lognormal", frame, draws=5, seed=32, narrow=0.7):
+        p = by_name("lognormal", frame, vector)
+        draws = by_name("lognormal", frame, vector[None, None])
+        places = frame.places(compressed.conditions)
+        laws = FAMILIES["lognormal"].mixtures(draws, frame, places)
+        share = {s: special.expit(p[f"logit_device_share_{s.lower()}"]) for s in STATES}
+        phi = {s: np.tanh(p[f"atanh_cycle_correlation_{s.lower()}"]) for s in STATES}
+        rho = np.tanh(p["atanh_state_correlation"])
+        expected = 0.0
+        for _, device in table.sort_values("cycle").groupby("device_id"):
+            k = int(np.searchsorted(compressed.conditions, device["programming"].iloc[0]))
+            state, cycle = device["state"].to_numpy(), device["cycle"].to_numpy()
+            mean = np.array([laws[s].location[0, 0, 0, k] for s in state])
+            sd = np.array([laws[s].scale[0, 0, 0, k] for s in state])
+            same = state[:, None] == state
+            lasting = np.sqrt([share[s] for s in state])
+            apart = np.abs(cycle[:, None] - cycle)
+            new = np.array([1 - share[s] for s in state])
+            ar = np.array([phi[s] for s in state])[:, None] ** apart
+            score = np.outer(lasting, lasting) * np.where(same, 1.0, rho) + same * new * ar
+            expected += stats.multivariate_normal(mean, score * np.outer(sd, sd)).logpdf(
+                device["y"]
+            )
+        assert likelihood(vector) == pytest.approx(expected, rel=1e-8)
+
+
+# --- switching failure ----------------------------------------------------------------------------
+
+
+def switching(by_name: Callable[..., Any], frame: Frame, **chosen: float) -> dict[str, FloatArray]:
+    """Parameters of one draw, at their prior means but some."""
+    priors = FAMILIES["switching-failure"].priors(frame)
+    values = {
+        p.name: np.full((1, 1, p.size) if p.size else (1, 1), p.mean, dtype=np.float64)
+        for p in priors
     }
-    x = programming.grid(20e-6, 600e-6, 11)
-    laws = family.mixtures(p, frame, x)
-    weight = np.exp(laws["LRS"].ln_weight)
+    assert set(chosen) <= set(values)
+    return values | {k: np.full((1, 1), v) for k, v in chosen.items()}
+
+
+def test_failed_operations_read_like_the_other_state(by_name: Callable[..., Any]) -> None:
+    frame = Frame(CURRENT, 20e-6, 600e-6)
+    p = switching(
+        by_name,
+        frame,
+        log10_set_floor=-3.0,
+        log10_reset_floor=-2.0,
+        log10_incomplete=-1.0,
+        set_centre=0.3,
+        ln_set_width=np.log(0.05),
+    )
+    x = CURRENT.grid(20e-6, 600e-6, 11)
+    laws = FAMILIES["switching-failure"].mixtures(p, frame, frame.places(x))
+    lrs, hrs = (laws[s].part((0, 0)) for s in STATES)
+    weight = np.exp(lrs.ln_weight)
+    # two parts of the core, incomplete SETs, then all that a cell can be before its SET
+    assert lrs.components == 3 + hrs.components
     floor, transition = 1e-3 / (1 + 1e-3), 1 / (1 + np.exp((np.linspace(0, 1, 11) - 0.3) / 0.05))
-    np.testing.assert_allclose(weight[2], floor + (1 - floor) * transition, rtol=1e-10)
+    failed = weight[3:].sum(axis=0)
+    np.testing.assert_allclose(failed, floor + (1 - floor) * transition, rtol=1e-10)
     # odds of 1:10 among those that worked
-    np.testing.assert_allclose(weight[1] / weight[0], 0.1, rtol=1e-10)
-    np.testing.assert_allclose(np.exp(laws["HRS"].ln_weight[1]), 1e-2 / (1 + 1e-2), rtol=1e-10)
-    np.testing.assert_array_equal(laws["LRS"].mean[2], laws["HRS"].mean[0])
-    np.testing.assert_array_equal(laws["LRS"].sd[2], laws["HRS"].sd[0])
+    np.testing.assert_allclose(weight[2] / weight[:2].sum(axis=0), 0.1, rtol=1e-10)
+    np.testing.assert_allclose(np.exp(hrs.ln_weight[-1]), 1e-2 / (1 + 1e-2), rtol=1e-10)
+    np.testing.assert_array_equal(lrs.location[3:], hrs.location)
+    np.testing.assert_array_equal(lrs.scale[3:], hrs.scale)
+    np.testing.assert_allclose(weight[3:] / failed, np.exp(hrs.ln_weight), rtol=1e-10)
     # failed RESETs stay near the strongest LRS, whatever they were programmed with
-    np.testing.assert_allclose(laws["HRS"].mean[1], laws["LRS"].mean[0, -1] + 0.1)
-    # incomplete SETs lie between the states
-    assert np.all(laws["LRS"].mean[0] < laws["LRS"].mean[1])
-    assert np.all(laws["LRS"].mean[1] < laws["LRS"].mean[2])
+    assert np.ptp(hrs.location[-1]) == 0
+    assert -1.0 < hrs.location[-1, 0] - lrs.location[0, -1] < 0.6
+    # incomplete SETs lie between the states, weak RESETs on the way to the strongest LRS
+    middle, weak = lrs.location[2], hrs.location[-2]
+    assert np.all((lrs.location[0] < middle) & (middle < hrs.location[0]))
+    assert np.all((lrs.location[0, -1] < weak) & (weak < hrs.location[0]))
+
+
+def test_the_second_part_of_a_core_is_always_the_wider(
+    by_name: Callable[..., Any], prior_vectors: Callable[..., Any]
+) -> None:
+    # the two parts cannot change places
+    frame = Frame(GATE, 1.0, 3.0, terms=3)
+    vectors = prior_vectors("switching-failure", frame, draws=200, seed=27)
+    draws = by_name("switching-failure", frame, vectors[None])
+    laws = FAMILIES["switching-failure"].mixtures(draws, frame, frame.places(np.linspace(1, 3, 5)))
+    for law in laws.values():
+        assert np.all(law.scale[1] > law.scale[0])
+
+
+def test_a_pulse_too_short_sets_nothing_however_strong(by_name: Callable[..., Any]) -> None:
+    frame = Frame(
+        GATE, 1.0, 3.0, second=WIDTH, second_low=1e-8, second_high=1e-6, second_reference=1e-7
+    )
+    p = switching(
+        by_name, frame, onset=-1.0, log10_set_floor=-3.0, second_centre=0.0,
+        ln_second_width=np.log(0.1),
+    )  # fmt: skip
+    width = np.array([1e-9, 1e-8, 1e-7, 1e-6])
+    places = frame.places(np.full(4, 3.0), second=width)
+    law = FAMILIES["switching-failure"].mixtures(p, frame, places)["LRS"].part((0, 0))
+    fails = np.exp(law.ln_weight[3:]).sum(axis=0)
+    floor = 1e-3 / (1 + 1e-3)
+    # halfway in the logarithm of the width, in steps of half the range
+    other = special.expit(-np.array([-1.0, -0.5, 0.0, 0.5]) / 0.1)
+    np.testing.assert_allclose(fails, 1 - (1 - floor) * (1 - other), rtol=1e-6)
+
+
+def test_each_array_has_its_own_failures(by_name: Callable[..., Any]) -> None:
+    frame = Frame(GATE, 1.0, 3.0, arrays=("a", "b"))
+    p = switching(by_name, frame, onset=-1.0)
+    p["reset_floor_array"] = np.array([[[0.0, np.log(10.0)]]])
+    p["set_floor_array"] = np.array([[[np.log(2.0), 0.0]]])
+    laws = FAMILIES["switching-failure"].mixtures(
+        p, frame, frame.places(np.full(2, 3.0), array=np.array([0, 1]))
+    )
+    stuck = np.exp(laws["HRS"].ln_weight[-1, 0, 0])
+    odds = stuck / (1 - stuck)
+    prior = {q.name: q.mean for q in FAMILIES["switching-failure"].priors(frame)}
+    np.testing.assert_allclose(odds, 10 ** prior["log10_reset_floor"] * np.array([1, 10]))
+    fails = np.exp(laws["LRS"].ln_weight[3:, 0, 0]).sum(axis=0)
+    np.testing.assert_allclose(
+        fails / (1 - fails), 10 ** prior["log10_set_floor"] * np.array([2, 1]), rtol=1e-6
+    )
+
+
+# --- families -------------------------------------------------------------------------------------
+
+
+def test_heavy_tails_have_the_stated_spread_and_weight(by_name: Callable[..., Any]) -> None:
+    frame = Frame(ONE_CONDITION, 1.0, 1.0)
+    p = {q.name: np.full((1, 1), q.mean) for q in FAMILIES["student-t"].priors(frame)}
+    logistic = FAMILIES["log-logistic"].mixtures(p, frame, frame.places(np.ones(1)))
+    student = FAMILIES["student-t"].mixtures(p, frame, frame.places(np.ones(1)))
+    for state in STATES:
+        sd = np.exp(p[f"ln_sd_{state.lower()}"][0, 0])
+        one = logistic[state]
+        assert stats.logistic(0, one.scale.item()).std() == pytest.approx(sd, rel=1e-12)
+        assert student[state].scale.item() == pytest.approx(sd, rel=1e-12)
+        expected = 1 + np.exp(p[f"ln_dof_{state.lower()}"][0, 0])
+        assert student[state].dof.item() == pytest.approx(expected, rel=1e-12)
+        assert one.location.item() == student[state].location.item()
 
 
 def test_names() -> None:
     assert all(name == family.name for name, family in FAMILIES.items())
+    assert set(FAMILIES) == {"lognormal", "student-t", "log-logistic", "switching-failure"}
+
+
+@BOTH
+@EVERY_KIND
+def test_priors_have_a_source_and_one_name_each(
+    compressed_of: Callable[..., Compressed], family: str, kind: str
+) -> None:
+    priors = FAMILIES[family].priors(Frame.of(compressed_of(kind, [1e4])))
+    assert len({p.name for p in priors}) == len(priors)
+    assert all(p.source and p.meaning for p in priors)

@@ -1,0 +1,35 @@
+"""What later steps need of a fitted device, be it one family or a stack of them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from devicefit.compressed import IntArray
+from devicefit.mixture import Mixture
+from devicefit.models.frame import Frame
+from devicefit.programming import FloatArray
+
+
+class Fitted(Protocol):
+    """A fitted device: laws of ln R with draws, and where they were measured."""
+
+    @property
+    def family(self) -> str:
+        """Name of the family, or that it is a stack."""
+
+    @property
+    def frame(self) -> Frame:
+        """Programming variables and measured range."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Plain values about the fit; has ``devices`` and ``design_effect``."""
+
+    def mixtures(
+        self,
+        x: FloatArray,
+        *,
+        second: FloatArray | float | None = None,
+        array: IntArray | int | None = None,
+    ) -> dict[str, Mixture]:
+        """Law of ln R of each state, trailing shape (chain, draw, programming)."""

@@ -1,0 +1,160 @@
+"""Log likelihood of readings known by bounds under a mixture, with its gradient.
+
+Censored and coded readings, and errors counted against a threshold.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import DisconnectedType, grad_undefined
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
+
+from devicefit.kernels import (
+    logistic_ln_cdf,
+    logistic_ln_pdf,
+    normal_ln_cdf,
+    normal_ln_pdf,
+    student_ln_cdf,
+    student_ln_pdf,
+)
+from devicefit.models.binned import LOGISTIC, NORMAL
+
+_STEP = 1e-5
+
+
+@numba.njit(cache=True, nogil=True)
+def _ln_cdf(kernel: int, z: float, dof: float) -> float:
+    if z == -np.inf:
+        return -np.inf
+    if z == np.inf:
+        return 0.0
+    if kernel == NORMAL:
+        return normal_ln_cdf(z)
+    if kernel == LOGISTIC:
+        return logistic_ln_cdf(z)
+    return student_ln_cdf(z, dof)
+
+
+@numba.njit(cache=True, nogil=True)
+def _pdf(kernel: int, z: float, dof: float) -> float:
+    if not np.isfinite(z):
+        return 0.0
+    if kernel == NORMAL:
+        return math.exp(normal_ln_pdf(z))
+    if kernel == LOGISTIC:
+        return math.exp(logistic_ln_pdf(z))
+    return math.exp(student_ln_pdf(z, dof))
+
+
+@numba.njit(cache=True, nogil=True)
+def _ln_between(kernel: int, low: float, high: float, dof: float) -> float:
+    """Ln P(low < Z < high) of a symmetric law, from the nearer tail."""
+    if low > 0:
+        low, high = -high, -low
+    upper, lower = _ln_cdf(kernel, high, dof), _ln_cdf(kernel, low, dof)
+    if lower == -np.inf:
+        return upper
+    # Two infinite logarithms, or bounds closer than the last digit: nothing between them.
+    if not lower < upper:
+        return -np.inf
+    return upper + math.log(-math.expm1(lower - upper))
+
+
+@numba.njit(cache=True, nogil=True)
+def interval_mixture(kernels, ln_weight, location, ln_scale, dof, condition, low, high, count):  # type: ignore[no-untyped-def]
+    """Sum of ``count * ln P(low < y < high)`` and its gradient.
+
+    Arguments and results are those of :func:`devicefit.models.binned.binned_mixture`, with the
+    bounds `low` and `high` of ln R, float array, shape (interval,), in place of readings.
+    """
+    components = len(kernels)
+    value = 0.0
+    g_weight = np.zeros(ln_weight.shape)
+    g_location = np.zeros(ln_weight.shape)
+    g_scale = np.zeros(ln_weight.shape)
+    g_dof = np.zeros(components)
+    term = np.empty(components)
+    for i in range(len(low)):
+        k = condition[i]
+        largest = -np.inf
+        for c in range(components):
+            inverse = math.exp(-ln_scale[k, c])
+            a, b = (low[i] - location[k, c]) * inverse, (high[i] - location[k, c]) * inverse
+            term[c] = ln_weight[k, c] + _ln_between(kernels[c], a, b, dof[c])
+            largest = max(largest, term[c])
+        if largest == -np.inf:
+            return -np.inf, g_weight, g_location, g_scale, g_dof
+        ln_total = largest + math.log(np.exp(term - largest).sum())
+        value += count[i] * ln_total
+        for c in range(components):
+            inverse = math.exp(-ln_scale[k, c])
+            a, b = (low[i] - location[k, c]) * inverse, (high[i] - location[k, c]) * inverse
+            share = count[i] * math.exp(term[c] - ln_total)
+            g_weight[k, c] += share
+            factor = count[i] * math.exp(ln_weight[k, c] - ln_total)
+            at_a, at_b = _pdf(kernels[c], a, dof[c]), _pdf(kernels[c], b, dof[c])
+            g_location[k, c] += factor * (at_a - at_b) * inverse
+            slope_a = a * at_a if np.isfinite(a) else 0.0
+            slope_b = b * at_b if np.isfinite(b) else 0.0
+            g_scale[k, c] += factor * (slope_a - slope_b)
+            if kernels[c] != NORMAL and kernels[c] != LOGISTIC and share > 0:
+                step = _STEP * dof[c]
+                up = _ln_between(kernels[c], a, b, dof[c] + step)
+                down = _ln_between(kernels[c], a, b, dof[c] - step)
+                g_dof[c] += share * (up - down) / (2 * step)
+    return value, g_weight, g_location, g_scale, g_dof
+
+
+class IntervalMixture(Op):
+    """PyTensor form of :func:`interval_mixture`; its first output is the value."""
+
+    __props__ = ("kernels",)
+
+    def __init__(self, kernels: tuple[int, ...]) -> None:
+        self.kernels = kernels
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Inputs as of :func:`interval_mixture` without the kernels."""
+        inputs = tuple(pt.as_tensor_variable(i) for i in inputs)
+        matrix = pt.matrix(dtype="float64")
+        outputs = [pt.dscalar(), matrix.type(), matrix.type(), matrix.type(), pt.dvector()]
+        return Apply(self, inputs, outputs)
+
+    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
+        """Evaluate outside numba's mode."""
+        found = interval_mixture(np.array(self.kernels), *inputs)
+        for place, value in zip(outputs, found, strict=True):
+            place[0] = np.asarray(value)
+
+    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
+        """Gradient of the value; the other outputs are that gradient and have none."""
+        (g, *others) = output_gradients
+        if not all(isinstance(o.type, DisconnectedType) for o in others):
+            raise NotImplementedError("only the value of IntervalMixture has a gradient")
+        undefined = [grad_undefined(self, i, inputs[i]) for i in range(4, 8)]
+        return [*(g * o for o in outputs[1:]), *undefined]
+
+
+@register_funcify_default_op_cache_key(IntervalMixture)
+def _numba_interval_mixture(op: IntervalMixture, **_: Any) -> tuple[Callable[..., Any], int]:
+    kernels = np.array(op.kernels)
+
+    @numba.njit
+    def run(ln_weight, location, ln_scale, dof, condition, low, high, count):  # type: ignore[no-untyped-def]
+        value, g_weight, g_location, g_scale, g_dof = interval_mixture(
+            kernels, ln_weight, location, ln_scale, dof, condition, low, high, count
+        )
+        return np.asarray(value), g_weight, g_location, g_scale, g_dof
+
+    # PyTensor keeps compiled code by the name of the operation: another version, another key.
+    return run, zlib.crc32(Path(__file__).read_bytes())

@@ -1,0 +1,317 @@
+"""Failures of devices that a fit has not seen: the number, its interval and the density."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import logsumexp
+
+from devicefit.compressed import IntArray
+from devicefit.fitted import Fitted
+from devicefit.measurements import STATES, Measurements
+from devicefit.mixture import Mixture
+from devicefit.models.frame import Frame
+from devicefit.persistence import Persistence, failure_persistence, predict_failing
+from devicefit.programming import FloatArray
+from devicefit.sensing import SensingOptions, group_conditions
+from devicefit.threshold import choose_threshold
+
+DRAWS = 1000
+DEVICES_PER_BIN = 200
+LEVELS = (0.025, 0.5, 0.975)
+_THRESHOLDS = 401
+
+
+@dataclass(frozen=True)
+class Places:
+    """Distinct conditions of a table of readings, and which each reading is at.
+
+    Parameters
+    ----------
+    x, second : float array, shape (place,)
+        Values of the programming variables, SI; second is None without a second variable.
+    array : int array, shape (place,), or None
+        Index of the array in the fitted frame; None when it has only one.
+    of_row : int array, shape (row,)
+        Place of each row of the table.
+    """
+
+    x: FloatArray
+    second: FloatArray | None
+    array: IntArray | None
+    of_row: IntArray
+
+
+def places_of(measurements: Measurements, frame: Frame) -> Places:
+    """Distinct conditions of readings, in the terms of a fitted frame.
+
+    Raises
+    ------
+    ValueError
+        The readings have another programming variable, lack the second one, or come from an
+        array that was not fitted.
+    """
+    table = measurements.table
+    if measurements.programming != frame.programming:
+        raise ValueError(
+            f"{measurements.source}: the programming variable is {measurements.programming.name} "
+            f"({measurements.programming.unit}), the device was fitted over "
+            f"{frame.programming.name} ({frame.programming.unit}); map the column with --column"
+        )
+    columns = {"x": table["programming"].to_numpy(dtype=np.float64)}
+    if frame.second is not None:
+        if "programming_2" not in table:
+            raise ValueError(
+                f"{measurements.source}: the device was fitted with {frame.second.name} as second "
+                "variable; name its column with --column programming_2=YOUR_COLUMN:UNIT"
+            )
+        columns["second"] = table["programming_2"].to_numpy(dtype=np.float64)
+    if len(frame.arrays) > 1:
+        if "array_id" not in table:
+            raise ValueError(
+                f"{measurements.source}: the device was fitted to {len(frame.arrays)} arrays; name "
+                "the column that tells them apart with --column array_id=YOUR_COLUMN"
+            )
+        number = {name: i for i, name in enumerate(frame.arrays)}
+        unknown = sorted(set(table["array_id"]) - set(number))
+        if unknown:
+            raise ValueError(
+                f"{measurements.source}: array {unknown[0]!r} was not fitted; fitted were "
+                f"{', '.join(frame.arrays)}"
+            )
+        columns["array"] = table["array_id"].map(number).to_numpy(dtype=np.float64)
+    keys = pd.DataFrame(columns)
+    of_row = keys.groupby(list(columns), sort=True).ngroup().to_numpy()
+    distinct = keys.drop_duplicates().sort_values(list(columns))
+    return Places(
+        distinct["x"].to_numpy(),
+        distinct["second"].to_numpy() if "second" in columns else None,
+        distinct["array"].to_numpy(dtype=np.int64) if "array" in columns else None,
+        of_row,
+    )
+
+
+def thresholds(device: Fitted, x: FloatArray, options: SensingOptions) -> FloatArray:
+    """Ln of the 1T1R threshold in ohm at programming values, chosen or given.
+
+    Above `_THRESHOLDS` distinct values the chosen one is interpolated.
+    """
+    values = np.unique(x)
+    if options.threshold_ohm is not None:
+        return np.full(len(x), np.log(options.threshold_ohm))
+    scale = device.frame.programming.coordinate
+    if len(values) > _THRESHOLDS:
+        values = device.frame.programming.grid(values[0], values[-1], _THRESHOLDS)
+    laws = {s: law.thinned(50) for s, law in device.mixtures(values).items()}
+    chosen = choose_threshold(laws["LRS"], laws["HRS"])
+    return np.asarray(np.interp(scale(x), scale(values), chosen))
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which readings fail, and how probable the model holds that.
+
+    Parameters
+    ----------
+    places : Places
+        Conditions of the readings.
+    fails : bool array, shape (row,)
+        Whether a reading is on the wrong side of its threshold.
+    probability : dict of str to float array, shape (draw, place)
+        For each state.
+    """
+
+    places: Places
+    fails: np.ndarray
+    probability: dict[str, FloatArray]
+
+
+def sides(
+    device: Fitted, measurements: Measurements, *, options: SensingOptions, draws: int = DRAWS
+) -> Sides:
+    """Compare readings with the fitted threshold."""
+    places = places_of(measurements, device.frame)
+    threshold = thresholds(device, places.x, options)
+    laws = device.mixtures(places.x, second=places.second, array=places.array)
+    probability = {}
+    for state in STATES:
+        law = _flat_draws(laws[state], draws)
+        tail = law.ln_survival if state == "LRS" else law.ln_distribution
+        probability[state] = np.exp(tail(threshold))
+    table = measurements.table
+    high = np.log(table["resistance_ohm"].to_numpy()) > threshold[places.of_row]
+    lrs = (table["state"] == "LRS").to_numpy()
+    return Sides(places, np.where(lrs, high, ~high), probability)
+
+
+def _flat_draws(law: Mixture, draws: int) -> Mixture:
+    """About `draws` evenly spaced draws of all chains, trailing shape (draw, place)."""
+    thin = law.thinned(max(1, draws // law.location.shape[1]))
+    shape = (thin.components, -1, thin.location.shape[-1])
+    dof = None
+    if thin.dof is not None:
+        dof = np.broadcast_to(thin.dof, thin.location.shape).reshape(shape)
+    return Mixture(
+        thin.ln_weight.reshape(shape),
+        thin.location.reshape(shape),
+        thin.scale.reshape(shape),
+        thin.kernels,
+        dof,
+    )
+
+
+def fit_persistence(
+    device: Fitted,
+    measurements: Measurements,
+    *,
+    options: SensingOptions,
+    rng: np.random.Generator,
+) -> dict[str, Persistence]:
+    """How much devices differ in their failures, for states that were read repeatedly.
+
+    Returns
+    -------
+    dict of str to Persistence
+        For each state in which some device has two readings or more; `DRAWS` draws.
+    """
+    found = sides(device, measurements, options=options)
+    table = measurements.table
+    persistence = {}
+    for state in STATES:
+        rows = (table["state"] == state).to_numpy()
+        number = pd.factorize(table["device_id"][rows], sort=True)[0]
+        if len(number) == number.max(initial=-1) + 1:
+            continue
+        counts = _counts(number, found.places.of_row[rows], found.fails[rows])
+        persistence[state] = failure_persistence(
+            *counts, found.probability[state].mean(axis=0), draws=DRAWS, rng=rng
+        )
+    return persistence
+
+
+def _counts(
+    device: IntArray, place: IntArray, fails: np.ndarray
+) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """(device, place, failing readings, readings) of each pair that occurs."""
+    pairs, of_row = np.unique(np.stack([device, place]), axis=1, return_inverse=True)
+    of_row = of_row.ravel()
+    errors = np.bincount(of_row, fails).astype(np.int64)
+    return pairs[0], pairs[1], errors, np.bincount(of_row)
+
+
+def predict(
+    device: Fitted,
+    measurements: Measurements,
+    *,
+    persistence: dict[str, Persistence] | None = None,
+    options: SensingOptions,
+    devices_per_bin: int = DEVICES_PER_BIN,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Predict the failures of devices and compare them with what was read.
+
+    Parameters
+    ----------
+    device : Fitted
+        Fitted family or stack.
+    measurements : Measurements
+        Devices that were not fitted.
+    persistence : dict of str to Persistence, optional
+        From :func:`fit_persistence`; needed for devices with several readings of a state.
+    options : SensingOptions
+        Threshold of the 1T1R read.
+    devices_per_bin : int, optional
+        Neighbouring programming values are pooled until a bin has so many devices.
+    rng : numpy.random.Generator
+        For the predicted numbers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per (bin, state). ``devices``: devices read in the state. ``failures_observed``:
+        devices with a reading on the wrong side of the threshold. ``failures_q025, q500, q975``:
+        quantiles of the posterior predictive number of such devices. ``log_predictive_density``:
+        sum over the readings of ln of the posterior mean density of ln(R / ohm).
+    """
+    found = sides(device, measurements, options=options)
+    table = measurements.table
+    laws = device.mixtures(found.places.x, second=found.places.second, array=found.places.array)
+    ln_density = np.empty(len(table))
+    y = np.log(table["resistance_ohm"].to_numpy())
+    state_of_row = table["state"].to_numpy()
+    for state in STATES:
+        rows = np.flatnonzero(state_of_row == state)
+        ln_density[rows] = _ln_predictive(
+            _flat_draws(laws[state], DRAWS // 2), found.places.of_row[rows], y[rows]
+        )
+    records = []
+    for low, high in group_conditions(measurements, devices_per_group=devices_per_bin):
+        inside = table["programming"].between(low, high).to_numpy()
+        for state in STATES:
+            rows = np.flatnonzero(inside & (state_of_row == state))
+            if not len(rows):
+                continue
+            number, names = pd.factorize(table["device_id"].to_numpy()[rows], sort=True)
+            counts = _counts(number, found.places.of_row[rows], found.fails[rows])
+            failing = np.bincount(counts[0], counts[2]) > 0
+            predicted = _predicted(
+                counts, found.probability[state], (persistence or {}).get(state), rng
+            )
+            q025, q500, q975 = np.quantile(predicted, LEVELS, method="inverted_cdf")
+            records.append(
+                {
+                    "programming_low": low,
+                    "programming_high": high,
+                    "state": state,
+                    "devices": len(names),
+                    "failures_observed": int(failing.sum()),
+                    "failures_q025": int(q025),
+                    "failures_q500": int(q500),
+                    "failures_q975": int(q975),
+                    "log_predictive_density": float(ln_density[rows].sum()),
+                }
+            )
+    return pd.DataFrame(records)
+
+
+def _predicted(
+    counts: tuple[IntArray, IntArray, IntArray, IntArray],
+    probability: FloatArray,
+    persistence: Persistence | None,
+    rng: np.random.Generator,
+) -> IntArray:
+    """Number of failing devices, a few simulations of each draw."""
+    device, place, _, trials = counts
+    if persistence is not None:
+        use = np.arange(len(persistence.tau)) % len(probability)
+        return predict_failing(
+            device, place, trials, probability[use], persistence, rng=rng
+        ).devices
+    if len(device) > device.max() + 1:
+        # Readings of one device at several places, none of them fitted repeatedly.
+        ln_pass = trials * np.log1p(-probability[:, place])
+        passes = np.zeros((len(probability), device.max() + 1))
+        for column, of_device in enumerate(device):
+            passes[:, of_device] += ln_pass[:, column]
+        return rng.binomial(1, -np.expm1(passes)).sum(axis=1)
+    fails = -np.expm1(trials * np.log1p(-probability[:, place]))
+    repeated = np.repeat(np.arange(len(fails)), 4)
+    # Devices at one place have one probability: a binomial number each.
+    used, of_column = np.unique(np.stack([place, trials]), axis=1, return_inverse=True)
+    number = np.bincount(of_column.ravel(), minlength=used.shape[1])
+    first = np.unique(of_column.ravel(), return_index=True)[1]
+    return np.asarray(rng.binomial(number, fails[:, first][repeated]).sum(axis=1))
+
+
+def _ln_predictive(law: Mixture, place: IntArray, y: FloatArray) -> FloatArray:
+    """Ln of the posterior mean density of each reading."""
+    found = np.empty(len(y))
+    draws = law.location.shape[1]
+    block = max(1, int(4e6 // (draws * law.components)))
+    for start in range(0, len(y), block):
+        rows = slice(start, start + block)
+        part = law.part((slice(None), place[rows]))
+        found[rows] = logsumexp(part.ln_density(y[rows]), axis=0) - np.log(draws)
+    return found

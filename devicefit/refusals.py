@@ -1,0 +1,206 @@
+"""What is refused in readings of the schema: column, rows, values and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from devicefit.programming import Programming
+
+STATES = ("LRS", "HRS")
+MINIMUM_DEVICES = 10
+# The next unit is a factor of 1000 away. Medians of HRS scatter, so 200 is enough; those of LRS
+# also depend on the condition, so 30 is.
+MIXED_UNITS_LN_HRS = np.log(200.0)
+MIXED_UNITS_LN_LRS = np.log(30.0)
+ROWS_SHOWN = 5
+
+
+class MeasurementError(ValueError):
+    """Measurements that cannot be used: what is wrong, where, and what to do."""
+
+
+def refuse_empty(table: pd.DataFrame, name: str, source: str, what: str) -> None:
+    """Refuse empty cells of a column of names."""
+    empty = table[name].isna()
+    if empty.any():
+        raise MeasurementError(
+            f"{source}: column {name} is empty in {rows_of(table, empty)}; give every {what}"
+        )
+
+
+def refuse_states(table: pd.DataFrame, source: str) -> None:
+    """Refuse states other than LRS and HRS."""
+    state = table["state"]
+    unknown = ~state.isin(STATES).to_numpy(dtype=bool)
+    if unknown.any():
+        raise MeasurementError(
+            f"{source}: column state has unknown values: {examples(state, unknown)}; the intended "
+            "state is LRS (after a SET) or HRS (after a RESET)"
+        )
+
+
+def refuse_one_state(states: set[str], source: str) -> None:
+    """Refuse a table of which one state is missing."""
+    for state in STATES:
+        if state not in states:
+            other = next(iter(states))
+            raise MeasurementError(
+                f"{source}: column state holds only {other}; bit errors need readings of both "
+                f"states, add those of {state}"
+            )
+
+
+def refuse_programming(table: pd.DataFrame, name: str, variable: Programming, source: str) -> None:
+    """Refuse values that the programming variable cannot have."""
+    x = table[name].to_numpy(dtype=np.float64)
+    bad = ~np.isfinite(x)
+    if variable.is_logarithmic:
+        bad |= x <= 0
+    if bad.any():
+        which = "the programming variable" if name == "programming" else "the second variable"
+        kind = "a positive finite number" if variable.is_logarithmic else "a finite number"
+        raise MeasurementError(
+            f"{source}: {which} ({variable.name}) is not {kind} in "
+            f"{examples(table[name], bad)}; give every reading its condition"
+        )
+
+
+def refuse_resistance(table: pd.DataFrame, source: str) -> None:
+    """Refuse readings that are not positive finite numbers."""
+    resistance = table["resistance_ohm"].to_numpy(dtype=np.float64)
+    bad = ~(np.isfinite(resistance) & (resistance > 0))
+    if bad.any():
+        raise MeasurementError(
+            f"{source}: column resistance_ohm is not a positive finite number in "
+            f"{examples(table['resistance_ohm'], bad)}; mark failed readings as such in the "
+            "source and leave those rows out, or correct the conversion"
+        )
+
+
+def mixed_units(
+    medians: pd.DataFrame, *, devices: bool
+) -> tuple[tuple[pd.DataFrame, pd.DataFrame], list[pd.Series]] | None:
+    """Two groups of parts of a table whose medians are about a factor of 1000 apart, if any.
+
+    Another unit shifts the LRS alike; a stuck or open cell, a SET that never happens or a large
+    HRS/LRS ratio does not. Parts are told apart by their HRS, which hardly depends on the SET.
+
+    Parameters
+    ----------
+    medians : pandas.DataFrame
+        Median of ln R per part (row) and state (column).
+    devices : bool
+        Whether parts are devices: then the two sides of the widest gap are compared, where each
+        has a tenth of the devices; else the lowest part and the highest.
+
+    Returns
+    -------
+    tuple or None
+        Both sides, and the median of each.
+    """
+    medians = medians.reindex(columns=list(STATES)).dropna().sort_values("HRS")
+    if len(medians) < 2:
+        return None
+    if devices:
+        cut = 1 + int(np.diff(medians["HRS"]).argmax())
+        if min(cut, len(medians) - cut) < len(medians) / 10:
+            return None
+        sides = medians.iloc[:cut], medians.iloc[cut:]
+    else:
+        sides = medians.iloc[:1], medians.iloc[-1:]
+    middles = [side.median() for side in sides]
+    apart = middles[1] - middles[0]
+    if apart["HRS"] < MIXED_UNITS_LN_HRS or apart["LRS"] < MIXED_UNITS_LN_LRS:
+        return None
+    return sides, middles
+
+
+def mixed_units_error(places: Sequence[str], middles: Sequence[Any], source: str) -> Exception:
+    """The refusal of two places with these medians of ln R."""
+    words = [
+        f"at {place} the medians are {np.exp(middle['LRS']):.3g} ohm in LRS and "
+        f"{np.exp(middle['HRS']):.3g} ohm in HRS"
+        for place, middle in zip(places, middles, strict=True)
+    ]
+    return MeasurementError(
+        f"{source}: column resistance_ohm seems to mix units: {', '.join(words)}, about a "
+        "factor of 1000 or more apart; bring all readings to one unit"
+    )
+
+
+def refuse_mixed_units(table: pd.DataFrame, source: str) -> None:
+    """Refuse when parts of the table differ by about a factor of 1000 in both states.
+
+    Parts are: arrays, conditions, and devices on either side of the widest gap between devices.
+    """
+    frame = table.assign(ln_r=np.log(table["resistance_ohm"].to_numpy(dtype=np.float64)))
+    for column in ("array_id", "programming", "programming_2", "device_id"):
+        if column not in frame:
+            continue
+        medians = frame.groupby([column, "state"])["ln_r"].median().unstack()
+        found = mixed_units(medians, devices=column == "device_id")
+        if found is None:
+            continue
+        sides, middles = found
+        places = []
+        for side in sides:
+            first = frame.index[frame[column].isin(side.index)][0]
+            where = f"{column} {side.index[0]}" if len(side) == 1 else f"{len(side)} devices"
+            places.append(f"{where} (first in row {first})")
+        raise mixed_units_error(places, middles, source)
+
+
+def refuse_duplicates(table: pd.DataFrame, source: str) -> None:
+    """Refuse readings that share everything that could tell them apart."""
+    names = ("array_id", "device_id", "cycle", "state", "programming", "programming_2")
+    more = ("time_after_program_s", "temperature_k", "prior_cycles")
+    key = [name for name in (*names, *more) if name in table]
+    repeated = table.duplicated(key, keep=False).to_numpy()
+    if not repeated.any():
+        return
+    first = table[repeated].sort_values(key, kind="stable").head(2)
+    what = ", ".join(f"{name} {first.iloc[0][name]}" for name in key)
+    rows = sorted(first.index)
+    raise MeasurementError(
+        f"{source}: {int(repeated.sum())} readings share their ({', '.join(key)}) with another, "
+        f"for example rows {rows[0]} and {rows[1]} ({what}); "
+        f"{duplicate_remedy('cycle' in table)}"
+    )
+
+
+def duplicate_remedy(has_cycle: bool) -> str:
+    """What to do about readings that cannot be told apart."""
+    remedy = (
+        "remove copies, or give each reading its own cycle"
+        if has_cycle
+        else "name the column that counts repetitions with --column cycle=YOUR_COLUMN"
+    )
+    return f"{remedy}, or keep one run with --where COLUMN=VALUE"
+
+
+def refuse_few_devices(devices: dict[str, int], source: str) -> None:
+    """Refuse a state of fewer than :data:`MINIMUM_DEVICES` devices."""
+    for state, number in devices.items():
+        if number < MINIMUM_DEVICES:
+            raise MeasurementError(
+                f"{source}: column device_id has {number} devices in {state}, at least "
+                f"{MINIMUM_DEVICES} are needed to tell the spread of devices; measure more"
+            )
+
+
+def rows_of(table: pd.DataFrame | pd.Series, bad: np.ndarray | pd.Series) -> str:
+    """``rows 3, 9 and 4 more``."""
+    rows = table.index[np.asarray(bad)]
+    shown = ", ".join(str(row) for row in rows[:ROWS_SHOWN])
+    more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
+    return f"{'row' if len(rows) == 1 else 'rows'} {shown}{more}"
+
+
+def examples(series: pd.Series, bad: np.ndarray) -> str:
+    """``rows 3, 9 (values -1.0, nan)`` for the first few bad cells of a column."""
+    values = ", ".join(repr(v) for v in series[bad].head(ROWS_SHOWN).tolist())
+    return f"{rows_of(series, bad)} (values {values})"

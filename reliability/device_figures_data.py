@@ -1,0 +1,235 @@
+"""What the figures of the device's checks show, as plain values for the device study.
+
+Drawing never computes: :mod:`reliability.report.check_figures` takes these records as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from devicefit.compressed import Compressed
+from devicefit.fitted import Fitted
+from devicefit.fitting import DevicePosterior
+from devicefit.intervals import PROBABILITY, equal_tailed
+from devicefit.measurements import STATES
+from devicefit.models.frame import Frame
+from devicefit.models.heavy_tailed import LEAST_DOF
+from devicefit.programming import FloatArray
+from devicefit.sensing import BerCurve, ErrorCounts
+
+PREDICTIVE = 0.95
+"""Probability of the predictive intervals of counted failures."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A parameter in the units in which it is shown.
+
+    Parameters
+    ----------
+    label, unit : str
+        What it is; unit "" for pure numbers, "programming" for values of that variable.
+    logarithmic : bool
+        Whether it is drawn on a logarithmic axis.
+    of : callable
+        From draws on the model's scale.
+    """
+
+    label: str
+    unit: str
+    logarithmic: bool
+    of: Callable[[FloatArray, Frame], FloatArray]
+
+
+def _same(draws: FloatArray, frame: Frame) -> FloatArray:
+    return draws
+
+
+def _exp(draws: FloatArray, frame: Frame) -> FloatArray:
+    return np.exp(draws)
+
+
+def _power_of_ten(draws: FloatArray, frame: Frame) -> FloatArray:
+    return np.asarray(10.0**draws)
+
+
+def _dof(draws: FloatArray, frame: Frame) -> FloatArray:
+    return LEAST_DOF + np.exp(draws)
+
+
+def _place(draws: FloatArray, frame: Frame) -> FloatArray:
+    """Value of the programming variable at a position of the measured range."""
+    low, high = frame.programming.coordinate([frame.low, frame.high])
+    return frame.programming.from_coordinate(low + draws * (high - low))
+
+
+MAIN: dict[str, Shown] = {
+    "ln_r_lrs": Shown("LRS median", "ohm", True, _exp),
+    "ln_v_c": Shown("V_c of the filament", "V", False, _exp),
+    "onset": Shown("SET onset", "programming", False, _place),
+    "exponent": Shown("exponent of the filament", "", False, _same),
+    "ln_r_series": Shown("series resistance", "ohm", True, _exp),
+    "ln_sd_lrs": Shown("spread of ln R, LRS", "", False, _exp),
+    "ln_sd_filament": Shown("spread of a 10 kohm filament", "", False, _exp),
+    "ln_r_hrs": Shown("HRS median", "ohm", True, _exp),
+    "ln_sd_hrs": Shown("spread of ln R, HRS", "", False, _exp),
+    "ln_dof_lrs": Shown("degrees of freedom, LRS", "", True, _dof),
+    "ln_dof_hrs": Shown("degrees of freedom, HRS", "", True, _dof),
+    "log10_set_floor": Shown("odds of a failed SET", "", True, _power_of_ten),
+    "log10_incomplete": Shown("odds of an incomplete SET", "", True, _power_of_ten),
+    "log10_reset_floor": Shown("odds of a failed RESET", "", True, _power_of_ten),
+}
+"""Main parameters in the order in which they are shown; a family need not have them all."""
+
+
+def device_checks_record(
+    main: Fitted,
+    posteriors: Mapping[str, DevicePosterior],
+    compressed: Compressed,
+    counts: ErrorCounts,
+    curve: BerCurve,
+    *,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Plain values behind the forest plot and the predictive check of failures.
+
+    Parameters
+    ----------
+    main : Fitted
+        What answers are based on: a family or the stack.
+    posteriors : mapping of str to DevicePosterior
+        By family.
+    compressed : Compressed
+        The readings.
+    counts : ErrorCounts
+        From :func:`devicefit.sensing.count_errors` with `curve`.
+    curve : BerCurve
+        The 1T1R curve of `main`.
+    rng : numpy.random.Generator
+        For the predicted counts.
+
+    Returns
+    -------
+    dict
+        ``forest``, see :func:`forest_record`, and ``failures``, see :func:`failures_record`.
+    """
+    return {
+        "forest": forest_record(posteriors),
+        "failures": failures_record(main, compressed, counts, curve, rng=rng),
+    }
+
+
+def forest_record(posteriors: Mapping[str, DevicePosterior]) -> dict[str, Any]:
+    """Main parameters of every family in units that a reader knows.
+
+    Parameters
+    ----------
+    posteriors : mapping of str to DevicePosterior
+        By family; of one data set.
+
+    Returns
+    -------
+    dict
+        ``kind`` and ``probability`` of the intervals, and ``parameters``: a list of ``name, label,
+        unit, logarithmic, families``, the last from family to ``low, median, high``. A family
+        that lacks a parameter is not among its families.
+    """
+    parameters = []
+    for name, shown in MAIN.items():
+        families = {}
+        for family, posterior in posteriors.items():
+            if name not in posterior.draws:
+                continue
+            values = shown.of(np.asarray(posterior.draws[name].values), posterior.frame)
+            interval = equal_tailed(values)
+            families[family] = {
+                "low": float(interval.low),
+                "median": float(np.median(values)),
+                "high": float(interval.high),
+            }
+        if families:
+            frame = next(iter(posteriors.values())).frame
+            own = shown.unit == "programming"
+            parameters.append(
+                {
+                    "name": name,
+                    "label": shown.label,
+                    "unit": frame.programming.unit if own else shown.unit,
+                    "logarithmic": frame.programming.is_logarithmic if own else shown.logarithmic,
+                    "families": families,
+                }
+            )
+    return {"kind": "ETI", "probability": PROBABILITY, "parameters": parameters}
+
+
+def failures_record(
+    main: Fitted,
+    compressed: Compressed,
+    counts: ErrorCounts,
+    curve: BerCurve,
+    *,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Counted readings on the wrong side of the threshold beside what draws predict.
+
+    Returns
+    -------
+    dict
+        ``kind`` and ``probability`` of the intervals, and ``cells``: for each group of conditions
+        and state with readings ``programming_low, programming_high, state, devices, trials,
+        errors, predicted`` with ``low, median, high``, and ``inside``.
+
+    Raises
+    ------
+    ValueError
+        The curve has no threshold.
+
+    Notes
+    -----
+    The predicted share is that over the group's own conditions and readings. Readings of a device
+    are alike, so trials are divided by the design effect. One effective failure then stands for
+    several counted ones; the interval is wider by what is less than one of them.
+    """
+    if curve.threshold_ohm is None:
+        raise ValueError(f"{curve.scheme} has no threshold; failures are counted for 1T1R")
+    coordinate = main.frame.programming.coordinate
+    cells = []
+    for g in range(len(counts.devices)):
+        ends = counts.programming_low[g], counts.programming_high[g]
+        rows = np.flatnonzero(
+            (compressed.conditions >= ends[0]) & (compressed.conditions <= ends[1])
+        )
+        x = compressed.conditions[rows]
+        ln_t = np.interp(coordinate(x), coordinate(curve.programming), np.log(curve.threshold_ohm))
+        laws = main.mixtures(x, second=compressed.second_values[rows], array=compressed.array[rows])
+        for state in STATES:
+            trials, errors = int(counts.trials[state][g]), int(counts.errors[state][g])
+            if trials == 0:
+                continue
+            law, n = laws[state], compressed.states[state].n[rows]
+            wrong = law.ln_survival(ln_t) if state == "LRS" else law.ln_distribution(ln_t)
+            p = np.clip((np.exp(wrong) @ (n / n.sum())).ravel(), 0.0, 1.0)
+            effective = max(1, round(trials / compressed.states[state].design_effect))
+            each = trials / effective
+            tail = (1 - PREDICTIVE) / 2
+            low, median, high = each * np.quantile(
+                rng.binomial(effective, p), [tail, 0.5, 1 - tail], method="inverted_cdf"
+            )
+            low, high = max(0.0, low - (each - 1)), min(trials, high + (each - 1))
+            cells.append(
+                {
+                    "programming_low": float(ends[0]),
+                    "programming_high": float(ends[1]),
+                    "state": state,
+                    "devices": int(counts.devices[g]),
+                    "trials": trials,
+                    "errors": errors,
+                    "predicted": {"low": float(low), "median": float(median), "high": float(high)},
+                    "inside": bool(low <= errors <= high),
+                }
+            )
+    return {"kind": "ETI", "probability": PREDICTIVE, "cells": cells}

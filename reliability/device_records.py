@@ -1,0 +1,111 @@
+"""Plain values about readings and levels for the device study."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from devicefit.backend import SamplerOptions
+from devicefit.compressed import Compressed
+from devicefit.dependence import fit_levels, normal_scores, score_cells
+from devicefit.fitting import DevicePosterior
+from devicefit.intervals import PROBABILITY
+from devicefit.levels import Levels, levels_of
+from devicefit.measurements import STATES, Measurements
+from devicefit.persistence import Persistence
+from devicefit.prediction import places_of
+
+_SCORE_DRAWS = 20
+_BLOCK = 4_000_000
+
+
+def data_record(measurements: Measurements, compressed: Compressed) -> dict[str, Any]:
+    """What was read."""
+    table = measurements.table
+    states = compressed.states
+    record = {
+        "source": measurements.source,
+        "sha256": measurements.sha256,
+        "simulated": measurements.simulated,
+        "devices": compressed.devices,
+        "readings": {s: int(states[s].n.sum()) for s in STATES},
+        "known_by_bounds": {s: int(states[s].intervals.count.sum()) for s in STATES},
+        "in_summaries": {s: int(states[s].summaries.n.sum()) for s in STATES},
+        "conditions": len(np.unique(compressed.conditions)),
+        "second_variable": compressed.second.name if compressed.second else None,
+        "cycles": int(table["cycle"].nunique()) if "cycle" in table else 1,
+        "arrays": len(compressed.arrays),
+        "warnings": list(measurements.warnings),
+    }
+    if len(table):
+        record["median_ohm"] = {
+            s: float(table.loc[table["state"] == s, "resistance_ohm"].median()) for s in STATES
+        }
+    return record
+
+
+def levels_record(
+    posterior: DevicePosterior,
+    measurements: Measurements,
+    compressed: Compressed,
+    persistence: dict[str, Persistence],
+    sampler: SamplerOptions,
+) -> dict[str, Any]:
+    """How readings of one device hang together: shares, correlations, persistent failures.
+
+    Empty when every device was read once in each state. A family that has the levels among its
+    parameters answers itself; for others they are fitted to normal scores of the readings.
+    """
+    if not posterior.frame.levels:
+        return {}
+    if any(name in posterior.draws for name in posterior.frame.levels):
+        drawn = {n: posterior.draws[n].values for n in posterior.frame.levels}
+        found = levels_of(np, drawn)
+        values = {n: np.asarray(getattr(found, n)) for n in Levels.__dataclass_fields__}
+        how = "parameters of the family"
+    else:
+        cells = _score_cells(posterior, measurements)
+        dataset = fit_levels(cells["LRS"], cells["HRS"], compressed.device_array, options=sampler)
+        values = {str(n): dataset[n].values for n in dataset.data_vars}
+        how = "normal scores of the readings under the family (inference functions for margins)"
+    low, high = (1 - PROBABILITY) / 2, (1 + PROBABILITY) / 2
+    record: dict[str, Any] = {"how": how, "interval": "ETI", "probability": PROBABILITY}
+    for name, draws in values.items():
+        if np.ptp(draws) > 0:
+            q = np.quantile(draws, [low, 0.5, high])
+            record[name] = {"low": float(q[0]), "median": float(q[1]), "high": float(q[2])}
+    for state, found_persistence in persistence.items():
+        for name, draws in vars(found_persistence).items():
+            q = np.quantile(draws, [low, 0.5, high])
+            record[f"failure_{name}_{state.lower()}"] = {
+                "low": float(q[0]),
+                "median": float(q[1]),
+                "high": float(q[2]),
+            }
+    return record
+
+
+def _score_cells(posterior: DevicePosterior, measurements: Measurements) -> dict[str, Any]:
+    """Normal scores of the readings under the posterior mean law, in cells of each state."""
+    table = measurements.table
+    places = places_of(measurements, posterior.frame)
+    laws = posterior.mixtures(places.x, second=places.second, array=places.array)
+    device = table["device_id"].astype("category").cat.codes.to_numpy().astype(np.int64)
+    y = np.log(table["resistance_ohm"].to_numpy())
+    cells = {}
+    for state in STATES:
+        rows = np.flatnonzero((table["state"] == state).to_numpy())
+        law = laws[state].thinned(max(1, _SCORE_DRAWS // laws[state].location.shape[1]))
+        per = law.components * law.location.shape[1] * law.location.shape[2]
+        tails = [np.empty(len(rows)), np.empty(len(rows))]
+        block = max(1, _BLOCK // per)
+        for start in range(0, len(rows), block):
+            here = rows[start : start + block]
+            part = law.part((slice(None), slice(None), places.of_row[here]))
+            for tail, of in zip(tails, (part.ln_distribution, part.ln_survival), strict=True):
+                tail[start : start + block] = np.log(np.exp(of(y[here])).mean(axis=(0, 1)))
+        cells[state] = score_cells(
+            normal_scores(*tails), device[rows], places.of_row[rows].astype(np.int64)
+        )
+    return cells
