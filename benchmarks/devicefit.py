@@ -73,7 +73,7 @@ def main() -> int:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     if "prediction" in arguments.parts:
-        families, stacked = chosen_models(arguments.model or ["switching-failure"])
+        families, stacked = chosen_models(arguments.model or ["skewed-failure"])
         sampler = SamplerOptions(draws=arguments.draws, warmup=arguments.warmup, seed=1)
         done = record.setdefault("prediction", {})
         for data in DATA_SETS:

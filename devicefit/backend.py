@@ -48,7 +48,7 @@ class SamplerOptions:
 
     chains: int = 4
     draws: int = 1000
-    warmup: int = 800
+    warmup: int = 500
     seed: int = 1
     cores: int = 2
     target_accept: float = 0.95

@@ -125,6 +125,30 @@ _FAILURE = (
         "a cluster, narrower than the HRS; keeps it from taking the place of the HRS tails",
     ),
 )
+_PLAIN_FAILURE = (
+    Prior("log10_set_floor", -5.0, 1.5, "log10 odds of a failed SET, strong end", _FLOOR_SOURCE),
+    Prior("log10_reset_floor", -5.0, 1.5, "log10 odds of a failed RESET", _FLOOR_SOURCE),
+    Prior("log10_incomplete", -2.5, 1.0, "log10 odds of an incomplete SET", "weak; 1e-4 to 1e-1"),
+    Prior(
+        "logit_incomplete_place",
+        -1.4,
+        0.5,
+        "logit of where incomplete SETs read between LRS and HRS",
+        "a fifth of the gap in a 1 Mbit array",
+    ),
+    Prior("ln_incomplete_sd", np.log(0.1), 0.4, "ln of their sd over the gap", "as above"),
+    Prior("stuck_offset", 0.0, 0.4, "failed RESET reads like the strongest LRS + this", "weak"),
+    Prior(
+        "ln_sd_stuck",
+        np.log(0.35),
+        0.15,
+        "ln of sd of failed RESETs",
+        "a cluster, narrower than the HRS; keeps it from taking the place of the HRS tails",
+    ),
+)
+_PLAIN_TRANSITION = (
+    Prior("ln_set_width", np.log(0.1), 0.6, "width of the SET transition, ln of fraction", "weak"),
+)
 _TRANSITION = (
     Prior("ln_set_width", np.log(0.05), 1.0, "width of the SET transition, ln of fraction", "weak"),
 )
@@ -203,6 +227,24 @@ def failure_priors(frame: Frame) -> tuple[Prior, ...]:
     own = _COMPLIANCE_FAILURE if frame.is_current else _OVERDRIVE_FAILURE
     second = _SECOND_FAILURE if frame.second is not None else ()
     return (*_FAILURE, *_TRANSITION, *own, *second, *_deviations(frame, names), *arrays)
+
+
+def plain_failure_priors(frame: Frame) -> tuple[Prior, ...]:
+    """Priors of the switching failures of states without skew."""
+    names = ("set_floor", "incomplete", "reset_floor")
+    arrays = _array_priors(frame, dict.fromkeys(names, 2.0))
+    if frame.is_single:
+        return (*_PLAIN_FAILURE, *arrays)
+    own = _COMPLIANCE_FAILURE if frame.is_current else _OVERDRIVE_FAILURE
+    second = _SECOND_FAILURE if frame.second is not None else ()
+    return (
+        *_PLAIN_FAILURE,
+        *_PLAIN_TRANSITION,
+        *own,
+        *second,
+        *_deviations(frame, names),
+        *arrays,
+    )
 
 
 def _deviations(frame: Frame, names: tuple[str, ...]) -> tuple[Prior, ...]:

@@ -51,7 +51,7 @@ def parse_where(texts: list[str]) -> list[tuple[str, str]]:
 def chosen_models(names: list[str] | None) -> tuple[tuple[str, ...], bool]:
     """Families to fit, the one that answers first, and whether they are stacked."""
     from devicefit.models import FAMILIES
-    from reliability.device_study import STACKED
+    from reliability.device_study import STACKED, STACKED_FAMILIES
 
     if not names:
         return ("switching-failure", "lognormal"), False
@@ -67,8 +67,7 @@ def chosen_models(names: list[str] | None) -> tuple[tuple[str, ...], bool]:
             f"--model {STACKED} with --model {others[0]} has one family only; name two or more "
             f"families, or {STACKED} alone for all"
         )
-    # The richest first: it leads unless another predicts better.
-    return others or tuple(reversed(FAMILIES)), True
+    return others or STACKED_FAMILIES, True
 
 
 def prior_file(path: Path | None) -> PriorFile | None:

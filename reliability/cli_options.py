@@ -64,9 +64,9 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "--family",
-        help="Device model: lognormal, student-t, log-logistic, switching-failure; repeatable, the "
-        "first one answers. Or stacked: all of them, weighted by how well they predict devices "
-        "that were left out. Default: switching-failure, then lognormal for comparison.",
+        help="Device model: lognormal, student-t, log-logistic, switching-failure, skewed-failure; "
+        "repeatable, the first one answers. Or stacked: families weighted by how well they "
+        "predict devices that were left out. Default: switching-failure, then lognormal for comparison.",
     ),
 ]
 PriorsOption = Annotated[

@@ -42,6 +42,7 @@ from devicefit.sensing import (
 from devicefit.sensitivity import curve_sensitivity
 from devicefit.stacking import StackedDevice, stacking_weights
 from devicefit.threshold import choose_threshold
+from reliability.device_figures_data import device_checks_record
 from reliability.device_records import data_record, levels_record
 
 FORMAT = "rram-reliability device study 2"
@@ -50,6 +51,8 @@ Say = Callable[[str], None]
 
 
 STACKED = "stacked"
+STACKED_FAMILIES = ("skewed-failure", "student-t", "log-logistic", "lognormal")
+"""Families of a stack: the plain switching-failure family is a special case of the first."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def study_device(
         "quantiles": [],
         "families": _family_records(posteriors, failed, loos, weights),
         "levels": {},
+        "checks": {},
     }
     rng = np.random.default_rng([sampler.seed, 1])
     persistence: dict[str, Persistence] = {}
@@ -157,6 +161,9 @@ def study_device(
         say("how much devices differ")
         persistence = fit_persistence(main, measurements, options=sensing, rng=rng)
         record["counts"] = _counts_record(counts, main)
+        record["checks"] = device_checks_record(
+            main, posteriors, compressed, counts, curves["1T1R"], rng=rng
+        )
         record["quantiles"] = _quantiles(measurements, main)
         record["levels"] = levels_record(leading, measurements, compressed, persistence, sampler)
     record["gates"] = [gate.record() for gate in gates]

@@ -132,6 +132,9 @@ def device_record(device: DeviceStudy, sensing: SensingOptions) -> dict[str, Any
         posterior = device.posteriors[name]
         parameters = {}
         for prior in posterior.record["priors"]:
+            if prior["size"]:
+                # Terms of smooth deviations and shifts of arrays mean little one by one.
+                continue
             draws = posterior.draws[prior["name"]].values
             parameters[prior["name"]] = {"prior": prior, "posterior": band(draws, axis=(0, 1))}
         return {
@@ -152,6 +155,8 @@ def device_record(device: DeviceStudy, sensing: SensingOptions) -> dict[str, Any
             "offset_ln_r": sensing.offset_ln_r,
         },
         "quantiles": device.record["quantiles"],
+        "checks": {**device.record["checks"], "families": device.record["families"]},
+        "levels": device.record["levels"],
     }
 
 

@@ -1,6 +1,6 @@
 """Families of device models."""
 
-from devicefit.models import heavy_tailed, lognormal, switching_failure
+from devicefit.models import heavy_tailed, lognormal, skewed_failure, switching_failure
 from devicefit.models.family import Family
 
 FAMILIES: dict[str, Family] = {
@@ -10,6 +10,7 @@ FAMILIES: dict[str, Family] = {
         heavy_tailed.STUDENT_T,
         heavy_tailed.LOG_LOGISTIC,
         switching_failure.FAMILY,
+        skewed_failure.FAMILY,
     )
 }
 

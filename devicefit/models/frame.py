@@ -13,6 +13,9 @@ from devicefit.programming import FloatArray, Programming
 DEVIATION_TERMS = 8
 """Terms of a smooth deviation when conditions allow: enough for `DEVIATION_SCALE`."""
 
+LEAST_CONDITIONS = 12
+"""Programming values from which on smooth deviations are modelled."""
+
 DEVIATION_SCALE = 0.2
 """Length scale of smooth deviations, fraction of the measured range."""
 
@@ -86,8 +89,9 @@ class Frame:
         """Frame of the measured range."""
         values = np.unique(compressed.conditions)
         second = compressed.second_values
-        # A function through few points is the physics' and needs no deviation from it.
-        terms = min(DEVIATION_TERMS, (len(values) - 1) // 2) if len(values) >= 5 else 0
+        # Through few points the physics passes by its own parameters; deviations from it could
+        # not be told from them.
+        terms = min(DEVIATION_TERMS, len(values) // 3) if len(values) >= LEAST_CONDITIONS else 0
         states = compressed.states
         # Arrays have shifts of their own in every family, which leaves nothing for a level.
         told_apart = identifiable(states["LRS"].cells, states["HRS"].cells, compressed.device_array)

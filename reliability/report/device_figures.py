@@ -207,7 +207,8 @@ def prior_figure(parameters: Mapping[str, Mapping[str, Any]]) -> str:
     Parameters
     ----------
     parameters : mapping
-        ``results["device"]["families"][family]["parameters"]``.
+        ``results["device"]["families"][family]["parameters"]``. Values of a vector are drawn over
+        each other, in one row.
     """
     with look():
         figure = new_figure(WIDTH_PX, 26 * len(parameters) + 90)
@@ -218,12 +219,16 @@ def prior_figure(parameters: Mapping[str, Mapping[str, Any]]) -> str:
             prior, posterior = record["prior"], record["posterior"]
             label = f"posterior: median, {interval_name(posterior)}"
             low, median, high = (
-                (posterior[key] - prior["mean"]) / prior["sd"] for key in ("low", "median", "high")
+                (np.atleast_1d(posterior[key]) - prior["mean"]) / prior["sd"]
+                for key in ("low", "median", "high")
             )
             ax.plot([-1.645, 1.645], [row, row], color="#d0d0d0", lw=8, solid_capstyle="butt")
-            ax.plot([low, high], [row, row], color=PALETTE[0], lw=2.4, solid_capstyle="butt")
-            ax.plot([median], [row], marker="o", ms=5, color=PALETTE[0], ls="none")
-            widest = max(widest, abs(low), abs(high))
+            ax.hlines(
+                np.full(len(low), row), low, high, color=PALETTE[0],
+                lw=2.4, alpha=1.0 if len(low) == 1 else 0.35,
+            )  # fmt: skip
+            ax.plot(median, np.full(len(low), row), marker="o", ms=5, color=PALETTE[0], ls="none")
+            widest = max(widest, float(np.abs(low).max()), float(np.abs(high).max()))
         ax.set_xlim(-1.08 * widest, 1.08 * widest)
         ax.set_ylim(len(parameters) - 0.4, -0.6)
         ax.set_yticks(range(len(parameters)), [r["prior"]["meaning"] for r in parameters.values()])

@@ -10,7 +10,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from devicefit.programming import Programming
-from reliability.report import answer_figures, device_figures, study_tables, tables, words
+from reliability.report import (
+    answer_figures,
+    check_figures,
+    device_figures,
+    study_tables,
+    tables,
+    words,
+)
 from reliability.report.drawing import programming_words
 from reliability.report.saving_figure import saving_figure
 from reliability.results import Results
@@ -58,6 +65,7 @@ def render_report(results: Results) -> str:
         values=values,
         style=Markup(style),
         required=required,
+        leading=leading_family(values["device"]),
         standard=next(iter(values["networks"])),
         failed=[gate for gate in values["gates"] if not gate["passed"]],
         measured=programming_words(
@@ -76,15 +84,25 @@ def required_accuracy(values: Mapping[str, Any]) -> float:
     return float(standard["error_free_accuracy"] - values["requirement"]["max_loss"])
 
 
+def leading_family(device: Mapping[str, Any]) -> str:
+    """Family that the answer is based on, or the one of the largest weight in a stack."""
+    if device["family"] in device["families"]:
+        return str(device["family"])
+    scored = device.get("checks", {}).get("families", {})
+    return str(max(device["families"], key=lambda f: scored.get(f, {}).get("weight") or 0.0))
+
+
 def draw(values: Mapping[str, Any], programming: Programming, required: float) -> dict[str, str]:
     """All figures as inline SVG."""
     design = values["energy_saving"]["design"]
     max_loss, risk = (values["requirement"][key] for key in ("max_loss", "risk"))
-    family = values["device"]["families"][values["device"]["family"]]
+    device = values["device"]
+    family = device["families"][leading_family(device)]
     truth = values.get("simulated_truth")
     return {
+        **draw_checks(device.get("checks", {}), programming),
         "ber": device_figures.ber_figure(values["ber"], programming, truth and truth["ber"]),
-        "quantiles": device_figures.quantile_figure(values["device"]["quantiles"], programming),
+        "quantiles": device_figures.quantile_figure(device["quantiles"], programming),
         "priors": device_figures.prior_figure(family["parameters"]),
         "accuracy_ber": answer_figures.accuracy_over_ber_figure(
             values["networks"], values["tolerated_ber"], required=required, max_loss=max_loss
@@ -107,10 +125,22 @@ def draw(values: Mapping[str, Any], programming: Programming, required: float) -
     }
 
 
+def draw_checks(checks: Mapping[str, Any], programming: Programming) -> dict[str, str]:
+    """Figures of the device's checks, those for which there are values."""
+    figures = {}
+    if checks.get("forest", {}).get("parameters"):
+        figures["forest"] = check_figures.forest_figure(checks["forest"])
+    if checks.get("failures", {}).get("cells"):
+        figures["failures"] = check_figures.failures_figure(checks["failures"], programming)
+    if any("elpd_difference" in f for f in checks.get("families", {}).values()):
+        figures["stacking"] = check_figures.stacking_figure(checks["families"])
+    return figures
+
+
 def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, Any]:
     """All tables as rows of words."""
     device = values["device"]
-    family = device["families"][device["family"]]
+    family = device["families"][leading_family(device)]
     design = values["energy_saving"]["design"]
     recommended = values["verdict"]["recommended_programming"]
     record = values["accuracy"][design["network"]][design["scheme"]]

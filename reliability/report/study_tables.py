@@ -83,7 +83,7 @@ def prior_table(parameters: Mapping[str, Mapping[str, Any]]) -> Table:
         (
             record["prior"]["meaning"],
             f"{plain(record['prior']['mean'])} ± {plain(record['prior']['sd'])}",
-            with_interval(record["posterior"], plain),
+            _posterior(record["posterior"]),
             record["prior"]["source"],
         )
         for record in parameters.values()
@@ -94,6 +94,14 @@ def prior_table(parameters: Mapping[str, Mapping[str, Any]]) -> Table:
         ("Parameter", "Prior", "Posterior", "Source of the prior"),
         rows,
     )
+
+
+def _posterior(record: Mapping[str, Any]) -> str:
+    """Median and interval; of a vector how many values and the range of their medians."""
+    medians = record["median"]
+    if isinstance(medians, list):
+        return f"{len(medians)} values, medians {plain(min(medians))} to {plain(max(medians))}"
+    return with_interval(record, plain)
 
 
 def count_table(counts: Mapping[str, Any], programming: Programming) -> Table:

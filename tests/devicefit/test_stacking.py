@@ -16,6 +16,7 @@ from devicefit.loo import Loo
 from devicefit.mixture import Mixture
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
+from devicefit.models.heavy_tailed import LEAST_DOF
 from devicefit.priors import sample_priors
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
@@ -167,7 +168,7 @@ def test_one_draw_against_scipy(posteriors: dict[str, Any]) -> None:
         if name == "lognormal":
             expected = norm.logpdf(10.0, at, scale)
         else:
-            dof = 1 + np.exp(only[name].draws["ln_dof_hrs"].values[chain, draw])
+            dof = LEAST_DOF + np.exp(only[name].draws["ln_dof_hrs"].values[chain, draw])
             expected = t.logpdf(10.0, dof, at, scale)
         assert law.ln_density(10.0)[chain, draw, 1] == pytest.approx(expected, rel=1e-12)
 

@@ -12,6 +12,7 @@ from devicefit.compression import Compressed, compress
 from devicefit.mixture import Mixture
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
+from devicefit.models.heavy_tailed import LEAST_DOF
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.reference_device import ReferencePlan, reference_measurements
 
@@ -359,7 +360,7 @@ def test_heavy_tails_have_the_stated_spread_and_weight(by_name: Callable[..., An
         one = logistic[state]
         assert stats.logistic(0, one.scale.item()).std() == pytest.approx(sd, rel=1e-12)
         assert student[state].scale.item() == pytest.approx(sd, rel=1e-12)
-        expected = 1 + np.exp(p[f"ln_dof_{state.lower()}"][0, 0])
+        expected = LEAST_DOF + np.exp(p[f"ln_dof_{state.lower()}"][0, 0])
         assert student[state].dof.item() == pytest.approx(expected, rel=1e-12)
         assert one.location.item() == student[state].location.item()
 

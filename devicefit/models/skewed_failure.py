@@ -1,0 +1,125 @@
+"""States whose operations sometimes fail, with skewed cores: what real arrays do.
+
+An LRS reading is a core with a wider part, an incomplete SET somewhere between core and HRS, or a
+failed SET that still reads like HRS. An HRS reading is a core with a broader part, which makes its
+skew, a far right tail, a weak RESET on the way back to LRS, or a failed RESET, a cluster near the
+strongest LRS. All parts are normal in
+ln R, so error rates have closed forms. The second part of a core is always the wider one: nothing
+can be exchanged without changing the law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from devicefit.compressed import Compressed
+from devicefit.mixture import Mixture
+from devicefit.models.components import Component, ln_likelihood_of, mixtures_of
+from devicefit.models.core import core, ln_expit, smooth
+from devicefit.models.family import Family
+from devicefit.models.frame import Frame, Places
+from devicefit.models.operations import ln_odds, set_outcome, strongest_core
+from devicefit.priors import Prior, core_priors, failure_priors, shape_priors
+from devicefit.programming import FloatArray
+
+# Prior standard deviation of the smooth deviation of the log odds of the broad part.
+DEVIATION_SHAPE = 0.5
+
+# A failed RESET reads between 0.9 below and 0.5 above the strongest LRS in ln R.
+STUCK_CENTRE, STUCK_REACH = -0.2, 0.7
+
+# A weak RESET ends between HRS and LRS: its place, fraction of the way, is within 0.25
+# of the middle and its spread within a factor of two of 0.12. Bounded, so that it never becomes
+# the tail of the HRS itself.
+WEAK_REACH = 0.25
+WEAK_SD, WEAK_SD_REACH = 0.12, 0.7
+
+
+def priors(frame: Frame) -> tuple[Prior, ...]:
+    """Priors of the core, of its shape and of the failures."""
+    return (*core_priors(frame), *shape_priors(frame), *failure_priors(frame))
+
+
+def components(
+    xp: Any, p: Mapping[str, Any], frame: Frame, places: Places
+) -> dict[str, list[Component]]:
+    """Components of both states."""
+    c = core(xp, p, frame, places)
+    strongest = strongest_core(xp, p, frame, places)
+    broad = p["logit_broad"] + DEVIATION_SHAPE * smooth(p, "broad", frame, places)
+    if "broad_array" in p:
+        broad = broad + p["broad_array"][..., places.array]
+    ln_near = ln_expit(xp, -p["logit_far"])
+    hrs = [
+        Component(ln_near + ln_expit(xp, -broad), c.mean_hrs, c.sd_hrs),
+        Component(
+            ln_near + ln_expit(xp, broad),
+            c.mean_hrs + p["broad_shift"] * c.sd_hrs,
+            c.sd_hrs * (1 + xp.exp(p["ln_broad_excess"])),
+        ),
+        Component(
+            ln_expit(xp, p["logit_far"]),
+            c.mean_hrs + xp.exp(p["ln_far_shift"]) * c.sd_hrs,
+            c.sd_hrs * (1 + xp.exp(p["ln_far_excess"])),
+        ),
+    ]
+    # The way from HRS to the strongest LRS; the second part keeps a spread where there is no way.
+    way = xp.sqrt((c.mean_hrs - strongest.mean_lrs) ** 2 + c.sd_hrs**2)
+    stuck = ln_odds(p, "reset_floor", frame, places)
+    weak = ln_odds(p, "weak_reset", frame, places)
+    ln_opens = ln_expit(xp, -stuck)
+    weak_place = 0.5 + WEAK_REACH * xp.tanh(p["weak_place"])
+    weak_sd = WEAK_SD * xp.exp(WEAK_SD_REACH * xp.tanh(p["weak_sd"]))
+    failed = [
+        Component(
+            ln_opens + ln_expit(xp, weak),
+            c.mean_hrs - weak_place * way,
+            weak_sd * way,
+        ),
+        Component(
+            ln_expit(xp, stuck),
+            # Bounded: a cluster at or below the LRS, never the tail of the HRS.
+            strongest.mean_lrs + STUCK_CENTRE + STUCK_REACH * xp.tanh(p["stuck_offset"]),
+            xp.exp(p["ln_sd_stuck"]),
+        ),
+    ]
+    opened = [
+        Component(ln_opens + ln_expit(xp, -weak) + h.ln_weight, h.location, h.scale) for h in hrs
+    ]
+    before = [*opened, *failed]
+    ln_works, ln_fails = set_outcome(xp, p, frame, places)
+    gap = c.mean_hrs - c.mean_lrs
+    incomplete = ln_odds(p, "incomplete", frame, places)
+    place = xp.exp(ln_expit(xp, p["logit_incomplete_place"]))
+    gap_sd = xp.exp(p["ln_incomplete_sd"]) * gap
+    ln_whole = ln_works + ln_expit(xp, -incomplete)
+    lrs = [
+        Component(ln_whole + ln_expit(xp, -p["logit_wide"]), c.mean_lrs, c.sd_lrs),
+        Component(
+            ln_whole + ln_expit(xp, p["logit_wide"]),
+            c.mean_lrs + p["wide_shift"] * c.sd_lrs,
+            c.sd_lrs * (1 + xp.exp(p["ln_wide_excess"])),
+        ),
+        Component(
+            ln_works + ln_expit(xp, incomplete),
+            c.mean_lrs + place * gap,
+            xp.sqrt(c.sd_lrs**2 + gap_sd**2),
+        ),
+        # A SET that did not happen leaves the cell as it was, whatever its RESET had done.
+        *(Component(ln_fails + h.ln_weight, h.location, h.scale) for h in before),
+    ]
+    return {"LRS": lrs, "HRS": before}
+
+
+def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) -> Any:
+    """Log likelihood from counts in fine bins, as a PyTensor expression."""
+    return ln_likelihood_of(components, p, compressed, frame)
+
+
+def mixtures(p: Mapping[str, FloatArray], frame: Frame, places: Places) -> dict[str, Mixture]:
+    """Law of ln R of each draw and place."""
+    return mixtures_of(components, p, frame, places)
+
+
+FAMILY = Family("skewed-failure", priors, ln_likelihood, mixtures)
