@@ -66,7 +66,7 @@ ModelOption = Annotated[
         "--family",
         help="Device model: lognormal, student-t, log-logistic, switching-failure, skewed-failure; "
         "repeatable, the first one answers. Or stacked: families weighted by how well they "
-        "predict devices that were left out. Default: switching-failure, then lognormal for comparison.",
+        "predict devices that were left out. Default: switching-failure, then lognormal.",
     ),
 ]
 PriorsOption = Annotated[

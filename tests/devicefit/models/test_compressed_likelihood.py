@@ -73,7 +73,7 @@ def test_bins_change_the_likelihood_by_less_than_the_derived_bound(
     The second is at most half of the largest curvature of the log density inside the bin times
     the bin's sum of squares.
     """
-    family = "switching-failure"
+    family = "skewed-failure"
     compressed = compress(readings)
     frame = Frame.of(compressed)
     on_bins = compiled(family, compressed, frame)

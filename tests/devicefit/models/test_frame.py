@@ -75,7 +75,7 @@ def test_one_condition(frame_of: Callable[..., Frame], programming: Programming)
 
 @pytest.mark.parametrize(
     ("conditions", "terms"),
-    [(1, 0), (2, 0), (4, 0), (5, 2), (6, 2), (7, 3), (16, 7), (17, 8), (100, DEVIATION_TERMS)],
+    [(1, 0), (2, 0), (6, 0), (11, 0), (12, 4), (14, 4), (15, 5), (24, 8), (100, DEVIATION_TERMS)],
 )
 def test_terms_by_number_of_conditions(
     frame_of: Callable[..., Frame], conditions: int, terms: int
