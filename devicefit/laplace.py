@@ -72,7 +72,8 @@ def _climb(value_and_gradient: ValueAndGradient, start: FloatArray) -> tuple[Flo
     def negative(z: FloatArray) -> tuple[float, FloatArray]:
         value, gradient = value_and_gradient(z)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            return 1e300, np.zeros_like(z)
+            # High, yet low enough for the line search to interpolate on its way back.
+            return 1e10, np.zeros_like(z)
         return -value, -gradient
 
     result = minimize(

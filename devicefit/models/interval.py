@@ -46,14 +46,14 @@ def _ln_cdf(kernel: int, z: float, dof: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def _pdf(kernel: int, z: float, dof: float) -> float:
+def _ln_pdf(kernel: int, z: float, dof: float) -> float:
     if not np.isfinite(z):
-        return 0.0
+        return -np.inf
     if kernel == NORMAL:
-        return math.exp(normal_ln_pdf(z))
+        return normal_ln_pdf(z)
     if kernel == LOGISTIC:
-        return math.exp(logistic_ln_pdf(z))
-    return math.exp(student_ln_pdf(z, dof))
+        return logistic_ln_pdf(z)
+    return student_ln_pdf(z, dof)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -101,12 +101,15 @@ def interval_mixture(kernels, ln_weight, location, ln_scale, dof, condition, low
             a, b = (low[i] - location[k, c]) * inverse, (high[i] - location[k, c]) * inverse
             share = count[i] * math.exp(term[c] - ln_total)
             g_weight[k, c] += share
-            factor = count[i] * math.exp(ln_weight[k, c] - ln_total)
-            at_a, at_b = _pdf(kernels[c], a, dof[c]), _pdf(kernels[c], b, dof[c])
-            g_location[k, c] += factor * (at_a - at_b) * inverse
+            # Far from the component both the density and the probability underflow; their ratio
+            # does not.
+            ln_factor = ln_weight[k, c] - ln_total
+            at_a = count[i] * math.exp(ln_factor + _ln_pdf(kernels[c], a, dof[c]))
+            at_b = count[i] * math.exp(ln_factor + _ln_pdf(kernels[c], b, dof[c]))
+            g_location[k, c] += (at_a - at_b) * inverse
             slope_a = a * at_a if np.isfinite(a) else 0.0
             slope_b = b * at_b if np.isfinite(b) else 0.0
-            g_scale[k, c] += factor * (slope_a - slope_b)
+            g_scale[k, c] += slope_a - slope_b
             if kernels[c] != NORMAL and kernels[c] != LOGISTIC and share > 0:
                 step = _STEP * dof[c]
                 up = _ln_between(kernels[c], a, b, dof[c] + step)
