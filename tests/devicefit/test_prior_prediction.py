@@ -214,6 +214,7 @@ def test_failures_are_seen_in_the_prediction() -> None:
         ln_v_c=(np.log(0.2), sharp),
         log10_incomplete=(-9.0, sharp),
         ln_sd_hrs=(np.log(0.2), sharp),
+        stuck_offset=(-1.5, sharp),  # below the LRS, so below every threshold
     )
     found = prior_prediction(
         "switching-failure",
