@@ -247,7 +247,7 @@ def predict(
             _flat_draws(laws[state], DRAWS // 2), found.places.of_row[rows], y[rows]
         )
     records = []
-    for low, high in group_conditions(measurements, devices_per_group=devices_per_bin):
+    for low, high in _bins(measurements, devices_per_bin):
         inside = table["programming"].between(low, high).to_numpy()
         for state in STATES:
             rows = np.flatnonzero(inside & (state_of_row == state))
@@ -274,6 +274,16 @@ def predict(
                 }
             )
     return pd.DataFrame(records)
+
+
+def _bins(measurements: Measurements, devices_per_bin: int) -> list[tuple[float, float]]:
+    """Ends of bins that have at least so many devices, or of one bin."""
+    groups = group_conditions(measurements, devices_per_group=devices_per_bin)
+    table = measurements.table
+    last = table.loc[table["programming"] >= groups[-1][0], "device_id"].nunique()
+    if len(groups) > 1 and last < devices_per_bin:
+        return [*groups[:-2], (groups[-2][0], groups[-1][1])]
+    return groups
 
 
 def _predicted(
