@@ -4,8 +4,8 @@ Question
     Effective draws per second of the compressed lognormal model with D2D and C2C (effects of
     devices integrated out, nutpie) against PyMC's default sampler on the model that a user would
     write: every reading, device effects as parameters (non-centred). Same simulated readings, same
-    priors, same law: the posteriors must agree first. Then seconds per gradient for 1e5, 1e6 and
-    1e7 readings of the same devices.
+    priors, same law: the posteriors must agree first. The seconds of our side include the climbs to
+    the mode. Then seconds per value and gradient for 1e5, 1e6 and 1e7 readings of the same devices.
 
 Run ``python -m benchmarks.devicefit_sampling --json FILE``. One process and one core for both
 samplers; the ratio is taken from the seconds of the processor, which other processes do not
@@ -29,17 +29,19 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
+import xarray as xr
 
-from devicefit.backend import SamplerOptions, bulk_ess, nutpie, r_hat, sample, versions
+from devicefit.backend import SamplerOptions, bulk_ess, r_hat, sample_density, versions
 from devicefit.compressed import DeviceCells
+from devicefit.density import Density, Posterior
 from devicefit.dependence import score_cells, simulate_scores
-from devicefit.levels import Levels, level_priors, levels_of, ln_likelihood
+from devicefit.levels import Levels, level_priors, levels_of, ln_likelihood_term
 from devicefit.models.core import core
 from devicefit.models.frame import Frame
-from devicefit.priors import Prior, core_priors
+from devicefit.priors import Prior, core_priors, layout, moments
 from devicefit.programming import Programming
+from devicefit.tape import SYMBOLS, expressions
 
 DEVICES = 500
 CURRENTS_A = np.geomspace(20e-6, 200e-6, 8)
@@ -55,6 +57,7 @@ ALL = SHARES | {
 ARRAY = np.zeros(DEVICES, dtype=np.int64)
 CHUNK = 25
 SEED = 3
+OPTIONS = SamplerOptions(chains=2, draws=1000, warmup=800, seed=SEED, cores=1)
 STANDARD = "standard_normal"
 
 
@@ -103,28 +106,38 @@ def simulated(cycles: tuple[int, int]) -> tuple[list[DeviceCells], list[np.ndarr
     return joined, [np.concatenate(p) for p in zip(*kept, strict=True)] if kept else []
 
 
+def our_priors(names: frozenset[str]) -> tuple[Prior, ...]:
+    """Priors of the cores and of the levels `names`."""
+    return (*core_priors(FRAME), *level_priors(names))
+
+
+def compressed_density(cells: list[DeviceCells], names: frozenset[str]) -> Posterior:
+    """Our model in units of its priors: device effects integrated out, cells not readings."""
+    priors = our_priors(names)
+    p = expressions(layout(priors))
+    c = core(SYMBOLS, p, FRAME, PLACES)
+    term = ln_likelihood_term(
+        levels_of(SYMBOLS, p),
+        dict(zip(("LRS", "HRS"), cells, strict=True)),
+        {"LRS": c.mean_lrs, "HRS": c.mean_hrs},
+        {"LRS": c.sd_lrs, "HRS": c.sd_hrs},
+        ARRAY,
+        len(CURRENTS_A),
+    )
+    return Posterior(Density.of([term], len(CURRENTS_A)), *moments(priors))
+
+
 def parameters(priors: tuple[Prior, ...]) -> dict[str, Any]:
     """Parameters in units of their priors; call inside a model."""
     z = pm.Normal(STANDARD, 0.0, 1.0, shape=len(priors))
     return {p.name: p.mean + p.sd * z[i] for i, p in enumerate(priors)}
 
 
-def compressed_model(cells: list[DeviceCells], names: frozenset[str]) -> pm.Model:
-    """Our model: device effects integrated out, cells instead of readings."""
-    with pm.Model() as model:
-        p = parameters((*core_priors(FRAME), *level_priors(names)))
-        c = core(pt, p, FRAME, PLACES)
-        mean, sd = {"LRS": c.mean_lrs, "HRS": c.mean_hrs}, {"LRS": c.sd_lrs, "HRS": c.sd_hrs}
-        levels = levels_of(pt, p)
-        pm.Potential("ln_likelihood", ln_likelihood(pt, levels, *cells, mean, sd, ARRAY))
-    return model
-
-
 def usual_model(readings: list[np.ndarray]) -> pm.Model:
     """The model a user would write: a row for each reading, a parameter for each device."""
     y, device, condition, state = readings
     with pm.Model() as model:
-        p = parameters((*core_priors(FRAME), *level_priors(SHARES)))
+        p = parameters(our_priors(SHARES))
         c = core(pt, p, FRAME, PLACES)
         effect = pm.Normal("device_effect", 0.0, 1.0, shape=(2, DEVICES))
         for s, (mean, sd) in enumerate(((c.mean_lrs, c.sd_lrs), (c.mean_hrs, c.sd_hrs))):
@@ -141,7 +154,10 @@ def usual_model(readings: list[np.ndarray]) -> pm.Model:
 
 
 def rate(posterior: Any, clocks: list[float]) -> dict[str, float]:
-    """Effective draws per second from (wall, processor) seconds of everything and of sampling."""
+    """Effective draws per second from (wall, processor) seconds of everything and of sampling.
+
+    Everything: with PyMC's compilation, or with the recording of our formulas.
+    """
     shared = posterior[[STANDARD]]
     ess = min(bulk_ess(shared).values())
     names = ("wall_with_compile", "processor_with_compile", "wall", "processor")
@@ -159,25 +175,18 @@ def now() -> np.ndarray:
 
 
 def run_compressed(cells: list[DeviceCells], names: frozenset[str]) -> tuple[Any, dict]:
-    """Sample our model; compile seconds are measured by compiling once more before."""
-    model = compressed_model(cells, names)
+    """Sample our model: recorded, with its first gradient; then climbed and sampled."""
+    size = len(our_priors(names))
     start = now()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        nutpie.compile_pymc_model(model)
-    compiled = now() - start
-    options = SamplerOptions(chains=2, draws=1000, warmup=800, seed=SEED, cores=1)
+    density = compressed_density(cells, names)
+    density(np.zeros(size))
+    recorded = now() - start
     start = now()
-    # The first compilation is the cold one; the one inside `sample` comes from the cache.
-    posterior, stats = sample(model, options)
-    again = now() - start
-    start = now()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        nutpie.compile_pymc_model(model)
-    sampling = again - (now() - start)
-    record = rate(posterior, [*(sampling + compiled), *sampling])
-    record["divergences"] = int(stats["diverging"].values.sum())
+    sampled = sample_density(density, OPTIONS, centre=np.zeros(size), spread=np.full(size, 0.5))
+    sampling = now() - start
+    posterior = xr.Dataset({STANDARD: (("chain", "draw", "parameter"), sampled.draws)})
+    record = rate(posterior, [*(sampling + recorded), *sampling])
+    record["divergences"] = int(sampled.diverging.sum())
     return posterior, record
 
 
@@ -227,23 +236,19 @@ def agreement(ours: Any, theirs: Any) -> float:
 
 def gradients() -> dict:
     """Microseconds per value and gradient, the three sizes in turn, median over repeats."""
-    compiled, readings = [], []
+    densities, readings = [], []
+    point = np.full(len(our_priors(frozenset(ALL))), 0.01)
     for cycles in ((13, 12), (125, 125), (1250, 1250)):
         cells, _ = simulated(cycles)
-        model = compressed_model(cells, frozenset(ALL))
-        (x,) = model.value_vars
-        value = model.logp()
-        function = pytensor.function(
-            [x], [value, pt.grad(value, x)], mode="NUMBA", trust_input=True
-        )
-        compiled.append((function, np.full(x.type.shape, 0.01)))
+        densities.append(compressed_density(cells, frozenset(ALL)))
+        densities[-1](point)
         readings.append(sum(cycles) * DEVICES * len(CURRENTS_A))
-    seconds: list[list[float]] = [[] for _ in compiled]
+    seconds: list[list[float]] = [[] for _ in densities]
     for _ in range(40):
-        for mine, (function, point) in zip(seconds, compiled, strict=True):
+        for mine, density in zip(seconds, densities, strict=True):
             start = time.process_time()
             for _ in range(50):
-                function(point)
+                density(point)
             mine.append((time.process_time() - start) / 50)
     found = [statistics.median(s) * 1e6 for s in seconds]
     return {

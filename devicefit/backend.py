@@ -1,16 +1,14 @@
-"""The one place that knows which PyMC, ArviZ and nutpie are installed.
+"""The one place that knows which ArviZ and nutpie are installed.
 
-PyMC 5.28 with ArviZ 0.23 hands over ``InferenceData``; PyMC 6 with ArviZ 1 a ``DataTree``.
+With ArviZ 0.23 nutpie hands over ``InferenceData``; with ArviZ 1 a ``DataTree``.
 Everything outside this module sees ``xarray.Dataset`` with dimensions ``chain, draw``.
 """
 
 from __future__ import annotations
 
-import ctypes
-import dataclasses
 import importlib.metadata
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +20,14 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     import arviz as az
 
+import numba
 import nutpie
-import pymc as pm
-from pytensor.compile.mode import predefined_modes
+from nutpie.compile_pymc import CompiledPyMCModel
+from nutpie.compiled_pyfunc import from_pyfunc
 
+from devicefit.density import ValueAndGradient
 from devicefit.laplace import find_modes
+from devicefit.native import Native
 from devicefit.programming import FloatArray
 
 
@@ -47,11 +48,11 @@ class SamplerOptions:
     """
 
     chains: int = 4
-    draws: int = 1000
+    draws: int = 1500
     warmup: int = 500
     seed: int = 1
     cores: int = 2
-    target_accept: float = 0.95
+    target_accept: float = 0.98
 
     def __post_init__(self) -> None:
         for name in ("chains", "draws", "warmup", "cores"):
@@ -59,20 +60,6 @@ class SamplerOptions:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0.5 <= self.target_accept < 1:
             raise ValueError(f"target_accept is {self.target_accept}; use 0.5 to below 1")
-
-
-def sample(model: pm.Model, options: SamplerOptions) -> tuple[xr.Dataset, xr.Dataset]:
-    """Sample any model with nutpie.
-
-    Returns
-    -------
-    posterior, sample_stats : xarray.Dataset
-        Dimensions ``chain, draw`` first; sample_stats has ``diverging`` and ``lp``-like columns.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trace = _run(_compiled(model), options)
-    return _dataset(trace, "posterior"), _dataset(trace, "sample_stats")
 
 
 def _run(compiled: Any, options: SamplerOptions) -> Any:
@@ -92,18 +79,18 @@ def _run(compiled: Any, options: SamplerOptions) -> Any:
     )
 
 
-CENTRE, ROOT = "centre", "root"
-"""Data of a model by which :func:`sample_scaled` sets the scale of its one free vector."""
+CLIMBS = 8
+"""Climbs to a mode, from random starts: mixtures of many components have several."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """What :func:`sample_scaled` gives back.
+    """What :func:`sample_density` gives back.
 
     Parameters
     ----------
     draws : float array, shape (chain, draw, parameter)
-        The vector that `CENTRE` and `ROOT` map to.
+        Vectors.
     diverging : bool array, shape (chain, draw)
         Transitions that diverged.
     ln_evidence : float array, shape (start,)
@@ -115,20 +102,27 @@ class Sampled:
     ln_evidence: FloatArray
 
 
-def sample_scaled(
-    model: pm.Model, options: SamplerOptions, *, centre: FloatArray, spread: FloatArray
+def sample_density(
+    density: ValueAndGradient,
+    options: SamplerOptions,
+    *,
+    centre: FloatArray,
+    spread: FloatArray,
+    climbs: int = CLIMBS,
 ) -> Sampled:
-    """Sample a model of one vector with nutpie, in the scale of its Laplace approximation.
+    """Sample a density with nutpie, in the scale of its Laplace approximation.
 
     Parameters
     ----------
-    model : pymc.Model
-        Has one free vector ``w`` and the data `CENTRE` and `ROOT`; its density is that of
-        ``centre + root @ w``.
+    density : callable
+        Vector to log density and gradient; a standard normal law times a likelihood. One that has
+        a method ``native`` (:class:`devicefit.native.NativeDensity`) is sampled as machine code.
     options : SamplerOptions
         Chains, draws, seed.
     centre, spread : float array, shape (parameter,)
         Centre and standard deviation of the random starts of the climb to a mode.
+    climbs : int, optional
+        How many; one is enough for a density with one mode.
 
     Notes
     -----
@@ -136,91 +130,84 @@ def sample_scaled(
     in others; learning that takes a sampler most of its gradients. The curvature at the mode
     tells it in advance. Chains start around the modes that their climbs ended in.
     """
-    return sample_compiled(compile_model(model), options, centre=centre, spread=spread)
-
-
-@dataclass(frozen=True)
-class CompiledModel:
-    """A model of :func:`sample_scaled` that nutpie has compiled, for use with several data sets."""
-
-    nutpie: Any
-
-
-def compile_model(model: pm.Model) -> CompiledModel:
-    """Compile a model once; its data can be exchanged in :func:`sample_compiled`."""
-    return CompiledModel(_compiled(model))
-
-
-def _compiled(model: pm.Model) -> Any:
-    # nutpie asks for PyTensor's mode of this name. Without fused loops a gradient takes a tenth of
-    # the time when the loops come from PyTensor's store of compiled code, and that store, by
-    # single operation, serves every family.
-    fused = predefined_modes["NUMBA"]
-    predefined_modes["NUMBA"] = fused.excluding("fusion")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return nutpie.compile_pymc_model(model)
-    finally:
-        predefined_modes["NUMBA"] = fused
-
-
-def sample_compiled(
-    model: CompiledModel,
-    options: SamplerOptions,
-    *,
-    centre: FloatArray,
-    spread: FloatArray,
-    data: Mapping[str, Any] | None = None,
-) -> Sampled:
-    """:func:`sample_scaled` of a compiled model, with the values of its ``pm.Data`` in `data`."""
-    compiled = model.nutpie.with_data(**data) if data else model.nutpie
     rng = np.random.default_rng([options.seed, 3])
-    starts = centre + spread * rng.standard_normal((options.chains, len(centre)))
-    modes = find_modes(_value_and_gradient(compiled), starts)
-    back = np.linalg.inv(modes.root)
-    in_scale = (modes.places - modes.places[0]) @ back.T
+    starts = centre + spread * rng.standard_normal((climbs, len(centre)))
+    modes = find_modes(density, starts)
+    at, root = modes.places[0], modes.root
+    in_scale = (modes.places - at) @ np.linalg.inv(root).T
 
     def start(seed: Any) -> FloatArray:
         own = np.random.default_rng(seed)
         return np.asarray(in_scale[own.integers(len(in_scale))] + own.standard_normal(len(centre)))
 
-    scaled = dataclasses.replace(
-        compiled.with_data(**{CENTRE: modes.places[0], ROOT: modes.root}), initial_point_func=start
+    compiled = density.native(at, root) if hasattr(density, "native") else None
+    model = (
+        _native_model(compiled, len(at), start) if compiled else _model(density, at, root, start)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trace = _run(scaled, options)
-    posterior = _dataset(trace, "posterior")
-    (name,) = posterior.data_vars
+        trace = _run(model, options)
     return Sampled(
-        modes.places[0] + posterior[name].values @ modes.root.T,
+        at + _dataset(trace, "posterior")["w"].values @ root.T,
         np.asarray(_dataset(trace, "sample_stats")["diverging"].values),
         modes.ln_evidence,
     )
 
 
-def _value_and_gradient(compiled: Any) -> Callable[[FloatArray], tuple[float, FloatArray]]:
-    """Density that nutpie compiled, as a function to be called from Python."""
-    call = compiled.compiled_logp_func.ctypes
-    n = compiled.n_dim
-    pointer = ctypes.POINTER(ctypes.c_double)
+def _model(
+    density: ValueAndGradient, at: FloatArray, root: FloatArray, start: Callable[[Any], FloatArray]
+) -> Any:
+    """Model of nutpie for a density that is a Python function."""
 
-    def evaluate(place: FloatArray) -> tuple[float, FloatArray]:
-        x = np.ascontiguousarray(place, dtype=np.float64)
-        gradient, value = np.empty(n), np.full(1, -np.inf)
-        status = call(
-            n,
-            x.ctypes.data_as(pointer),
-            gradient.ctypes.data_as(pointer),
-            value.ctypes.data_as(pointer),
-            compiled.user_data.ctypes.data,
-        )
-        if status:
-            return -np.inf, np.zeros(n)
-        return float(value[0]), gradient
+    def evaluate(w: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = density(at + root @ w)
+        return value, gradient @ root
 
-    return evaluate
+    return from_pyfunc(
+        len(at),
+        lambda: evaluate,
+        lambda *_: lambda w: {"w": w},
+        [np.dtype(np.float64)],
+        [(len(at),)],
+        ["w"],
+        make_initial_point_fn=start,
+    )
+
+
+def _native_model(compiled: Native, n: int, start: Callable[[Any], FloatArray]) -> Any:
+    """Model of nutpie for a density that is machine code: what it makes of PyMC models."""
+    return CompiledPyMCModel(
+        dims={},
+        compiled_logp_func=compiled.function,
+        compiled_expand_func=_expand,
+        initial_point_func=start,
+        shared_data={str(i): array for i, array in enumerate(compiled.kept)},
+        user_data=compiled.table,
+        n_expanded=n,
+        shape_info=(["w"], [slice(0, n)], [(n,)]),
+        logp_func=None,
+        expand_func=None,
+        _n_dim=n,
+        _shapes={"w": (n,)},
+        _coords={},
+    )
+
+
+@numba.cfunc(
+    numba.types.int64(
+        numba.types.uint64,
+        numba.types.uint64,
+        numba.types.CPointer(numba.types.double),
+        numba.types.CPointer(numba.types.double),
+        numba.types.voidptr,
+    ),
+    cache=True,
+)
+def _expand(n, n_out, w, out, data):  # type: ignore[no-untyped-def]
+    """What the sampler keeps of a place: all of it."""
+    for i in range(n):
+        out[i] = w[i]
+    return 0
 
 
 def _dataset(trace: Any, group: str) -> xr.Dataset:

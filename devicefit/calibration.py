@@ -8,7 +8,6 @@ agree (Talts et al. 2018, arXiv:1804.06788).
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,22 +16,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytensor
 
 from devicefit.backend import (
-    CompiledModel,
     SamplerOptions,
     bulk_ess,
-    compile_model,
     r_hat,
-    sample_compiled,
+    sample_density,
 )
-from devicefit.compressed import Compressed, CompressedState
 from devicefit.compression import compress
-from devicefit.fitting import build_model, named_draws, starts
+from devicefit.fitting import ln_posterior, named_draws, starts
 from devicefit.measurements import STATES, MeasurementError, Measurements, check_measurements
 from devicefit.models import FAMILIES
-from devicefit.models.core import data_starts
+from devicefit.models.data_starts import data_starts
 from devicefit.models.frame import Frame
 from devicefit.priors import sample_priors
 from devicefit.programming import FloatArray, Programming
@@ -249,14 +244,11 @@ def recover(
     frame = design.frame
     priors = FAMILIES[family].priors(frame)
     centre, spread = starts(priors, data_starts(compressed, frame))
-    model = _compiled(family, design)
-    sampled = sample_compiled(
-        model,
+    sampled = sample_density(
+        ln_posterior(FAMILIES[family], compressed, frame, priors=priors),
         replace(options, seed=number),
         centre=centre,
         spread=spread,
-        # A family uses either bins or exact statistics.
-        data={k: v for k, v in _data(compressed).items() if k in model.nutpie.shared_data},
     )
     draws = named_draws(sampled.draws, priors)
     named = {str(name): draws[name].values for name in draws.data_vars}
@@ -282,7 +274,7 @@ def recoveries(
     """Recover many data sets, in `workers` processes; in the order in which they are ready.
 
     A script that asks for several workers needs the guard ``if __name__ == "__main__"``: processes
-    are started afresh. Each compiles the family once.
+    are started afresh.
     """
     if workers == 1:
         for number in numbers:
@@ -315,50 +307,3 @@ def _quantities(
         found[f"ln BER 1T1R at {at}"] = one[..., i].ravel()
         found[f"ln BER 2T2R at {at}"] = two[..., i].ravel()
     return found
-
-
-# --- one compilation for all data sets ------------------------------------------------------------
-
-_BINS = ("condition", "ln_r", "count")
-_STATISTICS = ("n", "mean", "sum_of_squares")
-
-
-def _data(compressed: Compressed) -> dict[str, np.ndarray]:
-    """Values of the data of a compiled model."""
-    return {
-        f"{state}_{name}": np.asarray(
-            getattr(data, name), dtype=np.int64 if name == "condition" else np.float64
-        )
-        for state, data in compressed.states.items()
-        for name in (*_BINS, *_STATISTICS)
-    }
-
-
-class _Counts:
-    """Numbers of readings that are supplied later: there are some."""
-
-    def __init__(self, values: Any) -> None:
-        self.values = values
-
-    def __len__(self) -> int:
-        return 1
-
-    def astype(self, dtype: Any) -> Any:
-        """The variable, which has this type already."""
-        return self.values
-
-
-@functools.cache
-def _compiled(family: str, design: Design) -> CompiledModel:
-    """Compiled model of a family whose readings are data; compiled once in a process."""
-    # Any data set gives the shapes that do not change.
-    _, measurements, _ = simulate(family, design, rng=np.random.default_rng(0))
-    compressed = compress(measurements)
-    shared = {name: pytensor.shared(v, name=name) for name, v in _data(compressed).items()}
-    states: dict[str, CompressedState] = {}
-    for state, data in compressed.states.items():
-        later: dict[str, Any] = {n: shared[f"{state}_{n}"] for n in (*_BINS, *_STATISTICS)}
-        later["count"] = _Counts(later["count"])
-        states[state] = replace(data, **later, design_effect=1.0)
-    with_data = replace(compressed, states=states)
-    return compile_model(build_model(FAMILIES[family], with_data, design.frame))

@@ -8,18 +8,25 @@ First a device model gives the marginal law of every reading. Each reading then 
 from __future__ import annotations
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 import xarray as xr
 from scipy.signal import lfilter
 from scipy.special import ndtri_exp
 
-from devicefit.backend import SamplerOptions, sample
+from devicefit.backend import SamplerOptions, sample_density
 from devicefit.compressed import DeviceCells, IntArray
-from devicefit.levels import STATES, Levels, identifiable, level_priors, levels_of, ln_likelihood
+from devicefit.density import Density, Posterior
+from devicefit.levels import (
+    STATES,
+    Levels,
+    identifiable,
+    level_priors,
+    levels_of,
+    ln_likelihood_term,
+)
+from devicefit.priors import layout, moments
 from devicefit.programming import FloatArray
+from devicefit.tape import SYMBOLS, expressions
 
-STANDARD = "standard_normal"
 LEVEL_NAMES = tuple(Levels.__dataclass_fields__)
 
 
@@ -137,23 +144,26 @@ def fit_levels(
             "out or measure more cycles"
         )
     conditions = 1 + max(int(c.condition.max(initial=0)) for c in (cells_lrs, cells_hrs))
-    mean = dict.fromkeys(STATES, np.zeros(conditions))
-    sd = dict.fromkeys(STATES, np.ones(conditions))
-    with pm.Model() as model:
-        z = pm.Normal(STANDARD, 0.0, 1.0, shape=len(priors))
-        parameters = {p.name: p.mean + p.sd * z[i] for i, p in enumerate(priors)}
-        levels = levels_of(pt, parameters)
-        density = ln_likelihood(pt, levels, cells_lrs, cells_hrs, mean, sd, device_array)
-        pm.Potential("ln_likelihood", density)
-    posterior, stats = sample(model, options)
-    standard = posterior[STANDARD].values
+    term = ln_likelihood_term(
+        levels_of(SYMBOLS, expressions(layout(priors))),
+        {"LRS": cells_lrs, "HRS": cells_hrs},
+        dict.fromkeys(STATES, np.zeros(conditions)),
+        dict.fromkeys(STATES, np.ones(conditions)),
+        device_array,
+        conditions,
+    )
+    likelihood = Density.of([term], conditions)
+    density = Posterior(likelihood, *moments(priors))
+    none = np.zeros(len(priors))
+    sampled = sample_density(density, options, centre=none, spread=none + 0.5)
+    standard = sampled.draws
     drawn = {p.name: p.mean + p.sd * standard[..., i] for i, p in enumerate(priors)}
     found = levels_of(np, drawn)
     values = {name: getattr(found, name) for name in LEVEL_NAMES}
     return xr.Dataset(
         {k: (("chain", "draw"), v) for k, v in values.items() if isinstance(v, np.ndarray)},
-        coords={d: posterior[d] for d in ("chain", "draw")},
-        attrs={"divergences": int(stats["diverging"].values.sum())},
+        coords={d: np.arange(standard.shape[i]) for i, d in enumerate(("chain", "draw"))},
+        attrs={"divergences": int(sampled.diverging.sum())},
     )
 
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 import xarray as xr
 
-from devicefit.backend import CENTRE, ROOT, SamplerOptions, bulk_ess, r_hat, sample_scaled, tail_ess
+from devicefit.backend import SamplerOptions, bulk_ess, r_hat, sample_density, tail_ess
 from devicefit.compressed import Compressed, IntArray
+from devicefit.density import ONCE, Density, Posterior, Term
 from devicefit.mixture import Mixture
 from devicefit.models import FAMILIES, Family
-from devicefit.models.core import data_starts
+from devicefit.models.data_starts import data_starts
 from devicefit.models.frame import Frame
 from devicefit.prior_files import PriorFile, apply, without_missing
-from devicefit.priors import Prior, prior_record
+from devicefit.priors import Prior, layout, moments, prior_record
 from devicefit.programming import FloatArray, Programming
 from devicefit.statements import Statement, ln_factor, statement_record
+from devicefit.tape import SYMBOLS, expressions
 
-STANDARD = "standard_normal"
 FORMAT = "rram-reliability device posterior 2"
 
 
@@ -107,41 +107,50 @@ class DevicePosterior:
         return FAMILIES[self.family].mixtures(parameters, self.frame, places)
 
 
-def build_model(
+def ln_posterior(
     family: Family,
     compressed: Compressed,
     frame: Frame,
     *,
     priors: tuple[Prior, ...] | None = None,
     statements: tuple[Statement, ...] = (),
-) -> pm.Model:
-    """PyMC model of a family, sampled in units of its priors (one standard-normal vector).
+) -> Posterior:
+    """Log posterior density and its gradient, up to a constant.
 
-    One vector instead of a variable for each parameter halves the time to compile, and the chains
-    start where the priors are.
+    Parameters
+    ----------
+    family, compressed, frame
+        What is fitted to what.
+    priors : tuple of Prior, optional
+        The family's own when left out.
+    statements : tuple of Statement, optional
+        What else is known.
+
+    Returns
+    -------
+    Posterior
+        Of the parameters in units of their priors, float array, shape (parameter,), in the order
+        of :func:`devicefit.priors.layout`: standard normal before the data.
     """
     priors = family.priors(frame) if priors is None else priors
-    with pm.Model() as model:
-        n = sum(max(p.size, 1) for p in priors)
-        w = pm.Normal(STANDARD, 0.0, 1.0, shape=n)
-        z = pm.Data(CENTRE, np.zeros(n)) + pm.Data(ROOT, np.eye(n)) @ w
-        # The prior is on z; that on w is taken back.
-        pm.Potential("prior", 0.5 * (pt.sum(w**2) - pt.sum(z**2)))
-        parameters = {p.name: p.mean + p.sd * z[where] for p, where in _places_in_vector(priors)}
-        pm.Potential("ln_likelihood", family.ln_likelihood(parameters, compressed, frame))
-        if statements:
-            pm.Potential("statements", ln_factor(pt, parameters, frame, statements))
-    return model
+    likelihood = ln_likelihood(family, compressed, frame, priors=priors, statements=statements)
+    return Posterior(likelihood, *moments(priors))
 
 
-def _places_in_vector(priors: tuple[Prior, ...]) -> list[tuple[Prior, int | slice]]:
-    """Where each prior's parameters are in the standard-normal vector."""
-    found: list[tuple[Prior, int | slice]] = []
-    at = 0
-    for p in priors:
-        found.append((p, slice(at, at + p.size) if p.size else at))
-        at += max(p.size, 1)
-    return found
+def ln_likelihood(
+    family: Family,
+    compressed: Compressed,
+    frame: Frame,
+    *,
+    priors: tuple[Prior, ...],
+    statements: tuple[Statement, ...] = (),
+) -> Density:
+    """Log likelihood, times what is stated, of the vector of all parameters."""
+    p = expressions(layout(priors))
+    terms = family.ln_likelihood(p, compressed, frame)
+    if statements:
+        terms = [*terms, Term(ONCE, [ln_factor(SYMBOLS, p, frame, statements)])]
+    return Density.of(terms, len(compressed.conditions))
 
 
 def fit(
@@ -185,9 +194,9 @@ def fit(
     if prior_file is not None:
         known, _ = without_missing(prior_file, priors)
         priors, statements = apply(known, priors, programming=frame.programming)
-    model = build_model(chosen, compressed, frame, priors=priors, statements=statements)
+    density = ln_posterior(chosen, compressed, frame, priors=priors, statements=statements)
     centre, spread = starts(priors, data_starts(compressed, frame))
-    sampled = sample_scaled(model, options, centre=centre, spread=spread)
+    sampled = sample_density(density, options, centre=centre, spread=spread)
     draws = named_draws(sampled.draws, priors)
     diagnostics = Diagnostics(
         r_hat=max(r_hat(draws).values()),
@@ -219,12 +228,16 @@ def fit(
     return DevicePosterior(family, draws, frame, diagnostics, record)
 
 
-def starts(priors: tuple[Prior, ...], near: dict[str, float]) -> tuple[FloatArray, FloatArray]:
+def starts(
+    priors: tuple[Prior, ...], near: Mapping[str, float | FloatArray]
+) -> tuple[FloatArray, FloatArray]:
     """Centre and spread of the starts in the standard-normal vector."""
     size = sum(max(p.size, 1) for p in priors)
     # Found in the data: start close to it. Everything else: within the prior.
     centre, spread = np.zeros(size), np.full(size, 0.5)
-    for p, where in _places_in_vector(priors):
+    at = layout(priors)
+    for p in priors:
+        where = at[p.name]
         if p.name in near:
             centre[where] = (near[p.name] - p.mean) / p.sd
             spread[where] = 0.02 / p.sd
@@ -236,9 +249,10 @@ def starts(priors: tuple[Prior, ...], near: dict[str, float]) -> tuple[FloatArra
 def named_draws(standard: FloatArray, priors: tuple[Prior, ...]) -> xr.Dataset:
     """Parameters by name, from draws in units of their priors."""
     named = {}
-    for p, where in _places_in_vector(priors):
+    at = layout(priors)
+    for p in priors:
         dims = ("chain", "draw", f"{p.name}_term") if p.size else ("chain", "draw")
-        named[p.name] = (dims, p.mean + p.sd * standard[..., where])
+        named[p.name] = (dims, p.mean + p.sd * standard[..., at[p.name]])
     coords = {d: np.arange(standard.shape[i]) for i, d in enumerate(("chain", "draw"))}
     return xr.Dataset(named, coords=coords)
 

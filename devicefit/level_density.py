@@ -1,25 +1,15 @@
 """Density of readings with lasting effects of devices and arrays, and its gradient, in two passes.
 
-A PyTensor graph of the same formulas takes minutes to compile and makes an array for each step;
-this operation walks over the cells once for the value and once for the gradient. The formulas are
-those of :mod:`devicefit.levels`, where the arguments are explained.
+One walk over the cells for the value and one for the gradient. The formulas are those of
+:mod:`devicefit.levels`, where the arguments are explained.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import numba
 import numpy as np
-import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType, grad_undefined
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
-from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
 _LN_2PI = math.log(2 * math.pi)
 # A proposal at the end of its range gives an infinite density, not an exception in the sampler.
@@ -268,42 +258,3 @@ def density_left_out(levels, mean, sd, index, statistics, array):  # type: ignor
         without = _integrate(a, b, c, p, q, levels[5], 0.0, levels[6])[0]
         own[d] += device[d, 0] + with_it - without
     return own
-
-
-class LevelDensity(Op):
-    """PyTensor form of :func:`density_and_gradient`; its first output is the value."""
-
-    __props__ = ()
-
-    def make_node(self, *inputs: Any) -> Apply:
-        """Inputs as of :func:`density_and_gradient`."""
-        inputs = tuple(pt.as_tensor_variable(i) for i in inputs)
-        outputs = [pt.dscalar(), pt.dvector(), pt.dmatrix(), pt.dmatrix()]
-        return Apply(self, inputs, outputs)
-
-    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
-        """Evaluate outside numba's mode."""
-        for place, value in zip(outputs, density_and_gradient(*inputs), strict=True):
-            place[0] = np.asarray(value)
-
-    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
-        """Gradient of the value; the other outputs are that gradient and have none."""
-        (g, *others) = output_gradients
-        if not all(isinstance(o.type, DisconnectedType) for o in others):
-            raise NotImplementedError("only the value of LevelDensity has a gradient")
-        undefined = [grad_undefined(self, i, inputs[i]) for i in range(3, 6)]
-        return [*(g * o for o in outputs[1:]), *undefined]
-
-
-@register_funcify_default_op_cache_key(LevelDensity)
-def _numba_level_density(op: LevelDensity, **_: Any) -> tuple[Callable[..., Any], int]:
-    @numba.njit
-    def run(levels, mean, sd, index, statistics, array):  # type: ignore[no-untyped-def]
-        value, g_levels, g_mean, g_sd = density_and_gradient(
-            levels, mean, sd, index, statistics, array
-        )
-        return np.asarray(value), g_levels, g_mean, g_sd
-
-    # PyTensor keeps compiled functions on disk and knows nothing of what they call: without the
-    # number, a later version of this module would be answered with the code of an earlier one.
-    return run, zlib.crc32(Path(__file__).read_bytes())

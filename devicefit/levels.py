@@ -9,7 +9,7 @@ A, D and e are standard normal. e is a first-order autoregressive series within 
 condition, state) and independent between cells; D of the two states of a device are correlated,
 A are independent. The shares add up to one: levels divide the marginal law, they do not change it.
 
-The formulas take ``xp``, either numpy or pytensor.tensor.
+The formulas take ``xp``, numpy or what records them (:mod:`devicefit.tape`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from devicefit.compressed import DeviceCells, IntArray
-from devicefit.level_density import LevelDensity, density_and_gradient, density_left_out
+from devicefit.density import LEVELS, Term
+from devicefit.level_density import density_and_gradient, density_left_out
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray
 
@@ -171,33 +172,30 @@ def level_priors(names: frozenset[str]) -> tuple[Prior, ...]:
 
 
 def ln_likelihood(
-    xp: Any,
     levels: Levels,
     cells_lrs: DeviceCells,
     cells_hrs: DeviceCells,
-    mean: Mapping[str, Any],
-    sd: Mapping[str, Any],
+    mean: Mapping[str, FloatArray],
+    sd: Mapping[str, FloatArray],
     device_array: IntArray,
-) -> Any:
+) -> float:
     """Log density of all readings, effects of devices and arrays integrated out.
 
     Parameters
     ----------
-    xp : module
-        ``numpy`` or ``pytensor.tensor``.
     levels : Levels
         Shares and correlations.
     cells_lrs, cells_hrs : DeviceCells
         Readings of each state; may be empty. Exact statistics: the cost does not depend on the
         number of cycles.
-    mean, sd : mapping of str to (array or expression), shape (condition,)
+    mean, sd : mapping of str to float array, shape (condition,)
         For ``"LRS"`` and ``"HRS"`` the location and the standard deviation of ln R.
     device_array : int array, shape (device,)
         Array of each device.
 
     Returns
     -------
-    scalar number or expression
+    float
         Natural logarithm of the density of ln R.
 
     Raises
@@ -218,11 +216,43 @@ def ln_likelihood(
     The effects of a device (LRS, HRS) then have a Gaussian integrand against a normal law, and
     what that leaves for the effects of its array has the same form.
     """
-    arguments = _arguments(xp, levels, cells_lrs, cells_hrs, mean, sd, device_array)
-    if xp is np:
-        return float(density_and_gradient(*arguments)[0])
-    value: Any = LevelDensity().make_node(*arguments).outputs[0]
-    return value
+    arguments = _arguments(levels, cells_lrs, cells_hrs, mean, sd, device_array)
+    return float(density_and_gradient(*arguments)[0])
+
+
+def ln_likelihood_term(
+    levels: Levels,
+    cells: Mapping[str, DeviceCells],
+    mean: Mapping[str, Any],
+    sd: Mapping[str, Any],
+    device_array: IntArray,
+    conditions: int,
+) -> Term:
+    """:func:`ln_likelihood` of expressions, as a term of a density.
+
+    Parameters
+    ----------
+    levels : Levels
+        Of expressions.
+    cells, mean, sd : mapping of str to (DeviceCells, expression, expression)
+        For ``"LRS"`` and ``"HRS"``.
+    device_array : int array, shape (device,)
+        Array of each device.
+    conditions : int
+        Number of conditions.
+    """
+    names = [f.name for f in fields(Levels)]
+    placeholder = dict.fromkeys(STATES, np.ones(conditions))
+    data = _arguments(Levels(), cells["LRS"], cells["HRS"], placeholder, placeholder, device_array)[
+        3:
+    ]
+    inputs = [
+        *(mean[s] for s in STATES),
+        *(sd[s] for s in STATES),
+        *(getattr(levels, name) for name in names),
+    ]
+
+    return Term(LEVELS, inputs, data)
 
 
 def ln_left_out(
@@ -253,31 +283,29 @@ def ln_left_out(
     effects of an array with the device, over that without it.
     """
     return np.asarray(
-        density_left_out(*_arguments(np, levels, cells_lrs, cells_hrs, mean, sd, device_array))
+        density_left_out(*_arguments(levels, cells_lrs, cells_hrs, mean, sd, device_array))
     )
 
 
 def _arguments(
-    xp: Any,
     levels: Levels,
     cells_lrs: DeviceCells,
     cells_hrs: DeviceCells,
-    mean: Mapping[str, Any],
-    sd: Mapping[str, Any],
+    mean: Mapping[str, FloatArray],
+    sd: Mapping[str, FloatArray],
     device_array: IntArray,
 ) -> tuple[Any, ...]:
     """Levels, laws and readings in the form of :mod:`devicefit.level_density`."""
     both = (cells_lrs, cells_hrs)
-    laws = [xp.stack([law[state] for state in STATES]) * 1.0 for law in (mean, sd)]
-    # The compiled loops do not check bounds. An expression may not know its length.
+    laws = [np.stack([law[state] for state in STATES]) * 1.0 for law in (mean, sd)]
+    # The compiled loops do not check bounds.
     lengths = [("device", "device_array", len(device_array))]
     lengths += [
-        ("condition", name, law.shape[1] if xp is np else law.type.shape[1])
-        for name, law in zip(("mean", "sd"), laws, strict=True)
+        ("condition", name, law.shape[1]) for name, law in zip(("mean", "sd"), laws, strict=True)
     ]
     for field, name, length in lengths:
         last = max(int(getattr(cells, field).max(initial=-1)) for cells in both)
-        if length is not None and last >= length:
+        if last >= length:
             raise ValueError(
                 f"a cell has {field} {last}, but {name} has {length} entries; give one for each"
             )
@@ -297,7 +325,7 @@ def _arguments(
         first**2 + last**2,
     )
     return (
-        xp.stack([getattr(levels, f.name) for f in fields(Levels)]) * 1.0,
+        np.stack([getattr(levels, f.name) for f in fields(Levels)]) * 1.0,
         *laws,
         index.astype(np.int64),
         np.stack(statistics, axis=1).astype(np.float64),

@@ -24,8 +24,10 @@ import math
 import numba
 import numpy as np
 
+from devicefit import kernels, pair_integral, vector_math
 from devicefit.kernels import LOGISTIC, NORMAL, STUDENT, normal_ln_cdf
 from devicefit.mixture import Mixture
+from devicefit.native import forget_stale
 from devicefit.pair_integral import (
     DEGREE,
     TAIL_NODES,
@@ -39,6 +41,8 @@ from devicefit.pair_integral import (
 from devicefit.programming import FloatArray
 from devicefit.threads import in_threads
 from devicefit.vector_math import weighted_tails
+
+forget_stale(__file__, kernels, pair_integral, vector_math)
 
 # Terms below exp(-_NEGLIGIBLE) of a large one are left out. There are under 1e3 of them, and the
 # sum is asked to 1e-6.

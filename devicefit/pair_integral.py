@@ -24,9 +24,13 @@ import math
 import numba
 import numpy as np
 
+from devicefit import kernels, vector_math
 from devicefit.kernels import student_ln_cdf, student_ln_norm
+from devicefit.native import forget_stale
 from devicefit.programming import FloatArray
 from devicefit.vector_math import fast_exp, fast_log
+
+forget_stale(__file__, kernels, vector_math)
 
 TERMS = 7
 DEGREE = 2 * TERMS - 2

@@ -2,20 +2,25 @@
 
 A device with effect ``eta`` fails at condition c with probability ``Phi(alpha_c + eta)``, anew in
 each cycle. Ordinary devices have ``eta ~ N(0, tau^2)``; a share pi of devices is persistent, with
-``eta ~ N(delta, 0.8^2)``: from cells that fail every few cycles to dead ones. ``alpha_c`` follows
-from the mean over devices, the failure probability P_c that a device model gives:
+``eta ~ N(delta, 0.8^2)``: from cells that fail every few cycles to dead ones; a share iota is
+immune, with ``eta ~ N(-4, 1.2^2)``: a cell that is stuck in one state never fails to be there.
+``alpha_c`` follows from the mean over devices, the failure probability P_c that a device model
+gives:
 
-    P_c = (1 - pi) Phi(alpha_c / sqrt(1 + tau^2)) + pi Phi((alpha_c + delta) / sqrt(1 + 0.8^2)).
+    P_c = (1 - pi - iota) Phi(alpha_c / sqrt(1 + tau^2))
+          + pi Phi((alpha_c + delta) / sqrt(1 + 0.8^2)) + iota Phi((alpha_c - 4) / sqrt(1 + 1.2^2)).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, logsumexp, ndtr
+from scipy.stats import qmc
 
 from devicefit.compressed import IntArray
 from devicefit.programming import FloatArray
@@ -27,18 +32,26 @@ Data with a handful of such devices tell its centre at best. With 0.8 the class 
 probabilities of 0.05 to 0.5 as well as of 0.9 to 1, and both are found in measured arrays.
 """
 
+IMMUNE_SHIFT, IMMUNE_SPREAD = -4.0, 1.2
+"""Effect of immune devices: where ordinary ones fail half of the time, once in thousands to never.
+
+Cells that do not switch any more read like one of the states; in the gate sweep with repeats they
+fail one write in ten where all others fail always.
+"""
+
 TAU = (0.05, 2.5)
-LOG10_PERSISTENT_SHARE = (-4.0, -0.5)
+LOG10_SHARE = (-4.0, -0.5)
 PERSISTENT_SHIFT = (1.5, 8.0)
-"""Ranges of the flat priors of tau, log10 pi and delta.
+"""Ranges of the flat priors of tau, log10 pi (the same for iota) and delta.
 
 10^-4 is no persistent device in arrays of thousands. At delta = 8 a persistent device fails always
 even where ordinary ones fail once in 10^8 writes.
 """
 
-_COARSE = (14, 9, 9)
-_FINE = (14, 11, 11)
-_KEPT = 1e-4  # posterior mass that the fine grid may leave out at each end of each parameter
+_RANGES = np.array([TAU, LOG10_SHARE, PERSISTENT_SHIFT, LOG10_SHARE])
+_FIRST, _NEXT, _ROUNDS = 1024, 512, 4
+_LEAST_EFFECTIVE = 40
+_DEFENCE = 0.1  # of the points of a round are spread over the whole range
 _NODES_PER_WIDTH = 1.5
 _REACH = 7.0
 
@@ -55,11 +68,14 @@ class Persistence:
         Share pi of persistent devices.
     persistent_shift : float array
         Mean delta of their effect, probit scale.
+    immune_share : float array
+        Share iota of immune devices.
     """
 
     tau: FloatArray
     persistent_share: FloatArray
     persistent_shift: FloatArray
+    immune_share: FloatArray
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ def failure_persistence(
     draws : int, optional
         Draws to return.
     rng : numpy.random.Generator
-        Decides which points of the grid are drawn.
+        Decides the points and which of them are drawn.
 
     Returns
     -------
@@ -116,9 +132,10 @@ def failure_persistence(
     -----
     The likelihood of a device is an integral over its effect, by the trapezoidal rule: for smooth
     integrands on the whole line it converges geometrically (Trefethen and Weideman 2014), while
-    Gauss-Hermite nodes lie too far apart for devices with hundreds of cycles. Posterior on a
-    regular grid over the ranges of the flat priors, then on a finer one where the mass is; draws
-    are spread evenly over the cell of their grid point.
+    Gauss-Hermite nodes lie too far apart for devices with hundreds of cycles. The posterior is had
+    by importance sampling from evenly spread (Sobol) points, then from normal kernels around points
+    drawn by their weights, in a few rounds (population Monte Carlo, Cappe et al. 2004); the draws
+    are resampled from all rounds.
     """
     _check(errors, trials, probability)
     used, column = np.unique(condition, return_inverse=True)
@@ -133,33 +150,78 @@ def failure_persistence(
     failed, passed = patterns[:, : len(used)], patterns[:, len(used) :]
     mean = np.asarray(probability, dtype=np.float64)[used]
 
-    def ln_posterior(axes: list[FloatArray]) -> FloatArray:
-        tau, log10_share, shift = np.meshgrid(*axes, indexing="ij")
-        share = 10.0**log10_share
-        alpha = _alpha(mean, *(x[..., None] for x in (tau, share, shift)))
-        found = np.empty(tau.shape)
-        for place in np.ndindex(*found.shape):
-            found[place] = number @ _ln_likelihood(
-                failed,
-                passed,
-                alpha[place],
-                float(tau[place]),
-                float(share[place]),
-                float(shift[place]),
-            )
-        return found
+    def ln_likelihood(points: FloatArray) -> FloatArray:
+        tau, share, shift, immune = _natural(points)
+        alpha = _alpha(mean, *(x[:, None] for x in (tau, share, shift, immune)))
+        of_points = zip(alpha, tau, share, shift, immune, strict=True)
+        return np.array(
+            [
+                number @ _ln_likelihood(failed, passed, a, *(float(v) for v in others))
+                for a, *others in of_points
+            ]
+        )
 
-    ranges = [TAU, LOG10_PERSISTENT_SHARE, PERSISTENT_SHIFT]
-    coarse = [_centres(*r, n) for r, n in zip(ranges, _COARSE, strict=True)]
-    ranges = _where_mass_is(coarse, _normalised(ln_posterior(coarse)))
-    fine = [_centres(*r, n) for r, n in zip(ranges, _FINE, strict=True)]
-    weight = _normalised(ln_posterior(fine))
-    place = np.unravel_index(rng.choice(weight.size, size=draws, p=weight.ravel()), weight.shape)
-    tau, log10_share, shift = (
-        axis[i] + (axis[1] - axis[0]) * rng.uniform(-0.5, 0.5, size=draws)
-        for axis, i in zip(fine, place, strict=True)
-    )
-    return Persistence(tau, 10.0**log10_share, shift)
+    points, weight = _population(ln_likelihood, rng)
+    drawn = points[rng.choice(len(points), size=draws, p=weight)]
+    return Persistence(*_natural(drawn))
+
+
+def _natural(points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    tau, log10_share, shift, log10_immune = points.T
+    return tau, 10.0**log10_share, shift, 10.0**log10_immune
+
+
+def _population(
+    ln_likelihood: Callable[[FloatArray], FloatArray], rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Weighted points of a posterior with flat priors on `_RANGES`."""
+    low, width = _RANGES[:, 0], np.diff(_RANGES, axis=1)[:, 0]
+    sobol = qmc.Sobol(len(low), rng=rng)
+    # In units of the ranges from here on; the prior density is one.
+    points = sobol.random(_FIRST)
+    ln_target = ln_likelihood(low + width * points)
+    ln_proposal = np.zeros(_FIRST)
+    for _ in range(_ROUNDS):
+        weight = _tempered(ln_target - ln_proposal)
+        centre = points[rng.choice(len(points), size=_NEXT, p=weight)]
+        covariance = np.cov(points.T, aweights=weight, ddof=0) + 1e-6 * np.eye(len(low))
+        kernel = covariance * 4.0 * _NEXT ** (-2 / (len(low) + 4))
+        new = centre + rng.multivariate_normal(np.zeros(len(low)), kernel, size=_NEXT)
+        spread = rng.random(_NEXT) < _DEFENCE
+        new[spread] = rng.random((int(spread.sum()), len(low)))
+        new = new[np.all((new >= 0) & (new <= 1), axis=1)]
+        of_kernels = _ln_kernels(new, points[weight > 0], weight[weight > 0], kernel)
+        proposal = np.logaddexp(np.log1p(-_DEFENCE) + of_kernels, np.log(_DEFENCE))
+        points = np.concatenate([points, new])
+        ln_target = np.concatenate([ln_target, ln_likelihood(low + width * new)])
+        ln_proposal = np.concatenate([ln_proposal, proposal])
+    # Points outside the ranges were drawn as well, with a weight of zero: nothing to normalise.
+    return low + width * points, _normalised(ln_target - ln_proposal)
+
+
+def _tempered(ln_weight: FloatArray) -> FloatArray:
+    """Weights to the highest power, up to one, that leaves `_LEAST_EFFECTIVE` points a say."""
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        weight = _normalised(high * ln_weight)
+        if 1.0 / np.sum(weight**2) >= _LEAST_EFFECTIVE:
+            low, high = high, min(1.0, 2.0 * high)
+            if low == 1.0:
+                break
+        else:
+            high = 0.5 * (low + high)
+    return _normalised(low * ln_weight)
+
+
+def _ln_kernels(
+    at: FloatArray, centres: FloatArray, weight: FloatArray, kernel: FloatArray
+) -> FloatArray:
+    """Ln density of a mixture of normal kernels."""
+    root = np.linalg.cholesky(kernel)
+    a, b = (np.linalg.solve(root, x.T).T for x in (at, centres))
+    square = np.sum((a[:, None] - b) ** 2, axis=-1)
+    constant = np.log(np.diag(root)).sum() + 0.5 * len(kernel) * np.log(2 * np.pi)
+    return np.asarray(logsumexp(np.log(weight) - 0.5 * square, axis=1) - constant)
 
 
 def predict_failing(
@@ -201,15 +263,24 @@ def predict_failing(
             f"probability has shape {probability.shape} for {draws} draws of the persistence; "
             f"give shape ({draws}, conditions)"
         )
-    tau, share, shift = (
+    tau, share, shift, immune = (
         x[:, None]
-        for x in (persistence.tau, persistence.persistent_share, persistence.persistent_shift)
+        for x in (
+            persistence.tau,
+            persistence.persistent_share,
+            persistence.persistent_shift,
+            persistence.immune_share,
+        )
     )
-    alpha = _alpha(probability, tau, share, shift)
+    alpha = _alpha(probability, tau, share, shift, immune)
     devices, of_row = np.unique(device, return_inverse=True)
     z = rng.standard_normal((draws, len(devices)))
-    persistent = rng.random((draws, len(devices))) < share
-    effect = np.where(persistent, shift + PERSISTENT_SPREAD * z, tau * z)
+    lot = rng.random((draws, len(devices)))
+    effect = np.where(
+        lot < share,
+        shift + PERSISTENT_SPREAD * z,
+        np.where(lot > 1.0 - immune, IMMUNE_SHIFT + IMMUNE_SPREAD * z, tau * z),
+    )
     errors = rng.binomial(trials, ndtr(alpha[:, condition] + effect[:, of_row]))
     order = np.argsort(of_row, kind="stable")
     first = np.searchsorted(of_row[order], np.arange(len(devices)))
@@ -224,74 +295,55 @@ def _ln_likelihood(
     tau: float,
     share: float,
     shift: float,
+    immune: float,
 ) -> FloatArray:
     """Log likelihood of each pattern of counts; the binomial coefficients are left out."""
     # The likelihood of n readings is no narrower in the effect than 1.25 / sqrt(n).
     most = max(1.0, float((failed + passed).sum(axis=1).max()))
-    step = min(tau, 1.25 / math.sqrt(most)) / _NODES_PER_WIDTH
-    ordinary = np.arange(-_REACH * tau, _REACH * tau + step, step)
-    wide = min(PERSISTENT_SPREAD, 1.25 / math.sqrt(most)) / _NODES_PER_WIDTH
-    reach = _REACH * PERSISTENT_SPREAD
-    persistent = np.arange(shift - reach, shift + reach + wide, wide)
-    classes = (
-        (ordinary, step, tau, 0.0, math.log1p(-share)),
-        (persistent, wide, PERSISTENT_SPREAD, shift, math.log(share)),
-    )
     parts = []
-    for nodes, width, sd, centre, ln_share in classes:
-        z = (nodes - centre) / sd
-        ln_weight = ln_share - 0.5 * z * z + math.log(width / sd / math.sqrt(2 * math.pi))
+    for centre, sd, class_share in (
+        (0.0, tau, 1.0 - share - immune),
+        (shift, PERSISTENT_SPREAD, share),
+        (IMMUNE_SHIFT, IMMUNE_SPREAD, immune),
+    ):
+        width = min(sd, 1.25 / math.sqrt(most)) / _NODES_PER_WIDTH
+        z = np.arange(-_REACH, _REACH + width / sd, width / sd)
+        nodes = centre + sd * z
+        ln_weight = math.log(class_share * width / sd / math.sqrt(2 * math.pi)) - 0.5 * z * z
         at = alpha[:, None] + nodes
         ln_p = failed @ log_ndtr(at) + passed @ log_ndtr(-at)
         parts.append(logsumexp(ln_p + ln_weight, axis=1))
-    return np.logaddexp(*parts)
+    return np.asarray(logsumexp(parts, axis=0))
 
 
 def _alpha(
-    mean: FloatArray, tau: FloatArray | float, share: FloatArray | float, shift: FloatArray | float
+    mean: FloatArray,
+    tau: FloatArray | float,
+    share: FloatArray | float,
+    shift: FloatArray | float,
+    immune: FloatArray | float,
 ) -> FloatArray:
     """Solve for alpha_c by bisection: P_c rises with it. Conditions come last, shapes broadcast."""
     ordinary = np.sqrt(1.0 + np.square(tau))
     persistent = math.sqrt(1.0 + PERSISTENT_SPREAD**2)
+    stuck = math.sqrt(1.0 + IMMUNE_SPREAD**2)
     shape = np.broadcast_shapes(mean.shape, np.shape(tau))
     low, high = np.full(shape, -120.0), np.full(shape, 120.0)
     for _ in range(60):
         middle = 0.5 * (low + high)
-        value = (1.0 - share) * ndtr(middle / ordinary) + share * ndtr(
-            (middle + shift) / persistent
+        value = (
+            (1.0 - share - immune) * ndtr(middle / ordinary)
+            + share * ndtr((middle + shift) / persistent)
+            + immune * ndtr((middle + IMMUNE_SHIFT) / stuck)
         )
         below = value < mean
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return 0.5 * (low + high)
 
 
-def _centres(low: float, high: float, number: int) -> FloatArray:
-    edges = np.linspace(low, high, number + 1)
-    return 0.5 * (edges[1:] + edges[:-1])
-
-
 def _normalised(ln_posterior: FloatArray) -> FloatArray:
     weight = np.exp(ln_posterior - ln_posterior.max())
     return np.asarray(weight / weight.sum())
-
-
-def _where_mass_is(axes: list[FloatArray], weight: FloatArray) -> list[tuple[float, float]]:
-    """Range of each parameter, whole cells and one more, outside of which hardly any mass is."""
-    ranges = []
-    for i, axis in enumerate(axes):
-        marginal = weight.sum(axis=tuple(j for j in range(weight.ndim) if j != i))
-        inside = np.flatnonzero(
-            (np.cumsum(marginal) > _KEPT) & (np.cumsum(marginal[::-1])[::-1] > _KEPT)
-        )
-        step = axis[1] - axis[0]
-        low, high = axis[0] - step / 2, axis[-1] + step / 2
-        ranges.append(
-            (
-                max(low, float(axis[inside[0]] - 1.5 * step)),
-                min(high, float(axis[inside[-1]] + 1.5 * step)),
-            )
-        )
-    return ranges
 
 
 def _check(errors: IntArray, trials: IntArray, probability: FloatArray) -> None:

@@ -94,13 +94,13 @@ _FAILURE = (
     Prior("log10_reset_floor", -4.0, 1.5, "log10 odds of a failed RESET", _FLOOR_SOURCE),
     Prior("log10_incomplete", -2.5, 1.0, "log10 odds of an incomplete SET", "weak; 1e-4 to 1e-1"),
     Prior(
-        "logit_incomplete_place",
-        -1.4,
-        0.5,
-        "logit of where incomplete SETs read between LRS and HRS",
+        "incomplete_place",
+        -1.6,
+        0.7,
+        "incomplete SETs read at 0.08 + 0.72 logistic(this) of the way from LRS to HRS",
         "a fifth of the gap in a 1 Mbit array",
     ),
-    Prior("ln_incomplete_sd", np.log(0.1), 0.4, "ln of their sd over the gap", "as above"),
+    Prior("incomplete_sd", 0.0, 0.6, "their sd is 0.1 exp(0.7 tanh(this)) of the gap", "as above"),
     Prior("log10_weak_reset", -3.0, 1.0, "log10 odds of a weak RESET", "weak; 1e-5 to 1e-1"),
     Prior(
         "weak_place",
@@ -111,7 +111,7 @@ _FAILURE = (
     ),
     Prior("weak_sd", 0.0, 0.6, "their sd is 0.12 exp(0.7 tanh(this)) of the gap", "as above"),
     Prior(
-        "stuck_offset",
+        "stuck_place",
         0.3,
         0.5,
         "failed RESET reads like the strongest LRS - 0.2 + 0.7 tanh(this) in ln R",
@@ -155,7 +155,7 @@ _TRANSITION = (
 _OVERDRIVE_FAILURE = (
     Prior("set_offset", 0.0, 0.02, "SETs fail half of the time here, from the onset", "weak"),
 )
-_SECOND_FAILURE = (
+_SECOND_ONSET = (
     Prior("second_centre", -0.8, 0.5, "second variable: no SET below, fraction of range", "weak"),
     Prior("ln_second_width", np.log(0.1), 0.6, "width of that transition, ln of fraction", "weak"),
 )
@@ -173,6 +173,19 @@ _SHAPE = (
     Prior("logit_wide", -1.8, 0.7, "logit of the weight of the wide part of the LRS", "weak"),
     Prior("wide_shift", 0.5, 1.0, "its shift, in LRS sd", "LRS has a right tail in every array"),
     Prior("ln_wide_excess", np.log(1.3), 0.5, "its width over that of the core less 1, ln", "weak"),
+    Prior(
+        "logit_far_lrs", -4.0, 1.0, "logit of the weight of the far right tail of the LRS", "weak"
+    ),
+    Prior(
+        "ln_far_shift_lrs",
+        np.log(3.0),
+        0.4,
+        "its shift from the wide part, ln of LRS sd",
+        "weak; 40 nm arrays",
+    ),
+    Prior(
+        "ln_far_excess_lrs", np.log(2.0), 0.5, "its width over that of the core less 1, ln", "weak"
+    ),
 )
 _TAIL = (
     Prior(
@@ -188,8 +201,19 @@ _SINGLE = (
 )
 _SECOND = (
     Prior("second_shift", 0.0, 0.5, "shift by the second variable, fraction of range", "weak"),
-    Prior("lrs_second", 0.0, 0.3, "its own effect on ln R_LRS over its range", "weak"),
     Prior("hrs_second", 0.0, 0.3, "its own effect on ln R_HRS over its range", "weak"),
+)
+_SECOND_COMPLIANCE = (
+    Prior("lrs_second", 0.0, 0.3, "its own effect on ln R_LRS over its range", "weak"),
+)
+_SECOND_OVERDRIVE = (
+    Prior(
+        "ln_r_second",
+        np.log(1e3),
+        1.5,
+        "what it adds to the filament half its range above its onset, ln ohm",
+        "weak; transistor and line in series with the filament during SET",
+    ),
 )
 _COMPLIANCE_FAILURE = (
     Prior("set_centre", -0.4, 0.4, "SETs fail half of the time here, fraction of range", "weak"),
@@ -199,11 +223,14 @@ _COMPLIANCE_FAILURE = (
 def core_priors(frame: Frame) -> tuple[Prior, ...]:
     """Priors of location and scale of both states."""
     names = ("lrs_location", "lrs_ln_sd", "hrs_location", "hrs_ln_sd")
-    arrays = _array_priors(frame, {n: 0.3 for n in names})
+    arrays = _array_priors(frame, {n: 0.3 if n.endswith("location") else 0.7 for n in names})
     if frame.is_single:
         return (*_SINGLE, _HRS[0], _HRS[2], *arrays)
     lrs = _COMPLIANCE_LRS if frame.is_current else _OVERDRIVE_LRS
-    second = _SECOND if frame.second is not None else ()
+    second: tuple[Prior, ...] = ()
+    if frame.second is not None:
+        own = _SECOND_COMPLIANCE if frame.is_current else (*_SECOND_OVERDRIVE, *_SECOND_ONSET)
+        second = (*_SECOND, *own)
     return (*lrs, *_LRS_SPREAD, *_HRS, *second, *_deviations(frame, names), *arrays)
 
 
@@ -225,7 +252,7 @@ def failure_priors(frame: Frame) -> tuple[Prior, ...]:
     if frame.is_single:
         return (*_FAILURE, *arrays)
     own = _COMPLIANCE_FAILURE if frame.is_current else _OVERDRIVE_FAILURE
-    second = _SECOND_FAILURE if frame.second is not None else ()
+    second = _SECOND_ONSET if frame.second is not None and frame.is_current else ()
     return (*_FAILURE, *_TRANSITION, *own, *second, *_deviations(frame, names), *arrays)
 
 
@@ -236,7 +263,7 @@ def plain_failure_priors(frame: Frame) -> tuple[Prior, ...]:
     if frame.is_single:
         return (*_PLAIN_FAILURE, *arrays)
     own = _COMPLIANCE_FAILURE if frame.is_current else _OVERDRIVE_FAILURE
-    second = _SECOND_FAILURE if frame.second is not None else ()
+    second = _SECOND_ONSET if frame.second is not None and frame.is_current else ()
     return (
         *_PLAIN_FAILURE,
         *_PLAIN_TRANSITION,
@@ -272,11 +299,28 @@ def _array_priors(frame: Frame, sds: dict[str, float]) -> tuple[Prior, ...]:
             0.0,
             sd,
             f"shift of {name.replace('_', ' ')} of each array",
-            "weak; medians of arrays of one technology differ by a few tenths in ln R",
+            "weak; arrays of one technology: medians a few tenths in ln R, spreads up to tenfold",
             size=len(frame.arrays),
         )
         for name, sd in sds.items()
     )
+
+
+def layout(priors: tuple[Prior, ...]) -> dict[str, int | slice]:
+    """Where each prior's parameters are in the vector of all of them."""
+    found: dict[str, int | slice] = {}
+    at = 0
+    for p in priors:
+        found[p.name] = slice(at, at + p.size) if p.size else at
+        at += max(p.size, 1)
+    return found
+
+
+def moments(priors: tuple[Prior, ...]) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of each element of the vector of all parameters."""
+    each = np.repeat(np.arange(len(priors)), [max(p.size, 1) for p in priors])
+    mean, sd = (np.array([getattr(p, name) for p in priors])[each] for name in ("mean", "sd"))
+    return mean, sd
 
 
 def sample_priors(

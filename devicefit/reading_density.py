@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from devicefit import levels
+from devicefit import kernels, levels
 from devicefit.compressed import Compressed, CompressedState, IntArray
 from devicefit.fitting import DevicePosterior
 from devicefit.kernels import LOGISTIC, NORMAL, STUDENT, ln_pdf, logistic_ln_pdf
 from devicefit.measurements import STATES, Measurements
+from devicefit.native import forget_stale
 from devicefit.programming import FloatArray
+
+forget_stale(__file__, kernels)
 
 # Densities (bin, draw) that are held at a time: 32 MiB.
 _BLOCK = 2**22

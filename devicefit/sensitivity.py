@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pytensor
-import pytensor.tensor as pt
 
 from devicefit.compressed import Compressed
-from devicefit.fitting import DevicePosterior
+from devicefit.fitting import DevicePosterior, ln_likelihood
 from devicefit.models import FAMILIES
 from devicefit.programming import FloatArray
 from devicefit.reading_density import thinned, thinned_places
@@ -269,13 +267,10 @@ def ln_likelihoods(posterior: DevicePosterior, compressed: Compressed) -> FloatA
     """Log likelihood that the fit used, under every draw, shape (draw,), chain by chain."""
     family = FAMILIES[posterior.family]
     priors = family.priors(posterior.frame)
-    inputs = {p.name: pt.dvector(p.name) if p.size else pt.dscalar(p.name) for p in priors}
-    value = family.ln_likelihood(inputs, compressed, posterior.frame)
-    # Without a compiler: a thousand calls take less time than a compilation.
-    mode = pytensor.compile.mode.Mode(linker="py", optimizer="fast_compile")
-    call = pytensor.function(list(inputs.values()), value, mode=mode, on_unused_input="ignore")
-    draws = [_flat(posterior, name) for name in inputs]
-    return np.array([float(call(*one)) for one in zip(*draws, strict=True)])
+    likelihood = ln_likelihood(family, compressed, posterior.frame, priors=priors)
+    draws = [_flat(posterior, p.name) for p in priors]
+    together = np.concatenate([d.reshape(len(d), -1) for d in draws], axis=1)
+    return np.array([likelihood(one)[0] for one in together])
 
 
 def _flat(posterior: DevicePosterior, name: str) -> FloatArray:

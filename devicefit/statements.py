@@ -97,7 +97,7 @@ def ln_quantity(xp: Any, p: Mapping[str, Any], frame: Frame, statement: Statemen
     Parameters
     ----------
     xp : module
-        ``numpy`` or ``pytensor.tensor``.
+        ``numpy``, or :data:`devicefit.tape.SYMBOLS`.
     p : mapping
         Parameters as for :func:`devicefit.models.core.core`.
     frame : Frame

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
+from devicefit import kernels, vector_math
 from devicefit.kernels import (
     LOGISTIC,
     NORMAL,
@@ -18,9 +19,12 @@ from devicefit.kernels import (
     student_ln_norm,
 )
 from devicefit.mixture import FlatLaw, Mixture
+from devicefit.native import forget_stale
 from devicefit.programming import FloatArray
 from devicefit.threads import in_threads
 from devicefit.vector_math import fast_exp, fast_log
+
+forget_stale(__file__, kernels, vector_math)
 
 _ROOT_HALF = math.sqrt(0.5)
 _PLAIN = 1e-280

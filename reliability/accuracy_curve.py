@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numba
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 from scipy.special import betaincinv, expit
 
-from devicefit.backend import SamplerOptions, bulk_ess, r_hat, sample
+from devicefit import native
+from devicefit.backend import Sampled, SamplerOptions, bulk_ess, r_hat, sample_density
+from devicefit.native import DENSITY, Native, answer, floats, forget_stale, out_of_scale, place
+
+forget_stale(__file__, native)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 KINDS = ("lost", "gained")
+GAINED_CENTRE = -6.0
+"""Prior mean of the logit of the share of gained images."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class AccuracyCurve:
 def fit_accuracy_curves(
     counts: Mapping[str, xr.Dataset], *, options: SamplerOptions
 ) -> dict[str, AccuracyCurve]:
-    """Fit the curves of several networks in one model.
+    """Fit the curves of several networks.
 
     Parameters
     ----------
@@ -108,49 +114,50 @@ def fit_accuracy_curves(
     ber = np.asarray(counts[names[0]]["ber"].values, dtype=np.float64)
     use = ber > 0
     ln_ber = np.log(ber[use])
-    tables: dict[str, list[IntArray]] = {kind: [] for kind in KINDS}
-    pools: dict[str, list[int]] = {kind: [] for kind in KINDS}
-    for name in names:
+    fits = {}
+    for i, name in enumerate(names):
         images = int(counts[name].attrs["images"])
         correct = int(counts[name].attrs["error_free_correct"])
-        pools["lost"].append(correct)
-        pools["gained"].append(images - correct)
-        for kind in KINDS:
-            tables[kind].append(np.asarray(counts[name][kind].values[use], dtype=np.int64))
-    posterior, stats = sample(_curve_model(ln_ber, tables, pools), options)
-    lost = posterior["top"].values - np.exp(posterior["ln_slope"].values) @ _fall(ln_ber)
-    draws = xr.Dataset(
-        {
-            "lost": (("chain", "draw", "network", "knot"), lost),
-            "gained": (("chain", "draw", "network", "knot"), posterior["gained"].values),
-            **{
-                f"ln_dispersion_{kind}": (
-                    ("chain", "draw", "network", "knot"),
-                    posterior[f"ln_dispersion_{kind}"].values,
-                )
-                for kind in KINDS
-            },
-        }
-    )
-    diagnostics = {
-        "r_hat": max(r_hat(draws).values()),
-        "bulk_ess": min(bulk_ess(draws).values()),
-        "divergences": float(stats["diverging"].values.sum()),
-        "draws": float(options.chains * options.draws),
-    }
-    flat = draws.stack(s=("chain", "draw")).transpose("s", "network", "knot")
+        density = _CurveDensity(
+            ln_ber,
+            {k: np.asarray(counts[name][k].values[use], dtype=np.int64) for k in KINDS},
+            {"lost": correct, "gained": images - correct},
+        )
+        sampled = sample_density(
+            density,
+            # Chains of one network owe nothing to those of another.
+            replace(options, seed=options.seed + 7919 * i),
+            centre=np.zeros(density.size),
+            spread=np.full(density.size, 0.1),
+            climbs=2,
+        )
+        fits[name] = (density, sampled)
+    diagnostics = _diagnostics([sampled for _, sampled in fits.values()])
     curves = {}
-    for i, name in enumerate(names):
+    for name, (density, sampled) in fits.items():
+        shares, dispersions = density.curves(sampled.draws.reshape(-1, density.size))
         curves[name] = AccuracyCurve(
             ln_ber=ln_ber,
-            logit_share={kind: flat[kind].values[:, i] for kind in KINDS},
-            ln_dispersion={kind: flat[f"ln_dispersion_{kind}"].values[:, i] for kind in KINDS},
+            logit_share=shares,
+            ln_dispersion=dispersions,
             images=int(counts[name].attrs["images"]),
             correct=int(counts[name].attrs["error_free_correct"]),
             chips=int(counts[name].sizes["chip"]),
             diagnostics=diagnostics,
         )
     return curves
+
+
+def _diagnostics(fits: Sequence[Sampled]) -> dict[str, float]:
+    draws = xr.Dataset(
+        {f"z{i}": (("chain", "draw", f"w{i}"), fit.draws) for i, fit in enumerate(fits)}
+    )
+    return {
+        "r_hat": max(r_hat(draws).values()),
+        "bulk_ess": min(bulk_ess(draws).values()),
+        "divergences": float(sum(fit.diverging.sum() for fit in fits)),
+        "draws": float(fits[0].diverging.size),
+    }
 
 
 def check_counts(counts: Mapping[str, xr.Dataset]) -> None:
@@ -177,34 +184,120 @@ def check_counts(counts: Mapping[str, xr.Dataset]) -> None:
         )
 
 
-def _curve_model(
-    ln_ber: FloatArray,
-    tables: dict[str, list[IntArray]],
-    pools: dict[str, list[int]],
-) -> pm.Model:
-    """Curves of every network from the moments of the counts at each knot.
+class _CurveDensity:
+    """Log posterior density of the curves of one network, with its gradient.
 
-    Few, vectorised operations: compiling the model takes longer than sampling it.
+    Parameters
+    ----------
+    ln_ber : float array, shape (knot,)
+        Knots.
+    tables : dict of str to int array, shape (knot, chip)
+        Images lost and gained.
+    pools : dict of str to int
+        Images that can be lost or gained.
+
+    Notes
+    -----
+    The vector holds innovations, standard normal before the data. The curve of lost images hangs
+    from its last knot, where the counts are largest: each slope then moves only what lies below
+    it, and a first knot without a lost image disturbs nothing.
     """
-    n, knots = len(tables["lost"]), len(ln_ber)
-    with pm.Model() as model:
-        # The curve hangs from its last knot, where the counts are largest: each slope then moves
-        # only what lies below it, and a first knot without a lost image disturbs nothing.
-        top = pm.Normal("top", 0.0, 2.5, shape=(n, 1))
-        # Each knot is informed by its own counts, so the walks are sampled in place (centred).
-        ln_slope = pm.Flat("ln_slope", shape=(n, knots - 1))
-        gained = pm.Flat("gained", shape=(n, knots))
-        terms = [
-            _random_walk(ln_slope, first=0.5, step=0.4),
-            _random_walk(gained + 6.0, first=2.5, step=1.0),
+
+    def __init__(
+        self, ln_ber: FloatArray, tables: dict[str, IntArray], pools: dict[str, int]
+    ) -> None:
+        knots = len(ln_ber)
+        self.fall = _fall(ln_ber)
+        self.pools = np.array([pools[k] for k in KINDS], dtype=np.float64)
+        both = np.stack([tables[k] for k in KINDS]).astype(np.float64)
+        self.chips = np.array([float(both.shape[2])])
+        self.mean = both.mean(axis=2)
+        self.squares = ((both - self.mean[..., None]) ** 2).sum(axis=2)
+        blocks = [
+            np.full((1, 1), 2.5),
+            _random_walk(knots - 1, first=0.5, step=0.4),
+            _random_walk(knots, first=2.5, step=1.0),
+            *(_random_walk(knots, first=1.0, step=0.5) for _ in KINDS),
         ]
-        logit = {"lost": top - pt.exp(ln_slope) @ _fall(ln_ber), "gained": gained}
-        for kind in KINDS:
-            dispersion = pm.Flat(f"ln_dispersion_{kind}", shape=(n, knots))
-            terms.append(_random_walk(dispersion, first=1.0, step=0.5))
-            terms.append(_moment_terms(tables[kind], pools[kind], logit[kind], dispersion))
-        pm.Potential("ln_density", sum(terms[1:], terms[0]))
-    return model
+        self.root = block_diag(*blocks)
+        self.size = len(self.root)
+        self.ends = np.cumsum([len(b) for b in blocks])[:-1]
+
+    def curves(self, z: FloatArray) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        """Logit of the shares and ln of the dispersions at the knots, shape (draw, knot)."""
+        top, ln_slope, gained, *dispersions = np.split(z @ self.root.T, self.ends, axis=-1)
+        shares = {"lost": top - np.exp(ln_slope) @ self.fall, "gained": gained + GAINED_CENTRE}
+        return shares, dict(zip(KINDS, dispersions, strict=True))
+
+    def __call__(self, z: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient."""
+        value, gradient = _curve_density(z, *self._data)
+        return float(value), np.asarray(gradient)
+
+    @property
+    def _data(self) -> tuple[FloatArray, ...]:
+        return self.root, self.fall, self.pools, self.mean, self.squares, self.chips
+
+    def native(self, centre: FloatArray, root: FloatArray) -> Native:
+        """The same at ``centre + root @ w`` as machine code."""
+        kept = tuple(np.ascontiguousarray(a) for a in (centre, root, *self._data))
+        table = np.array([self.mean.shape[1], *(place(a)[0] for a in kept)], dtype=np.int64)
+        return Native(_native_curve_density, table, kept)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _curve_density(z, root, fall, pools, mean, squares, chips):  # type: ignore[no-untyped-def]
+    """Normal counts from their mean and sum of squares over chips; rows are `KINDS`."""
+    knots = mean.shape[1]
+    values = root @ z
+    slope = np.exp(values[1:knots])
+    logit = np.empty((2, knots))
+    logit[0] = values[0] - slope @ fall
+    logit[1] = values[knots : 2 * knots] + GAINED_CENTRE
+    gradient = np.zeros(len(z))
+    total = -0.5 * (z @ z)
+    by_lost = np.zeros(knots)
+    for kind in range(2):
+        if pools[kind] == 0:
+            continue
+        first = (2 + kind) * knots
+        for k in range(knots):
+            share = 1.0 / (1.0 + math.exp(-logit[kind, k]))
+            left = 1.0 / (1.0 + math.exp(logit[kind, k]))
+            binomial = pools[kind] * share * left
+            scale = math.exp(values[first + k])
+            variance = scale * binomial + 1.0 / 12.0
+            off = mean[kind, k] - pools[kind] * share
+            ratio = (squares[kind, k] + chips[0] * off * off) / variance
+            total -= 0.5 * (chips[0] * math.log(variance) + ratio)
+            by_variance = -0.5 * (chips[0] - ratio) / variance
+            by_logit = binomial * (chips[0] * off / variance + by_variance * scale * (left - share))
+            gradient[first + k] = by_variance * scale * binomial
+            if kind == 0:
+                by_lost[k] = by_logit
+            else:
+                gradient[knots + k] = by_logit
+    gradient[0] = by_lost.sum()
+    gradient[1:knots] = -slope * (fall @ by_lost)
+    return total, root.T @ gradient - z
+
+
+@numba.cfunc(DENSITY, cache=True, error_model="numpy")
+def _native_curve_density(n, w_, gradient_, value_, table_):  # type: ignore[no-untyped-def]
+    table = numba.carray(table_, (9,), dtype=np.int64)
+    knots = table[0]
+    root = floats(table[2], n * n)
+    z = out_of_scale(numba.carray(w_, (n,)), floats(table[1], n), root)
+    value, gradient = _curve_density(
+        z,
+        floats(table[3], n * n).reshape(n, n),
+        floats(table[4], (knots - 1) * knots).reshape(knots - 1, knots),
+        floats(table[5], 2),
+        floats(table[6], 2 * knots).reshape(2, knots),
+        floats(table[7], 2 * knots).reshape(2, knots),
+        floats(table[8], 1),
+    )
+    return answer(value, gradient, root, numba.carray(value_, (1,)), numba.carray(gradient_, (n,)))
 
 
 def _fall(ln_ber: FloatArray) -> FloatArray:
@@ -214,24 +307,9 @@ def _fall(ln_ber: FloatArray) -> FloatArray:
     return steps[:, None] * below
 
 
-def _moment_terms(tables: list[IntArray], pools: list[int], logit: Any, dispersion: Any) -> Any:
-    """Log likelihood of normal counts from their mean and sum of squares over chips."""
-    pool = np.maximum(np.array(pools, dtype=np.float64), 1.0)[:, None]
-    use = (np.array(pools) > 0).astype(np.float64)[:, None]
-    mean = np.stack([table.mean(axis=1) for table in tables])
-    squares = np.stack([((t - t.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) for t in tables])
-    chips = np.array([[float(table.shape[1])] for table in tables])
-    share = pt.sigmoid(logit)
-    expected = pool * share
-    variance = pt.exp(dispersion) * expected * (1.0 - share) + 1.0 / 12.0
-    deviation = squares + chips * (mean - expected) ** 2
-    return pt.sum(-0.5 * use * (chips * pt.log(variance) + deviation / variance))
-
-
-def _random_walk(values: Any, *, first: float, step: float) -> Any:
-    """Log density, up to a constant, of a Gaussian random walk along the second axis."""
-    steps = values[:, 1:] - values[:, :-1]
-    return -0.5 * (pt.sum((values[:, 0] / first) ** 2) + pt.sum((steps / step) ** 2))
+def _random_walk(knots: int, *, first: float, step: float) -> FloatArray:
+    """Root of the covariance of a Gaussian random walk."""
+    return np.tril(np.ones((knots, knots))) * np.where(np.arange(knots) == 0, first, step)
 
 
 def mean_share(curve: AccuracyCurve, kind: str, ln_ber: FloatArray, draw: IntArray) -> FloatArray:

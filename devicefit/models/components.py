@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pytensor.tensor as pt
 
+from devicefit.binned import KERNELS
 from devicefit.compressed import Compressed, CompressedState, Summaries
+from devicefit.density import BINS, INTERVALS, TOTAL, Term
 from devicefit.mixture import Mixture
-from devicefit.models.binned import KERNELS, BinnedMixture
 from devicefit.models.frame import Frame, Places
-from devicefit.models.interval import IntervalMixture
 from devicefit.programming import FloatArray
+from devicefit.tape import SYMBOLS
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,21 @@ Build = Callable[[Any, Mapping[str, Any], Frame, Places], dict[str, list[Compone
 
 def ln_likelihood_of(
     build: Build, p: Mapping[str, Any], compressed: Compressed, frame: Frame
-) -> Any:
-    """Log likelihood of compressed readings, each state divided by its design effect."""
+) -> list[Term]:
+    """Terms of the log likelihood, each state's readings divided by its design effect."""
     places = frame.places(
         compressed.conditions, second=compressed.second_values, array=compressed.array
     )
-    total: Any = 0.0
-    for state, components in build(pt, p, frame, places).items():
-        data = compressed.states[state]
-        total = total + state_ln_likelihood(components, data, len(places.position))
-    return total
+    laws = build(SYMBOLS, p, frame, places)
+    return [
+        term
+        for state, components in laws.items()
+        for term in state_ln_likelihood(components, compressed.states[state])
+    ]
 
 
-def state_ln_likelihood(components: list[Component], data: CompressedState, places: int) -> Any:
-    """Log likelihood of one state as a PyTensor expression.
+def state_ln_likelihood(components: list[Component], data: CompressedState) -> list[Term]:
+    """Terms of the log likelihood of one state.
 
     Readings in bins, readings known by bounds, and published summaries, each where there are any.
 
@@ -57,56 +58,67 @@ def state_ln_likelihood(components: list[Component], data: CompressedState, plac
     which is right in those two and says nothing about tails. A Student-t component has a variance
     above two degrees of freedom only; below 2.1 its variance is taken at 2.1.
     """
-    columns = [
-        pt.stack([value + np.zeros(places) for value in values], axis=1)
-        for values in (
-            [c.ln_weight for c in components],
-            [c.location for c in components],
-            [pt.log(c.scale) for c in components],
-        )
+    inputs = [
+        *(c.ln_weight for c in components),
+        *(c.location for c in components),
+        *(SYMBOLS.log(c.scale) for c in components),
+        *(1.0 if c.dof is None else c.dof for c in components),
     ]
-    dof = pt.stack([1.0 if c.dof is None else c.dof for c in components])
-    kernels = tuple(KERNELS[c.kernel] for c in components)
-    total: Any = 0.0
+    kernels = np.array([KERNELS[c.kernel] for c in components])
+    terms = []
     if len(data.count):
-        points: Any = BinnedMixture(kernels)(
-            *columns, dof, data.condition, data.ln_r, data.count.astype(np.float64)
-        )
-        total = points[0] / data.design_effect
+        of_bins = (kernels, data.condition, data.ln_r, data.count / data.design_effect)
+        terms.append(Term(BINS, inputs, of_bins))
     bounds = data.intervals
     if len(bounds.count):
-        known: Any = IntervalMixture(kernels)(
-            *columns,
-            dof,
-            bounds.condition,
-            bounds.ln_low,
-            bounds.ln_high,
-            bounds.count.astype(np.float64),
-        )
-        total = total + known[0]
+        count = bounds.count.astype(np.float64)
+        of_bounds = (kernels, bounds.condition, bounds.ln_low, bounds.ln_high, count)
+        terms.append(Term(INTERVALS, inputs, of_bounds))
     if len(data.summaries.n):
-        total = total + _summaries(components, data.summaries, places)
-    return total
+        mean, variance = _moments(components)
+        terms.append(normal_summaries(data.summaries, mean, variance, len(data.n)))
+    return terms
 
 
-def _summaries(components: list[Component], data: Summaries, places: int) -> Any:
+def _moments(components: list[Component]) -> tuple[Any, Any]:
+    """Mean and variance of a mixture."""
     mean: Any = 0.0
     square: Any = 0.0
     for c in components:
-        weight = pt.exp(c.ln_weight)
+        weight = SYMBOLS.exp(c.ln_weight)
         variance = c.scale**2
         if c.kernel == "logistic":
-            variance = variance * np.pi**2 / 3
+            variance = variance * (np.pi**2 / 3)
         elif c.kernel == "student-t":
-            dof = pt.maximum(c.dof, 2.1)
-            variance = variance * dof / (dof - 2)
+            dof = SYMBOLS.maximum(c.dof, 2.1)
+            variance = variance * (dof / (dof - 2.0))
         mean = mean + weight * c.location
         square = square + weight * (variance + c.location**2)
-    at = data.condition
-    centre = (mean + np.zeros(places))[at]
-    variance = (square - mean**2 + np.zeros(places))[at]
-    squares = data.sum_of_squares + data.n * (data.mean - centre) ** 2
-    return pt.sum(-0.5 * squares / variance - 0.5 * data.n * pt.log(2 * np.pi * variance))
+    return mean, square - mean**2
+
+
+def normal_summaries(data: Summaries, mean: Any, variance: Any, places: int) -> Term:
+    """Term of summaries (n, mean, sum of squares) under a normal law at each place.
+
+    Parameters
+    ----------
+    data : Summaries
+        Any number for a condition.
+    mean, variance : expressions
+        Of the law.
+    places : int
+        Number of conditions.
+    """
+    some = data.n > 0
+    at, of, own_mean = data.condition[some], data.n[some], data.mean[some]
+    n = np.bincount(at, of, minlength=places)
+    pooled = np.bincount(at, of * own_mean, minlength=places) / np.maximum(n, 1)
+    squares = np.bincount(
+        at, data.sum_of_squares[some] + of * (own_mean - pooled[at]) ** 2, minlength=places
+    )
+    around = squares + n * (mean - pooled) ** 2
+    ln_density = -0.5 * around / variance - 0.5 * n * SYMBOLS.log(2 * np.pi * variance)
+    return Term(TOTAL, [ln_density])
 
 
 def mixtures_of(

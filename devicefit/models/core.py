@@ -1,7 +1,8 @@
 """Location and spread of both states as functions of the programming variables.
 
-Physics first, then a smooth deviation from it. The formulas take ``xp``, either numpy or
-pytensor.tensor, so that the fit and the later use of its draws run the same lines.
+Physics first, then a smooth deviation from it. The formulas take ``xp``, numpy or what records
+them (:mod:`devicefit.tape`), so that the fit and the later use of its draws run the same
+lines.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.compressed import Compressed
 from devicefit.models.frame import Frame, Places
 
 R_REFERENCE_OHM = 1e4
 OVERDRIVE_REFERENCE = 0.1
+SECOND_REFERENCE = 0.5
 
 # Prior standard deviations of the smooth deviations from the physics.
 DEVIATION_LOCATION = 0.2
@@ -39,7 +40,7 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
     Parameters
     ----------
     xp : module
-        ``numpy`` or ``pytensor.tensor``.
+        ``numpy``, or :data:`devicefit.tape.SYMBOLS`.
     p : mapping
         Parameters of :func:`devicefit.priors.core_priors`: scalars broadcastable against places,
         vectors with their terms or arrays as last axis.
@@ -63,8 +64,11 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
     series and parallel parts; c = 1/2 when the filament is a Poisson count of defects.
 
     A second variable shifts the first one's position, since a longer pulse does what a higher
-    voltage does, and has a linear effect of its own. The ``*_deviation`` terms are a Gaussian
-    process in the position on each of the four functions, and arrays shift all four.
+    voltage does. Beside a knob it limits the SET itself, as the bit line does: the current flows
+    through the transistor and what is left of the voltage beyond a second onset, so a part is added
+    to ``R_f`` that falls as one over the second overdrive. Beside a current it has a linear effect
+    on ln R. The ``*_deviation`` terms are a Gaussian process in the position on each of the four
+    functions, and arrays shift all four.
     """
     if frame.is_single:
         ln_sd_lrs = p["ln_sd_lrs"] + _array(p, "lrs_ln_sd", frame, places)
@@ -84,8 +88,7 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
         after_set = position - 0.5
     else:
         # A cell that was never SET keeps its HRS: what the SET changes begins at the onset.
-        beyond = position - p["onset"]
-        after_set = xp.where(beyond > 0, beyond, 0.0)
+        after_set = xp.maximum(position - p["onset"], 0.0)
     mean_hrs = (
         p["ln_r_hrs"]
         + p["hrs_slope"] * after_set
@@ -106,18 +109,21 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
     )
     if frame.second is not None:
         mean_hrs = mean_hrs + p["hrs_second"] * after_second
-        lrs_shift = lrs_shift + p["lrs_second"] * after_second
+        if frame.is_current:
+            lrs_shift = lrs_shift + p["lrs_second"] * after_second
     if frame.is_current:
         ln_low, ln_high = np.log(frame.low), np.log(frame.high)
         ln_relative = (position - 0.5) * (ln_high - ln_low)
         ln_filament = p["ln_v_c"] - 0.5 * (ln_low + ln_high) - p["exponent"] * ln_relative
     else:
-        width = xp.exp(p["ln_onset_width"])
-        overdrive = width * _softplus(xp, (position - p["onset"]) / width)
-        # The tiny addition only keeps the logarithm finite far below the onset.
-        ln_ratio = xp.log(overdrive / OVERDRIVE_REFERENCE + 1e-12)
-        ln_filament = p["ln_r_filament"] - p["exponent"] * ln_ratio
-    ln_path = ln_add(xp, p["ln_r_series"], ln_filament)
+        ln_over = _ln_overdrive(xp, position - p["onset"], p["ln_onset_width"], OVERDRIVE_REFERENCE)
+        ln_filament = p["ln_r_filament"] - p["exponent"] * ln_over
+        if frame.second is not None:
+            ln_over = _ln_overdrive(
+                xp, places.second - p["second_centre"], p["ln_second_width"], SECOND_REFERENCE
+            )
+            ln_filament = xp.logaddexp(ln_filament, p["ln_r_second"] - ln_over)
+    ln_path = xp.logaddexp(p["ln_r_series"], ln_filament)
     filament_share = xp.exp(ln_filament - ln_path)
     ln_path = ln_path + lrs_shift
     ln_filament_sd = (
@@ -131,7 +137,7 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
         # A relative spread of 3 is beyond any reading; the cap keeps wild proposals finite.
         variance = variance + _capped_square(xp, ln_filament_sd, filament_share)
     else:
-        mean_lrs = -ln_add(xp, -mean_hrs, -ln_path)
+        mean_lrs = -xp.logaddexp(-mean_hrs, -ln_path)
         path_share = xp.exp(mean_lrs - ln_path)
         hrs_share = xp.exp(mean_lrs - mean_hrs)
         variance = (
@@ -156,75 +162,20 @@ def _array(p: Mapping[str, Any], name: str, frame: Frame, places: Places) -> Any
     return p[f"{name}_array"][..., places.array]
 
 
-def ln_add(xp: Any, a: Any, b: Any) -> Any:
-    """``ln(e^a + e^b)`` of finite arguments, with a gradient that stays finite.
-
-    ``pytensor.tensor.logaddexp`` has the right value, but the gradient is 0/0 where both
-    exponentials underflow: a reading 38 standard deviations from every component.
-    """
-    larger = xp.where(a > b, a, b)
-    smaller = xp.where(a > b, b, a)
-    return larger + xp.log1p(xp.exp(smaller - larger))
-
-
 def ln_expit(xp: Any, z: Any) -> Any:
     """Logarithm of the logistic function."""
-    return -ln_add(xp, 0.0, -z)
+    return -xp.logaddexp(0.0, -z)
 
 
-def _softplus(xp: Any, z: Any) -> Any:
-    return ln_add(xp, 0.0, z)
+def _ln_overdrive(xp: Any, beyond: Any, ln_width: Any, reference: float) -> Any:
+    """Natural logarithm of the overdrive in units of `reference`; its onset is rounded."""
+    width = xp.exp(ln_width)
+    overdrive = width * xp.logaddexp(0.0, beyond / width)
+    # The tiny addition only keeps the logarithm finite far below the onset.
+    return xp.log(overdrive / reference + 1e-12)
 
 
 def _capped_square(xp: Any, ln_sd: Any, share: Any) -> Any:
     limit = np.log(3.0)
-    ln_capped = -ln_add(xp, -ln_sd, -limit)
+    ln_capped = -xp.logaddexp(-ln_sd, -limit)
     return (share * xp.exp(ln_capped)) ** 2
-
-
-def data_starts(compressed: Compressed, frame: Frame) -> dict[str, float]:
-    """Values near which chains start, read off the data where the prior mean may be far away.
-
-    A start decides nothing once chains agree, but a chain that begins on the wrong side of the
-    SET onset may never find the right one.
-
-    Returns
-    -------
-    dict of str to float
-        ``ln_r_hrs`` and ``ln_r_series`` (``ln_r_lrs`` for a single condition) from typical and
-        smallest means of ln R; for a knob that sets the current also ``onset``: halfway between
-        the conditions where the LRS mean falls below the geometric middle of HRS and strongest
-        LRS. Empty for states without readings.
-    """
-    lrs, hrs = compressed.states["LRS"], compressed.states["HRS"]
-    if not len(lrs.count) or not len(hrs.count):
-        return {}
-    middle = {name: _medians(state) for name, state in (("LRS", lrs), ("HRS", hrs))}
-    mean_hrs = float(np.nanmedian(middle["HRS"]))
-    if frame.is_single:
-        return {"ln_r_hrs": mean_hrs, "ln_r_lrs": float(np.nanmedian(middle["LRS"]))}
-    seen = lrs.n > 0
-    means = middle["LRS"][seen]
-    lowest = float(np.quantile(means, 0.1))
-    starts = {"ln_r_hrs": mean_hrs, "ln_r_series": lowest - 0.1}
-    if not frame.is_current:
-        below = means < (mean_hrs + lowest) / 2
-        # The split of the conditions into "not set" and "set" with the fewest exceptions.
-        wrong = np.concatenate([[0], np.cumsum(below)]) + np.concatenate(
-            [np.cumsum(~below[::-1])[::-1], [0]]
-        )
-        cut = int(wrong.argmin())
-        at = frame.position(compressed.conditions)[seen]
-        edges = np.concatenate([[at[0] - 0.1], at, [at[-1] + 0.1]])
-        starts["onset"] = float((edges[cut] + edges[cut + 1]) / 2)
-    return starts
-
-
-def _medians(state: Any) -> np.ndarray:
-    """Median of ln R per condition, NaN where there are no readings."""
-    found = np.full(len(state.n), np.nan)
-    for k in np.flatnonzero(state.n):
-        rows = state.condition == k
-        passed = np.cumsum(state.count[rows])
-        found[k] = state.ln_r[rows][np.searchsorted(passed, passed[-1] / 2)]
-    return found

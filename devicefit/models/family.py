@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from devicefit.compressed import Compressed
+from devicefit.density import Term
 from devicefit.mixture import Mixture
 from devicefit.models.frame import Frame, Places
 from devicefit.priors import Prior
@@ -24,7 +25,7 @@ class Family:
     priors : callable
         Priors of the parameters for a frame.
     ln_likelihood : callable
-        (parameters, compressed, frame) -> scalar PyTensor expression.
+        (parameters as expressions, compressed, frame) -> terms of the log likelihood.
     mixtures : callable
         (parameters, frame, places) -> law of ln R of each state, trailing shape
         ``(chain, draw, place)``.
@@ -32,5 +33,5 @@ class Family:
 
     name: str
     priors: Callable[[Frame], tuple[Prior, ...]]
-    ln_likelihood: Callable[[Mapping[str, Any], Compressed, Frame], Any]
+    ln_likelihood: Callable[[Mapping[str, Any], Compressed, Frame], list[Term]]
     mixtures: Callable[[Mapping[str, FloatArray], Frame, Places], dict[str, Mixture]]

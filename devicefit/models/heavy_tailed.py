@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from devicefit.compressed import Compressed
+from devicefit.density import Term
 from devicefit.mixture import Mixture
 from devicefit.models.components import Build, Component, ln_likelihood_of, mixtures_of
 from devicefit.models.core import core
@@ -47,7 +48,7 @@ def _family(name: str, build: Build, with_dof: bool) -> Family:
     def priors(frame: Frame) -> tuple[Prior, ...]:
         return (*core_priors(frame), *(tail_priors() if with_dof else ()))
 
-    def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) -> Any:
+    def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) -> list[Term]:
         return ln_likelihood_of(build, p, compressed, frame)
 
     def mixtures(p: Mapping[str, FloatArray], frame: Frame, places: Places) -> dict[str, Mixture]:

@@ -7,22 +7,24 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytensor.tensor as pt
 
 from devicefit import levels
-from devicefit.compressed import Compressed, IntArray, Summaries
+from devicefit.compressed import Compressed, Summaries
+from devicefit.density import Term
 from devicefit.levels import level_priors
 from devicefit.mixture import Mixture
-from devicefit.models.components import Component, mixtures_of, state_ln_likelihood
+from devicefit.models.components import (
+    Component,
+    mixtures_of,
+    normal_summaries,
+    state_ln_likelihood,
+)
 from devicefit.models.core import core
 from devicefit.models.family import Family
 from devicefit.models.frame import Frame, Places
 from devicefit.priors import Prior, core_priors
 from devicefit.programming import FloatArray
-
-_NO_SUMMARIES = Summaries(
-    np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)
-)
+from devicefit.tape import SYMBOLS
 
 
 def components(
@@ -42,8 +44,8 @@ def priors(frame: Frame) -> tuple[Prior, ...]:
     return (*core_priors(frame), *level_priors(frozenset(frame.levels)))
 
 
-def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) -> Any:
-    """Log likelihood from exact sufficient statistics, as a PyTensor expression.
+def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) -> list[Term]:
+    """Terms of the log likelihood, from exact sufficient statistics.
 
     Where devices were read repeatedly, readings of a device are correlated normal variables:
     device-to-device and cycle-to-cycle parts, successive cycles, the two states of a device, and
@@ -52,45 +54,28 @@ def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) ->
     places = frame.places(
         compressed.conditions, second=compressed.second_values, array=compressed.array
     )
+    laws = components(SYMBOLS, p, frame, places)
     n = len(places.position)
-    c = core(pt, p, frame, places)
-    mean = {"LRS": c.mean_lrs + np.zeros(n), "HRS": c.mean_hrs + np.zeros(n)}
-    sd = {"LRS": c.sd_lrs + np.zeros(n), "HRS": c.sd_hrs + np.zeros(n)}
-    states = compressed.states
-    total: Any = 0.0
+    terms = []
     if frame.levels:
-        total = levels.ln_likelihood(
-            pt,
-            levels.levels_of(pt, p),
-            states["LRS"].cells,
-            states["HRS"].cells,
-            mean,
-            sd,
-            compressed.device_array,
+        terms.append(
+            levels.ln_likelihood_term(
+                levels.levels_of(SYMBOLS, p),
+                {s: data.cells for s, data in compressed.states.items()},
+                {s: law.location for s, (law,) in laws.items()},
+                {s: law.scale for s, (law,) in laws.items()},
+                compressed.device_array,
+                n,
+            )
         )
-    for state, data in states.items():
+    for state, data in compressed.states.items():
+        (law,) = laws[state]
         if not frame.levels:
-            total = total + _normal_statistics(
-                data.n, data.mean, data.sum_of_squares, mean[state], sd[state]
-            )
-        tables = data.summaries
-        if len(tables.n):
-            at = tables.condition
-            total = total + _normal_statistics(
-                tables.n, tables.mean, tables.sum_of_squares, mean[state][at], sd[state][at]
-            )
-        if len(data.intervals.count):
-            only = replace(data, count=data.count[:0], summaries=_NO_SUMMARIES)
-            component = Component(np.zeros(n), mean[state], sd[state])
-            total = total + state_ln_likelihood([component], only, n)
-    return total
-
-
-def _normal_statistics(
-    n: IntArray, mean: FloatArray, sum_of_squares: FloatArray, location: Any, sd: Any
-) -> Any:
-    squares = sum_of_squares + n * (mean - location) ** 2
-    return pt.sum(-0.5 * squares / sd**2 - n * (pt.log(sd) + 0.5 * np.log(2 * np.pi)))
+            own = Summaries(np.arange(n), data.n, data.mean, data.sum_of_squares)
+            terms.append(normal_summaries(own, law.location, law.scale**2, n))
+        # Readings are in the exact statistics.
+        terms += state_ln_likelihood([law], replace(data, count=data.count[:0]))
+    return terms
 
 
 def mixtures(p: Mapping[str, FloatArray], frame: Frame, places: Places) -> dict[str, Mixture]:

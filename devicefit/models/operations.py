@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.models.core import Core, core, ln_add, ln_expit, smooth
+from devicefit.models.core import Core, core, ln_expit, smooth
 from devicefit.models.frame import Frame, Places
 from devicefit.priors import LN10
 
@@ -39,13 +39,12 @@ def set_outcome(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> 
         position = position + p["second_shift"] * places.second
     transition = (centre - position) / xp.exp(p["ln_set_width"])
     ln_works = ln_expit(xp, -transition) + ln_expit(xp, -floor)
+    ln_fails = xp.logaddexp(ln_expit(xp, floor), ln_expit(xp, transition) + ln_expit(xp, -floor))
     if frame.second is None:
-        ln_fails = ln_add(xp, ln_expit(xp, floor), ln_expit(xp, transition) + ln_expit(xp, -floor))
         return ln_works, ln_fails
     # A second variable below its own onset lets no SET happen, however strong the first.
     other = (p["second_centre"] - places.second) / xp.exp(p["ln_second_width"])
-    ln_first = ln_add(xp, ln_expit(xp, floor), ln_expit(xp, transition) + ln_expit(xp, -floor))
-    ln_fails = ln_add(xp, ln_first, ln_works + ln_expit(xp, other))
+    ln_fails = xp.logaddexp(ln_fails, ln_works + ln_expit(xp, other))
     return ln_works + ln_expit(xp, -other), ln_fails
 
 

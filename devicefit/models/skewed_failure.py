@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devicefit.compressed import Compressed
+from devicefit.density import Term
 from devicefit.mixture import Mixture
 from devicefit.models.components import Component, ln_likelihood_of, mixtures_of
 from devicefit.models.core import core, ln_expit, smooth
@@ -34,6 +35,10 @@ STUCK_CENTRE, STUCK_REACH = -0.2, 0.7
 # the tail of the HRS itself.
 WEAK_REACH = 0.25
 WEAK_SD, WEAK_SD_REACH = 0.12, 0.7
+
+# An incomplete SET ends between LRS and HRS, not at either.
+INCOMPLETE_LEAST, INCOMPLETE_REACH = 0.08, 0.72
+INCOMPLETE_SD, INCOMPLETE_SD_REACH = 0.1, 0.7
 
 
 def priors(frame: Frame) -> tuple[Prior, ...]:
@@ -80,7 +85,7 @@ def components(
         Component(
             ln_expit(xp, stuck),
             # Bounded: a cluster at or below the LRS, never the tail of the HRS.
-            strongest.mean_lrs + STUCK_CENTRE + STUCK_REACH * xp.tanh(p["stuck_offset"]),
+            strongest.mean_lrs + STUCK_CENTRE + STUCK_REACH * xp.tanh(p["stuck_place"]),
             xp.exp(p["ln_sd_stuck"]),
         ),
     ]
@@ -91,15 +96,24 @@ def components(
     ln_works, ln_fails = set_outcome(xp, p, frame, places)
     gap = c.mean_hrs - c.mean_lrs
     incomplete = ln_odds(p, "incomplete", frame, places)
-    place = xp.exp(ln_expit(xp, p["logit_incomplete_place"]))
-    gap_sd = xp.exp(p["ln_incomplete_sd"]) * gap
+    # Bounded as well: incomplete SETs never become the tail of the LRS.
+    place = INCOMPLETE_LEAST + INCOMPLETE_REACH * xp.exp(ln_expit(xp, p["incomplete_place"]))
+    gap_sd = INCOMPLETE_SD * xp.exp(INCOMPLETE_SD_REACH * xp.tanh(p["incomplete_sd"])) * gap
     ln_whole = ln_works + ln_expit(xp, -incomplete)
+    ln_core = ln_whole + ln_expit(xp, -p["logit_far_lrs"])
+    wide = c.mean_lrs + p["wide_shift"] * c.sd_lrs
     lrs = [
-        Component(ln_whole + ln_expit(xp, -p["logit_wide"]), c.mean_lrs, c.sd_lrs),
+        Component(ln_core + ln_expit(xp, -p["logit_wide"]), c.mean_lrs, c.sd_lrs),
         Component(
-            ln_whole + ln_expit(xp, p["logit_wide"]),
-            c.mean_lrs + p["wide_shift"] * c.sd_lrs,
+            ln_core + ln_expit(xp, p["logit_wide"]),
+            wide,
             c.sd_lrs * (1 + xp.exp(p["ln_wide_excess"])),
+        ),
+        Component(
+            ln_whole + ln_expit(xp, p["logit_far_lrs"]),
+            # Right of the wide part, so that the two cannot be exchanged.
+            wide + xp.exp(p["ln_far_shift_lrs"]) * c.sd_lrs,
+            c.sd_lrs * (1 + xp.exp(p["ln_far_excess_lrs"])),
         ),
         Component(
             ln_works + ln_expit(xp, incomplete),
@@ -112,8 +126,8 @@ def components(
     return {"LRS": lrs, "HRS": before}
 
 
-def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) -> Any:
-    """Log likelihood from counts in fine bins, as a PyTensor expression."""
+def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) -> list[Term]:
+    """Terms of the log likelihood, from counts in fine bins."""
     return ln_likelihood_of(components, p, compressed, frame)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devicefit.compressed import Compressed
+from devicefit.density import Term
 from devicefit.mixture import Mixture
 from devicefit.models.components import Component, ln_likelihood_of, mixtures_of
 from devicefit.models.core import core, ln_expit
@@ -59,8 +60,8 @@ def components(
     }
 
 
-def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) -> Any:
-    """Log likelihood from counts in fine bins, as a PyTensor expression."""
+def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) -> list[Term]:
+    """Terms of the log likelihood, from counts in fine bins."""
     return ln_likelihood_of(components, p, compressed, frame)
 
 

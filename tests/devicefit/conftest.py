@@ -1,7 +1,6 @@
 """Tables, likelihoods and the fits that several test modules share."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytensor
-import pytensor.tensor as pt
 import pytest
 import xarray as xr
 
@@ -23,7 +20,8 @@ from devicefit.compressed import (
     Summaries,
 )
 from devicefit.compression import compress
-from devicefit.fitting import DevicePosterior, Diagnostics, fit
+from devicefit.density import Density
+from devicefit.fitting import DevicePosterior, Diagnostics, fit, ln_likelihood
 from devicefit.measurements import Measurements, check_measurements
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
@@ -129,7 +127,7 @@ def make_state() -> Callable[..., CompressedState]:
 
     def make(
         condition: Sequence[int] | np.ndarray,
-        ln_r: Any,
+        ln_r: FloatArray,
         *,
         conditions: int,
         count: Sequence[int] | np.ndarray | None = None,
@@ -140,12 +138,9 @@ def make_state() -> Callable[..., CompressedState]:
         condition = np.asarray(condition, np.int64)
         number = np.ones(len(condition), np.int64) if count is None else np.asarray(count)
         n = np.bincount(condition, number, conditions).astype(np.int64)
-        if isinstance(ln_r, np.ndarray):
-            mean = np.bincount(condition, number * ln_r, conditions) / np.maximum(n, 1)
-            apart = number * (ln_r - mean[condition]) ** 2
-            squares = np.bincount(condition, apart, conditions)
-        else:  # an expression: one reading
-            mean, squares = ln_r, np.zeros(conditions)
+        mean = np.bincount(condition, number * ln_r, conditions) / np.maximum(n, 1)
+        apart = number * (ln_r - mean[condition]) ** 2
+        squares = np.bincount(condition, apart, conditions)
         return CompressedState(
             condition,
             ln_r,
@@ -194,8 +189,8 @@ def make_compressed() -> Callable[..., Compressed]:
     return make
 
 
-def named(family: str, frame: Frame, vector: Any) -> dict[str, Any]:
-    """Parameters by name from a flat vector (an array or an expression), in order of the priors."""
+def named(family: str, frame: Frame, vector: FloatArray) -> dict[str, FloatArray]:
+    """Parameters by name from flat vectors (on the last axis), in order of the priors."""
     found, at = {}, 0
     for p in FAMILIES[family].priors(frame):
         found[p.name] = vector[..., at : at + p.size] if p.size else vector[..., at]
@@ -204,7 +199,7 @@ def named(family: str, frame: Frame, vector: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def by_name() -> Callable[..., dict[str, Any]]:
+def by_name() -> Callable[..., dict[str, FloatArray]]:
     """Give the function :func:`named`."""
     return named
 
@@ -227,27 +222,34 @@ def prior_vectors() -> Callable[..., FloatArray]:
 
 
 @pytest.fixture(scope="session")
-def compiled() -> Callable[..., Any]:
-    """Compile the likelihood of a family (and its gradient) as a function of a flat vector."""
+def likelihood_of() -> Callable[..., Density]:
+    """Make the likelihood of a family with its gradient, a function of a flat vector."""
 
-    def make(
-        family: str,
-        compressed: Compressed,
-        frame: Frame,
-        *,
-        inputs: Sequence[Any] = (),
-        gradient: bool = True,
-    ) -> Callable[..., Any]:
-        vector = pt.dvector("parameters")
-        value = FAMILIES[family].ln_likelihood(named(family, frame, vector), compressed, frame)
-        outputs = [value, pt.grad(value, vector)] if gradient else value
-        # The graph as it is written, run by Python: nothing to compile, nothing rewritten.
-        mode = pytensor.compile.mode.Mode(linker="py", optimizer=None)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
-            return pytensor.function([vector, *inputs], outputs, mode=mode)
+    def make(family: str, compressed: Compressed, frame: Frame) -> Density:
+        priors = FAMILIES[family].priors(frame)
+        return ln_likelihood(FAMILIES[family], compressed, frame, priors=priors)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def differences() -> Callable[..., FloatArray]:
+    """Give the slopes of a function of a vector by central differences of fourth order.
+
+    Their error is the step to the fourth times the fifth derivative over 30, and the rounding of
+    the value times 1.5 over the step.
+    """
+
+    def slopes(
+        function: Callable[[FloatArray], float], at: FloatArray, step: float = 1e-3
+    ) -> FloatArray:
+        found = []
+        for way in step * np.eye(len(at)):
+            far, near = (function(at + k * way) - function(at - k * way) for k in (2, 1))
+            found.append((8 * near - far) / (12 * step))
+        return np.array(found)
+
+    return slopes
 
 
 @pytest.fixture(scope="session")

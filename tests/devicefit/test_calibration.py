@@ -89,7 +89,7 @@ def test_simulated_readings_are_of_the_design(family: str, design: Design) -> No
     compressed = compress(measurements)
     for data in compressed.states.values():
         np.testing.assert_array_equal(data.n, design.devices)
-        # devices read once need no design effect, which the compiled models leave out
+        # devices read once need no design effect
         assert data.design_effect == 1.0
 
 

@@ -9,14 +9,13 @@ from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
-import pytensor
-import pytensor.tensor as pt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
 from devicefit.compressed import DeviceCells
+from devicefit.density import Density
 from devicefit.levels import (
     Levels,
     identifiable,
@@ -24,7 +23,9 @@ from devicefit.levels import (
     levels_of,
     ln_left_out,
     ln_likelihood,
+    ln_likelihood_term,
 )
+from devicefit.tape import expressions
 
 NAMES = [f.name for f in fields(Levels)]
 LEVELS = Levels(0.45, 0.2, 0.4, -0.25, 0.3, 0.15, 0.1)
@@ -121,14 +122,14 @@ def dense_ln_density(levels, readings, mean, sd, array):
 )
 def test_value_is_that_of_the_full_covariance(levels, array):
     readings = simulated(UNBALANCED, 1)
-    found = ln_likelihood(np, levels, *map(cells_of, readings), MEAN, SD, np.array(array))
+    found = ln_likelihood(levels, *map(cells_of, readings), MEAN, SD, np.array(array))
     expected = dense_ln_density(levels, readings, MEAN, SD, array)
     assert found == pytest.approx(expected, rel=1e-10)
 
 
 def test_without_levels_readings_are_independent():
     readings = simulated(UNBALANCED, 2)
-    found = ln_likelihood(np, Levels(), *map(cells_of, readings), MEAN, SD, np.zeros(6, int))
+    found = ln_likelihood(Levels(), *map(cells_of, readings), MEAN, SD, np.zeros(6, int))
     expected = sum(
         norm(MEAN[s][c], SD[s][c]).logpdf(y).sum()
         for s, both in zip(("LRS", "HRS"), readings, strict=True)
@@ -154,7 +155,7 @@ def test_without_levels_readings_are_independent():
 def test_any_design_and_levels(shares, phi, rho, counts, array, seed):
     levels = Levels(shares[0], shares[1], *phi, rho, shares[2], shares[3])
     readings = simulated(counts, seed)
-    found = ln_likelihood(np, levels, *map(cells_of, readings), MEAN, SD, np.array(array))
+    found = ln_likelihood(levels, *map(cells_of, readings), MEAN, SD, np.array(array))
     expected = dense_ln_density(levels, readings, MEAN, SD, array)
     assert found == pytest.approx(expected, rel=1e-8, abs=1e-8)
 
@@ -164,18 +165,20 @@ GRADIENT_READINGS = simulated(UNBALANCED, 3)
 
 
 @pytest.fixture(scope="module")
-def compiled():
-    """Value and gradient of the density in (levels, means, sds), through Numba."""
-    x = pt.dvector()
-    value = ln_likelihood(
-        pt,
-        Levels(*(x[i] for i in range(7))),
-        *map(cells_of, GRADIENT_READINGS),
-        {"LRS": x[7:10], "HRS": x[10:13]},
-        {"LRS": x[13:16], "HRS": x[16:19]},
-        np.array(GRADIENT_ARRAY),
-    )
-    return pytensor.function([x], [value, pt.grad(value, x)], mode="NUMBA")
+def density():
+    """Density in (levels, means, sds) as expressions."""
+    level = expressions({name: i for i, name in enumerate(NAMES)})
+    laws = {
+        name: {s: vector[..., np.arange(3)] for s, vector in expressions(at).items()}
+        for name, at in (
+            ("mean", {"LRS": slice(7, 10), "HRS": slice(10, 13)}),
+            ("sd", {"LRS": slice(13, 16), "HRS": slice(16, 19)}),
+        )
+    }
+    cells = dict(zip(("LRS", "HRS"), map(cells_of, GRADIENT_READINGS), strict=True))
+    array = np.array(GRADIENT_ARRAY)
+    term = ln_likelihood_term(Levels(**level), cells, laws["mean"], laws["sd"], array, 3)
+    return Density.of([term], 3)
 
 
 def flat(levels):
@@ -183,7 +186,7 @@ def flat(levels):
     return np.concatenate([[getattr(levels, n) for n in NAMES], *of_states])
 
 
-def test_compiled_value_and_gradient(compiled):
+def test_value_and_gradient_of_expressions(density, differences):
     def reference(x):
         return dense_ln_density(
             Levels(*x[:7]),
@@ -195,28 +198,19 @@ def test_compiled_value_and_gradient(compiled):
 
     for levels in (LEVELS, replace(LEVELS, state_correlation=0.0, cycle_correlation_hrs=0.6)):
         x = flat(levels)
-        value, gradient = compiled(x)
+        value, gradient = density(x)
         assert value == pytest.approx(reference(x), rel=1e-10)
-        # Central differences of fourth order; error near h^4 f'''''/30 + 1e-14 |f| / h.
-        steps = 1e-3 * np.eye(len(x))
-        differences = [
-            (
-                8 * (reference(x + s) - reference(x - s))
-                - reference(x + 2 * s)
-                + reference(x - 2 * s)
-            )
-            / 12e-3
-            for s in steps
-        ]
-        np.testing.assert_allclose(gradient, differences, rtol=2e-6, atol=2e-6)
+        # Error near h^4 f'''''/30 + 1e-14 |f| / h, h = 1e-3.
+        slopes = differences(reference, x)
+        np.testing.assert_allclose(gradient, slopes, rtol=2e-6, atol=2e-6)
 
 
-def test_gradient_where_there_are_no_lasting_effects(compiled):
+def test_gradient_where_there_are_no_lasting_effects(density):
     # At zero shares only differences to the inside exist, here of second order.
     def reference(levels):
         return dense_ln_density(levels, GRADIENT_READINGS, MEAN, SD, GRADIENT_ARRAY)
 
-    value, gradient = compiled(flat(Levels()))
+    value, gradient = density(flat(Levels()))
     assert value == pytest.approx(reference(Levels()))
     for i in (0, 1, 5, 6):
         one, two = (reference(replace(Levels(), **{NAMES[i]: h})) for h in (1e-4, 2e-4))
@@ -226,35 +220,38 @@ def test_gradient_where_there_are_no_lasting_effects(compiled):
 def test_missing_state():
     lrs, _ = simulated(UNBALANCED, 5)
     found = ln_likelihood(
-        np, LEVELS, cells_of(lrs), cells_of({}), MEAN, SD, np.array([0, 0, 1, 1, 2, 0])
+        LEVELS, cells_of(lrs), cells_of({}), MEAN, SD, np.array([0, 0, 1, 1, 2, 0])
     )
     expected = dense_ln_density(LEVELS, [lrs, {}], MEAN, SD, [0, 0, 1, 1, 2, 0])
     assert found == pytest.approx(expected, rel=1e-10)
 
 
 def test_no_readings():
-    assert ln_likelihood(np, LEVELS, cells_of({}), cells_of({}), MEAN, SD, np.zeros(2, int)) == 0.0
+    assert ln_likelihood(LEVELS, cells_of({}), cells_of({}), MEAN, SD, np.zeros(2, int)) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("array", "mean", "message"),
+    ("array", "conditions", "message"),
     [
-        (np.zeros(4, int), MEAN, "device 4, but device_array has 4 entries"),
-        (np.zeros(6, int), {s: m[:2] for s, m in MEAN.items()}, "condition 2, but mean has 2"),
+        (np.zeros(4, int), 3, "device 4, but device_array has 4 entries"),
+        (np.zeros(6, int), 2, "condition 2, but mean has 2"),
     ],
 )
-def test_indices_beyond_the_end_are_refused(array, mean, message):
+def test_indices_beyond_the_end_are_refused(array, conditions, message):
     cells = [cells_of(r) for r in simulated(UNBALANCED, 10)]
-    for xp in (np, pt):
-        with pytest.raises(ValueError, match=message):
-            ln_likelihood(xp, LEVELS, *cells, mean, SD, array)
+    mean = {s: m[:conditions] for s, m in MEAN.items()}
+    with pytest.raises(ValueError, match=message):
+        ln_likelihood(LEVELS, *cells, mean, SD, array)
+    of_state = dict(zip(("LRS", "HRS"), cells, strict=True))
+    with pytest.raises(ValueError, match=message):
+        ln_likelihood_term(LEVELS, of_state, mean, SD, array, conditions)
 
 
 def test_many_cycles_lose_no_digits():
     # 2,000 cycles; the covariance matrix of one cell is a Toeplitz matrix plus a constant.
     rng = np.random.default_rng(6)
     y = {(0, 0): MEAN["LRS"][0] + 0.2 * rng.normal(size=2000)}
-    found = ln_likelihood(np, LEVELS, cells_of(y), cells_of({}), MEAN, SD, np.zeros(1, int))
+    found = ln_likelihood(LEVELS, cells_of(y), cells_of({}), MEAN, SD, np.zeros(1, int))
     lag = abs(np.subtract.outer(np.arange(2000), np.arange(2000)))
     covariance = 0.04 * (0.6 + 0.4 * 0.4**lag)
     residual = y[0, 0] - MEAN["LRS"][0]
@@ -280,7 +277,7 @@ def test_density_left_out_is_that_of_the_conditional_normal(array):
 def test_density_left_out_adds_up_without_array_effects():
     levels = replace(LEVELS, array_share_lrs=0.0, array_share_hrs=0.0)
     arguments = (levels, *map(cells_of, simulated(UNBALANCED, 8)), MEAN, SD, np.zeros(6, int))
-    assert ln_left_out(*arguments).sum() == pytest.approx(ln_likelihood(np, *arguments))
+    assert ln_left_out(*arguments).sum() == pytest.approx(ln_likelihood(*arguments))
 
 
 def counts_of(**designs):
@@ -325,7 +322,6 @@ def test_what_is_not_identifiable_does_not_change_the_density():
     array = np.zeros(3, int)
     values = [
         ln_likelihood(
-            np,
             Levels(share, 0.2, (0.6 - share) / (1 - share)),
             *map(cells_of, readings),
             MEAN,

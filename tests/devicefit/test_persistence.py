@@ -10,6 +10,8 @@ from scipy.integrate import quad
 from scipy.stats import binom, norm
 
 from devicefit.persistence import (
+    IMMUNE_SHIFT,
+    IMMUNE_SPREAD,
     PERSISTENT_SPREAD,
     Persistence,
     _alpha,
@@ -19,18 +21,26 @@ from devicefit.persistence import (
 )
 
 
+def effect_density(eta, tau, share, shift, immune):
+    return (
+        (1 - share - immune) * norm.pdf(eta, 0, tau)
+        + share * norm.pdf(eta, shift, PERSISTENT_SPREAD)
+        + immune * norm.pdf(eta, IMMUNE_SHIFT, IMMUNE_SPREAD)
+    )
+
+
 @pytest.mark.parametrize("mean", [0.0, 1e-14, 1e-6, 0.02, 0.5, 0.97])
 @pytest.mark.parametrize(
-    ("tau", "share", "shift"), [(0.1, 1e-4, 8.0), (0.7, 0.004, 4.5), (2.0, 0.3, 2.0)]
+    ("tau", "share", "shift", "immune"),
+    [(0.1, 1e-4, 8.0, 1e-4), (0.7, 0.004, 4.5, 0.02), (2.0, 0.3, 2.0, 0.3)],
 )
-def test_mean_over_devices_is_the_given_probability(mean, tau, share, shift):
-    alpha = float(_alpha(np.array([mean]), tau, share, shift)[0])
+def test_mean_over_devices_is_the_given_probability(mean, tau, share, shift, immune):
+    alpha = float(_alpha(np.array([mean]), tau, share, shift, immune)[0])
 
     def failing(eta):
-        ordinary = (1 - share) * norm.pdf(eta, 0, tau)
-        return norm.cdf(alpha + eta) * (ordinary + share * norm.pdf(eta, shift, PERSISTENT_SPREAD))
+        return norm.cdf(alpha + eta) * effect_density(eta, tau, share, shift, immune)
 
-    pieces = np.unique([-40.0, -10 * tau, 0.0, 10 * tau, shift, -alpha, shift + 8, 40.0])
+    pieces = np.unique([-40.0, -8.0, -4.0, -10 * tau, 0.0, 10 * tau, shift, -alpha, shift + 8, 40])
     found = sum(
         quad(failing, a, b, epsabs=0, epsrel=1e-10, limit=200)[0]
         for a, b in zip(pieces[:-1], pieces[1:], strict=True)
@@ -43,33 +53,34 @@ def test_mean_over_devices_is_the_given_probability(mean, tau, share, shift):
     [([0, 0], [1, 1]), ([3, 0], [300, 10]), ([290, 5], [300, 5]), ([7, 2], [5000, 40])],
 )
 def test_likelihood_against_quadrature(errors, trials):
-    mean, tau, share, shift = np.array([0.02, 0.2]), 0.6, 0.01, 4.0
+    mean, classes = np.array([0.02, 0.2]), (0.6, 0.01, 4.0, 0.03)
     k, n = np.array(errors, float), np.array(trials, float)
-    alpha = _alpha(mean, tau, share, shift)
+    alpha = _alpha(mean, *classes)
 
     def of_effect(eta):
-        density = (1 - share) * norm.pdf(eta, 0, tau)
-        density += share * norm.pdf(eta, shift, PERSISTENT_SPREAD)
-        return density * binom.pmf(k, n, norm.cdf(alpha + eta)).prod()
+        return effect_density(eta, *classes) * binom.pmf(k, n, norm.cdf(alpha + eta)).prod()
 
     peak = norm.ppf((k[0] + 0.5) / (n[0] + 1)) - alpha[0]
-    pieces = np.unique(np.clip([-5.0, 0, peak - 0.5, peak, peak + 0.5, 4, 10], -5, 10))
+    ends = np.clip([-12.0, -4, 0, peak - 0.5, peak, peak + 0.5, 4, 10], -12, 10)
+    pieces = np.unique(ends)
     expected = sum(
         quad(of_effect, a, b, epsabs=0, epsrel=1e-9, limit=300)[0]
         for a, b in zip(pieces[:-1], pieces[1:], strict=True)
     )
     ways = binom.logpmf(k, n, 0.5).sum() + n.sum() * np.log(2)
-    found = _ln_likelihood(k[None], (n - k)[None], alpha, tau, share, shift)[0] + ways
+    found = _ln_likelihood(k[None], (n - k)[None], alpha, *classes)[0] + ways
     assert found == pytest.approx(np.log(expected), abs=1e-5)
 
 
-def simulated(mean, tau, share, shift, devices, cycles, rng):
+def simulated(mean, tau, share, shift, devices, cycles, rng, immune=0.0):
     """Errors of devices drawn one by one; the mean is met by calibrating on 400,000 devices."""
     effects = np.where(
         rng.random(400_000) < share,
         rng.normal(shift, PERSISTENT_SPREAD, 400_000),
         rng.normal(0, tau, 400_000),
     )
+    stuck = rng.random(400_000) < immune
+    effects[stuck] = rng.normal(IMMUNE_SHIFT, IMMUNE_SPREAD, stuck.sum())
     low, high = -30.0, 30.0
     for _ in range(40):
         middle = (low + high) / 2
@@ -100,6 +111,19 @@ def test_recovery_with_persistent_devices():
     assert np.log(found.persistent_share).std() < 0.4
 
 
+def test_recovery_with_immune_devices():
+    rng = np.random.default_rng(9)
+    # Ordinary devices fail in most cycles, so that those which never do can be told apart.
+    errors = simulated(0.8, 0.5, 1e-9, 4.0, 800, 30, rng, immune=0.04)
+    found = failure_persistence(
+        np.arange(800), np.zeros(800, int), errors, np.full(800, 30), np.array([0.8]), rng=rng
+    )
+    ln_share = np.log(found.immune_share)
+    assert abs(ln_share.mean() - np.log(0.04)) < 3.3 * ln_share.std()
+    assert 0 < ln_share.std() < 0.4
+    assert abs(found.tau.mean() - 0.5) < 3.3 * found.tau.std()
+
+
 def test_equal_devices_have_little_spread():
     rng = np.random.default_rng(2)
     errors = rng.binomial(200, 0.03, size=600)
@@ -108,6 +132,8 @@ def test_equal_devices_have_little_spread():
     )
     assert np.quantile(found.tau, 0.95) < 0.2
     assert np.quantile(found.persistent_share, 0.9) < 0.01
+    # Where ordinary devices hardly ever fail, immune ones go unnoticed; here most would be seen.
+    assert np.quantile(found.immune_share, 0.9) < 0.02
 
 
 def test_conditions_of_a_device_are_pooled():
@@ -143,8 +169,8 @@ def test_same_generator_same_draws():
     np.testing.assert_array_equal(one.persistent_shift, two.persistent_shift)
 
 
-def constant(tau, share, shift, draws):
-    return Persistence(*(np.full(draws, float(x)) for x in (tau, share, shift)))
+def constant(tau, share, shift, draws, immune=1e-12):
+    return Persistence(*(np.full(draws, float(x)) for x in (tau, share, shift, immune)))
 
 
 def test_prediction_without_differences_is_binomial():
@@ -170,22 +196,21 @@ def test_prediction_without_differences_is_binomial():
 
 def test_prediction_with_differences():
     # The share of devices with an error in 10 cycles, by quadrature over the effect of a device.
-    tau, share, shift, cycles, p = 0.9, 0.05, 4.0, 10, 0.03
-    alpha = float(_alpha(np.array([p]), tau, share, shift)[0])
+    tau, share, shift, immune, cycles, p = 0.9, 0.05, 4.0, 0.2, 10, 0.03
+    alpha = float(_alpha(np.array([p]), tau, share, shift, immune)[0])
 
     def failing(eta):
-        density = (1 - share) * norm.pdf(eta, 0, tau)
-        density += share * norm.pdf(eta, shift, PERSISTENT_SPREAD)
+        density = effect_density(eta, tau, share, shift, immune)
         return density * -np.expm1(cycles * norm.logsf(alpha + eta))
 
-    expected = quad(failing, -8, 12, points=[0, 4], limit=200)[0]
+    expected = quad(failing, -12, 12, points=[-4, 0, 4], limit=200)[0]
     draws, devices = 500, 200
     found = predict_failing(
         np.repeat(np.arange(devices), 2),  # 10 cycles in two rows of 5
         np.tile([0, 1], devices),
         np.full(2 * devices, 5),
         np.full((draws, 2), p),
-        constant(tau, share, shift, draws),
+        constant(tau, share, shift, draws, immune),
         rng=np.random.default_rng(7),
     )
     error = np.sqrt(expected * (1 - expected) / (draws * devices))

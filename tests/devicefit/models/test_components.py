@@ -1,19 +1,19 @@
 """From components to likelihoods and to laws, against SciPy."""
 
-import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pytensor
-import pytensor.tensor as pt
 import pytest
 from scipy import special, stats
 
 from devicefit.compressed import CompressedState, Intervals, Summaries
+from devicefit.density import Density
 from devicefit.models.components import Component, mixtures_of, state_ln_likelihood
 from devicefit.models.frame import Frame, Places
 from devicefit.programming import FloatArray, Programming
+from devicefit.tape import expressions
 
 PLACES = 3
 GATE = Programming("v", "V")
@@ -30,18 +30,37 @@ LAWS: dict[str, Callable[..., Any]] = {
 }
 
 
-def components(*kernels: str) -> list[Component]:
-    """Components of the mix as expressions; the weights of some alone are scaled to one."""
+@dataclass(frozen=True)
+class Parts:
+    """Components whose values are all parameters, and these values."""
+
+    components: list[Component]
+    vector: FloatArray
+
+
+def components(*kernels: str) -> Parts:
+    """Components of the mix; the weights of some alone are scaled to one."""
     chosen = [MIX[k] for k in kernels]
     total = special.logsumexp([np.broadcast_to(m[0], PLACES) for m in chosen], axis=0)
-    return [
+    values: list[FloatArray] = []
+
+    def parameter(value: Any) -> Any:
+        first = sum(v.size for v in values)
+        values.append(np.atleast_1d(np.asarray(value, dtype=np.float64)))
+        if values[-1].size == 1:
+            return expressions({"value": first})["value"]
+        terms = expressions({"values": slice(first, first + PLACES)})["values"]
+        return terms[..., np.arange(PLACES)]
+
+    parts = [
         Component(
-            *(pt.as_tensor(np.asarray(v, dtype=np.float64)) for v in (m[0] - total, *m[1:3])),
+            *(parameter(v) for v in (m[0] - total, *m[1:3])),
             k,
-            None if m[3] is None else pt.as_tensor(np.float64(m[3])),
+            None if m[3] is None else parameter(m[3]),
         )
         for k, m in zip(kernels, chosen, strict=True)
     ]
+    return Parts(parts, np.concatenate(values))
 
 
 def scipy_laws(place: int, *kernels: str) -> list[tuple[float, Any]]:
@@ -54,12 +73,23 @@ def scipy_laws(place: int, *kernels: str) -> list[tuple[float, Any]]:
     ]
 
 
-def value_of(parts: list[Component], data: CompressedState) -> float:
-    mode = pytensor.compile.mode.Mode(linker="py", optimizer=None)
-    value = pt.as_tensor(state_ln_likelihood(parts, data, PLACES))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
-        return float(pytensor.function([], value, mode=mode)())
+@pytest.fixture
+def value_of(differences: Callable[..., FloatArray]) -> Callable[..., float]:
+    """Value of the terms of a state, whose gradient is that of the value."""
+
+    def found(parts: Parts, data: CompressedState) -> float:
+        density = Density.of(state_ln_likelihood(parts.components, data), PLACES)
+        value, gradient = density(parts.vector)
+        # some of the kernels differentiate by the degrees of freedom with differences of their own
+        np.testing.assert_allclose(
+            gradient,
+            differences(lambda v: density(v)[0], parts.vector, 1e-5),
+            rtol=1e-6,
+            atol=1e-6 * np.abs(gradient).max(),
+        )
+        return value
+
+    return found
 
 
 EACH = pytest.mark.parametrize(
@@ -68,7 +98,9 @@ EACH = pytest.mark.parametrize(
 
 
 @EACH
-def test_readings(make_state: Callable[..., Any], kernels: tuple[str, ...]) -> None:
+def test_readings(
+    make_state: Callable[..., Any], value_of: Callable[..., float], kernels: tuple[str, ...]
+) -> None:
     condition, y = [0, 0, 1, 2, 2], np.array([8.9, 10.5, 9.0, 11.5, 7.0])
     count = [4, 1, 7, 2, 1]
     data = make_state(condition, y, conditions=PLACES, count=count, design_effect=1.7)
@@ -80,7 +112,9 @@ def test_readings(make_state: Callable[..., Any], kernels: tuple[str, ...]) -> N
 
 
 @EACH
-def test_readings_known_by_bounds(make_state: Callable[..., Any], kernels: tuple[str, ...]) -> None:
+def test_readings_known_by_bounds(
+    make_state: Callable[..., Any], value_of: Callable[..., float], kernels: tuple[str, ...]
+) -> None:
     # coded, censored on either side, counted against a threshold
     bounds = Intervals(
         np.array([0, 0, 1, 1, 2]),
@@ -99,7 +133,7 @@ def test_readings_known_by_bounds(make_state: Callable[..., Any], kernels: tuple
 
 @EACH
 def test_summaries_enter_by_their_mean_and_variance(
-    make_state: Callable[..., Any], kernels: tuple[str, ...]
+    make_state: Callable[..., Any], value_of: Callable[..., float], kernels: tuple[str, ...]
 ) -> None:
     rng = np.random.default_rng(3)
     samples = [rng.normal(9.5, 0.5, n) for n in (5, 200)]
@@ -119,7 +153,9 @@ def test_summaries_enter_by_their_mean_and_variance(
     assert value_of(components(*kernels), data) == pytest.approx(expected, rel=1e-10)
 
 
-def test_all_kinds_of_input_add_up(make_state: Callable[..., Any]) -> None:
+def test_all_kinds_of_input_add_up(
+    make_state: Callable[..., Any], value_of: Callable[..., float]
+) -> None:
     parts = components("normal", "logistic")
     bounds = Intervals(np.array([1]), np.array([9.0]), np.array([np.inf]), np.array([4]))
     tables = Summaries(np.array([2]), np.array([9]), np.array([9.4]), np.array([2.0]))
@@ -138,7 +174,8 @@ def test_all_kinds_of_input_add_up(make_state: Callable[..., Any]) -> None:
 
 def test_a_state_without_readings_says_nothing(make_state: Callable[..., Any]) -> None:
     nothing = make_state([], np.zeros(0), conditions=PLACES)
-    assert value_of(components("normal", "student-t"), nothing) == 0
+    terms = state_ln_likelihood(components("normal", "student-t").components, nothing)
+    assert terms == []
 
 
 def test_laws_of_draws() -> None:

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from devicefit.compression import Compressed, compress
+from devicefit.density import Density
 from devicefit.measurements import Measurements
 from devicefit.mixture import Mixture
 from devicefit.models import FAMILIES
@@ -64,7 +65,7 @@ def curvature(law: Mixture, y: np.ndarray) -> np.ndarray:
 
 def test_bins_change_the_likelihood_by_less_than_the_derived_bound(
     readings: Measurements,
-    compiled: Callable[..., Any],
+    likelihood_of: Callable[..., Density],
     by_name: Callable[..., Any],
     prior_vectors: Callable[..., Any],
 ) -> None:
@@ -76,8 +77,8 @@ def test_bins_change_the_likelihood_by_less_than_the_derived_bound(
     family = "skewed-failure"
     compressed = compress(readings)
     frame = Frame.of(compressed)
-    on_bins = compiled(family, compressed, frame)
-    on_readings = compiled(family, unbinned(compressed, readings), frame)
+    on_bins = likelihood_of(family, compressed, frame)
+    on_readings = likelihood_of(family, unbinned(compressed, readings), frame)
     for vector in prior_vectors(family, frame, draws=6, seed=8, narrow=0.3):
         draws = by_name(family, frame, vector[None, None])
         laws = FAMILIES[family].mixtures(draws, frame, frame.places(compressed.conditions))
@@ -103,14 +104,14 @@ def test_bins_change_the_likelihood_by_less_than_the_derived_bound(
 @pytest.mark.parametrize("family", ["student-t", "log-logistic"])
 def test_bins_change_heavy_tails_little(
     readings: Measurements,
-    compiled: Callable[..., Any],
+    likelihood_of: Callable[..., Density],
     prior_vectors: Callable[..., Any],
     family: str,
 ) -> None:
     compressed = compress(readings)
     frame = Frame.of(compressed)
-    on_bins = compiled(family, compressed, frame)
-    on_readings = compiled(family, unbinned(compressed, readings), frame)
+    on_bins = likelihood_of(family, compressed, frame)
+    on_readings = likelihood_of(family, unbinned(compressed, readings), frame)
     for vector in prior_vectors(family, frame, draws=6, seed=9, narrow=0.3):
         (value, gradient), (exact, exact_gradient) = on_bins(vector), on_readings(vector)
         assert value == pytest.approx(exact, rel=2e-4)
@@ -120,14 +121,14 @@ def test_bins_change_heavy_tails_little(
 
 def test_lognormal_likelihood_is_exact(
     readings: Measurements,
-    compiled: Callable[..., Any],
+    likelihood_of: Callable[..., Density],
     by_name: Callable[..., Any],
     prior_vectors: Callable[..., Any],
 ) -> None:
     compressed = compress(readings)
     frame = Frame.of(compressed)
     assert frame.levels == ()
-    likelihood = compiled("lognormal", compressed, frame, gradient=False)
+    likelihood = likelihood_of("lognormal", compressed, frame)
     for vector in prior_vectors("lognormal", frame, draws=10, seed=8):
         draws = by_name("lognormal", frame, vector[None, None])
         expected = 0.0
@@ -137,13 +138,13 @@ def test_lognormal_likelihood_is_exact(
             law = FAMILIES["lognormal"].mixtures(draws, frame, places)[state]
             expected += stats.norm.logpdf(table["y"], law.location[0], law.scale[0]).sum()
         # ln R is kept to 2**-29, so a score of z is off by at most 2**-30 z over the spread
-        assert likelihood(vector) == pytest.approx(expected, rel=1e-8)
+        assert likelihood(vector)[0] == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f != "lognormal"])
 def test_the_design_effect_divides_the_likelihood(
     readings: Measurements,
-    compiled: Callable[..., Any],
+    likelihood_of: Callable[..., Density],
     prior_vectors: Callable[..., Any],
     family: str,
 ) -> None:
@@ -157,7 +158,7 @@ def test_the_design_effect_divides_the_likelihood(
             for state, effect in (("LRS", lrs), ("HRS", hrs))
         }
         replaced = dataclasses.replace(compressed, states=states)
-        return float(compiled(family, replaced, frame, gradient=False)(vector))
+        return likelihood_of(family, replaced, frame)(vector)[0]
 
     both, less_lrs, less_hrs = value(1, 1), value(4, 1), value(1, 4)
     # each state loses three quarters of its own part

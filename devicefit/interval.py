@@ -6,19 +6,12 @@ Censored and coded readings, and errors counted against a threshold.
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import numba
 import numpy as np
-import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType, grad_undefined
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
-from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
+from devicefit import kernels
+from devicefit.binned import LOGISTIC, NORMAL
 from devicefit.kernels import (
     logistic_ln_cdf,
     logistic_ln_pdf,
@@ -27,7 +20,9 @@ from devicefit.kernels import (
     student_ln_cdf,
     student_ln_pdf,
 )
-from devicefit.models.binned import LOGISTIC, NORMAL
+from devicefit.native import forget_stale
+
+forget_stale(__file__, kernels)
 
 _STEP = 1e-5
 
@@ -74,7 +69,7 @@ def _ln_between(kernel: int, low: float, high: float, dof: float) -> float:
 def interval_mixture(kernels, ln_weight, location, ln_scale, dof, condition, low, high, count):  # type: ignore[no-untyped-def]
     """Sum of ``count * ln P(low < y < high)`` and its gradient.
 
-    Arguments and results are those of :func:`devicefit.models.binned.binned_mixture`, with the
+    Arguments and results are those of :func:`devicefit.binned.binned_mixture`, with the
     bounds `low` and `high` of ln R, float array, shape (interval,), in place of readings.
     """
     components = len(kernels)
@@ -116,48 +111,3 @@ def interval_mixture(kernels, ln_weight, location, ln_scale, dof, condition, low
                 down = _ln_between(kernels[c], a, b, dof[c] - step)
                 g_dof[c] += share * (up - down) / (2 * step)
     return value, g_weight, g_location, g_scale, g_dof
-
-
-class IntervalMixture(Op):
-    """PyTensor form of :func:`interval_mixture`; its first output is the value."""
-
-    __props__ = ("kernels",)
-
-    def __init__(self, kernels: tuple[int, ...]) -> None:
-        self.kernels = kernels
-
-    def make_node(self, *inputs: Any) -> Apply:
-        """Inputs as of :func:`interval_mixture` without the kernels."""
-        inputs = tuple(pt.as_tensor_variable(i) for i in inputs)
-        matrix = pt.matrix(dtype="float64")
-        outputs = [pt.dscalar(), matrix.type(), matrix.type(), matrix.type(), pt.dvector()]
-        return Apply(self, inputs, outputs)
-
-    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
-        """Evaluate outside numba's mode."""
-        found = interval_mixture(np.array(self.kernels), *inputs)
-        for place, value in zip(outputs, found, strict=True):
-            place[0] = np.asarray(value)
-
-    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
-        """Gradient of the value; the other outputs are that gradient and have none."""
-        (g, *others) = output_gradients
-        if not all(isinstance(o.type, DisconnectedType) for o in others):
-            raise NotImplementedError("only the value of IntervalMixture has a gradient")
-        undefined = [grad_undefined(self, i, inputs[i]) for i in range(4, 8)]
-        return [*(g * o for o in outputs[1:]), *undefined]
-
-
-@register_funcify_default_op_cache_key(IntervalMixture)
-def _numba_interval_mixture(op: IntervalMixture, **_: Any) -> tuple[Callable[..., Any], int]:
-    kernels = np.array(op.kernels)
-
-    @numba.njit
-    def run(ln_weight, location, ln_scale, dof, condition, low, high, count):  # type: ignore[no-untyped-def]
-        value, g_weight, g_location, g_scale, g_dof = interval_mixture(
-            kernels, ln_weight, location, ln_scale, dof, condition, low, high, count
-        )
-        return np.asarray(value), g_weight, g_location, g_scale, g_dof
-
-    # PyTensor keeps compiled code by the name of the operation: another version, another key.
-    return run, zlib.crc32(Path(__file__).read_bytes())

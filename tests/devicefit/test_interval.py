@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
-from devicefit.models.binned import KERNELS
-from devicefit.models.interval import interval_mixture
+from devicefit.binned import KERNELS
+from devicefit.interval import interval_mixture
 
 KERNEL_NAMES = ("normal", "student-t", "logistic")
 KERNEL = np.array([KERNELS[name] for name in KERNEL_NAMES])

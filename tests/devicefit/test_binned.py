@@ -1,25 +1,15 @@
 """Log likelihood of binned readings, against SciPy and finite differences."""
 
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pytensor
-import pytensor.tensor as pt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from devicefit.models.binned import (
-    LOGISTIC,
-    NORMAL,
-    STUDENT,
-    BinnedMixture,
-    binned_mixture,
-)
+from devicefit.binned import LOGISTIC, NORMAL, STUDENT, binned_mixture
 from devicefit.programming import FloatArray
 
 CONDITIONS = 2
@@ -155,6 +145,20 @@ def test_a_component_without_weight_takes_no_part() -> None:
     np.testing.assert_allclose(g_weight[:, 0], alone[1][:, 0], rtol=1e-14)
 
 
+@pytest.mark.parametrize("kernels", MIXES)
+@pytest.mark.parametrize("bins", [127, 128, 129, 1000])
+def test_bins_in_any_number_and_order(kernels: tuple[int, ...], bins: int) -> None:
+    c = case(kernels, 7, bins=bins)
+    rng = np.random.default_rng(8)
+    order = rng.permutation(bins)
+    mixed = replace(c, **{n: getattr(c, n)[order] for n in ("condition", "y", "count")})
+    expected = c.count @ special.logsumexp(terms(c), axis=0)
+    # a thousand summands, whose rounding adds up at worst
+    assert c.found()[0] == pytest.approx(expected, rel=1e-10)
+    for one, other in zip(c.found(), mixed.found(), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9 * c.count.sum())
+
+
 def test_no_readings() -> None:
     c = case((NORMAL, STUDENT), 4, bins=0)
     value, *gradient = c.found()
@@ -184,39 +188,3 @@ def test_infinite_degrees_of_freedom_are_normal() -> None:
     normal = replace(heavy, kernels=np.array([NORMAL, NORMAL]))
     # ln of the densities differ by about z^4 / (4 dof); the constant loses digits in lgamma
     assert heavy.found()[0] == pytest.approx(normal.found()[0], rel=1e-4)
-
-
-# --- as a PyTensor operation ----------------------------------------------------------------------
-
-
-def functions(kernels: tuple[int, ...], c: Case, mode: Any) -> Callable[..., Any]:
-    """Value and gradient in the parameters as a compiled function of them."""
-    inputs = [pt.dmatrix(), pt.dmatrix(), pt.dmatrix(), pt.dvector()]
-    found: Any = BinnedMixture(kernels)(*inputs, c.condition, c.y, c.count)
-    value = 2.0 * found[0]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
-        return pytensor.function(inputs, [value, *pt.grad(value, inputs)], mode=mode)
-
-
-@pytest.mark.parametrize("bins", [12, 0])
-def test_numba_and_python_modes_agree(bins: int) -> None:
-    kernels = (NORMAL, STUDENT, LOGISTIC)
-    c = case(kernels, 8, bins=bins)
-    parameters = c.ln_weight, c.location, c.ln_scale, c.dof
-    python = functions(kernels, c, pytensor.compile.mode.Mode(linker="py", optimizer=None))
-    numba = functions(kernels, c, "NUMBA")
-    direct = c.found()
-    for one, other, plain in zip(python(*parameters), numba(*parameters), direct, strict=True):
-        np.testing.assert_allclose(one, 2 * np.asarray(plain), rtol=1e-14)
-        np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
-
-
-def test_only_the_value_has_a_gradient() -> None:
-    c = case((NORMAL,), 1)
-    location = pt.dmatrix()
-    found: Any = BinnedMixture((NORMAL,))(
-        c.ln_weight, location, c.ln_scale, c.dof, c.condition, c.y, c.count
-    )
-    with pytest.raises(NotImplementedError, match="only the value of BinnedMixture"):
-        pt.grad(found[1].sum(), location)
