@@ -147,8 +147,12 @@ def sample_density(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trace = _run(model, options)
+    drawn = _dataset(trace, "posterior")["w"].values
+    if drawn.shape[:2] != (options.chains, options.draws):
+        # nutpie answers an interrupt with the draws so far; nobody asked for a part of them.
+        raise KeyboardInterrupt
     return Sampled(
-        at + _dataset(trace, "posterior")["w"].values @ root.T,
+        at + drawn @ root.T,
         np.asarray(_dataset(trace, "sample_stats")["diverging"].values),
         modes.ln_evidence,
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from devicefit.compressed import Compressed
-from devicefit.fitted import Fitted
 from devicefit.fitting import DevicePosterior
 from devicefit.gates import Gate, GateReport
 from devicefit.laplace import EVIDENCE_LOST
 from devicefit.loo import K_LIMIT, Loo
-from devicefit.programming import FloatArray
+from devicefit.predicted_failures import PREDICTIVE, FailureCell, predicted_failures
 from devicefit.reading_density import thinned
 from devicefit.sensing import BerCurve, ErrorCounts
 from devicefit.sensitivity import SENSITIVE, Sensitivity, curve_sensitivity
@@ -83,91 +82,37 @@ def convergence_gates(posterior: DevicePosterior | StackedDevice) -> tuple[Gate,
     )
 
 
-def overlap_gate(
-    posterior: Fitted,
-    compressed: Compressed,
-    counts: ErrorCounts,
-    curve: BerCurve,
-    *,
-    rng: np.random.Generator,
-) -> Gate:
+def overlap_gate(cells: Sequence[FailureCell]) -> Gate:
     """Posterior predictive check of the readings on the wrong side of the threshold.
 
-    For each group of conditions and state, the counted errors must lie in the 95 % predictive
-    interval; at least 90 % of the cells must. The predicted share is that over the group's own
-    conditions and readings. Trials are divided by the design effect, so readings of one device do
-    not count as independent.
+    In each cell the counted errors must lie in the 95 % predictive interval; at least 90 % of the
+    cells must.
 
     Parameters
     ----------
-    posterior : Fitted
-        Fitted device.
-    compressed : Compressed
-        The readings, which tell how many were taken at each condition.
-    counts : ErrorCounts
-        From :func:`devicefit.sensing.count_errors`.
-    curve : BerCurve
-        The 1T1R curve the counts belong to.
-    rng : numpy.random.Generator
-        For the predictive counts.
+    cells : sequence of FailureCell
+        From :func:`devicefit.predicted_failures.predicted_failures`.
 
     Raises
     ------
     ValueError
-        The curve has no threshold, or the counts are not of the compressed readings.
+        There is no cell.
     """
-    if curve.threshold_ohm is None:
-        raise ValueError("the overlap is checked at the threshold of the 1T1R curve")
-    coordinate = posterior.frame.programming.coordinate
-    inside = 0
-    cells = 0
-    for g in range(len(counts.devices)):
-        low, high = counts.programming_low[g], counts.programming_high[g]
-        rows = np.flatnonzero((compressed.conditions >= low) & (compressed.conditions <= high))
-        x = compressed.conditions[rows]
-        ln_t = np.interp(coordinate(x), coordinate(curve.programming), np.log(curve.threshold_ohm))
-        laws = posterior.mixtures(
-            x, second=compressed.second_values[rows], array=compressed.array[rows]
-        )
-        for state, law in laws.items():
-            n = int(counts.trials[state][g])
-            of_condition = compressed.states[state].n[rows]
-            if of_condition.sum() != n:
-                raise ValueError(
-                    f"{n} {state} readings were counted from {low:.6g} to {high:.6g}, "
-                    f"{of_condition.sum()} were compressed; count and compress the same readings"
-                )
-            if n == 0:
-                continue
-            wrong = law.ln_survival(ln_t) if state == "LRS" else law.ln_distribution(ln_t)
-            p = (np.exp(wrong) @ (of_condition / n)).ravel()
-            effect = compressed.states[state].design_effect
-            inside += _is_predicted(int(counts.errors[state][g]), n, p, effect, rng=rng)
-            cells += 1
-    share = inside / cells
+    if not cells:
+        raise ValueError("there is no cell to check; count the errors of readings first")
+    inside = sum(cell.inside for cell in cells)
+    share = inside / len(cells)
     return Gate(
         "overlap of the states",
         "Does the model predict how many readings are on the wrong side of the threshold?",
         share >= COVERED_LIMIT,
         share,
         COVERED_LIMIT,
-        f"{inside} of {cells} cells (group of conditions, state) inside the 95 % predictive "
-        "interval",
+        f"{inside} of {len(cells)} cells (group of conditions, state) inside the "
+        f"{100 * PREDICTIVE:.0f} % predictive interval",
         "look at the cells outside; use a family with other failures, or leave out conditions "
         "that were censored",
     )
-
-
-def _is_predicted(
-    errors: int, trials: int, p: FloatArray, effect: float, *, rng: np.random.Generator
-) -> bool:
-    """Whether the errors lie in the 95 % interval predicted by draws of their probability."""
-    effective = max(1, round(trials / effect))
-    predicted = rng.binomial(effective, np.clip(p, 0, 1)) * (trials / effective)
-    low, high = np.quantile(predicted, [0.025, 0.975], method="inverted_cdf")
-    # One effective failure is `effect` counted ones; a fraction of it is no surprise.
-    slack = trials / effective - 1
-    return bool(low - slack <= errors <= high + slack)
 
 
 def tail_gate(posterior: DevicePosterior, compressed: Compressed) -> Gate:
@@ -312,11 +257,12 @@ def gate_report(
     rng : numpy.random.Generator
         For predictive counts.
     """
+    cells = predicted_failures(posterior, compressed, counts, curves["1T1R"], rng=rng)
     return GateReport(
         (
             *convergence_gates(posterior),
             modes_gate(posterior),
-            overlap_gate(posterior, compressed, counts, curves["1T1R"], rng=rng),
+            overlap_gate(cells),
             tail_gate(posterior, compressed),
             loo_gate(left_out),
             sensitivity_gate(curve_sensitivity(posterior, compressed, curves)),

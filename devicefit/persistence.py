@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, logsumexp, ndtr
+from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 from scipy.stats import qmc
 
 from devicefit.compressed import IntArray
@@ -53,6 +53,7 @@ _FIRST, _NEXT, _ROUNDS = 1024, 512, 4
 _LEAST_EFFECTIVE = 40
 _DEFENCE = 0.1  # of the points of a round are spread over the whole range
 _NODES_PER_WIDTH = 1.5
+_ALIKE = 0.1  # on the probit scale; small beside the differences between devices
 _REACH = 7.0
 
 
@@ -138,7 +139,8 @@ def failure_persistence(
     are resampled from all rounds.
     """
     _check(errors, trials, probability)
-    used, column = np.unique(condition, return_inverse=True)
+    alike = _alike(probability)
+    used, column = np.unique(alike[condition], return_inverse=True)
     shape = (int(device.max()) + 1, len(used))
     failed, passed = np.zeros(shape), np.zeros(shape)
     np.add.at(failed, (device, column), errors)
@@ -148,7 +150,11 @@ def failure_persistence(
         np.concatenate([failed, passed], axis=1), axis=0, return_counts=True
     )
     failed, passed = patterns[:, : len(used)], patterns[:, len(used) :]
-    mean = np.asarray(probability, dtype=np.float64)[used]
+    of = np.asarray(probability, dtype=np.float64)[condition]
+    weight = np.maximum(np.bincount(column, trials), 1e-300)
+    mean = np.where(
+        weight > 1e-300, np.bincount(column, trials * of) / weight, np.bincount(column, of)
+    )
 
     def ln_likelihood(points: FloatArray) -> FloatArray:
         tau, share, shift, immune = _natural(points)
@@ -164,6 +170,13 @@ def failure_persistence(
     points, weight = _population(ln_likelihood, rng)
     drawn = points[rng.choice(len(points), size=draws, p=weight)]
     return Persistence(*_natural(drawn))
+
+
+def _alike(probability: FloatArray) -> IntArray:
+    """Number of the class of each condition; those of one class count as one condition."""
+    with np.errstate(divide="ignore"):
+        score = ndtri(np.asarray(probability, dtype=np.float64))
+    return np.round(np.clip(score, -40.0, 40.0) / _ALIKE).astype(np.int64)
 
 
 def _natural(points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:

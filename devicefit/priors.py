@@ -226,6 +226,7 @@ def core_priors(frame: Frame) -> tuple[Prior, ...]:
     arrays = _array_priors(frame, {n: 0.3 if n.endswith("location") else 0.7 for n in names})
     if frame.is_single:
         return (*_SINGLE, _HRS[0], _HRS[2], *arrays)
+    arrays += _array_priors(frame, {"position": 0.1})
     lrs = _COMPLIANCE_LRS if frame.is_current else _OVERDRIVE_LRS
     second: tuple[Prior, ...] = ()
     if frame.second is not None:

@@ -22,10 +22,14 @@ from reliability.cli_inputs import (
     decision_options,
     evaluated,
     given,
+    left_out_groups,
     load_image_set,
     load_networks,
+    measured_frame,
     network_options,
+    one_family,
     prior_file,
+    prior_warnings,
     read_input,
     study_networks,
 )
@@ -36,10 +40,12 @@ from reliability.cli_options import (
     DownloadOption,
     DrawsOption,
     EpochsOption,
+    FamilyOption,
     ForceOption,
     HiddenOption,
     ImagesDirOption,
     ImagesOption,
+    LeaveOutOption,
     MaxLossOption,
     MeasurementsOption,
     MemoryBerOption,
@@ -140,6 +146,37 @@ def check(
         typer.echo(line)
 
 
+@app.command("priors")
+def show_priors(
+    measurements: MeasurementsOption = None,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    model: FamilyOption = "switching-failure",
+    priors: PriorsOption = None,
+    threshold_ohm: ThresholdOption = None,
+    seed: SeedOption = 1,
+) -> None:
+    """Show the priors of a family and the devices that they predict before any reading.
+
+    The readings give the measured range only.
+    """
+    import numpy as np
+
+    from devicefit.models import FAMILIES
+    from devicefit.sensing import SensingOptions
+    from reliability.prior_check import stated_priors
+
+    with _checking_input():
+        family = one_family(model)
+        known = prior_file(priors)
+        sensing = SensingOptions(threshold_ohm=threshold_ohm)
+        frame = measured_frame(read_input(measurements, column, where))
+        (stated,) = stated_priors(frame, known, families=(family,), others=tuple(FAMILIES))
+        prediction = stated.predict(sensing, rng=np.random.default_rng(seed))
+    for line in (*stated.lines(), "", *prediction.lines()):
+        typer.echo(line)
+
+
 @app.command()
 def fit(
     out: Annotated[Path, typer.Option(help="Directory to write.")],
@@ -149,6 +186,7 @@ def fit(
     model: ModelOption = None,
     priors: PriorsOption = None,
     threshold_ohm: ThresholdOption = None,
+    leave_out: LeaveOutOption = 0,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
     warmup: WarmupOption = None,
@@ -175,6 +213,10 @@ def fit(
         )
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
         found = read_input(measurements, column, where)
+        left_out = left_out_groups(found, leave_out)
+        warnings = prior_warnings(found, known, families, sensing, seed)
+    for line in warnings:
+        typer.echo(line)
     with _working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
         study = study_device(
             found,
@@ -183,6 +225,7 @@ def fit(
             sampler=sampler,
             sensing=sensing,
             priors=known,
+            left_out=left_out,
             say=narrator.say,
         )
         save_study(study, stage)
@@ -492,6 +535,9 @@ def run(
         found = read_input(measurements, column, where)
         image_set = load_image_set(images, images_dir, download)
         loaded = load_networks(network or [], image_set)
+        warnings = prior_warnings(found, known, families, options["sensing"], seed)
+    for line in warnings:
+        typer.echo(line)
     with _working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
         study = study_device(
             found,

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bnn import ImageSet
     from devicefit.measurements import Measurements
+    from devicefit.models.frame import Frame
     from devicefit.prior_files import PriorFile
+    from devicefit.sensing import SensingOptions
     from reliability.network_study import NetworkOptions, NetworkStudy
     from reliability.progress import Narrator
     from reliability.results import Results
@@ -70,11 +72,62 @@ def chosen_models(names: list[str] | None) -> tuple[tuple[str, ...], bool]:
     return others or STACKED_FAMILIES, True
 
 
+def one_family(name: str) -> str:
+    """A family of device models by its name; a stack is none."""
+    from devicefit.models import FAMILIES
+    from reliability.device_study import STACKED
+
+    if name == STACKED:
+        raise ValueError(
+            f"--model {STACKED} joins several families, each with priors of its own; name one: "
+            f"{', '.join(FAMILIES)}"
+        )
+    if name not in FAMILIES:
+        raise ValueError(f"--model {name!r} is not known; known: {', '.join(FAMILIES)}")
+    return name
+
+
+def left_out_groups(measurements: Measurements, number: int) -> list[tuple[float, float]]:
+    """Groups of programming values to leave out, none for 0."""
+    from devicefit.left_out_conditions import split_conditions
+
+    if number == 0:
+        return []
+    try:
+        return split_conditions(measurements, number)
+    except ValueError as error:
+        raise ValueError(f"--leave-out {number}: {error}") from None
+
+
+def measured_frame(measurements: Measurements) -> Frame:
+    """Range on which priors are defined."""
+    from devicefit.compression import compress
+    from devicefit.models.frame import Frame
+
+    return Frame.of(compress(measurements))
+
+
 def prior_file(path: Path | None) -> PriorFile | None:
     """Priors of a file, or None."""
     from devicefit.prior_files import read_priors
 
     return None if path is None else read_priors(path)
+
+
+def prior_warnings(
+    measurements: Measurements,
+    known: PriorFile | None,
+    families: tuple[str, ...],
+    sensing: SensingOptions,
+    seed: int,
+) -> list[str]:
+    """What the prior predictive check says of a file's priors; nothing without a file."""
+    from reliability.prior_check import flag_lines, stated_priors
+
+    if known is None:
+        return []
+    stated = stated_priors(measured_frame(measurements), known, families=families)
+    return flag_lines(stated, sensing, seed=seed)
 
 
 def network_options(

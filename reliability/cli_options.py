@@ -73,6 +73,25 @@ PriorsOption = Annotated[
     Path | None,
     typer.Option("--priors", help="TOML file of what is known beforehand; see docs/priors.md."),
 ]
+FamilyOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "--family",
+        help="Device model: lognormal, student-t, log-logistic, switching-failure or "
+        "skewed-failure.",
+    ),
+]
+LeaveOutOption = Annotated[
+    int,
+    typer.Option(
+        "--leave-out",
+        min=0,
+        metavar="N",
+        help="Split neighbouring programming values into N groups, fit once more without each and "
+        "predict the failures there; 0: do not.",
+    ),
+]
 DrawsOption = Annotated[int | None, typer.Option(min=50, help="Posterior draws per chain.")]
 WarmupOption = Annotated[int | None, typer.Option(min=50, help="Discarded draws per chain.")]
 AcceptOption = Annotated[

@@ -5,24 +5,18 @@ Drawing never computes: :mod:`reliability.report.check_figures` takes these reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from devicefit.compressed import Compressed
-from devicefit.fitted import Fitted
 from devicefit.fitting import DevicePosterior
 from devicefit.intervals import PROBABILITY, equal_tailed
-from devicefit.measurements import STATES
 from devicefit.models.frame import Frame
 from devicefit.models.heavy_tailed import LEAST_DOF
+from devicefit.predicted_failures import PREDICTIVE, FailureCell
 from devicefit.programming import FloatArray
-from devicefit.sensing import BerCurve, ErrorCounts
-
-PREDICTIVE = 0.95
-"""Probability of the predictive intervals of counted failures."""
 
 
 @dataclass(frozen=True)
@@ -87,40 +81,23 @@ MAIN: dict[str, Shown] = {
 
 
 def device_checks_record(
-    main: Fitted,
-    posteriors: Mapping[str, DevicePosterior],
-    compressed: Compressed,
-    counts: ErrorCounts,
-    curve: BerCurve,
-    *,
-    rng: np.random.Generator,
+    posteriors: Mapping[str, DevicePosterior], cells: Sequence[FailureCell]
 ) -> dict[str, Any]:
     """Plain values behind the forest plot and the predictive check of failures.
 
     Parameters
     ----------
-    main : Fitted
-        What answers are based on: a family or the stack.
     posteriors : mapping of str to DevicePosterior
         By family.
-    compressed : Compressed
-        The readings.
-    counts : ErrorCounts
-        From :func:`devicefit.sensing.count_errors` with `curve`.
-    curve : BerCurve
-        The 1T1R curve of `main`.
-    rng : numpy.random.Generator
-        For the predicted counts.
+    cells : sequence of FailureCell
+        Counted and predicted failures of what answers are based on.
 
     Returns
     -------
     dict
         ``forest``, see :func:`forest_record`, and ``failures``, see :func:`failures_record`.
     """
-    return {
-        "forest": forest_record(posteriors),
-        "failures": failures_record(main, compressed, counts, curve, rng=rng),
-    }
+    return {"forest": forest_record(posteriors), "failures": failures_record(cells)}
 
 
 def forest_record(posteriors: Mapping[str, DevicePosterior]) -> dict[str, Any]:
@@ -166,70 +143,35 @@ def forest_record(posteriors: Mapping[str, DevicePosterior]) -> dict[str, Any]:
     return {"kind": "ETI", "probability": PROBABILITY, "parameters": parameters}
 
 
-def failures_record(
-    main: Fitted,
-    compressed: Compressed,
-    counts: ErrorCounts,
-    curve: BerCurve,
-    *,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
+def failures_record(cells: Sequence[FailureCell]) -> dict[str, Any]:
     """Counted readings on the wrong side of the threshold beside what draws predict.
+
+    Parameters
+    ----------
+    cells : sequence of FailureCell
+        From :func:`devicefit.predicted_failures.predicted_failures`.
 
     Returns
     -------
     dict
-        ``kind`` and ``probability`` of the intervals, and ``cells``: for each group of conditions
-        and state with readings ``programming_low, programming_high, state, devices, trials,
-        errors, predicted`` with ``low, median, high``, and ``inside``.
-
-    Raises
-    ------
-    ValueError
-        The curve has no threshold.
-
-    Notes
-    -----
-    The predicted share is that over the group's own conditions and readings. Readings of a device
-    are alike, so trials are divided by the design effect. One effective failure then stands for
-    several counted ones; the interval is wider by what is less than one of them.
+        ``kind`` and ``probability`` of the intervals, and ``cells``: for each
+        ``programming_low, programming_high, state, devices, trials, errors, predicted`` with
+        ``low, median, high``, and ``inside``.
     """
-    if curve.threshold_ohm is None:
-        raise ValueError(f"{curve.scheme} has no threshold; failures are counted for 1T1R")
-    coordinate = main.frame.programming.coordinate
-    cells = []
-    for g in range(len(counts.devices)):
-        ends = counts.programming_low[g], counts.programming_high[g]
-        rows = np.flatnonzero(
-            (compressed.conditions >= ends[0]) & (compressed.conditions <= ends[1])
-        )
-        x = compressed.conditions[rows]
-        ln_t = np.interp(coordinate(x), coordinate(curve.programming), np.log(curve.threshold_ohm))
-        laws = main.mixtures(x, second=compressed.second_values[rows], array=compressed.array[rows])
-        for state in STATES:
-            trials, errors = int(counts.trials[state][g]), int(counts.errors[state][g])
-            if trials == 0:
-                continue
-            law, n = laws[state], compressed.states[state].n[rows]
-            wrong = law.ln_survival(ln_t) if state == "LRS" else law.ln_distribution(ln_t)
-            p = np.clip((np.exp(wrong) @ (n / n.sum())).ravel(), 0.0, 1.0)
-            effective = max(1, round(trials / compressed.states[state].design_effect))
-            each = trials / effective
-            tail = (1 - PREDICTIVE) / 2
-            low, median, high = each * np.quantile(
-                rng.binomial(effective, p), [tail, 0.5, 1 - tail], method="inverted_cdf"
-            )
-            low, high = max(0.0, low - (each - 1)), min(trials, high + (each - 1))
-            cells.append(
-                {
-                    "programming_low": float(ends[0]),
-                    "programming_high": float(ends[1]),
-                    "state": state,
-                    "devices": int(counts.devices[g]),
-                    "trials": trials,
-                    "errors": errors,
-                    "predicted": {"low": float(low), "median": float(median), "high": float(high)},
-                    "inside": bool(low <= errors <= high),
-                }
-            )
-    return {"kind": "ETI", "probability": PREDICTIVE, "cells": cells}
+    return {
+        "kind": "ETI",
+        "probability": PREDICTIVE,
+        "cells": [
+            {
+                "programming_low": cell.programming_low,
+                "programming_high": cell.programming_high,
+                "state": cell.state,
+                "devices": cell.devices,
+                "trials": cell.trials,
+                "errors": cell.errors,
+                "predicted": {"low": cell.low, "median": cell.median, "high": cell.high},
+                "inside": cell.inside,
+            }
+            for cell in cells
+        ],
+    }

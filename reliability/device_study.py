@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,15 @@ from devicefit.compression import compress
 from devicefit.fitting import DevicePosterior, fit, load_posterior, save_posterior
 from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY
+from devicefit.left_out_conditions import (
+    check_groups,
+    leave_conditions_out,
+    left_out_conditions_gate,
+)
 from devicefit.loo import Loo, elpd_difference, loo
 from devicefit.measurements import STATES, Measurements
 from devicefit.persistence import Persistence
+from devicefit.predicted_failures import predicted_failures
 from devicefit.prediction import fit_persistence
 from devicefit.prior_files import PriorFile
 from devicefit.programming import FloatArray
@@ -70,7 +76,10 @@ class DeviceStudy:
     grid : float array, shape (x,)
         Programming values, denser where the BER changes.
     record : dict
-        Plain values: ``data``, ``gates``, ``counts``, ``quantiles``, ``families``, ``levels``.
+        Plain values: ``data``, ``gates``, ``counts``, ``quantiles``, ``families``, ``levels``,
+        ``checks``, and ``left_out_conditions``: rows of
+        :func:`devicefit.left_out_conditions.leave_conditions_out`, none where nothing was left
+        out.
     """
 
     posteriors: dict[str, DevicePosterior]
@@ -95,6 +104,7 @@ def study_device(
     sampler: SamplerOptions,
     sensing: SensingOptions,
     priors: PriorFile | None = None,
+    left_out: Sequence[tuple[float, float]] = (),
     say: Say = lambda text: None,
 ) -> DeviceStudy:
     """Fit families and check what answers are based on.
@@ -113,6 +123,10 @@ def study_device(
         How bits are read, for the counts.
     priors : PriorFile, optional
         What the user knows, in place of the default priors.
+    left_out : sequence of (low, high), optional
+        Groups of programming values, for example from
+        :func:`devicefit.left_out_conditions.split_conditions`. The leading family is refitted
+        without each and predicts the failures there.
     say : callable, optional
         Told what is being done.
 
@@ -123,8 +137,9 @@ def study_device(
     Raises
     ------
     ValueError
-        No family could be fitted; says why for each.
+        No family could be fitted; says why for each. Or a group cannot be left out.
     """
+    check_groups(measurements, left_out)
     compressed = compress(measurements)
     posteriors, failed = _fit_all(compressed, measurements, families, sampler, priors, say)
     say("predicting left-out devices")
@@ -144,6 +159,7 @@ def study_device(
         "families": _family_records(posteriors, failed, loos, weights),
         "levels": {},
         "checks": {},
+        "left_out_conditions": [],
     }
     rng = np.random.default_rng([sampler.seed, 1])
     persistence: dict[str, Persistence] = {}
@@ -151,9 +167,10 @@ def study_device(
     if read:
         per_group = max(100, measurements.devices // 40)
         counts = count_errors(measurements, curves["1T1R"], devices_per_group=per_group)
+        cells = predicted_failures(main, compressed, counts, curves["1T1R"], rng=rng)
         own = curves if main is leading else ber_curves(leading, grid, options=sensing)
         gates += (
-            overlap_gate(main, compressed, counts, curves["1T1R"], rng=rng),
+            overlap_gate(cells),
             tail_gate(leading, compressed),
             loo_gate(loos[leading.family]),
             sensitivity_gate(curve_sensitivity(leading, compressed, own)),
@@ -161,11 +178,22 @@ def study_device(
         say("how much devices differ")
         persistence = fit_persistence(main, measurements, options=sensing, rng=rng)
         record["counts"] = _counts_record(counts, main)
-        record["checks"] = device_checks_record(
-            main, posteriors, compressed, counts, curves["1T1R"], rng=rng
-        )
+        record["checks"] = device_checks_record(posteriors, cells)
         record["quantiles"] = _quantiles(measurements, main)
         record["levels"] = levels_record(leading, measurements, compressed, persistence, sampler)
+    if left_out:
+        say(f"refitting the {leading.family} family without each of {len(left_out)} groups")
+        predicted = leave_conditions_out(
+            measurements,
+            left_out,
+            family=leading.family,
+            options=sampler,
+            sensing=sensing,
+            prior_file=priors,
+            seed=sampler.seed,
+        )
+        record["left_out_conditions"] = predicted.to_dict("records")
+        gates += (left_out_conditions_gate(predicted, measurements.programming),)
     record["gates"] = [gate.record() for gate in gates]
     return DeviceStudy(posteriors, weights, persistence, grid, record)
 

@@ -68,7 +68,7 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
     through the transistor and what is left of the voltage beyond a second onset, so a part is added
     to ``R_f`` that falls as one over the second overdrive. Beside a current it has a linear effect
     on ln R. The ``*_deviation`` terms are a Gaussian process in the position on each of the four
-    functions, and arrays shift all four.
+    functions; arrays shift all four, and the position.
     """
     if frame.is_single:
         ln_sd_lrs = p["ln_sd_lrs"] + _array(p, "lrs_ln_sd", frame, places)
@@ -79,11 +79,8 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
             p["ln_r_hrs"] + _array(p, "hrs_location", frame, places),
             xp.exp(ln_sd_hrs),
         )
-    position = places.position
-    after_second: Any = 0.0
-    if frame.second is not None:
-        position = position + p["second_shift"] * places.second
-        after_second = places.second
+    position = shifted_position(p, frame, places)
+    after_second: Any = 0.0 if frame.second is None else places.second
     if frame.is_current:
         after_set = position - 0.5
     else:
@@ -146,6 +143,14 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
             + (hrs_share * xp.exp(ln_sd_hrs)) ** 2
         )
     return Core(mean_lrs, xp.sqrt(variance), mean_hrs, xp.exp(ln_sd_hrs))
+
+
+def shifted_position(p: Mapping[str, Any], frame: Frame, places: Places) -> Any:
+    """Position with the shifts by the second variable and by the array."""
+    position = places.position + _array(p, "position", frame, places)
+    if frame.second is not None:
+        position = position + p["second_shift"] * places.second
+    return position
 
 
 def smooth(p: Mapping[str, Any], name: str, frame: Frame, places: Places) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.models.core import Core, core, ln_expit, smooth
+from devicefit.models.core import Core, core, ln_expit, shifted_position, smooth
 from devicefit.models.frame import Frame, Places
 from devicefit.priors import LN10
 
@@ -34,10 +34,7 @@ def set_outcome(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> 
         return ln_expit(xp, -floor), ln_expit(xp, floor)
     # q_SET = floor + (1 - floor) * transition; odds keep every probability inside (0, 1).
     centre = p["set_centre"] if frame.is_current else p["onset"] + p["set_offset"]
-    position = places.position
-    if frame.second is not None:
-        position = position + p["second_shift"] * places.second
-    transition = (centre - position) / xp.exp(p["ln_set_width"])
+    transition = (centre - shifted_position(p, frame, places)) / xp.exp(p["ln_set_width"])
     ln_works = ln_expit(xp, -transition) + ln_expit(xp, -floor)
     ln_fails = xp.logaddexp(ln_expit(xp, floor), ln_expit(xp, transition) + ln_expit(xp, -floor))
     if frame.second is None:

@@ -23,7 +23,8 @@ from devicefit.compression import compress
 from devicefit.fitting import Diagnostics
 from devicefit.loo import Loo, loo
 from devicefit.measurements import Measurements
-from devicefit.sensing import BerCurve, ErrorCounts, SensingOptions, ber_curves
+from devicefit.predicted_failures import FailureCell, predicted_failures
+from devicefit.sensing import ErrorCounts, SensingOptions, ber_curves
 from devicefit.sensitivity import Scaling, Sensitivity
 
 Measure = Callable[..., Measurements]
@@ -160,19 +161,12 @@ def known_overlap(
             dict.fromkeys(errors, trials),
             trials,
         )
+        compressed = make_compressed(posterior.frame.programming, CURRENTS, states)
         return overlap_gate(
-            posterior,
-            make_compressed(curve_programming(posterior), CURRENTS, states),
-            counts,
-            curve,
-            rng=np.random.default_rng(52),
+            predicted_failures(posterior, compressed, counts, curve, rng=np.random.default_rng(52))
         )
 
     return make
-
-
-def curve_programming(posterior: Any) -> Any:
-    return posterior.frame.programming
 
 
 def test_overlap_of_the_truth_passes(known_overlap: Callable[..., Gate]) -> None:
@@ -206,32 +200,19 @@ def test_groups_are_predicted_at_their_own_conditions(
     assert (gate.value >= 10 / 12) if strong == claimed else (gate.value <= 0.75)
 
 
-def test_overlap_needs_a_threshold(
-    known_posterior: Callable[..., Any], make_compressed: Callable[..., Compressed]
-) -> None:
-    posterior = known_posterior()
-    curve = BerCurve("2T2R", CURRENTS, np.zeros((1, 1, 12)), None, np.zeros(12, bool), 0.1)
-    counts = ErrorCounts(CURRENTS, CURRENTS, {}, {}, np.zeros(12))
-    compressed = make_compressed(curve_programming(posterior), CURRENTS, {})
-    with pytest.raises(ValueError, match="at the threshold of the 1T1R curve"):
-        overlap_gate(posterior, compressed, counts, curve, rng=np.random.default_rng(1))
+@pytest.mark.parametrize(("inside", "passed"), [(20, True), (18, True), (17, False), (0, False)])
+def test_overlap_counts_cells(inside: int, passed: bool) -> None:
+    # interval 2 to 5 of ten readings; both ends are inside
+    errors = ([2, 5, 3] * 7)[:inside] + ([1, 6] * 10)[: 20 - inside]
+    cells = [FailureCell(1.0, 2.0, "LRS", 10, 10, e, 2.0, 3.0, 5.0) for e in errors]
+    gate = overlap_gate(cells)
+    assert (gate.value, gate.limit, gate.passed) == (inside / 20, 0.9, passed)
+    assert gate.finding.startswith(f"{inside} of 20 cells")
 
 
-def test_counts_of_other_readings(
-    known_posterior: Callable[..., Any],
-    make_state: Callable[..., Any],
-    make_compressed: Callable[..., Compressed],
-) -> None:
-    posterior = known_posterior()
-    state = make_state(np.arange(12), np.zeros(12), conditions=12)
-    compressed = make_compressed(
-        curve_programming(posterior), CURRENTS, {"LRS": state, "HRS": state}
-    )
-    curve = ber_curves(posterior, CURRENTS, options=SensingOptions(threshold_ohm=3e4))["1T1R"]
-    two = {"LRS": np.full(12, 2), "HRS": np.full(12, 2)}
-    counts = ErrorCounts(CURRENTS, CURRENTS, two, two, two["LRS"])
-    with pytest.raises(ValueError, match="2 LRS readings were counted from 2e-05 to 2e-05, 1 were"):
-        overlap_gate(posterior, compressed, counts, curve, rng=np.random.default_rng(1))
+def test_overlap_needs_cells() -> None:
+    with pytest.raises(ValueError, match="no cell to check; count the errors of readings first"):
+        overlap_gate(())
 
 
 # --- modes, left-out devices, priors --------------------------------------------------------------

@@ -15,6 +15,7 @@ from devicefit.compression import compress
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
+from devicefit.predicted_failures import predicted_failures
 from devicefit.programming import ONE_CONDITION, Programming
 from devicefit.reference_device import (
     ReferenceDevice,
@@ -77,7 +78,7 @@ def simulated() -> dict[str, Any]:
     grid = CURRENT.grid(2e-5, 6e-4, 9)
     curve = ber_curves(main, grid, options=SensingOptions(threshold_ohm=2.2e4))["1T1R"]
     return {
-        "main": main,
+        "posterior": main,
         "compressed": compress(measurements),
         "counts": count_errors(measurements, curve),
         "curve": curve,
@@ -129,8 +130,8 @@ def test_every_shown_parameter_is_one_of_a_family() -> None:
 
 
 def test_predicted_failures_are_binomial_over_the_draws(simulated: dict[str, Any]) -> None:
-    record = failures_record(**simulated, rng=np.random.default_rng(1))
-    main, compressed, counts = (simulated[k] for k in ("main", "compressed", "counts"))
+    record = failures_record(predicted_failures(**simulated, rng=np.random.default_rng(1)))
+    main, compressed, counts = (simulated[k] for k in ("posterior", "compressed", "counts"))
     assert (record["kind"], record["probability"]) == ("ETI", 0.95)
     assert len(record["cells"]) == 2 * 4
     for cell in record["cells"]:
@@ -157,25 +158,19 @@ def test_predicted_failures_are_binomial_over_the_draws(simulated: dict[str, Any
 
 def test_control_another_device_is_outside(simulated: dict[str, Any]) -> None:
     rng = np.random.default_rng(1)
-    good = failures_record(**simulated, rng=rng)["cells"]
-    other = posterior("lognormal", simulated["main"].frame, ln_r_hrs=np.log(5e4))
-    bad = failures_record(**(simulated | {"main": other}), rng=rng)["cells"]
+    good = failures_record(predicted_failures(**simulated, rng=rng))["cells"]
+    other = posterior("lognormal", simulated["posterior"].frame, ln_r_hrs=np.log(5e4))
+    moved = simulated | {"posterior": other}
+    bad = failures_record(predicted_failures(**moved, rng=rng))["cells"]
     assert sum(c["inside"] for c in good) >= 7
     assert sum(c["inside"] for c in bad) <= 5
 
 
 def test_records_are_plain(simulated: dict[str, Any]) -> None:
-    main = simulated["main"]
-    rng = np.random.default_rng(2)
-    record = device_checks_record(posteriors={"lognormal": main}, **simulated, rng=rng)
+    cells = predicted_failures(**simulated, rng=np.random.default_rng(2))
+    record = device_checks_record({"lognormal": simulated["posterior"]}, cells)
     assert set(record) == {"forest", "failures"}
     assert json.loads(json.dumps(record)) == record
-
-
-def test_failures_need_a_threshold(simulated: dict[str, Any]) -> None:
-    curve = ber_curves(simulated["main"], np.array([1e-4]), options=SensingOptions())["2T2R"]
-    with pytest.raises(ValueError, match="2T2R has no threshold"):
-        failures_record(**(simulated | {"curve": curve}), rng=np.random.default_rng(1))
 
 
 # --- figures --------------------------------------------------------------------------------------
@@ -256,9 +251,8 @@ def test_stacking_names_the_best_and_the_failed() -> None:
 def values(simulated: dict[str, Any]) -> dict[str, Any]:
     found = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     del found["format"]
-    record = device_checks_record(
-        posteriors={"lognormal": simulated["main"]}, **simulated, rng=np.random.default_rng(2)
-    )
+    cells = predicted_failures(**simulated, rng=np.random.default_rng(2))
+    record = device_checks_record({"lognormal": simulated["posterior"]}, cells)
     found["device"]["checks"] = record | {"families": STUDY}
     return found
 

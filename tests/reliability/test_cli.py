@@ -6,48 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from reliability.cli import main
-
 COMMAND = [sys.executable, "-m", "reliability"]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command left: exit code and text."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Finished]:
-    """Runs the command in this process, in an empty directory."""
-    monkeypatch.delenv("RRAM_DATA_DIR", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["rram-reliability", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capfd.readouterr()
-        return Finished(code, captured.out, captured.err)
-
-    return run
 
 
 def _table(rng: np.random.Generator) -> pd.DataFrame:
@@ -66,7 +32,7 @@ def good(tmp_path: Path) -> Path:
     return path
 
 
-def test_check_accepts_a_good_file(good: Path, call: Callable[..., Finished]) -> None:
+def test_check_accepts_a_good_file(good: Path, call: Callable[..., Any]) -> None:
     found = call("check", "--measurements", good)
     assert found.returncode == 0
     assert "48 readings of 12 devices" in found.stdout
@@ -74,7 +40,7 @@ def test_check_accepts_a_good_file(good: Path, call: Callable[..., Finished]) ->
 
 
 def test_check_says_what_kinds_of_rows_there_are(
-    good: Path, tmp_path: Path, call: Callable[..., Finished]
+    good: Path, tmp_path: Path, call: Callable[..., Any]
 ) -> None:
     table = pd.read_csv(good).assign(width=np.tile([1e-7, 1e-6], 24), wafer="w7")
     table["resistance_high_ohm"] = np.nan
@@ -101,9 +67,7 @@ def test_check_says_what_kinds_of_rows_there_are(
     assert lines[-1] == "accepted"
 
 
-def test_check_accepts_counts_at_one_condition(
-    tmp_path: Path, call: Callable[..., Finished]
-) -> None:
+def test_check_accepts_counts_at_one_condition(tmp_path: Path, call: Callable[..., Any]) -> None:
     (tmp_path / "counts.csv").write_text(
         "state,errors,trials,threshold_ohm\nLRS,3,1000,2e4\nHRS,0,1000,2e4\n"
     )
@@ -132,7 +96,7 @@ def test_check_accepts_counts_at_one_condition(
     ],
 )
 def test_wrong_rows_of_other_kinds(
-    tmp_path: Path, call: Callable[..., Finished], head: str, row: str, message: str
+    tmp_path: Path, call: Callable[..., Any], head: str, row: str, message: str
 ) -> None:
     (tmp_path / "a.csv").write_text(f"{head}\n{row}\n")
     found = call("check", "--measurements", "a.csv")
@@ -152,7 +116,7 @@ def test_wrong_rows_of_other_kinds(
 def test_bad_readings_are_refused(
     good: Path,
     tmp_path: Path,
-    call: Callable[..., Finished],
+    call: Callable[..., Any],
     column: str,
     row: int,
     value: object,
@@ -181,6 +145,26 @@ def test_bad_readings_are_refused(
         (["check", "--measurements", "good.csv", "--where", "x"], "COLUMN=VALUE"),
         (["check", "--measurements", "good.csv", "--where", "state=x"], "keeps no row"),
         (["fit", "--out", "o", "--family", "normal"], "is not known; known: lognormal"),
+        (["fit", "--out", "o", "--leave-out", "-1"], "Invalid value for '--leave-out'"),
+        (["fit", "--out", "o", "--leave-out", "1"], "--leave-out 1: simulated reference device"),
+        (["fit", "--out", "o", "--leave-out", "1"], "8 values can be left out in 2 to 7 groups"),
+        (["fit", "--out", "o", "--leave-out", "8"], "can be left out in 2 to 7 groups"),
+        (
+            ["fit", "--out", "o", "--leave-out", "2", "--measurements", "good.csv"],
+            "2 values can be left out in no way: measure more, or fit without it",
+        ),
+        (
+            ["fit", "--out", "o", "--leave-out", "2", "--measurements", "good.csv", "--where"]
+            + ["i_cc_a=2e-5"],
+            "there are readings at 1 programming value; leaving some out needs 4 or more",
+        ),
+        (["fit", "--out", "o", "--priors", "none.toml"], "none.toml: cannot be read"),
+        (["priors", "--model", "stacked"], "joins several families, each with priors of its own"),
+        (["priors", "--model", "weibull"], "is not known; known: lognormal"),
+        (["priors", "--priors", "none.toml"], "none.toml: cannot be read"),
+        (["priors", "--measurements", "none.csv"], "none.csv: no such file"),
+        (["priors", "--column", "R=r"], "need --measurements"),
+        (["priors", "--threshold-ohm", "-1"], "threshold_ohm is -1.0; it must be positive"),
         (["run", "--out", "o", "--images", "faces"], "known: digits, mnist"),
         (["run", "--out", "o", "--images", "mnist"], "--images-dir"),
         (["run", "--out", "o", "--max-loss", "2"], "max_loss is 2.0"),
@@ -196,7 +180,7 @@ def test_bad_readings_are_refused(
     ],
 )
 def test_wrong_use(
-    good: Path, tmp_path: Path, call: Callable[..., Finished], arguments: list[str], message: str
+    good: Path, tmp_path: Path, call: Callable[..., Any], arguments: list[str], message: str
 ) -> None:
     found = call(*arguments)
     assert found.returncode == 2, found.stderr
@@ -205,9 +189,7 @@ def test_wrong_use(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["good.csv"]
 
 
-def test_simulated_file_is_written_and_read_back(
-    tmp_path: Path, call: Callable[..., Finished]
-) -> None:
+def test_simulated_file_is_written_and_read_back(tmp_path: Path, call: Callable[..., Any]) -> None:
     assert call("simulate", "--out", "sim.csv").returncode == 0
     first = (tmp_path / "sim.csv").read_bytes()
     assert call("simulate", "--out", "sim.csv", "--force").returncode == 0
