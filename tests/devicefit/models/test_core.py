@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy import special
 
 from devicefit.models.core import Core, core, ln_expit
-from devicefit.models.data_starts import data_starts
 from devicefit.models.frame import Frame, deviation_basis
 from devicefit.priors import core_priors
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
@@ -217,72 +216,6 @@ def test_one_condition_has_its_four_numbers() -> None:
 @given(st.floats(-700, 700))
 def test_ln_expit(z: float) -> None:
     assert ln_expit(np, z) == pytest.approx(special.log_expit(z), rel=1e-14, abs=1e-300)
-
-
-@pytest.fixture(scope="module")
-def starts_of(
-    make_state: Callable[..., Any], make_compressed: Callable[..., Any]
-) -> Callable[..., dict[str, float]]:
-    """Starts from one reading in each state at positions 0, 1, ... of the range."""
-
-    def make(lrs: FloatArray, programming: Programming, hrs: float = 11.5) -> dict[str, float]:
-        n = len(lrs)
-        x = programming.from_coordinate(np.arange(n) / max(n - 1, 1))
-        states = {
-            "LRS": make_state(np.arange(n), lrs, conditions=n),
-            "HRS": make_state(np.arange(n), np.full(n, hrs), conditions=n),
-        }
-        compressed = make_compressed(programming, x, states)
-        return data_starts(compressed, Frame.of(compressed))
-
-    return make
-
-
-def test_starts_of_a_current(starts_of: Callable[..., dict[str, float]]) -> None:
-    starts = starts_of(np.linspace(10.0, 8.0, 11), CURRENT)
-    # a tenth of the way up from the smallest median, less 10 %
-    assert starts == pytest.approx({"ln_r_hrs": 11.5, "ln_r_series": 8.2 - 0.1})
-
-
-def test_starts_of_one_condition(starts_of: Callable[..., dict[str, float]]) -> None:
-    assert starts_of(np.array([9.0]), ONE_CONDITION) == {"ln_r_hrs": 11.5, "ln_r_lrs": 9.0}
-
-
-@given(st.lists(st.booleans(), min_size=2, max_size=12))
-def test_start_of_the_onset_is_the_split_with_fewest_exceptions(
-    starts_of: Callable[..., dict[str, float]], is_set: list[bool]
-) -> None:
-    lrs = np.where(is_set, 8.5, 11.4)
-    n = len(lrs)
-    found = starts_of(lrs, GATE)["onset"] * (n - 1)
-    lowest = np.quantile(lrs, 0.1)
-    below = lrs < (11.5 + lowest) / 2
-    wrong = [below[:cut].sum() + (~below[cut:]).sum() for cut in range(n + 1)]
-    # the split lies between the readings on either side of the start
-    cut = int(np.searchsorted(np.arange(n), found))
-    assert wrong[cut] == min(wrong)
-
-
-def test_starts_are_medians_of_counted_readings(
-    make_state: Callable[..., Any], make_compressed: Callable[..., Any]
-) -> None:
-    # one reading at 9, eight at 10, one failure at 14; the LRS is missing at the second condition
-    some = make_state(
-        [0] * 3 + [1], np.array([9.0, 10.0, 14.0, 12.0]), conditions=2, count=[1, 8, 1, 1]
-    )
-    lrs = make_state([0, 0], np.array([8.0, 8.2]), conditions=2, count=[2, 5])
-    compressed = make_compressed(CURRENT, np.array([1e-5, 1e-4]), {"LRS": lrs, "HRS": some})
-    found = data_starts(compressed, Frame.of(compressed))
-    assert found == pytest.approx({"ln_r_hrs": 11.0, "ln_r_series": 8.1})
-
-
-def test_no_starts_where_a_state_has_no_readings(
-    make_state: Callable[..., Any], make_compressed: Callable[..., Any]
-) -> None:
-    lrs, none = (make_state(c, np.full(len(c), 9.0), conditions=2) for c in ([0, 1], []))
-    for states in ({"LRS": lrs, "HRS": none}, {"LRS": none, "HRS": lrs}):
-        compressed = make_compressed(GATE, np.array([1.0, 2.0]), states)
-        assert data_starts(compressed, Frame.of(compressed)) == {}
 
 
 def test_inputs_are_left_alone() -> None:
