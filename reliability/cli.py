@@ -5,29 +5,30 @@ Exit codes: 0 done, 1 the job failed, 2 wrong use or bad input.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reliability.cli_device import device
+from reliability.cli_guards import (
+    Stop,
+    checking_input,
+    print_gates,
+    working,
+)
 from reliability.cli_inputs import (
     answer_from,
     chosen_models,
     decision_options,
     evaluated,
     given,
-    left_out_groups,
     load_image_set,
     load_networks,
-    measured_frame,
     network_options,
-    one_family,
     prior_file,
     prior_warnings,
     read_input,
@@ -40,12 +41,10 @@ from reliability.cli_options import (
     DownloadOption,
     DrawsOption,
     EpochsOption,
-    FamilyOption,
     ForceOption,
     HiddenOption,
     ImagesDirOption,
     ImagesOption,
-    LeaveOutOption,
     MaxLossOption,
     MeasurementsOption,
     MemoryBerOption,
@@ -80,242 +79,7 @@ app = typer.Typer(
 )
 
 
-class _Stop(Exception):
-    """Ends the command with a message and an exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-@contextmanager
-def _checking_input() -> Iterator[None]:
-    """What goes wrong inside is wrong use or bad input."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise _Stop(str(error), 2) from error
-
-
-@contextmanager
-def _working() -> Iterator[None]:
-    """What goes wrong inside is a failed job."""
-    try:
-        yield
-    except _Stop:
-        raise
-    except Exception as error:
-        if os.environ.get("RRAM_RELIABILITY_DEBUG"):
-            raise
-        raise _Stop(
-            f"the job failed: {type(error).__name__}: {error}\n"
-            "nothing was written; set RRAM_RELIABILITY_DEBUG=1 to see where it happened",
-            1,
-        ) from error
-
-
-@app.command()
-def simulate(
-    out: Annotated[Path, typer.Option(help="CSV file to write.")],
-    seed: SeedOption = 20190407,
-    force: ForceOption = False,
-) -> None:
-    """Write the readings of the simulated reference device as CSV."""
-    from devicefit.reference_device import reference_csv
-    from reliability.output import check_file, staged_file
-
-    with _checking_input():
-        check_file(out, force=force, suffix=".csv")
-    with _working(), staged_file(out) as stage:
-        stage.write_text(reference_csv(seed=seed), encoding="utf-8")
-    typer.echo(f"simulated readings: {out}")
-
-
-@app.command()
-def check(
-    measurements: MeasurementsOption = None,
-    column: ColumnOption = None,
-    where: WhereOption = None,
-) -> None:
-    """Read a file of resistances, refuse what cannot be used, and say what is in it."""
-    from reliability.summary import summary_lines
-
-    with _checking_input():
-        found = read_input(measurements, column, where)
-    for line in summary_lines(found):
-        typer.echo(line)
-
-
-@app.command("priors")
-def show_priors(
-    measurements: MeasurementsOption = None,
-    column: ColumnOption = None,
-    where: WhereOption = None,
-    model: FamilyOption = "switching-failure",
-    priors: PriorsOption = None,
-    threshold_ohm: ThresholdOption = None,
-    seed: SeedOption = 1,
-) -> None:
-    """Show the priors of a family and the devices that they predict before any reading.
-
-    The readings give the measured range only.
-    """
-    import numpy as np
-
-    from devicefit.models import FAMILIES
-    from devicefit.sensing import SensingOptions
-    from reliability.prior_check import stated_priors
-
-    with _checking_input():
-        family = one_family(model)
-        known = prior_file(priors)
-        sensing = SensingOptions(threshold_ohm=threshold_ohm)
-        frame = measured_frame(read_input(measurements, column, where))
-        (stated,) = stated_priors(frame, known, families=(family,), others=tuple(FAMILIES))
-        prediction = stated.predict(sensing, rng=np.random.default_rng(seed))
-    for line in (*stated.lines(), "", *prediction.lines()):
-        typer.echo(line)
-
-
-@app.command()
-def fit(
-    out: Annotated[Path, typer.Option(help="Directory to write.")],
-    measurements: MeasurementsOption = None,
-    column: ColumnOption = None,
-    where: WhereOption = None,
-    model: ModelOption = None,
-    priors: PriorsOption = None,
-    threshold_ohm: ThresholdOption = None,
-    leave_out: LeaveOutOption = 0,
-    seed: SeedOption = 1,
-    draws: DrawsOption = None,
-    warmup: WarmupOption = None,
-    target_accept: AcceptOption = None,
-    threads: ThreadsOption = 2,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Fit device models to resistances; writes posteriors and checks."""
-    from devicefit.backend import SamplerOptions
-    from devicefit.sensing import SensingOptions
-    from reliability.device_study import save_study, study_device
-    from reliability.output import check_directory, staged_directory
-    from reliability.progress import Narrator
-
-    with _checking_input():
-        check_directory(out, force=force)
-        families, stacked = chosen_models(model)
-        known = prior_file(priors)
-        sampler = SamplerOptions(
-            seed=seed,
-            cores=threads,
-            **given(draws=draws, warmup=warmup, target_accept=target_accept),
-        )
-        sensing = SensingOptions(threshold_ohm=threshold_ohm)
-        found = read_input(measurements, column, where)
-        left_out = left_out_groups(found, leave_out)
-        warnings = prior_warnings(found, known, families, sensing, seed)
-    for line in warnings:
-        typer.echo(line)
-    with _working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
-        study = study_device(
-            found,
-            families=families,
-            stacked=stacked,
-            sampler=sampler,
-            sensing=sensing,
-            priors=known,
-            left_out=left_out,
-            say=narrator.say,
-        )
-        save_study(study, stage)
-    _print_gates(study.record["gates"])
-    typer.echo(f"device study: {out}")
-
-
-@app.command()
-def ber(
-    device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
-    out: Annotated[Path, typer.Option(help="CSV file to write.")],
-    low: Annotated[float | None, typer.Option(help="Smallest programming value, SI.")] = None,
-    high: Annotated[float | None, typer.Option(help="Largest programming value, SI.")] = None,
-    points: Annotated[int, typer.Option(min=2, help="Number of values.")] = 50,
-    threshold_ohm: ThresholdOption = None,
-    offset_ln_r: OffsetOption = None,
-    force: ForceOption = False,
-) -> None:
-    """Write BER over the programming variable: mean, median and 90 % interval."""
-    from devicefit.sensing import SensingOptions
-    from reliability.device_study import load_study
-    from reliability.output import check_file, staged_file
-    from reliability.summary import ber_table
-
-    with _checking_input():
-        check_file(out, force=force, suffix=".csv")
-        study = load_study(device)
-        frame = study.main.frame
-        ends = frame.low if low is None else low, frame.high if high is None else high
-        if not ends[0] < ends[1]:
-            raise ValueError(f"--low {ends[0]} must be below --high {ends[1]}")
-        if frame.programming.is_logarithmic and ends[0] <= 0:
-            raise ValueError(f"--low {ends[0]} must be positive for a {frame.programming.name}")
-        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r))
-    with _working(), staged_file(out) as stage:
-        grid = frame.programming.grid(*ends, points)
-        ber_table(study.main, grid, sensing).to_csv(stage, index=False)
-    typer.echo(f"BER over {frame.programming.name}: {out}")
-
-
-@app.command()
-def predict(
-    device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
-    out: Annotated[Path, typer.Option(help="CSV file to write.")],
-    measurements: Annotated[
-        list[Path],
-        typer.Option(help="Readings of devices that were not fitted. Repeatable."),
-    ],
-    column: ColumnOption = None,
-    where: WhereOption = None,
-    bins: Annotated[
-        int, typer.Option("--bins", min=1, help="Devices in each bin of programming values.")
-    ] = 200,
-    threshold_ohm: ThresholdOption = None,
-    seed: SeedOption = 1,
-    force: ForceOption = False,
-) -> None:
-    """Predict how many of other devices fail, and compare with their readings.
-
-    A device fails when one of its readings is on the wrong side of the fitted 1T1R threshold.
-    """
-    import numpy as np
-
-    from devicefit.prediction import predict as predict_failures
-    from devicefit.sensing import SensingOptions
-    from reliability.device_study import load_study
-    from reliability.output import check_file, staged_file
-
-    with _checking_input():
-        check_file(out, force=force, suffix=".csv")
-        study = load_study(device)
-        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm))
-        found = read_input(measurements, column, where)
-        rng = np.random.default_rng([seed, 5])
-        table = predict_failures(
-            study.main,
-            found,
-            persistence=study.persistence,
-            options=sensing,
-            devices_per_bin=bins,
-            rng=rng,
-        )
-    with _working(), staged_file(out) as stage:
-        table.to_csv(stage, index=False)
-    inside = table["failures_observed"].between(table["failures_q025"], table["failures_q975"])
-    typer.echo(
-        f"{int(inside.sum())} of {len(table)} (bin, state) cells inside the 95 % predictive "
-        f"interval; ln predictive density {table['log_predictive_density'].sum():.1f}"
-    )
-    typer.echo(f"predictions: {out}")
+app.add_typer(device)
 
 
 @app.command()
@@ -340,13 +104,13 @@ def train(
     from reliability.output import check_file
     from reliability.progress import Narrator
 
-    with _checking_input():
+    with checking_input():
         check_file(out, force=force, suffix=".safetensors")
         if not 0 <= train_ber < 0.5:
             raise ValueError(f"--ber is {train_ber}; give a rate from 0 to below 0.5")
         options = network_options(images, hidden, epochs, None, None, seed, threads)
         image_set = load_image_set(images, images_dir, download)
-    with _working(), Narrator(quiet=quiet) as narrator:
+    with working(), Narrator(quiet=quiet) as narrator:
         network, record = train_network(
             image_set, options, ber=train_ber, say=narrator.say, tick=narrator.tick
         )
@@ -376,7 +140,7 @@ def evaluate(
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
 
-    with _checking_input():
+    with checking_input():
         check_file(out, force=force, suffix=".nc")
         folded, record = load_network(network)
         options = network_options(images, None, None, None, chips, seed, threads)
@@ -386,7 +150,7 @@ def evaluate(
                 f"{network} takes {folded.sizes[0]} pixels, {images} has "
                 f"{image_set.test_images.shape[1]}; choose the image set it was trained on"
             )
-    with _working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         narrator.say(f"evaluating {options.chips} chips")
         study = evaluate_network(folded, image_set, options, record, tick=narrator.tick)
         save_counts(study, stage)
@@ -420,7 +184,7 @@ def decide(
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
 
-    with _checking_input():
+    with checking_input():
         check_file(out, force=force, suffix=".json")
         options = decision_options(
             requirement=given(max_loss=max_loss, risk=risk, memory_ber=memory_ber),
@@ -436,7 +200,7 @@ def decide(
         tables = [load_counts(path) for path in counts]
         networks = dict(zip(network_names(tables), tables, strict=True))
         check_counts({name: study.counts for name, study in networks.items()})
-    with _working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         results = answer_from(study, networks, options, seed, narrator, truth=False)
         stage.write_text(results.to_json(), encoding="utf-8")
     _print_verdict(results)
@@ -454,10 +218,10 @@ def report(
     from reliability.report import render_report
     from reliability.results import read_results
 
-    with _checking_input():
+    with checking_input():
         check_file(out, force=force, suffix=".html")
         found = read_results(results)
-    with _working(), staged_file(out) as stage:
+    with working(), staged_file(out) as stage:
         stage.write_text(render_report(found), encoding="utf-8")
     typer.echo(f"report: {out}")
 
@@ -512,7 +276,7 @@ def run(
     from reliability.progress import Narrator
     from reliability.report import render_report
 
-    with _checking_input():
+    with checking_input():
         check_directory(out, force=force)
         families, stacked = chosen_models(model)
         known = prior_file(priors)
@@ -538,7 +302,7 @@ def run(
         warnings = prior_warnings(found, known, families, options["sensing"], seed)
     for line in warnings:
         typer.echo(line)
-    with _working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
+    with working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
         study = study_device(
             found,
             families=families,
@@ -563,19 +327,11 @@ def run(
     typer.echo(f"report: {out / 'index.html'}")
 
 
-def _print_gates(gates: list[dict[str, Any]]) -> None:
-    for gate in gates:
-        if not gate["passed"]:
-            typer.echo(f"FAILED {gate['name']}: {gate['finding']}. Remedy: {gate['remedy']}")
-    passed = sum(gate["passed"] for gate in gates)
-    typer.echo(f"{passed} of {len(gates)} gates passed")
-
-
 def _print_verdict(results: Results) -> None:
     verdict = results.values["verdict"]
     if verdict["simulated"]:
         typer.echo("SIMULATED DEVICE: nothing here was measured")
-    _print_gates(results.values["gates"])
+    print_gates(results.values["gates"])
     typer.echo(verdict["sentence"])
 
 
@@ -591,7 +347,7 @@ def main() -> None:
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         sys.exit(code)
-    except _Stop as stop:
+    except Stop as stop:
         print(f"rram-reliability: {stop}", file=sys.stderr)
         sys.exit(stop.code)
     except KeyboardInterrupt:

@@ -1,0 +1,248 @@
+"""Commands about devices alone: readings, priors, fits, error rates and predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reliability.cli_guards import (
+    checking_input,
+    print_gates,
+    working,
+)
+from reliability.cli_inputs import (
+    chosen_models,
+    given,
+    left_out_groups,
+    measured_frame,
+    one_family,
+    prior_file,
+    prior_warnings,
+    read_input,
+)
+from reliability.cli_options import (
+    AcceptOption,
+    ColumnOption,
+    DrawsOption,
+    FamilyOption,
+    ForceOption,
+    LeaveOutOption,
+    MeasurementsOption,
+    ModelOption,
+    OffsetOption,
+    PriorsOption,
+    QuietOption,
+    SeedOption,
+    ThreadsOption,
+    ThresholdOption,
+    WarmupOption,
+    WhereOption,
+)
+
+device = typer.Typer()
+
+
+@device.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    seed: SeedOption = 20190407,
+    force: ForceOption = False,
+) -> None:
+    """Write the readings of the simulated reference device as CSV."""
+    from devicefit.reference_device import reference_csv
+    from reliability.output import check_file, staged_file
+
+    with checking_input():
+        check_file(out, force=force, suffix=".csv")
+    with working(), staged_file(out) as stage:
+        stage.write_text(reference_csv(seed=seed), encoding="utf-8")
+    typer.echo(f"simulated readings: {out}")
+
+
+@device.command()
+def check(
+    measurements: MeasurementsOption = None,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+) -> None:
+    """Read a file of resistances, refuse what cannot be used, and say what is in it."""
+    from reliability.summary import summary_lines
+
+    with checking_input():
+        found = read_input(measurements, column, where)
+    for line in summary_lines(found):
+        typer.echo(line)
+
+
+@device.command("priors")
+def show_priors(
+    measurements: MeasurementsOption = None,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    model: FamilyOption = "switching-failure",
+    priors: PriorsOption = None,
+    threshold_ohm: ThresholdOption = None,
+    seed: SeedOption = 1,
+) -> None:
+    """Show the priors of a family and the devices that they predict before any reading.
+
+    The readings give the measured range only.
+    """
+    import numpy as np
+
+    from devicefit.models import FAMILIES
+    from devicefit.sensing import SensingOptions
+    from reliability.prior_check import stated_priors
+
+    with checking_input():
+        family = one_family(model)
+        known = prior_file(priors)
+        sensing = SensingOptions(threshold_ohm=threshold_ohm)
+        frame = measured_frame(read_input(measurements, column, where))
+        (stated,) = stated_priors(frame, known, families=(family,), others=tuple(FAMILIES))
+        prediction = stated.predict(sensing, rng=np.random.default_rng(seed))
+    for line in (*stated.lines(), "", *prediction.lines()):
+        typer.echo(line)
+
+
+@device.command()
+def fit(
+    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    measurements: MeasurementsOption = None,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    model: ModelOption = None,
+    priors: PriorsOption = None,
+    threshold_ohm: ThresholdOption = None,
+    leave_out: LeaveOutOption = 0,
+    seed: SeedOption = 1,
+    draws: DrawsOption = None,
+    warmup: WarmupOption = None,
+    target_accept: AcceptOption = None,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit device models to resistances; writes posteriors and checks."""
+    from devicefit.backend import SamplerOptions
+    from devicefit.sensing import SensingOptions
+    from reliability.device_study import save_study, study_device
+    from reliability.output import check_directory, staged_directory
+    from reliability.progress import Narrator
+
+    with checking_input():
+        check_directory(out, force=force)
+        families, stacked = chosen_models(model)
+        known = prior_file(priors)
+        sampler = SamplerOptions(
+            seed=seed,
+            cores=threads,
+            **given(draws=draws, warmup=warmup, target_accept=target_accept),
+        )
+        sensing = SensingOptions(threshold_ohm=threshold_ohm)
+        found = read_input(measurements, column, where)
+        left_out = left_out_groups(found, leave_out)
+        warnings = prior_warnings(found, known, families, sensing, seed)
+    for line in warnings:
+        typer.echo(line)
+    with working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
+        study = study_device(
+            found,
+            families=families,
+            stacked=stacked,
+            sampler=sampler,
+            sensing=sensing,
+            priors=known,
+            left_out=left_out,
+            say=narrator.say,
+        )
+        save_study(study, stage)
+    print_gates(study.record["gates"])
+    typer.echo(f"device study: {out}")
+
+
+@device.command()
+def ber(
+    device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    low: Annotated[float | None, typer.Option(help="Smallest programming value, SI.")] = None,
+    high: Annotated[float | None, typer.Option(help="Largest programming value, SI.")] = None,
+    points: Annotated[int, typer.Option(min=2, help="Number of values.")] = 50,
+    threshold_ohm: ThresholdOption = None,
+    offset_ln_r: OffsetOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Write BER over the programming variable: mean, median and 90 % interval."""
+    from devicefit.sensing import SensingOptions
+    from reliability.device_study import load_study
+    from reliability.output import check_file, staged_file
+    from reliability.summary import ber_table
+
+    with checking_input():
+        check_file(out, force=force, suffix=".csv")
+        study = load_study(device)
+        frame = study.main.frame
+        ends = frame.low if low is None else low, frame.high if high is None else high
+        if not ends[0] < ends[1]:
+            raise ValueError(f"--low {ends[0]} must be below --high {ends[1]}")
+        if frame.programming.is_logarithmic and ends[0] <= 0:
+            raise ValueError(f"--low {ends[0]} must be positive for a {frame.programming.name}")
+        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r))
+    with working(), staged_file(out) as stage:
+        grid = frame.programming.grid(*ends, points)
+        ber_table(study.main, grid, sensing).to_csv(stage, index=False)
+    typer.echo(f"BER over {frame.programming.name}: {out}")
+
+
+@device.command()
+def predict(
+    device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    measurements: Annotated[
+        list[Path],
+        typer.Option(help="Readings of devices that were not fitted. Repeatable."),
+    ],
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    bins: Annotated[
+        int, typer.Option("--bins", min=1, help="Devices in each bin of programming values.")
+    ] = 200,
+    threshold_ohm: ThresholdOption = None,
+    seed: SeedOption = 1,
+    force: ForceOption = False,
+) -> None:
+    """Predict how many of other devices fail, and compare with their readings.
+
+    A device fails when one of its readings is on the wrong side of the fitted 1T1R threshold.
+    """
+    import numpy as np
+
+    from devicefit.prediction import predict as predict_failures
+    from devicefit.sensing import SensingOptions
+    from reliability.device_study import load_study
+    from reliability.output import check_file, staged_file
+
+    with checking_input():
+        check_file(out, force=force, suffix=".csv")
+        study = load_study(device)
+        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm))
+        found = read_input(measurements, column, where)
+        rng = np.random.default_rng([seed, 5])
+        table = predict_failures(
+            study.main,
+            found,
+            persistence=study.persistence,
+            options=sensing,
+            devices_per_bin=bins,
+            rng=rng,
+        )
+    with working(), staged_file(out) as stage:
+        table.to_csv(stage, index=False)
+    inside = table["failures_observed"].between(table["failures_q025"], table["failures_q975"])
+    typer.echo(
+        f"{int(inside.sum())} of {len(table)} (bin, state) cells inside the 95 % predictive "
+        f"interval; ln predictive density {table['log_predictive_density'].sum():.1f}"
+    )
+    typer.echo(f"predictions: {out}")

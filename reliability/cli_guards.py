@@ -1,0 +1,53 @@
+"""How a command ends: messages and exit codes, and the verdicts that several commands print."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+
+class Stop(Exception):
+    """Ends the command with a message and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextmanager
+def checking_input() -> Iterator[None]:
+    """What goes wrong inside is wrong use or bad input."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise Stop(str(error), 2) from error
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """What goes wrong inside is a failed job."""
+    try:
+        yield
+    except Stop:
+        raise
+    except Exception as error:
+        if os.environ.get("RRAM_RELIABILITY_DEBUG"):
+            raise
+        raise Stop(
+            f"the job failed: {type(error).__name__}: {error}\n"
+            "nothing was written; set RRAM_RELIABILITY_DEBUG=1 to see where it happened",
+            1,
+        ) from error
+
+
+def print_gates(gates: list[dict[str, Any]]) -> None:
+    """Say which gates failed, what to do, and how many passed."""
+    for gate in gates:
+        if not gate["passed"]:
+            typer.echo(f"FAILED {gate['name']}: {gate['finding']}. Remedy: {gate['remedy']}")
+    passed = sum(gate["passed"] for gate in gates)
+    typer.echo(f"{passed} of {len(gates)} gates passed")
