@@ -34,11 +34,16 @@ class Loo:
         Sum over the device's readings of the log density predicted without the device, in ln R.
     pareto_k : float array, shape (device,)
         Shape of the tail of the device's importance ratios.
+    reading_lpd, reading_count : float array, shape (pair,)
+        The same by pairs of a device and a bin: log density of a reading, and number of readings.
+        None where only the sums are known.
     """
 
     devices: tuple[str, ...]
     lpd: FloatArray
     pareto_k: FloatArray
+    reading_lpd: FloatArray | None = None
+    reading_count: FloatArray | None = None
 
     @property
     def elpd(self) -> float:
@@ -113,6 +118,7 @@ def loo(
     few = thinned(posterior, draws)
     ln_weight, pareto_k = psis(-ln_device_likelihoods(few, compressed, terms))
     lpd, scored = np.zeros(len(names)), np.zeros(len(names), dtype=bool)
+    of_readings, counts = [], []
     for term in terms:
         for columns, ln_f in term.blocks(few):
             part = term.counts[:, columns].tocoo()
@@ -120,8 +126,16 @@ def loo(
             found = _weighted_sums(ln_weight, ln_f, device, column)
             lpd += np.bincount(device, part.data * found, len(names))
             scored[device] = True
+            of_readings.append(found)
+            counts.append(part.data.astype(np.float64))
     kept = np.flatnonzero(scored)
-    return Loo(tuple(names[i] for i in kept), lpd[kept], pareto_k[kept])
+    return Loo(
+        tuple(names[i] for i in kept),
+        lpd[kept],
+        pareto_k[kept],
+        np.concatenate([*of_readings, np.zeros(0)]),
+        np.concatenate([*counts, np.zeros(0)]),
+    )
 
 
 def elpd_difference(first: Loo, second: Loo) -> tuple[float, float]:

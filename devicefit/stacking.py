@@ -45,8 +45,11 @@ def stacking_weights(loos: Mapping[str, Loo]) -> dict[str, float]:
 
     Notes
     -----
-    Maximises ``sum_d ln sum_k w_k exp(lpd_dk)`` (Yao et al. 2018, Bayesian Analysis 13, equation
-    4). The devices are the units, so a device's readings all come from one family.
+    Maximises ``sum_i ln sum_k w_k f_ik`` over readings i, f the density predicted without the
+    reading's device (Yao et al. 2018, Bayesian Analysis 13, equation 4): each reading has the
+    mixture for its law, as predictions have. Were whole devices the units, families would be
+    weighed by the devices that they suit best, and with hundreds of cycles of a few dozen devices
+    the weights would be shares of devices. Where only sums over devices are known, those count.
     """
     if not loos:
         raise ValueError("there is no family to stack; give at least one")
@@ -61,17 +64,23 @@ def stacking_weights(loos: Mapping[str, Loo]) -> dict[str, float]:
             raise ValueError(
                 f"the prediction of {name} for device {first} is not finite; leave the family out"
             )
-    weights = optimal_weights(np.stack([part.lpd for part in parts], axis=1))
+    by_reading = [part.reading_lpd for part in parts if part.reading_lpd is not None]
+    if len(by_reading) == len(parts):
+        weights = optimal_weights(np.stack(by_reading, axis=1), parts[0].reading_count)
+    else:
+        weights = optimal_weights(np.stack([part.lpd for part in parts], axis=1))
     return dict(zip(loos, weights.tolist(), strict=True))
 
 
-def optimal_weights(lpd: FloatArray) -> FloatArray:
+def optimal_weights(lpd: FloatArray, count: FloatArray | None = None) -> FloatArray:
     """Weights that maximise the mean over rows of ``ln sum_k w_k exp(lpd_k)``.
 
     Parameters
     ----------
-    lpd : float array, shape (device, family)
+    lpd : float array, shape (row, family)
         Finite log predictive densities.
+    count : float array, shape (row,), optional
+        How often each row counts; once when left out.
 
     Returns
     -------
@@ -86,29 +95,35 @@ def optimal_weights(lpd: FloatArray) -> FloatArray:
     Newton with a line search: the same numbers give the same weights.
     """
     p = np.exp(lpd - lpd.max(axis=1, keepdims=True))
-    n, families = p.shape
+    rows, families = p.shape
+    of_row = np.full(rows, 1.0 / rows) if count is None else count / count.sum()
     w = np.full(families, 1.0 / families)
     barrier = 0.1
     while True:
         for _ in range(50):
             share = p / (p @ w)[:, None]
-            gradient = 1.0 - share.mean(axis=0) - barrier / w
-            hessian = share.T @ share / n + np.diag(barrier / w**2)
+            gradient = 1.0 - of_row @ share - barrier / w
+            hessian = share.T @ (share * of_row[:, None]) + np.diag(barrier / w**2)
             step = -np.linalg.solve(hessian, gradient)
             decrease = -float(gradient @ step)
             if decrease < 1e-3 * barrier:
                 break
-            w = _line_search(p, w, step, barrier, decrease)
+            w = _line_search(p, of_row, w, step, barrier, decrease)
         if barrier <= _BARRIER:
             return np.asarray(w / w.sum())
         barrier *= 0.1
 
 
 def _line_search(
-    p: FloatArray, w: FloatArray, step: FloatArray, barrier: float, decrease: float
+    p: FloatArray,
+    of_row: FloatArray,
+    w: FloatArray,
+    step: FloatArray,
+    barrier: float,
+    decrease: float,
 ) -> FloatArray:
     def value(at: FloatArray) -> float:
-        return float(-np.log(p @ at).mean() + at.sum() - barrier * np.log(at).sum())
+        return float(-(of_row @ np.log(p @ at)) + at.sum() - barrier * np.log(at).sum())
 
     length = min(1.0, 0.99 / max(float(np.max(-step / w)), 1e-300))
     now = value(w)

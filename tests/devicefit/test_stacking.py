@@ -58,6 +58,30 @@ def test_two_families_in_closed_form() -> None:
     np.testing.assert_allclose(optimal_weights(lpd), [expected, 1 - expected], atol=1e-7)
 
 
+def test_rows_count_as_often_as_told() -> None:
+    rng = np.random.default_rng(5)
+    lpd, count = rng.normal(size=(60, 3)), rng.integers(1, 6, 60)
+    often = optimal_weights(np.repeat(lpd, count, axis=0))
+    np.testing.assert_allclose(optimal_weights(lpd, count.astype(float)), often, atol=1e-9)
+
+
+def test_readings_are_the_units_where_they_are_known() -> None:
+    """Family a suits eight devices of ten, b the readings of all of them on average."""
+    names = tuple(f"d{i}" for i in range(10))
+    a = np.where(np.arange(10) < 8, 1.0, -20.0)
+    loos = {
+        name: Loo(names, 100 * lpd, np.zeros(10), lpd, np.full(10, 100.0))
+        for name, lpd in (("a", a), ("b", np.zeros(10)))
+    }
+    sums = {name: Loo(names, part.lpd, part.pareto_k) for name, part in loos.items()}
+    assert stacking_weights(sums)["a"] == pytest.approx(0.8, abs=1e-6)
+    # w e + 1 - w of eight readings in ten, 1 - w of two: the maximum is where 0.8 (e - 1) (1 - w)
+    # is 0.2 (1 + w (e - 1))
+    slope = np.e - 1
+    expected = (0.8 * slope - 0.2) / slope
+    assert stacking_weights(loos)["a"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_the_better_family_takes_all() -> None:
     rng = np.random.default_rng(4)
     lpd = rng.normal(size=(200, 1)) + np.array([0.0, -3.0, -500.0])
