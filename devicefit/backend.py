@@ -140,10 +140,10 @@ def sample_density(
         own = np.random.default_rng(seed)
         return np.asarray(in_scale[own.integers(len(in_scale))] + own.standard_normal(len(centre)))
 
-    compiled = density.native(at, root) if hasattr(density, "native") else None
-    model = (
-        _native_model(compiled, len(at), start) if compiled else _model(density, at, root, start)
-    )
+    if hasattr(density, "native"):
+        model = _native_model(density.native(at, root), len(at), start)
+    else:
+        model = _model(density, at, root, start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trace = _run(model, options)

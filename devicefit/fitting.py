@@ -14,7 +14,7 @@ import xarray as xr
 from devicefit.backend import SamplerOptions, bulk_ess, r_hat, sample_density, tail_ess
 from devicefit.compressed import Compressed, IntArray
 from devicefit.density import ONCE, Density, Posterior, Term
-from devicefit.mixture import Mixture
+from devicefit.mixture import Mixture, mix
 from devicefit.models import FAMILIES, Family
 from devicefit.models.data_starts import data_starts
 from devicefit.models.frame import Frame
@@ -95,8 +95,6 @@ class DevicePosterior:
         """
         if array is None and len(self.frame.arrays) > 1:
             each = [self.mixtures(x, second=second, array=a) for a in range(len(self.frame.arrays))]
-            from devicefit.mixture import mix
-
             even = np.full(len(each), -np.log(len(each)))
             return {state: mix([law[state] for law in each], even) for state in each[0]}
         parameters = {

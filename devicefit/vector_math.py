@@ -86,56 +86,42 @@ _shifted_octave = _of_one_float(_emit_octave)  # k + _SHIFT from x in 2^k [sqrt(
 _mantissa = _of_one_float(_emit_mantissa)  # x / 2^k
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
-def fast_exp(y: float) -> float:
-    """exp(y) to 1e-9 for y < 700; 1e-304 for all y below -700."""
-    y = max(y, -700.0)
-    shifted = y * _LOG2_E + _SHIFT
-    k = shifted - _SHIFT
-    r = (y - k * _LN_2_HIGH) - k * _LN_2_LOW
-    p = _EXP[0]
-    for i in range(1, len(_EXP)):
-        p = p * r + _EXP[i]
-    return p * _power_of_two(shifted)
+def _exponential(coefficients: tuple[float, ...]) -> Any:
+    """exp(y) for y < 700, and 1e-304 for all y below -700, by a series, highest power first."""
+
+    @numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
+    def exponential(y: float) -> float:
+        y = max(y, -700.0)
+        shifted = y * _LOG2_E + _SHIFT
+        k = shifted - _SHIFT
+        r = (y - k * _LN_2_HIGH) - k * _LN_2_LOW
+        p = coefficients[0]
+        for i in range(1, len(coefficients)):
+            p = p * r + coefficients[i]
+        return p * _power_of_two(shifted)
+
+    return exponential
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
-def fast_log(x: float) -> float:
-    """ln(x) to 1e-11 for normal positive numbers."""
-    k = _shifted_octave(x) - _SHIFT
-    m = _mantissa(x)
-    s = (m - 1.0) / (m + 1.0)
-    square = s * s
-    p = _LOG[0]
-    for i in range(1, len(_LOG)):
-        p = p * square + _LOG[i]
-    return k * _LN_2 + s * p
+def _logarithm(coefficients: tuple[float, ...]) -> Any:
+    """ln(x) for normal positive numbers, by a series in ``((m - 1) / (m + 1))^2``."""
+
+    @numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
+    def logarithm(x: float) -> float:
+        k = _shifted_octave(x) - _SHIFT
+        m = _mantissa(x)
+        s = (m - 1.0) / (m + 1.0)
+        square = s * s
+        p = coefficients[0]
+        for i in range(1, len(coefficients)):
+            p = p * square + coefficients[i]
+        return k * _LN_2 + s * p
+
+    return logarithm
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
-def vector_exp(y: float) -> float:
-    """exp(y) to 1e-15 for y < 700; 1e-304 for all y below -700."""
-    y = max(y, -700.0)
-    shifted = y * _LOG2_E + _SHIFT
-    k = shifted - _SHIFT
-    r = (y - k * _LN_2_HIGH) - k * _LN_2_LOW
-    p = _EXP_ALL[0]
-    for i in range(1, len(_EXP_ALL)):
-        p = p * r + _EXP_ALL[i]
-    return p * _power_of_two(shifted)
-
-
-@numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
-def vector_log(x: float) -> float:
-    """ln(x) to 1e-15 (of one near 1) for normal positive numbers."""
-    k = _shifted_octave(x) - _SHIFT
-    m = _mantissa(x)
-    s = (m - 1.0) / (m + 1.0)
-    square = s * s
-    p = _LOG_ALL[0]
-    for i in range(1, len(_LOG_ALL)):
-        p = p * square + _LOG_ALL[i]
-    return k * _LN_2 + s * p
+fast_exp, vector_exp = _exponential(_EXP), _exponential(_EXP_ALL)  # to 1e-9 and 1e-15
+fast_log, vector_log = _logarithm(_LOG), _logarithm(_LOG_ALL)  # to 1e-11 and 1e-15
 
 
 @numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})

@@ -32,6 +32,7 @@ from reliability.cli_inputs import (
     prior_file,
     prior_warnings,
     read_input,
+    sampler_options,
     study_networks,
 )
 from reliability.cli_options import (
@@ -269,7 +270,6 @@ def run(
 ) -> None:
     """Do the whole path: fit, train, evaluate, decide, report."""
     from bnn import save_network
-    from devicefit.backend import SamplerOptions
     from reliability.device_study import save_study, study_device
     from reliability.network_study import save_counts
     from reliability.output import check_directory, staged_directory
@@ -280,11 +280,7 @@ def run(
         check_directory(out, force=force)
         families, stacked = chosen_models(model)
         known = prior_file(priors)
-        sampler = SamplerOptions(
-            seed=seed,
-            cores=threads,
-            **given(draws=draws, warmup=warmup, target_accept=target_accept),
-        )
+        sampler = sampler_options(seed, threads, draws, warmup, target_accept)
         options = decision_options(
             requirement=given(max_loss=max_loss, risk=risk, memory_ber=memory_ber),
             sensing=given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r),

@@ -21,6 +21,7 @@ from reliability.cli_inputs import (
     prior_file,
     prior_warnings,
     read_input,
+    sampler_options,
 )
 from reliability.cli_options import (
     AcceptOption,
@@ -126,7 +127,6 @@ def fit(
     quiet: QuietOption = False,
 ) -> None:
     """Fit device models to resistances; writes posteriors and checks."""
-    from devicefit.backend import SamplerOptions
     from devicefit.sensing import SensingOptions
     from reliability.device_study import save_study, study_device
     from reliability.output import check_directory, staged_directory
@@ -136,11 +136,7 @@ def fit(
         check_directory(out, force=force)
         families, stacked = chosen_models(model)
         known = prior_file(priors)
-        sampler = SamplerOptions(
-            seed=seed,
-            cores=threads,
-            **given(draws=draws, warmup=warmup, target_accept=target_accept),
-        )
+        sampler = sampler_options(seed, threads, draws, warmup, target_accept)
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
         found = read_input(measurements, column, where)
         left_out = left_out_groups(found, leave_out)

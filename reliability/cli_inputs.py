@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnn import ImageSet
+    from devicefit.backend import SamplerOptions
     from devicefit.measurements import Measurements
     from devicefit.models.frame import Frame
     from devicefit.prior_files import PriorFile
@@ -128,6 +129,23 @@ def prior_warnings(
         return []
     stated = stated_priors(measured_frame(measurements), known, families=families)
     return flag_lines(stated, sensing, seed=seed)
+
+
+def sampler_options(
+    seed: int,
+    threads: int,
+    draws: int | None,
+    warmup: int | None,
+    target_accept: float | None,
+) -> SamplerOptions:
+    """Sampler with what the user changed."""
+    from devicefit.backend import SamplerOptions
+
+    return SamplerOptions(
+        seed=seed,
+        cores=threads,
+        **given(draws=draws, warmup=warmup, target_accept=target_accept),
+    )
 
 
 def network_options(
