@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import devicefit_ber, devicefit_sampling
-from benchmarks.devicefit_prediction import DATA_SETS, predict_data_set
+from benchmarks.devicefit_prediction import DATA_SETS, SEED, predict_data_set
 from devicefit.backend import SamplerOptions, versions
 from devicefit.compression import compress
 from devicefit.fitting import fit
@@ -60,6 +60,7 @@ def main() -> int:
     parser.add_argument("--devices", type=Path, default=Path("../shared/data/devices"))
     parser.add_argument("--data", nargs="+", help="names of data sets; all of them by default")
     parser.add_argument("--model", action="append", help="as of `rram-reliability fit`")
+    parser.add_argument("--split-seed", type=int, default=SEED, help="decides what is left out")
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--warmup", type=int, default=400)
     parser.add_argument("--force", action="store_true", help="measure again what is there")
@@ -78,12 +79,19 @@ def main() -> int:
         done = record.setdefault("prediction", {})
         for data in DATA_SETS:
             name = f"{data.name}, {'stacked' if stacked else families[0]}"
+            if arguments.split_seed != SEED:
+                name += f", split {arguments.split_seed}"
             if arguments.data and data.name not in arguments.data:
                 continue
             if name in done and not arguments.force:
                 continue
             done[name] = predict_data_set(
-                data, arguments.devices, families=families, stacked=stacked, sampler=sampler
+                data,
+                arguments.devices,
+                families=families,
+                stacked=stacked,
+                sampler=sampler,
+                seed=arguments.split_seed,
             )
             brief = {k: v for k, v in done[name].items() if k != "bins"}
             print(json.dumps(brief), flush=True)

@@ -13,31 +13,23 @@ gives:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
+from scipy.special import logsumexp, ndtr, ndtri
 from scipy.stats import qmc
 
 from devicefit.compressed import IntArray
+from devicefit.device_effects import (
+    IMMUNE_SHIFT,
+    IMMUNE_SPREAD,
+    PERSISTENT_SPREAD,
+    ln_likelihood_of_counts,
+    score_of_mean,
+)
 from devicefit.programming import FloatArray
-
-PERSISTENT_SPREAD = 0.8
-"""Standard deviation of the effect in the persistent class.
-
-Data with a handful of such devices tell its centre at best. With 0.8 the class covers failure
-probabilities of 0.05 to 0.5 as well as of 0.9 to 1, and both are found in measured arrays.
-"""
-
-IMMUNE_SHIFT, IMMUNE_SPREAD = -4.0, 1.2
-"""Effect of immune devices: where ordinary ones fail half of the time, once in thousands to never.
-
-Cells that do not switch any more read like one of the states; in the gate sweep with repeats they
-fail one write in ten where all others fail always.
-"""
 
 TAU = (0.05, 2.5)
 LOG10_SHARE = (-4.0, -0.5)
@@ -52,9 +44,7 @@ _RANGES = np.array([TAU, LOG10_SHARE, PERSISTENT_SHIFT, LOG10_SHARE])
 _FIRST, _NEXT, _ROUNDS = 1024, 512, 4
 _LEAST_EFFECTIVE = 40
 _DEFENCE = 0.1  # of the points of a round are spread over the whole range
-_NODES_PER_WIDTH = 1.5
 _ALIKE = 0.1  # on the probit scale; small beside the differences between devices
-_REACH = 7.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +67,23 @@ class Persistence:
     persistent_share: FloatArray
     persistent_shift: FloatArray
     immune_share: FloatArray
+
+
+@dataclass(frozen=True)
+class FittedPersistence:
+    """Posterior draws and how well the differences between devices explain the counts.
+
+    Parameters
+    ----------
+    persistence : Persistence
+        Posterior draws.
+    ln_evidence : float
+        Ln of the probability of the counts, averaged over the priors; the binomial coefficients
+        are left out.
+    """
+
+    persistence: Persistence
+    ln_evidence: float
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def failure_persistence(
     *,
     draws: int = 1000,
     rng: np.random.Generator,
-) -> Persistence:
+) -> FittedPersistence:
     """Posterior of the differences between devices for known mean failure probabilities.
 
     Parameters
@@ -122,7 +129,7 @@ def failure_persistence(
 
     Returns
     -------
-    Persistence
+    FittedPersistence
 
     Raises
     ------
@@ -158,18 +165,18 @@ def failure_persistence(
 
     def ln_likelihood(points: FloatArray) -> FloatArray:
         tau, share, shift, immune = _natural(points)
-        alpha = _alpha(mean, *(x[:, None] for x in (tau, share, shift, immune)))
+        alpha = score_of_mean(mean, *(x[:, None] for x in (tau, share, shift, immune)))
         of_points = zip(alpha, tau, share, shift, immune, strict=True)
         return np.array(
             [
-                number @ _ln_likelihood(failed, passed, a, *(float(v) for v in others))
+                number @ ln_likelihood_of_counts(failed, passed, a, *(float(v) for v in others))
                 for a, *others in of_points
             ]
         )
 
-    points, weight = _population(ln_likelihood, rng)
+    points, weight, ln_evidence = _population(ln_likelihood, rng)
     drawn = points[rng.choice(len(points), size=draws, p=weight)]
-    return Persistence(*_natural(drawn))
+    return FittedPersistence(Persistence(*_natural(drawn)), ln_evidence)
 
 
 def _alike(probability: FloatArray) -> IntArray:
@@ -186,8 +193,8 @@ def _natural(points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, Fl
 
 def _population(
     ln_likelihood: Callable[[FloatArray], FloatArray], rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
-    """Weighted points of a posterior with flat priors on `_RANGES`."""
+) -> tuple[FloatArray, FloatArray, float]:
+    """Weighted points of a posterior with flat priors on `_RANGES`, and its ln evidence."""
     low, width = _RANGES[:, 0], np.diff(_RANGES, axis=1)[:, 0]
     sobol = qmc.Sobol(len(low), rng=rng)
     # In units of the ranges from here on; the prior density is one.
@@ -208,8 +215,10 @@ def _population(
         points = np.concatenate([points, new])
         ln_target = np.concatenate([ln_target, ln_likelihood(low + width * new)])
         ln_proposal = np.concatenate([ln_proposal, proposal])
-    # Points outside the ranges were drawn as well, with a weight of zero: nothing to normalise.
-    return low + width * points, _normalised(ln_target - ln_proposal)
+    ln_weight = ln_target - ln_proposal
+    # Points outside the ranges were drawn as well, with a weight of zero: they count as drawn.
+    ln_evidence = float(logsumexp(ln_weight) - np.log(_FIRST + _ROUNDS * _NEXT))
+    return low + width * points, _normalised(ln_weight), ln_evidence
 
 
 def _tempered(ln_weight: FloatArray) -> FloatArray:
@@ -255,7 +264,8 @@ def predict_failing(
     probability : float array, shape (draw, condition)
         Mean failure probabilities, e.g. draws from a device model.
     persistence : Persistence
-        As many draws.
+        As many draws, of shape (draw,), or (draw, condition) where devices differ in another way
+        at each condition; a device keeps its rank among the others.
     rng : numpy.random.Generator
         Decides the devices' effects, once per draw and device, and the failures, once per reading.
 
@@ -277,7 +287,7 @@ def predict_failing(
             f"give shape ({draws}, conditions)"
         )
     tau, share, shift, immune = (
-        x[:, None]
+        np.broadcast_to(x.reshape(draws, -1), probability.shape)
         for x in (
             persistence.tau,
             persistence.persistent_share,
@@ -285,73 +295,21 @@ def predict_failing(
             persistence.immune_share,
         )
     )
-    alpha = _alpha(probability, tau, share, shift, immune)
+    alpha = score_of_mean(probability, tau, share, shift, immune)
     devices, of_row = np.unique(device, return_inverse=True)
-    z = rng.standard_normal((draws, len(devices)))
-    lot = rng.random((draws, len(devices)))
+    z = rng.standard_normal((draws, len(devices)))[:, of_row]
+    lot = rng.random((draws, len(devices)))[:, of_row]
+    tau, share, shift, immune = (x[:, condition] for x in (tau, share, shift, immune))
     effect = np.where(
         lot < share,
         shift + PERSISTENT_SPREAD * z,
         np.where(lot > 1.0 - immune, IMMUNE_SHIFT + IMMUNE_SPREAD * z, tau * z),
     )
-    errors = rng.binomial(trials, ndtr(alpha[:, condition] + effect[:, of_row]))
+    errors = rng.binomial(trials, ndtr(alpha[:, condition] + effect))
     order = np.argsort(of_row, kind="stable")
     first = np.searchsorted(of_row[order], np.arange(len(devices)))
     failing = np.logical_or.reduceat(errors[:, order] > 0, first, axis=1)
     return Failing(errors, failing.sum(axis=1))
-
-
-def _ln_likelihood(
-    failed: FloatArray,
-    passed: FloatArray,
-    alpha: FloatArray,
-    tau: float,
-    share: float,
-    shift: float,
-    immune: float,
-) -> FloatArray:
-    """Log likelihood of each pattern of counts; the binomial coefficients are left out."""
-    # The likelihood of n readings is no narrower in the effect than 1.25 / sqrt(n).
-    most = max(1.0, float((failed + passed).sum(axis=1).max()))
-    parts = []
-    for centre, sd, class_share in (
-        (0.0, tau, 1.0 - share - immune),
-        (shift, PERSISTENT_SPREAD, share),
-        (IMMUNE_SHIFT, IMMUNE_SPREAD, immune),
-    ):
-        width = min(sd, 1.25 / math.sqrt(most)) / _NODES_PER_WIDTH
-        z = np.arange(-_REACH, _REACH + width / sd, width / sd)
-        nodes = centre + sd * z
-        ln_weight = math.log(class_share * width / sd / math.sqrt(2 * math.pi)) - 0.5 * z * z
-        at = alpha[:, None] + nodes
-        ln_p = failed @ log_ndtr(at) + passed @ log_ndtr(-at)
-        parts.append(logsumexp(ln_p + ln_weight, axis=1))
-    return np.asarray(logsumexp(parts, axis=0))
-
-
-def _alpha(
-    mean: FloatArray,
-    tau: FloatArray | float,
-    share: FloatArray | float,
-    shift: FloatArray | float,
-    immune: FloatArray | float,
-) -> FloatArray:
-    """Solve for alpha_c by bisection: P_c rises with it. Conditions come last, shapes broadcast."""
-    ordinary = np.sqrt(1.0 + np.square(tau))
-    persistent = math.sqrt(1.0 + PERSISTENT_SPREAD**2)
-    stuck = math.sqrt(1.0 + IMMUNE_SPREAD**2)
-    shape = np.broadcast_shapes(mean.shape, np.shape(tau))
-    low, high = np.full(shape, -120.0), np.full(shape, 120.0)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        value = (
-            (1.0 - share - immune) * ndtr(middle / ordinary)
-            + share * ndtr((middle + shift) / persistent)
-            + immune * ndtr((middle + IMMUNE_SHIFT) / stuck)
-        )
-        below = value < mean
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return 0.5 * (low + high)
 
 
 def _normalised(ln_posterior: FloatArray) -> FloatArray:

@@ -13,7 +13,8 @@ from devicefit.fitted import Fitted
 from devicefit.measurements import STATES, Measurements
 from devicefit.mixture import Mixture
 from devicefit.models.frame import Frame
-from devicefit.persistence import Persistence, failure_persistence, predict_failing
+from devicefit.persistence import predict_failing
+from devicefit.persistence_windows import WindowedPersistence, windowed_persistence
 from devicefit.programming import FloatArray
 from devicefit.sensing import SensingOptions, group_conditions
 from devicefit.threshold import choose_threshold
@@ -168,12 +169,12 @@ def fit_persistence(
     *,
     options: SensingOptions,
     rng: np.random.Generator,
-) -> dict[str, Persistence]:
+) -> dict[str, WindowedPersistence]:
     """How much devices differ in their failures, for states that were read repeatedly.
 
     Returns
     -------
-    dict of str to Persistence
+    dict of str to WindowedPersistence
         For each state in which some device has two readings or more; `DRAWS` draws.
     """
     found = sides(device, measurements, options=options)
@@ -185,8 +186,12 @@ def fit_persistence(
         if len(number) == number.max(initial=-1) + 1:
             continue
         counts = _counts(number, found.places.of_row[rows], found.fails[rows])
-        persistence[state] = failure_persistence(
-            *counts, found.probability[state].mean(axis=0), draws=DRAWS, rng=rng
+        persistence[state] = windowed_persistence(
+            *counts,
+            found.probability[state].mean(axis=0),
+            found.places.x,
+            draws=DRAWS,
+            rng=rng,
         )
     return persistence
 
@@ -205,7 +210,7 @@ def predict(
     device: Fitted,
     measurements: Measurements,
     *,
-    persistence: dict[str, Persistence] | None = None,
+    persistence: dict[str, WindowedPersistence] | None = None,
     options: SensingOptions,
     devices_per_bin: int = DEVICES_PER_BIN,
     rng: np.random.Generator,
@@ -218,7 +223,7 @@ def predict(
         Fitted family or stack.
     measurements : Measurements
         Devices that were not fitted.
-    persistence : dict of str to Persistence, optional
+    persistence : dict of str to WindowedPersistence, optional
         From :func:`fit_persistence`; needed for devices with several readings of a state.
     options : SensingOptions
         Threshold of the 1T1R read.
@@ -256,9 +261,8 @@ def predict(
             number, names = pd.factorize(table["device_id"].to_numpy()[rows], sort=True)
             counts = _counts(number, found.places.of_row[rows], found.fails[rows])
             failing = np.bincount(counts[0], counts[2]) > 0
-            predicted = _predicted(
-                counts, found.probability[state], (persistence or {}).get(state), rng
-            )
+            used = (persistence or {}).get(state)
+            predicted = _predicted(counts, found.probability[state], found.places.x, used, rng)
             q025, q500, q975 = np.quantile(predicted, LEVELS, method="inverted_cdf")
             records.append(
                 {
@@ -289,22 +293,25 @@ def _bins(measurements: Measurements, devices_per_bin: int) -> list[tuple[float,
 def _predicted(
     counts: tuple[IntArray, IntArray, IntArray, IntArray],
     probability: FloatArray,
-    persistence: Persistence | None,
+    x: FloatArray,
+    persistence: WindowedPersistence | None,
     rng: np.random.Generator,
 ) -> IntArray:
     """Number of failing devices, a few simulations of each draw."""
     device, place, _, trials = counts
     if persistence is not None:
-        use = np.arange(len(persistence.tau)) % len(probability)
+        use = np.arange(persistence.draws) % len(probability)
+        # The other conditions need no solution for their mean.
+        here, column = np.unique(place, return_inverse=True)
         return predict_failing(
-            device, place, trials, probability[use], persistence, rng=rng
+            device, column, trials, probability[use][:, here], persistence.at(x[here]), rng=rng
         ).devices
     if len(device) > device.max() + 1:
         # Readings of one device at several places, none of them fitted repeatedly.
         ln_pass = trials * np.log1p(-probability[:, place])
         passes = np.zeros((len(probability), device.max() + 1))
-        for column, of_device in enumerate(device):
-            passes[:, of_device] += ln_pass[:, column]
+        for row, of_device in enumerate(device):
+            passes[:, of_device] += ln_pass[:, row]
         return rng.binomial(1, -np.expm1(passes)).sum(axis=1)
     fails = -np.expm1(trials * np.log1p(-probability[:, place]))
     repeated = np.repeat(np.arange(len(fails)), 4)

@@ -13,7 +13,7 @@ from devicefit.fitting import DevicePosterior
 from devicefit.intervals import PROBABILITY
 from devicefit.levels import Levels, levels_of
 from devicefit.measurements import STATES, Measurements
-from devicefit.persistence import Persistence
+from devicefit.persistence_windows import WindowedPersistence
 from devicefit.prediction import places_of
 
 _SCORE_DRAWS = 20
@@ -49,7 +49,7 @@ def levels_record(
     posterior: DevicePosterior,
     measurements: Measurements,
     compressed: Compressed,
-    persistence: dict[str, Persistence],
+    persistence: dict[str, WindowedPersistence],
     sampler: SamplerOptions,
 ) -> dict[str, Any]:
     """How readings of one device hang together: shares, correlations, persistent failures.
@@ -75,14 +75,15 @@ def levels_record(
         if np.ptp(draws) > 0:
             q = np.quantile(draws, [low, 0.5, high])
             record[name] = {"low": float(q[0]), "median": float(q[1]), "high": float(q[2])}
-    for state, found_persistence in persistence.items():
-        for name, draws in vars(found_persistence).items():
-            q = np.quantile(draws, [low, 0.5, high])
-            record[f"failure_{name}_{state.lower()}"] = {
-                "low": float(q[0]),
-                "median": float(q[1]),
-                "high": float(q[2]),
-            }
+    for state, windowed in persistence.items():
+        rows = []
+        for start, window in zip(windowed.start, windowed.windows, strict=True):
+            row: dict[str, Any] = {"programming_from": float(start)}
+            for name, draws in vars(window).items():
+                q = np.quantile(draws, [low, 0.5, high])
+                row[name] = {"low": float(q[0]), "median": float(q[1]), "high": float(q[2])}
+            rows.append(row)
+        record[f"failures_{state.lower()}"] = rows
     return record
 
 

@@ -33,6 +33,7 @@ from devicefit.left_out_conditions import (
 from devicefit.loo import Loo, elpd_difference, loo
 from devicefit.measurements import STATES, Measurements
 from devicefit.persistence import Persistence
+from devicefit.persistence_windows import WindowedPersistence
 from devicefit.predicted_failures import predicted_failures
 from devicefit.prediction import fit_persistence
 from devicefit.prior_files import PriorFile
@@ -51,7 +52,7 @@ from devicefit.threshold import choose_threshold
 from reliability.device_figures_data import device_checks_record
 from reliability.device_records import data_record, levels_record
 
-FORMAT = "rram-reliability device study 2"
+FORMAT = "rram-reliability device study 3"
 GRID_POINTS = 101
 Say = Callable[[str], None]
 
@@ -71,7 +72,7 @@ class DeviceStudy:
         By family; the first is the one that answers are based on unless they are stacked.
     weights : dict of str to float
         Stacking weights of the families; empty when one family answers.
-    persistence : dict of str to Persistence
+    persistence : dict of str to WindowedPersistence
         By state: how much devices differ in their failures. Empty without repeated readings.
     grid : float array, shape (x,)
         Programming values, denser where the BER changes.
@@ -84,7 +85,7 @@ class DeviceStudy:
 
     posteriors: dict[str, DevicePosterior]
     weights: dict[str, float]
-    persistence: dict[str, Persistence]
+    persistence: dict[str, WindowedPersistence]
     grid: FloatArray
     record: dict[str, Any]
 
@@ -162,7 +163,7 @@ def study_device(
         "left_out_conditions": [],
     }
     rng = np.random.default_rng([sampler.seed, 1])
-    persistence: dict[str, Persistence] = {}
+    persistence: dict[str, WindowedPersistence] = {}
     gates: tuple[Gate, ...] = (*convergence_gates(leading), modes_gate(leading))
     if read:
         per_group = max(100, measurements.devices // 40)
@@ -338,7 +339,13 @@ def save_study(study: DeviceStudy, directory: Path) -> None:
         "families": list(study.posteriors),
         "weights": study.weights,
         "persistence": {
-            state: {name: values.tolist() for name, values in vars(found).items()}
+            state: {
+                "start": found.start.tolist(),
+                "windows": [
+                    {name: values.tolist() for name, values in vars(window).items()}
+                    for window in found.windows
+                ],
+            }
             for state, found in study.persistence.items()
         },
         "grid": study.grid.tolist(),
@@ -368,7 +375,13 @@ def load_study(directory: Path) -> DeviceStudy:
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError(f"{path}: not a device study of this version ({FORMAT!r})")
     persistence = {
-        state: Persistence(**{name: np.array(values) for name, values in found.items()})
+        state: WindowedPersistence(
+            np.array(found["start"]),
+            tuple(
+                Persistence(**{name: np.array(values) for name, values in window.items()})
+                for window in found["windows"]
+            ),
+        )
         for state, found in head["persistence"].items()
     }
     posteriors = {f: load_posterior(directory / f"{f}.nc") for f in head["families"]}

@@ -9,16 +9,25 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import binom, norm
 
-from devicefit.persistence import (
+from devicefit.device_effects import (
     IMMUNE_SHIFT,
     IMMUNE_SPREAD,
     PERSISTENT_SPREAD,
+    ln_likelihood_of_counts,
+    score_of_mean,
+)
+from devicefit.persistence import (
+    LOG10_SHARE,
+    PERSISTENT_SHIFT,
+    TAU,
     Persistence,
-    _alpha,
-    _ln_likelihood,
     failure_persistence,
     predict_failing,
 )
+
+
+def posterior(*counts, **options):
+    return failure_persistence(*counts, **options).persistence
 
 
 def effect_density(eta, tau, share, shift, immune):
@@ -35,7 +44,7 @@ def effect_density(eta, tau, share, shift, immune):
     [(0.1, 1e-4, 8.0, 1e-4), (0.7, 0.004, 4.5, 0.02), (2.0, 0.3, 2.0, 0.3)],
 )
 def test_mean_over_devices_is_the_given_probability(mean, tau, share, shift, immune):
-    alpha = float(_alpha(np.array([mean]), tau, share, shift, immune)[0])
+    alpha = float(score_of_mean(np.array([mean]), tau, share, shift, immune)[0])
 
     def failing(eta):
         return norm.cdf(alpha + eta) * effect_density(eta, tau, share, shift, immune)
@@ -55,7 +64,7 @@ def test_mean_over_devices_is_the_given_probability(mean, tau, share, shift, imm
 def test_likelihood_against_quadrature(errors, trials):
     mean, classes = np.array([0.02, 0.2]), (0.6, 0.01, 4.0, 0.03)
     k, n = np.array(errors, float), np.array(trials, float)
-    alpha = _alpha(mean, *classes)
+    alpha = score_of_mean(mean, *classes)
 
     def of_effect(eta):
         return effect_density(eta, *classes) * binom.pmf(k, n, norm.cdf(alpha + eta)).prod()
@@ -68,7 +77,7 @@ def test_likelihood_against_quadrature(errors, trials):
         for a, b in zip(pieces[:-1], pieces[1:], strict=True)
     )
     ways = binom.logpmf(k, n, 0.5).sum() + n.sum() * np.log(2)
-    found = _ln_likelihood(k[None], (n - k)[None], alpha, *classes)[0] + ways
+    found = ln_likelihood_of_counts(k[None], (n - k)[None], alpha, *classes)[0] + ways
     assert found == pytest.approx(np.log(expected), abs=1e-5)
 
 
@@ -92,7 +101,7 @@ def simulated(mean, tau, share, shift, devices, cycles, rng, immune=0.0):
 def test_recovery_with_persistent_devices():
     rng = np.random.default_rng(1)
     errors = simulated(0.03, 0.7, 0.02, 4.5, 1500, 100, rng)
-    found = failure_persistence(
+    found = posterior(
         np.arange(1500),
         np.zeros(1500, int),
         errors,
@@ -115,7 +124,7 @@ def test_recovery_with_immune_devices():
     rng = np.random.default_rng(9)
     # Ordinary devices fail in most cycles, so that those which never do can be told apart.
     errors = simulated(0.8, 0.5, 1e-9, 4.0, 800, 30, rng, immune=0.04)
-    found = failure_persistence(
+    found = posterior(
         np.arange(800), np.zeros(800, int), errors, np.full(800, 30), np.array([0.8]), rng=rng
     )
     ln_share = np.log(found.immune_share)
@@ -127,7 +136,7 @@ def test_recovery_with_immune_devices():
 def test_equal_devices_have_little_spread():
     rng = np.random.default_rng(2)
     errors = rng.binomial(200, 0.03, size=600)
-    found = failure_persistence(
+    found = posterior(
         np.arange(600), np.zeros(600, int), errors, np.full(600, 200), np.array([0.03]), rng=rng
     )
     assert np.quantile(found.tau, 0.95) < 0.2
@@ -145,10 +154,8 @@ def test_conditions_of_a_device_are_pooled():
     probability = np.full(10, 0.1)
     both = np.concatenate([errors, np.zeros(500, int)])
     trials = np.concatenate([np.full(500, 50), np.zeros(500, int)])
-    pooled = failure_persistence(
-        device, condition, both, trials, probability, rng=np.random.default_rng(4)
-    )
-    alone = failure_persistence(
+    pooled = posterior(device, condition, both, trials, probability, rng=np.random.default_rng(4))
+    alone = posterior(
         np.arange(500),
         np.zeros(500, int),
         errors,
@@ -160,11 +167,30 @@ def test_conditions_of_a_device_are_pooled():
     assert abs(alone.tau.mean() - 0.8) < 3.3 * alone.tau.std()
 
 
+def test_evidence_against_the_plain_average_over_the_priors():
+    errors, trials = np.array([0, 0, 1, 7, 20, 0]), np.full(6, 20)
+    counts = (np.arange(6), np.zeros(6, int), errors, trials)
+    found = failure_persistence(*counts, np.array([0.2]), rng=np.random.default_rng(10))
+    rng = np.random.default_rng(11)
+    n = 6000
+    tau, shift = rng.uniform(*TAU, n), rng.uniform(*PERSISTENT_SHIFT, n)
+    share, immune = (10.0 ** rng.uniform(*LOG10_SHARE, n) for _ in range(2))
+    likelihood = np.empty(n)
+    for i, classes in enumerate(zip(tau, share, shift, immune, strict=True)):
+        alpha = score_of_mean(np.array([0.2]), *classes)
+        of_devices = ln_likelihood_of_counts(
+            errors[:, None].astype(float), (trials - errors)[:, None].astype(float), alpha, *classes
+        )
+        likelihood[i] = np.exp(of_devices.sum() - found.ln_evidence)
+    # Both are averages over points; the importance sample has the smaller error of the two.
+    error = likelihood.std() / np.sqrt(n)
+    assert error < 0.05
+    assert abs(likelihood.mean() - 1.0) < 4 * error
+
+
 def test_same_generator_same_draws():
     arguments = (np.arange(9), np.zeros(9, int), np.arange(9), np.full(9, 20), np.array([0.2]))
-    one, two = (
-        failure_persistence(*arguments, draws=50, rng=np.random.default_rng(5)) for _ in range(2)
-    )
+    one, two = (posterior(*arguments, draws=50, rng=np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(one.tau, two.tau)
     np.testing.assert_array_equal(one.persistent_shift, two.persistent_shift)
 
@@ -197,7 +223,7 @@ def test_prediction_without_differences_is_binomial():
 def test_prediction_with_differences():
     # The share of devices with an error in 10 cycles, by quadrature over the effect of a device.
     tau, share, shift, immune, cycles, p = 0.9, 0.05, 4.0, 0.2, 10, 0.03
-    alpha = float(_alpha(np.array([p]), tau, share, shift, immune)[0])
+    alpha = float(score_of_mean(np.array([p]), tau, share, shift, immune)[0])
 
     def failing(eta):
         density = effect_density(eta, tau, share, shift, immune)
@@ -218,6 +244,24 @@ def test_prediction_with_differences():
     # Control: without differences far more devices would have one.
     assert expected + 3.5 * error < -np.expm1(cycles * np.log1p(-p))
     assert found.errors.mean() / 5 == pytest.approx(p, rel=0.05)
+
+
+def test_devices_may_differ_otherwise_at_each_condition():
+    # Alike at the first condition, half of the devices nearly immune at the second.
+    draws, devices, cycles = 400, 200, 30
+    shape = np.ones((draws, 1))
+    classes = (np.array([1e-6, 1e-6]), np.array([1e-12, 1e-12]), np.array([4.0, 4.0]))
+    persistence = Persistence(*(shape * c for c in classes), shape * np.array([1e-12, 0.3]))
+    rows = (np.tile(np.arange(devices), 2), np.repeat([0, 1], devices))
+    trials = np.full(2 * devices, cycles)
+    mean = np.full((draws, 2), 0.5)
+    rng = np.random.default_rng(12)
+    found = predict_failing(*rows, trials, mean, persistence, rng=rng).errors
+    alike, split = found[:, :devices], found[:, devices:]
+    assert abs(alike.mean() / cycles - 0.5) < 4 * np.sqrt(0.25 / alike.size / cycles)
+    assert alike.var() == pytest.approx(cycles * 0.25, rel=4 * np.sqrt(2 / alike.size))
+    low = (split <= 5).mean()  # immune ones fail with a probability of Phi(0.57 - 4), about 0
+    assert abs(low - 0.3) < 4 * np.sqrt(0.21 / split.size) + 0.01
 
 
 def test_never_and_always():
@@ -245,7 +289,7 @@ def test_never_and_always():
 def test_impossible_counts_are_refused(errors, probability, message):
     zero = np.zeros(2, int)
     with pytest.raises(ValueError, match=message):
-        failure_persistence(
+        posterior(
             np.arange(2),
             zero,
             np.array(errors),

@@ -95,7 +95,7 @@ def test_persistence_is_asked_for_where_readings_repeat(known: DevicePosterior) 
     found = fit_persistence(known, readings(known, 40, cycles=5), options=THRESHOLD, rng=rng)
     assert set(found) == {"LRS", "HRS"}
     # Independent readings: devices do not differ much.
-    assert np.median(found["HRS"].tau) < 0.5
+    assert np.median(found["HRS"].windows[0].tau) < 0.5
 
 
 def test_sides_follow_the_threshold(known: DevicePosterior) -> None:
