@@ -1,5 +1,6 @@
 """Architectures of binarized networks."""
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -7,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bnn.layers import BatchNorm, BinaryLinear, binarize
+from bnn.layers import EXACT_FLOAT32, BatchNorm, BinaryConv2d, BinaryLinear, binarize
 from bnn.network import PIXEL_LEVELS
 
-_EXACT_FLOAT32 = 2**24
+# about 100 MB in the evaluation of a batch norm, which needs a few float64 copies
+_BLOCK_VALUES = 2**22
+_BLOCK_IMAGES = 2000
 
 
 class BinaryMLP(nn.Module):
@@ -40,13 +43,8 @@ class BinaryMLP(nn.Module):
         super().__init__()
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(f"sizes must be at least two positive integers, got {tuple(sizes)}")
-        bounds = [PIXEL_LEVELS * sizes[0], *sizes[1:-1]]
-        for index, bound in enumerate(bounds):
-            if bound >= _EXACT_FLOAT32:
-                raise ValueError(
-                    f"sizes[{index}] = {sizes[index]} gives pre-activations up to {bound}, but "
-                    f"float32 is exact only below {_EXACT_FLOAT32}"
-                )
+        for index, size in enumerate(sizes[:-1]):
+            _check_exact(f"sizes[{index}] = {size}", size, of_pixels=index == 0)
         generator = torch.Generator().manual_seed(seed)
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
         self.linears = nn.ModuleList(BinaryLinear(a, b, generator=generator) for a, b in pairs)
@@ -62,6 +60,11 @@ class BinaryMLP(nn.Module):
     def latents(self) -> tuple[nn.Parameter, ...]:
         """Latent weights of the layers in order, each of shape (out, in)."""
         return tuple(cast(BinaryLinear, linear).latent for linear in self.linears)
+
+    @property
+    def most_values(self) -> int:
+        """Most values that a layer holds for one image."""
+        return max(self.sizes)
 
     def forward(
         self, pixels: Tensor, *, ber: float = 0.0, rng: np.random.Generator | None = None
@@ -87,19 +90,161 @@ class BinaryMLP(nn.Module):
         ValueError
             `pixels` is not uint8 or has another width.
         """
-        if pixels.dtype != torch.uint8 or pixels.ndim != 2 or pixels.shape[1] != self.sizes[0]:
-            raise ValueError(
-                f"pixels must be uint8 with the shape (batch, {self.sizes[0]}), got "
-                f"{pixels.dtype} with the shape {tuple(pixels.shape)}"
-            )
-        values = encode_pixels(pixels)
-        last = len(self.linears) - 1
-        for index, (linear, norm) in enumerate(zip(self.linears, self.norms, strict=True)):
-            values = norm(linear(values, ber=ber, rng=rng))
-            if index < last:
-                # gradient of hardtanh: passes where the normalised value is within [-1, 1]
-                values = binarize(values).float()
-        return values
+        values = _encode_checked(pixels, self.sizes[0])
+        return _fully_connected(values, self.linears, self.norms, ber=ber, rng=rng)
+
+
+class BinaryConvNet(nn.Module):
+    """Convolutional binarized network; the defaults are those of BinaryNet for CIFAR-10.
+
+    Convolutions with stride 1 and zero padding, some followed by a maximum pooling 2 x 2, then
+    batch norm and sign; then fully connected layers as in `BinaryMLP`. Pixels are encoded as the
+    odd integers ``2 * pixel - 255``, and the padding is 0 after this encoding. All weights are
+    binary and all pre-activations integers, exact in float32 in evaluation.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        Channels, height and width of an image.
+    channels : sequence of int
+        Output channels of each convolution.
+    pool_after : int
+        A pooling follows every `pool_after`-th convolution.
+    dense : sequence of int
+        Neurons of each hidden fully connected layer, classes.
+    kernel : int
+        Rows and columns of the kernels, odd.
+    width : float
+        Factor on `channels` and on the hidden sizes of `dense`, which are rounded to integers of at
+        least 1.
+    seed : int
+        Seed of the initial weights.
+
+    Raises
+    ------
+    ValueError
+        A size below 1, no convolution, no classes, a map that cannot be halved, or a layer so wide
+        that float32 could round.
+
+    Attributes
+    ----------
+    maps : tuple of (int, int, int)
+        Channels, height and width of the map that each convolution reads, then of the map that the
+        first fully connected layer reads.
+    pools : tuple of int
+        Pooling after each convolution, 1 or 2.
+
+    Notes
+    -----
+    Defaults, padding and the order convolution, pooling, batch norm, sign as in Courbariaux et al.,
+    github.com/MatthieuCourbariaux/BinaryNet, ``Train-time/cifar10.py``.
+    """
+
+    maps: tuple[tuple[int, int, int], ...]
+    pools: tuple[int, ...]
+    convolutions: nn.ModuleList
+    linears: nn.ModuleList
+    norms: nn.ModuleList
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        channels: Sequence[int] = (128, 128, 256, 256, 512, 512),
+        pool_after: int = 2,
+        dense: Sequence[int] = (1024, 1024, 10),
+        kernel: int = 3,
+        width: float = 1.0,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if len(image_shape) != 3:
+            raise ValueError(f"image_shape must be (channels, height, width), got {image_shape}")
+        for name, sizes in (("image_shape", image_shape), ("channels", channels), ("dense", dense)):
+            if len(sizes) < 1 or min(sizes) < 1:
+                raise ValueError(f"{name} must hold positive integers, got {tuple(sizes)}")
+        if pool_after < 1:
+            raise ValueError(f"pool_after must be at least 1, got {pool_after}")
+        if not (math.isfinite(width) and width > 0):
+            raise ValueError(f"width must be positive, got {width}")
+        channels = [max(1, round(width * size)) for size in channels]
+        self.pools = tuple(1 if n % pool_after else 2 for n in range(1, len(channels) + 1))
+        self.maps = _map_shapes(image_shape, channels, self.pools)
+        hidden = [max(1, round(width * size)) for size in dense[:-1]]
+        sizes = [math.prod(self.maps[-1]), *hidden, dense[-1]]
+        for index, (inputs, _, _) in enumerate(self.maps[:-1]):
+            what = f"convolution {index + 1} with {inputs} input channels"
+            _check_exact(what, kernel * kernel * inputs, of_pixels=index == 0)
+        for index, size in enumerate(sizes[:-1], start=1):
+            _check_exact(f"fully connected layer {index} with {size} inputs", size)
+        generator = torch.Generator().manual_seed(seed)
+        self.convolutions = nn.ModuleList(
+            BinaryConv2d(before[0], after[0], kernel=kernel, generator=generator)
+            for before, after in zip(self.maps, self.maps[1:], strict=False)
+        )
+        self.linears = nn.ModuleList(
+            BinaryLinear(a, b, generator=generator)
+            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(BatchNorm(size) for size in (*channels, *sizes[1:]))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Pixels, and values that each layer gives per image (after the pooling)."""
+        dense = (latent.shape[0] for latent in self.latents[len(self.convolutions) :])
+        return (*(math.prod(shape) for shape in self.maps), *dense)
+
+    @property
+    def latents(self) -> tuple[nn.Parameter, ...]:
+        """Latent weights in order: (out, in, row, column) of convolutions, then (out, in)."""
+        layers = (*self.convolutions, *self.linears)
+        return tuple(cast(BinaryLinear | BinaryConv2d, layer).latent for layer in layers)
+
+    @property
+    def most_values(self) -> int:
+        """Most values that a layer holds for one image, before a pooling."""
+        before = (
+            after * height * columns
+            for (_, height, columns), (after, _, _) in zip(self.maps, self.maps[1:], strict=False)
+        )
+        return max(*before, *self.sizes)
+
+    def forward(
+        self, pixels: Tensor, *, ber: float = 0.0, rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """Scores of the classes.
+
+        Parameters
+        ----------
+        pixels : uint8 tensor, shape (batch, pixels)
+            Images, flattened in the order (channel, row, column).
+        ber : float
+            Probability that a weight of any layer is flipped, drawn anew in each call.
+        rng : numpy.random.Generator, optional
+            Source of the flips, needed where `ber` is positive.
+
+        Returns
+        -------
+        tensor, shape (batch, classes)
+            Float32 in training, float64 in evaluation.
+
+        Raises
+        ------
+        ValueError
+            `pixels` is not uint8 or has another width.
+        """
+        values = _encode_checked(pixels, self.sizes[0]).unflatten(1, self.maps[0])
+        for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=False):
+            z = convolution(values, ber=ber, rng=rng)
+            if pool > 1:
+                z = nn.functional.max_pool2d(z, pool)
+            values = _hidden_signs(norm(z))
+        norms = self.norms[len(self.convolutions) :]
+        return _fully_connected(values.flatten(1), self.linears, norms, ber=ber, rng=rng)
+
+
+BinaryNetwork = BinaryMLP | BinaryConvNet
+"""Any binarized network that can be trained and folded."""
 
 
 def encode_pixels(pixels: Tensor) -> Tensor:
@@ -107,17 +252,19 @@ def encode_pixels(pixels: Tensor) -> Tensor:
     return pixels.float() * 2.0 - PIXEL_LEVELS
 
 
-def module_answers(module: BinaryMLP, images: np.ndarray, *, block: int = 2000) -> np.ndarray:
+def module_answers(
+    module: BinaryNetwork, images: np.ndarray, *, block: int | None = None
+) -> np.ndarray:
     """Answers of a module in evaluation mode.
 
     Parameters
     ----------
-    module : BinaryMLP
+    module : BinaryMLP or BinaryConvNet
         Network in evaluation mode.
     images : uint8 array, shape (images, pixels)
         Images.
-    block : int
-        Images computed at a time.
+    block : int, optional
+        Images computed at a time; as many as memory allows if not given. Changes no answer.
 
     Returns
     -------
@@ -131,6 +278,8 @@ def module_answers(module: BinaryMLP, images: np.ndarray, *, block: int = 2000) 
     """
     if module.training:
         raise ValueError("the module is in training mode; call module.eval() first")
+    if block is None:
+        block = min(_BLOCK_IMAGES, max(1, _BLOCK_VALUES // module.most_values))
     answers = np.empty(len(images), np.int64)
     device = module.latents[0].device
     with torch.inference_mode():
@@ -140,3 +289,58 @@ def module_answers(module: BinaryMLP, images: np.ndarray, *, block: int = 2000) 
             # not torch.argmax: that leaves open which index it gives on a tie
             answers[start : start + block] = np.argmax(scores, axis=1)
     return answers
+
+
+def _map_shapes(
+    image_shape: tuple[int, int, int], channels: Sequence[int], pools: Sequence[int]
+) -> tuple[tuple[int, int, int], ...]:
+    """Channels, height and width of the image and of the map after each convolution."""
+    inputs, height, width = image_shape
+    shapes = [(inputs, height, width)]
+    for number, (outputs, pool) in enumerate(zip(channels, pools, strict=True), start=1):
+        if height % pool or width % pool:
+            raise ValueError(
+                f"convolution {number} gives a map of {height} x {width}, which cannot be halved; "
+                f"choose another pool_after or pad the images"
+            )
+        height, width = height // pool, width // pool
+        shapes.append((outputs, height, width))
+    return tuple(shapes)
+
+
+def _check_exact(what: str, columns: int, *, of_pixels: bool = False) -> None:
+    bound = columns * (PIXEL_LEVELS if of_pixels else 1)
+    if bound >= EXACT_FLOAT32:
+        raise ValueError(
+            f"{what} gives pre-activations up to {bound}, but float32 is exact only below "
+            f"{EXACT_FLOAT32}"
+        )
+
+
+def _encode_checked(pixels: Tensor, size: int) -> Tensor:
+    if pixels.dtype != torch.uint8 or pixels.ndim != 2 or pixels.shape[1] != size:
+        raise ValueError(
+            f"pixels must be uint8 with the shape (batch, {size}), got {pixels.dtype} with the "
+            f"shape {tuple(pixels.shape)}"
+        )
+    return encode_pixels(pixels)
+
+
+def _hidden_signs(normalised: Tensor) -> Tensor:
+    # gradient of hardtanh: passes where the normalised value is within [-1, 1]
+    return binarize(normalised).float()
+
+
+def _fully_connected(
+    values: Tensor,
+    linears: nn.ModuleList,
+    norms: nn.ModuleList,
+    *,
+    ber: float,
+    rng: np.random.Generator | None,
+) -> Tensor:
+    for index, (linear, norm) in enumerate(zip(linears, norms, strict=True)):
+        values = norm(linear(values, ber=ber, rng=rng))
+        if index < len(linears) - 1:
+            values = _hidden_signs(values)
+    return values

@@ -4,25 +4,27 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from bnn.architectures import BinaryMLP
+from bnn.architectures import BinaryConvNet, BinaryNetwork
 from bnn.layers import BatchNorm
 from bnn.network import (
     ALWAYS,
     NEVER,
     PIXEL_LEVELS,
+    ConvLayer,
     FoldedNetwork,
     HiddenLayer,
+    Layer,
     OutputLayer,
 )
 from bnn.packing import Words, pack_bits
 
 
-def fold(module: BinaryMLP) -> FoldedNetwork:
+def fold(module: BinaryNetwork) -> FoldedNetwork:
     """Fold a trained network.
 
     Parameters
     ----------
-    module : BinaryMLP
+    module : BinaryMLP or BinaryConvNet
         Network in evaluation mode.
 
     Returns
@@ -37,13 +39,19 @@ def fold(module: BinaryMLP) -> FoldedNetwork:
     """
     if module.training:
         raise ValueError("the module is in training mode; call module.eval() before folding")
-    layers: list[HiddenLayer | OutputLayer] = []
+    maps = module.maps if isinstance(module, BinaryConvNet) else ()
+    convolutions = max(0, len(maps) - 1)
+    layers: list[Layer] = []
     for index, (latent, norm) in enumerate(zip(module.latents, module.norms, strict=True)):
         assert isinstance(norm, BatchNorm)
-        columns = latent.shape[1]
+        signs = latent.detach().cpu() >= 0
+        if maps and index == convolutions:
+            # reads the last map, which PyTorch flattens in another order
+            signs = signs.unflatten(1, maps[-1])
+        weights = _packed_rows(signs)
+        columns = signs[0].numel()
         scale, shift = (part.cpu().numpy() for part in norm.scale_and_shift())
-        weights = _packed_signs(latent)
-        if index == len(module.linears) - 1:
+        if index == len(module.latents) - 1:
             layers.append(
                 OutputLayer(
                     name="output", columns=columns, weights=weights, scale=scale, shift=shift
@@ -57,15 +65,32 @@ def fold(module: BinaryMLP) -> FoldedNetwork:
             )
         except ValueError as error:
             raise ValueError(f"layer {name!r}: {error}") from None
-        layers.append(
-            HiddenLayer(
-                name=name,
-                columns=columns,
-                weights=weights,
-                threshold=threshold,
-                direction=direction,
+        if index < convolutions:
+            assert isinstance(module, BinaryConvNet)
+            channels, height, width = maps[index]
+            layers.append(
+                ConvLayer(
+                    name=name,
+                    channels=channels,
+                    height=height,
+                    width=width,
+                    kernel=signs.shape[2],
+                    pool=module.pools[index],
+                    weights=weights,
+                    threshold=threshold,
+                    direction=direction,
+                )
             )
-        )
+        else:
+            layers.append(
+                HiddenLayer(
+                    name=name,
+                    columns=columns,
+                    weights=weights,
+                    threshold=threshold,
+                    direction=direction,
+                )
+            )
     return FoldedNetwork(tuple(layers))
 
 
@@ -99,6 +124,9 @@ def fold_threshold(
     Rounding is monotone, so the rounded affine map crosses zero once. The crossing is found by
     bisection over the integers, evaluating that very map: a computed root could round to the wrong
     side of a tie, or overflow where the scale is tiny.
+
+    A pooling before the batch norm changes nothing: the maximum of pre-activations is itself an
+    integer within `bound`.
     """
     bad = np.flatnonzero(~(np.isfinite(scale) & np.isfinite(shift)))
     if bad.size:
@@ -122,5 +150,8 @@ def fold_threshold(
     return threshold.astype(np.int32), direction
 
 
-def _packed_signs(latent: Tensor) -> Words:
-    return pack_bits((latent.detach() >= 0).cpu().numpy())
+def _packed_rows(signs: Tensor) -> Words:
+    """Pack bits of shape (out, in), or (out, channel, row, column) as (row, column, channel)."""
+    if signs.ndim == 4:
+        signs = signs.permute(0, 2, 3, 1)
+    return pack_bits(signs.flatten(1).numpy())

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from bnn.errors import redrawn_flips
 
+EXACT_FLOAT32 = 2**24
+"""Integers of a smaller magnitude are exact in float32, and so are their sums."""
+
 
 class _BinarizeWithFlips(torch.autograd.Function):
     """Sign, then flips at given places; the gradient passes where |latent| <= 1."""
@@ -72,9 +75,7 @@ class BinaryLinear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, *, generator: torch.Generator) -> None:
         super().__init__()
-        limit = min(1.0, math.sqrt(6.0 / (in_features + out_features)))
-        latent = torch.empty(out_features, in_features)
-        self.latent = nn.Parameter(latent.uniform_(-limit, limit, generator=generator))
+        self.latent = _initial_latent(out_features, in_features, generator=generator)
 
     def forward(
         self, inputs: Tensor, *, ber: float = 0.0, rng: np.random.Generator | None = None
@@ -102,17 +103,134 @@ class BinaryLinear(nn.Module):
         ValueError
             `ber` is outside 0..1, or positive without `rng`.
         """
-        if ber == 0.0:
-            return nn.functional.linear(inputs, binarize(self.latent))
-        if rng is None:
-            raise ValueError(f"ber = {ber} needs rng, a numpy.random.Generator")
-        positions = torch.from_numpy(redrawn_flips(bits=self.latent.numel(), ber=ber, rng=rng))
-        weights = _BinarizeWithFlips.apply(self.latent, positions.to(self.latent.device))
-        return nn.functional.linear(inputs, weights)
+        return nn.functional.linear(inputs, _binary_weights(self.latent, ber=ber, rng=rng))
+
+
+class BinaryConv2d(nn.Module):
+    """Convolution with binary weights, stride 1, zero padding ``kernel // 2`` and no bias.
+
+    Attributes
+    ----------
+    latent : float32 parameter, shape (out_channels, in_channels, kernel, kernel)
+        Latent weights, kept in [-1, 1] by the trainer; their signs are the weights.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output map.
+    kernel : int
+        Rows and columns of the kernel, odd.
+    generator : torch.Generator
+        Source of the initial latent weights, uniform with the limit
+        ``sqrt(6 / (kernel**2 * (in + out)))`` of Glorot and Bengio (2010), equation 16.
+
+    Raises
+    ------
+    ValueError
+        `kernel` is not an odd positive integer.
+    """
+
+    latent: nn.Parameter
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, kernel: int = 3, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd and positive, got {kernel}")
+        self.latent = _initial_latent(
+            out_channels, in_channels, kernel, kernel, generator=generator
+        )
+
+    @property
+    def kernel(self) -> int:
+        """Rows and columns of the kernel."""
+        return self.latent.shape[2]
+
+    def forward(
+        self, inputs: Tensor, *, ber: float = 0.0, rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """Convolve with the binary weights, some of them flipped.
+
+        Parameters
+        ----------
+        inputs : float32 tensor, shape (batch, in_channels, height, width)
+            Integers, so that the result is exact.
+        ber : float
+            Probability that the sign of a weight is flipped, drawn anew in each call, as in
+            `BinaryLinear`.
+        rng : numpy.random.Generator, optional
+            Source of the flips, needed where `ber` is positive.
+
+        Returns
+        -------
+        float32 tensor, shape (batch, out_channels, height, width)
+            Pre-activations. In training PyTorch may choose an algorithm that rounds; in evaluation
+            they are exact.
+
+        Raises
+        ------
+        ValueError
+            `ber` is outside 0..1, or positive without `rng`.
+        """
+        weights = _binary_weights(self.latent, ber=ber, rng=rng)
+        if self.training:
+            return nn.functional.conv2d(inputs, weights, padding=self.kernel // 2)
+        return exact_conv2d(inputs, weights)
+
+
+def exact_conv2d(inputs: Tensor, weights: Tensor) -> Tensor:
+    """Convolution of integers without any rounding, stride 1, zero padding ``kernel // 2``.
+
+    Parameters
+    ----------
+    inputs : float32 tensor, shape (batch, in_channels, height, width)
+        Integers.
+    weights : float32 tensor, shape (out_channels, in_channels, kernel, kernel)
+        +1 and -1.
+
+    Returns
+    -------
+    float32 tensor, shape (batch, out_channels, height, width)
+        Exact sums, where all partial sums stay below `EXACT_FLOAT32`.
+
+    Notes
+    -----
+    NNPACK (large batches on a CPU without oneDNN) and cuDNN may choose Winograd's algorithm, whose
+    transforms hold thirds: sums of 2304 signs then come out wrong by up to 0.003, and a tie with a
+    threshold falls on either side. Both are switched off here, for the whole process as long as the
+    call takes.
+    """
+    cudnn = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        with torch.backends.nnpack.flags(enabled=False):
+            return nn.functional.conv2d(inputs, weights, padding=weights.shape[2] // 2)
+    finally:
+        torch.backends.cudnn.enabled = cudnn
+
+
+def _initial_latent(
+    outputs: int, inputs: int, *kernel: int, generator: torch.Generator
+) -> nn.Parameter:
+    limit = min(1.0, math.sqrt(6.0 / (math.prod(kernel) * (inputs + outputs))))
+    latent = torch.empty(outputs, inputs, *kernel)
+    return nn.Parameter(latent.uniform_(-limit, limit, generator=generator))
+
+
+def _binary_weights(latent: Tensor, *, ber: float, rng: np.random.Generator | None) -> Tensor:
+    """Signs of the latent weights, each flipped with the probability `ber`."""
+    if ber == 0.0:
+        return binarize(latent)
+    if rng is None:
+        raise ValueError(f"ber = {ber} needs rng, a numpy.random.Generator")
+    positions = torch.from_numpy(redrawn_flips(bits=latent.numel(), ber=ber, rng=rng))
+    weights: Tensor = _BinarizeWithFlips.apply(latent, positions.to(latent.device))
+    return weights
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm whose evaluation is an explicit affine map in float64.
+    """Batch norm of vectors and of maps, whose evaluation is an explicit affine map in float64.
 
     Folding replaces this map by integer thresholds. Both evaluate the same two roundings,
     ``fl(fl(z * scale) + shift)``, so they agree on every input by construction.
@@ -134,15 +252,20 @@ class BatchNorm(nn.BatchNorm1d):
 
         Parameters
         ----------
-        input : float32 tensor, shape (batch, features)
+        input : float32 tensor, shape (batch, features) or (batch, features, height, width)
             Pre-activations.
 
         Returns
         -------
-        tensor, shape (batch, features)
-            In training float32, normalised over the batch; in evaluation float64.
+        tensor, same shape
+            In training float32, normalised over the batch and the places of a map; in evaluation
+            float64.
         """
         if self.training:
-            return super().forward(input)
+            # a map is a row of places here: the statistics do not know where a value lies
+            flat = input if input.ndim == 2 else input.flatten(2)
+            return super().forward(flat).view_as(input)
         scale, shift = self.scale_and_shift()
+        if input.ndim == 4:
+            scale, shift = scale[:, None, None], shift[:, None, None]
         return input.double() * scale + shift

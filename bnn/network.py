@@ -1,4 +1,4 @@
-"""A folded network: packed weights, integer thresholds and the affine output layer.
+"""A folded network: the layers in order, their checks, their bits and their hash.
 
 This is the unit of storage and evaluation. It knows nothing of training and does not need
 PyTorch.
@@ -12,132 +12,87 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bnn.packing import Words, flip_bits, padding_is_zero, unpack_signs
+from bnn.folded_layers import (
+    ALWAYS,
+    NEVER,
+    PIXEL_LEVELS,
+    ConvLayer,
+    HiddenLayer,
+    Layer,
+    OutputLayer,
+    layer_signs,
+)
+from bnn.packing import flip_bits
 
-PIXEL_LEVELS = 255
-"""Largest magnitude of an encoded pixel, ``2 * pixel - 255``."""
-
-ALWAYS = np.iinfo(np.int32).min
-"""Threshold of a hidden neuron that fires on every input."""
-
-NEVER = np.iinfo(np.int32).max
-"""Threshold of a hidden neuron that never fires."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class HiddenLayer:
-    """Binary weights and one integer threshold per neuron.
-
-    A neuron with pre-activation ``z`` gives +1 where ``direction * z >= threshold``, else -1.
-
-    Attributes
-    ----------
-    name : str
-        ``hidden_1``, ``hidden_2``, ...
-    columns : int
-        Inputs of the layer.
-    weights : uint64 array, shape (rows, words)
-        Packed signs, padding zero.
-    threshold : int32 array, shape (rows,)
-        Smallest ``direction * z`` that fires; `ALWAYS` and `NEVER` mark constant neurons.
-    direction : int8 array, shape (rows,)
-        +1, or -1 where the batch norm had a negative scale.
-    """
-
-    name: str
-    columns: int
-    weights: Words
-    threshold: npt.NDArray[np.int32]
-    direction: npt.NDArray[np.int8]
-
-    def __post_init__(self) -> None:
-        """Check types, shapes and padding."""
-        _check_weights(self.name, self.weights, self.columns)
-        rows = len(self.weights)
-        _check_vector(self.name, "threshold", self.threshold, rows, np.dtype(np.int32))
-        _check_vector(self.name, "direction", self.direction, rows, np.dtype(np.int8))
-        bad = np.flatnonzero(np.abs(self.direction) != 1)
-        if bad.size:
-            raise ValueError(
-                f"layer {self.name!r}: direction must be +1 or -1, got "
-                f"{self.direction[bad[0]]} at index {bad[0]}"
-            )
-        _freeze(self, "weights", "threshold", "direction")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class OutputLayer:
-    """Binary weights and an affine map to the scores of the classes.
-
-    The score of class ``r`` is ``z[r] * scale[r] + shift[r]`` in float64; the answer is the class
-    with the highest score, the lowest one on a tie.
-
-    Attributes
-    ----------
-    name : str
-        ``output``.
-    columns : int
-        Inputs of the layer.
-    weights : uint64 array, shape (rows, words)
-        Packed signs, padding zero.
-    scale, shift : float64 array, shape (rows,)
-        Affine map of the pre-activations, finite.
-    """
-
-    name: str
-    columns: int
-    weights: Words
-    scale: npt.NDArray[np.float64]
-    shift: npt.NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        """Check types, shapes, padding and that the affine map is finite."""
-        _check_weights(self.name, self.weights, self.columns)
-        rows = len(self.weights)
-        for part in ("scale", "shift"):
-            values = getattr(self, part)
-            _check_vector(self.name, part, values, rows, np.dtype(np.float64))
-            bad = np.flatnonzero(~np.isfinite(values))
-            if bad.size:
-                raise ValueError(
-                    f"layer {self.name!r}: {part} must be finite, got {values[bad[0]]} at index "
-                    f"{bad[0]}"
-                )
-        _freeze(self, "weights", "scale", "shift")
+__all__ = [
+    "ALWAYS",
+    "NEVER",
+    "PIXEL_LEVELS",
+    "ConvLayer",
+    "FoldedNetwork",
+    "HiddenLayer",
+    "Layer",
+    "OutputLayer",
+    "check_layer_names",
+    "flip_weights",
+    "layer_signs",
+    "network_sha256",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class FoldedNetwork:
     """Layers in the order of computation: ``hidden_1``, ``hidden_2``, ..., ``output``.
 
-    The inputs of the first layer are the pixels, encoded as ``2 * pixel - 255``.
+    Convolutions come before the first fully connected layer.
+
+    Notes
+    -----
+    The inputs of the first layer are the pixels, encoded as ``2 * pixel - 255``. Before a
+    convolution they lie in the order (channel, row, column), as in the image files and in PyTorch.
+
+    The values that a convolution gives lie in the order (row, column, channel). A fully connected
+    layer after a convolution has its columns in this order, so folding permutes the weights that
+    PyTorch keeps in the order (channel, row, column).
     """
 
-    layers: tuple[HiddenLayer | OutputLayer, ...]
+    layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
         """Check names, order and that the sizes of the layers fit together."""
         if not self.layers:
             raise ValueError("a folded network needs at least its output layer")
         for index, layer in enumerate(self.layers):
-            last = index == len(self.layers) - 1
-            kind, name = (OutputLayer, "output") if last else (HiddenLayer, f"hidden_{index + 1}")
-            if not isinstance(layer, kind) or layer.name != name:
+            kinds: tuple[type[Layer], ...] = (HiddenLayer,)
+            name = f"hidden_{index + 1}"
+            if index == len(self.layers) - 1:
+                kinds, name = (OutputLayer,), "output"
+            elif index == 0 or isinstance(self.layers[index - 1], ConvLayer):
+                kinds = (ConvLayer, HiddenLayer)
+            if not isinstance(layer, kinds) or layer.name != name:
                 raise ValueError(
-                    f"layer {index} must be the {kind.__name__} {name!r}, got the "
-                    f"{type(layer).__name__} {layer.name!r}"
+                    f"layer {index} must be the {' or '.join(kind.__name__ for kind in kinds)} "
+                    f"{name!r}, got the {type(layer).__name__} {layer.name!r}"
                 )
         for before, after in zip(self.layers, self.layers[1:], strict=False):
-            if len(before.weights) != after.columns:
+            if isinstance(before, ConvLayer) and isinstance(after, ConvLayer):
+                height, width, channels = before.output_shape
+                if (after.channels, after.height, after.width) != (channels, height, width):
+                    raise ValueError(
+                        f"layer {after.name!r} reads {after.channels} channels of {after.height} "
+                        f"x {after.width}, but {before.name!r} gives {channels} channels of "
+                        f"{height} x {width}"
+                    )
+            elif before.outputs != after.inputs:
                 raise ValueError(
-                    f"layer {after.name!r} has {after.columns} inputs, but {before.name!r} has "
-                    f"{len(before.weights)} outputs"
+                    f"layer {after.name!r} has {after.inputs} inputs, but {before.name!r} has "
+                    f"{before.outputs} outputs"
                 )
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Inputs of the network and outputs of each layer, such as (784, 1024, 1024, 10)."""
-        return (self.layers[0].columns, *(len(layer.weights) for layer in self.layers))
+        """Pixels, and values that each layer gives per image, such as (784, 1024, 1024, 10)."""
+        return (self.layers[0].inputs, *(layer.outputs for layer in self.layers))
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -148,11 +103,6 @@ class FoldedNetwork:
     def weight_bits(self) -> dict[str, int]:
         """Weight bits of each layer, padding not counted."""
         return {layer.name: len(layer.weights) * layer.columns for layer in self.layers}
-
-
-def layer_signs(layer: HiddenLayer | OutputLayer) -> npt.NDArray[np.int8]:
-    """Weights of a layer as +1 and -1, int8 array of shape (rows, columns)."""
-    return unpack_signs(layer.weights, columns=layer.columns)
 
 
 def flip_weights(
@@ -179,7 +129,7 @@ def flip_weights(
         Unknown layer name, or positions out of range, out of order or repeated.
     """
     check_layer_names(network, positions, argument="positions")
-    layers = []
+    layers: list[Layer] = []
     for layer in network.layers:
         if layer.name in positions:
             weights = flip_bits(layer.weights, positions[layer.name], columns=layer.columns)
@@ -210,37 +160,6 @@ def network_sha256(network: FoldedNetwork) -> str:
                 little = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))
                 digest.update(f"{field.name} {value.dtype.name} {value.shape}".encode())
                 digest.update(little.tobytes())
+            elif field.name not in ("name", "columns"):
+                digest.update(f"{field.name} {value}".encode())
     return digest.hexdigest()
-
-
-def _check_weights(name: str, weights: Words, columns: int) -> None:
-    if columns < 1:
-        raise ValueError(f"layer {name!r}: columns must be at least 1, got {columns}")
-    if weights.dtype != np.uint64:
-        raise ValueError(f"layer {name!r}: weights must be uint64, got {weights.dtype}")
-    try:
-        clean = padding_is_zero(weights, columns=columns)
-    except ValueError as error:
-        raise ValueError(f"layer {name!r}: {error}") from None
-    if not clean:
-        raise ValueError(f"layer {name!r}: bits beyond column {columns - 1} must be zero")
-    if len(weights) < 1:
-        raise ValueError(f"layer {name!r}: weights must have at least one row")
-
-
-def _check_vector(
-    name: str, part: str, values: npt.NDArray[np.generic], rows: int, dtype: np.dtype[np.generic]
-) -> None:
-    if values.dtype != dtype or values.shape != (rows,):
-        raise ValueError(
-            f"layer {name!r}: {part} must be {dtype} with the shape ({rows},), got "
-            f"{values.dtype} with the shape {values.shape}"
-        )
-
-
-def _freeze(layer: HiddenLayer | OutputLayer, *parts: str) -> None:
-    # views: the arrays of the caller stay writeable for the caller
-    for part in parts:
-        view = getattr(layer, part).view()
-        view.flags.writeable = False
-        object.__setattr__(layer, part, view)

@@ -13,13 +13,33 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from bnn.network import FoldedNetwork, HiddenLayer, OutputLayer, network_sha256
+from bnn.network import (
+    ConvLayer,
+    FoldedNetwork,
+    HiddenLayer,
+    Layer,
+    OutputLayer,
+    network_sha256,
+)
 
 FORMAT = "rram-reliability folded network"
-FORMAT_VERSION = 1
+FORMAT_VERSIONS = (1, 2)
+"""Versions that this release reads; a network with convolutions is written as 2, others as 1."""
 
+_KINDS: dict[str, type[Layer]] = {
+    "hidden": HiddenLayer,
+    "conv": ConvLayer,
+    "output": OutputLayer,
+}
+# what the twin says of a layer beside name, kind and rows, and the tensors of the layer
+_NUMBERS = {
+    "hidden": ("columns",),
+    "conv": ("channels", "height", "width", "kernel", "pool"),
+    "output": ("columns",),
+}
 _PARTS = {
     "hidden": ("weights", "threshold", "direction"),
+    "conv": ("weights", "threshold", "direction"),
     "output": ("weights", "scale", "shift"),
 }
 
@@ -57,7 +77,7 @@ def save_network(
     tensors = safetensors.numpy.save(arrays)
     twin = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": _version(network),
         "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
         "network_sha256": network_sha256(network),
         "layers": [
@@ -65,7 +85,7 @@ def save_network(
                 "name": layer.name,
                 "kind": _kind(layer),
                 "rows": len(layer.weights),
-                "columns": layer.columns,
+                **{number: getattr(layer, number) for number in _NUMBERS[_kind(layer)]},
             }
             for layer in network.layers
         ],
@@ -133,6 +153,11 @@ def load_network(path: str | os.PathLike[str]) -> tuple[FoldedNetwork, dict[str,
         network = _assemble(twin["layers"], arrays)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{tensor_path} and {twin_path.name}: {error}") from error
+    if twin["format_version"] != _version(network):
+        raise ValueError(
+            f"{twin_path}: format version {twin['format_version']} does not fit the layers, which "
+            f"belong to version {_version(network)}; the twin was changed"
+        )
     if network_sha256(network) != twin["network_sha256"]:
         raise ValueError(
             f"{twin_path}: network_sha256 does not fit the tensors; the twin was changed"
@@ -147,10 +172,11 @@ def _read_twin(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(twin, dict) or twin.get("format") != FORMAT:
         raise ValueError(f"{path}: not the twin of a folded network (format must be {FORMAT!r})")
-    if twin.get("format_version") != FORMAT_VERSION:
+    if twin.get("format_version") not in FORMAT_VERSIONS:
         raise ValueError(
             f"{path}: format version {twin.get('format_version')!r}, this release reads "
-            f"{FORMAT_VERSION}; save the network again or use the release that wrote it"
+            f"{' and '.join(map(str, FORMAT_VERSIONS))}; save the network again or use the release "
+            f"that wrote it"
         )
     kinds = {"tensors_sha256": str, "network_sha256": str, "layers": list, "record": dict}
     for key, kind in kinds.items():
@@ -161,12 +187,12 @@ def _read_twin(path: Path) -> dict[str, Any]:
 
 def _assemble(descriptions: list[dict[str, Any]], arrays: dict[str, np.ndarray]) -> FoldedNetwork:
     left = dict(arrays)
-    layers: list[HiddenLayer | OutputLayer] = []
+    layers: list[Layer] = []
     for description in descriptions:
         name, kind = description["name"], description["kind"]
         if kind not in _PARTS:
             raise ValueError(f"layer {name!r}: unknown kind {kind!r}; known: {', '.join(_PARTS)}")
-        parts = {}
+        parts: dict[str, Any] = {}
         for part in _PARTS[kind]:
             if f"{name}.{part}" not in left:
                 raise ValueError(f"the tensor '{name}.{part}' is missing")
@@ -176,15 +202,23 @@ def _assemble(descriptions: list[dict[str, Any]], arrays: dict[str, np.ndarray])
                 f"layer {name!r}: {len(parts['weights'])} rows of weights, the twin says "
                 f"{description['rows']}"
             )
-        create = HiddenLayer if kind == "hidden" else OutputLayer
-        layers.append(create(name=name, columns=description["columns"], **parts))
+        missing = [number for number in _NUMBERS[kind] if number not in description]
+        if missing:
+            raise ValueError(f"layer {name!r}: {missing[0]!r} is missing")
+        numbers = {number: description[number] for number in _NUMBERS[kind]}
+        layers.append(_KINDS[kind](name=name, **numbers, **parts))
     if left:
         raise ValueError(f"unknown tensors {', '.join(map(repr, sorted(left)))}")
     return FoldedNetwork(tuple(layers))
 
 
-def _kind(layer: HiddenLayer | OutputLayer) -> str:
-    return "hidden" if isinstance(layer, HiddenLayer) else "output"
+def _kind(layer: Layer) -> str:
+    return next(kind for kind, layer_type in _KINDS.items() if isinstance(layer, layer_type))
+
+
+def _version(network: FoldedNetwork) -> int:
+    # the lowest that knows all kinds: files without convolutions stay readable for old releases
+    return 2 if any(isinstance(layer, ConvLayer) for layer in network.layers) else 1
 
 
 def _pair(path: str | os.PathLike[str]) -> tuple[Path, Path]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnn.layers import BatchNorm, BinaryLinear, binarize
+from bnn.layers import BatchNorm, BinaryConv2d, BinaryLinear, binarize, exact_conv2d
 
 
 def linear(rows: int = 3, columns: int = 4) -> BinaryLinear:
@@ -75,6 +75,108 @@ def test_initial_latent_weights_follow_the_seed_and_stay_within_the_limit() -> N
     assert 0.99 * np.sqrt(0.02) < float(first.abs().max().detach()) <= np.sqrt(0.02) * (1 + 1e-6)
 
 
+def convolution(outputs: int = 3, inputs: int = 2, kernel: int = 3) -> BinaryConv2d:
+    return BinaryConv2d(inputs, outputs, kernel=kernel, generator=torch.Generator().manual_seed(0))
+
+
+def padded_products(inputs: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Convolution by loops over taps in int64; a tap outside the map adds nothing."""
+    _, _, height, width = inputs.shape
+    kernel = signs.shape[2]
+    z = np.zeros((len(inputs), len(signs), height, width), np.int64)
+    for row in range(height):
+        for column in range(width):
+            for i in range(kernel):
+                for j in range(kernel):
+                    y, x = row + i - kernel // 2, column + j - kernel // 2
+                    if 0 <= y < height and 0 <= x < width:
+                        z[:, :, row, column] += inputs[:, :, y, x] @ signs[:, :, i, j].T
+    return z
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_convolution_pads_with_zeros(kernel: int, training: bool) -> None:
+    layer = convolution(kernel=kernel).train(training)
+    inputs = np.random.default_rng(0).integers(-255, 256, (4, 2, 5, 3))
+    with torch.no_grad():
+        z = layer(torch.tensor(inputs, dtype=torch.float32)).numpy()
+    signs = np.where(layer.latent.detach().numpy() >= 0, 1, -1)
+    np.testing.assert_array_equal(z, padded_products(inputs, signs))
+    assert layer.kernel == kernel
+
+
+@pytest.mark.parametrize("kernel", [0, 2, -1])
+def test_even_kernels_are_refused(kernel: int) -> None:
+    with pytest.raises(ValueError, match=f"kernel must be odd and positive, got {kernel}"):
+        convolution(kernel=kernel)
+
+
+def test_convolution_is_exact_where_pytorch_would_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    # without oneDNN, PyTorch gives 16 images or more to NNPACK, which transforms by Winograd
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    rng = np.random.default_rng(0)
+    inputs, signs = (rng.choice([-1, 1], s) for s in ((16, 256, 8, 8), (8, 256, 3, 3)))
+    expected = padded_products(inputs, signs)
+    values, weights = (torch.tensor(part, dtype=torch.float32) for part in (inputs, signs))
+    np.testing.assert_array_equal(exact_conv2d(values, weights).numpy(), expected)
+    if torch.backends.nnpack.is_available():
+        # the control: plain PyTorch is wrong here, by up to 0.003
+        rounded = torch.nn.functional.conv2d(values, weights, padding=1).numpy()
+        assert 1e-5 < np.abs(rounded - expected).max() < 0.1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_exact_convolution_leaves_the_settings_as_they_were(enabled: bool) -> None:
+    def settings() -> tuple[bool, bool]:
+        return torch.backends.cudnn.enabled, torch._C._get_nnpack_enabled()
+
+    before = settings()
+    try:
+        torch.backends.cudnn.enabled = enabled
+        torch.backends.nnpack.set_flags(enabled)
+        exact_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1))
+        assert settings() == (enabled, enabled)
+        with pytest.raises(RuntimeError, match="channels"):
+            exact_conv2d(torch.ones(1, 2, 2, 2), torch.ones(1, 1, 1, 1))
+        assert settings() == (enabled, enabled)
+    finally:
+        torch.backends.cudnn.enabled = before[0]
+        torch.backends.nnpack.set_flags(before[1])
+
+
+def test_flipping_all_weights_of_a_convolution_negates() -> None:
+    layer = convolution()
+    inputs = torch.randint(-9, 9, (5, 2, 4, 4), generator=torch.Generator().manual_seed(1)).float()
+    flipped = layer(inputs, ber=1.0, rng=np.random.default_rng(0))
+    torch.testing.assert_close(flipped, -layer(inputs), rtol=0, atol=0)
+    flipped.sum().backward()
+    assert layer.latent.grad is not None
+    # handed to the latent weights as it is: the middle tap of channel c has seen every value of c
+    middle = layer.latent.grad[:, :, 1, 1]
+    torch.testing.assert_close(middle, inputs.sum((0, 2, 3)).expand(3, 2))
+    with pytest.raises(ValueError, match=r"ber = 0\.1 needs rng"):
+        layer(inputs, ber=0.1)
+
+
+def test_flips_of_a_convolution_are_drawn_anew() -> None:
+    layer = convolution(outputs=30, inputs=50, kernel=1)
+    inputs = torch.eye(50)[:, :, None, None]
+    rng = np.random.default_rng(0)
+    first, second = (layer(inputs, ber=0.1, rng=rng) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, layer(inputs, ber=0.1, rng=np.random.default_rng(0)))
+    # 1500 weights: 150 +- 11.6 flips, two-sided z = 5
+    assert 92 < int((first != layer(inputs)).sum()) < 208
+
+
+def test_initial_latent_weights_of_a_convolution_stay_within_the_limit() -> None:
+    largest = float(convolution(outputs=40, inputs=60).latent.abs().max().detach())
+    # sqrt(6 / (9 * (40 + 60))); 21,600 uniform values come closer than 1 % to it
+    limit = np.sqrt(6 / 900)
+    assert 0.99 * limit < largest <= limit * (1 + 1e-6)
+
+
 def batch_norm() -> BatchNorm:
     norm = BatchNorm(5)
     generator = torch.Generator().manual_seed(0)
@@ -93,6 +195,24 @@ def test_evaluation_is_the_affine_map_to_the_last_bit() -> None:
     result = norm(z).detach().numpy()
     assert result.dtype == np.float64
     assert np.array_equal(result, z.numpy().astype(np.float64) * scale + shift)
+
+
+def test_evaluation_of_maps_is_the_same_affine_map() -> None:
+    norm = batch_norm().eval()
+    rows = torch.arange(-300.0, 300).unsqueeze(1).expand(600, 5)
+    # 50 images of 4 x 3 places
+    maps = rows.reshape(50, 4, 3, 5).permute(0, 3, 1, 2)
+    result = norm(maps)
+    assert result.shape == (50, 5, 4, 3)
+    assert torch.equal(result.permute(0, 2, 3, 1).reshape(600, 5), norm(rows))
+
+
+def test_training_on_maps_is_batch_norm_of_maps() -> None:
+    ours, theirs = BatchNorm(3), torch.nn.BatchNorm2d(3)
+    maps = torch.randn(20, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 7 + 3
+    torch.testing.assert_close(ours(maps), theirs(maps))
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
 
 
 def test_evaluation_is_batch_norm() -> None:

@@ -17,7 +17,7 @@ from bnn import (
     save_network,
     training_record,
 )
-from bnn.network import HiddenLayer
+from bnn.network import ConvLayer, HiddenLayer
 
 Make = Callable[..., FoldedNetwork]
 RECORD = {"seed": 3, "note": "µ", "sizes": [20, 65, 4], "accuracy": {"correct": 5, "images": 9}}
@@ -53,6 +53,83 @@ def test_round_trip(saved: Path, random_network: Make) -> None:
             one, other = getattr(ours, part), getattr(theirs, part)
             assert one.dtype == other.dtype
             np.testing.assert_array_equal(one, other)
+
+
+def convolutional(make: Make) -> FoldedNetwork:
+    return make((3, 4, 6), ((5, 3, 1), (7, 3, 2), (4, 1, 1)), (6, 3), seed=0)
+
+
+@pytest.fixture
+def saved_conv(random_conv_network: Make, tmp_path: Path) -> Path:
+    path = tmp_path / "net.safetensors"
+    save_network(convolutional(random_conv_network), path, record=RECORD)
+    return path
+
+
+def test_round_trip_of_convolutions(saved_conv: Path, random_conv_network: Make) -> None:
+    network = convolutional(random_conv_network)
+    loaded, record = load_network(saved_conv)
+    assert record == RECORD
+    assert network_sha256(loaded) == network_sha256(network)
+    assert loaded.sizes == network.sizes == (72, 120, 42, 24, 6, 3)
+    for ours, theirs in zip(loaded.layers[:3], network.layers[:3], strict=True):
+        assert isinstance(ours, ConvLayer)
+        assert isinstance(theirs, ConvLayer)
+        for part in ("name", "channels", "height", "width", "kernel", "pool"):
+            assert getattr(ours, part) == getattr(theirs, part)
+            assert type(getattr(ours, part)) is type(getattr(theirs, part))
+        for part in ("weights", "threshold", "direction"):
+            assert getattr(ours, part).dtype == getattr(theirs, part).dtype
+            np.testing.assert_array_equal(getattr(ours, part), getattr(theirs, part))
+
+
+def test_twin_of_a_fully_connected_network_is_that_of_the_first_release(saved: Path) -> None:
+    twin = json.loads(saved.with_suffix(".json").read_text(encoding="utf-8"))
+    assert twin["format_version"] == 1
+    assert twin["layers"] == [
+        {"name": "hidden_1", "kind": "hidden", "rows": 65, "columns": 20},
+        {"name": "output", "kind": "output", "rows": 4, "columns": 65},
+    ]
+    assert list(twin["layers"][0]) == ["name", "kind", "rows", "columns"]
+
+
+def test_twin_of_convolutions(saved_conv: Path) -> None:
+    twin = json.loads(saved_conv.with_suffix(".json").read_text(encoding="utf-8"))
+    assert twin["format_version"] == 2
+    shape = {"channels": 5, "height": 4, "width": 6, "kernel": 3, "pool": 2}
+    assert twin["layers"][1] == {"name": "hidden_2", "kind": "conv", "rows": 7, **shape}
+    assert twin["layers"][3] == {"name": "hidden_4", "kind": "hidden", "rows": 6, "columns": 24}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.update(format_version=1), "version 1 does not fit .* belong to version 2"),
+        (lambda t: t["layers"][0].pop("height"), "layer 'hidden_1': 'height' is missing"),
+        (lambda t: t["layers"][0].update(height=4.0), r"height must be an int .* got 4\.0"),
+        (lambda t: t["layers"][0].update(channels=2), "bits beyond column 17 must be zero"),
+        (lambda t: t["layers"][0].update(height=6, width=4), "'hidden_2' reads 5 channels of 4 x"),
+        (lambda t: t["layers"][1].update(pool=1), "'hidden_3' reads 7 channels of 2 x 3"),
+        (lambda t: t["layers"][1].update(kind="hidden"), "layer 'hidden_2': 'columns' is missing"),
+    ],
+)
+def test_a_changed_twin_of_convolutions_is_refused(
+    change: Callable[[dict[str, Any]], object], message: str, saved_conv: Path
+) -> None:
+    change_twin(saved_conv, change)
+    with pytest.raises(ValueError, match=message):
+        load_network(saved_conv)
+
+
+def test_another_shape_of_the_same_size_is_noticed(
+    random_conv_network: Make, tmp_path: Path
+) -> None:
+    # a twin whose shapes fit together, only not with the hash
+    path = tmp_path / "net.safetensors"
+    save_network(random_conv_network((1, 4, 4), ((2, 3, 1),), (3,), seed=0), path, record={})
+    change_twin(path, lambda t: t["layers"][0].update(height=2, width=8))
+    with pytest.raises(ValueError, match="network_sha256 does not fit"):
+        load_network(path)
 
 
 def test_saving_twice_gives_the_same_bytes(saved: Path, random_network: Make) -> None:
@@ -148,7 +225,8 @@ def test_a_cut_file_is_noticed(saved: Path) -> None:
     ("change", "message"),
     [
         (lambda t: t.update(format="other"), "not the twin of a folded network"),
-        (lambda t: t.update(format_version=2), "format version 2, this release reads 1"),
+        (lambda t: t.update(format_version=3), "format version 3, this release reads 1 and 2"),
+        (lambda t: t.update(format_version=2), "format version 2 does not fit the layers"),
         (lambda t: t.pop("format_version"), "format version None"),
         (lambda t: t.pop("record"), "'record' is missing or not a dict"),
         (lambda t: t.update(layers={}), "'layers' is missing or not a list"),
@@ -157,14 +235,15 @@ def test_a_cut_file_is_noticed(saved: Path) -> None:
         (lambda t: t["layers"][0].update(columns=21), "network_sha256 does not fit"),
         (lambda t: t["layers"][0].update(rows=64), "65 rows of weights, the twin says 64"),
         (
-            lambda t: t["layers"][0].update(kind="conv"),
-            "unknown kind 'conv'; known: hidden, output",
+            lambda t: t["layers"][0].update(kind="pool"),
+            "unknown kind 'pool'; known: hidden, conv, output",
         ),
         (lambda t: t["layers"][0].update(name="first"), r"tensor 'first\.weights' is missing"),
         (lambda t: t["layers"][0].pop("name"), "name"),
         (lambda t: t["layers"].append(t["layers"][0]), r"'hidden_1\.weights' is missing"),
         (lambda t: t["layers"].pop(0), r"unknown tensors 'hidden_1\.direction'"),
-        (lambda t: t["layers"].reverse(), "layer 0 must be the HiddenLayer"),
+        (lambda t: t["layers"][0].pop("columns"), "layer 'hidden_1': 'columns' is missing"),
+        (lambda t: t["layers"].reverse(), "layer 0 must be the ConvLayer or HiddenLayer"),
     ],
 )
 def test_a_changed_twin_is_refused(
