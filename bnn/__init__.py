@@ -1,31 +1,59 @@
 """Binarized neural networks: training, folding, storage and evaluation under weight errors."""
 
-from bnn.architectures import BinaryMLP, module_answers
-from bnn.errors import IndependentFlips, chip_flips
-from bnn.evaluation import combine, evaluate
+from bnn.architectures import BinaryConvNet, BinaryMLP, module_answers
+from bnn.array_mapping import ArrayShape
+from bnn.chips import Chip, ClassTotal, draw_chip, draw_misread
+from bnn.errors import (
+    Errors,
+    Flips,
+    LineFaults,
+    StuckAt,
+    TransientFlips,
+    chip_flips,
+)
+from bnn.evaluation import combine, evaluate, evaluate_errors
 from bnn.folding import fold
 from bnn.image_downloads import ImageDownloadError
 from bnn.images import IMAGE_SETS, ImageSet, ImagesNotFoundError, load_images
-from bnn.network import FoldedNetwork, HiddenLayer, OutputLayer, flip_weights, network_sha256
+from bnn.network import (
+    ConvLayer,
+    FoldedNetwork,
+    HiddenLayer,
+    OutputLayer,
+    flip_weights,
+    network_sha256,
+)
 from bnn.storage import load_network, save_network
 from bnn.training import EpochResult, TrainedNetwork, TrainingOptions, train, training_record
 
 __all__ = [
     "IMAGE_SETS",
+    "ArrayShape",
+    "BinaryConvNet",
     "BinaryMLP",
+    "Chip",
+    "ClassTotal",
+    "ConvLayer",
     "EpochResult",
+    "Errors",
+    "Flips",
     "FoldedNetwork",
     "HiddenLayer",
     "ImageDownloadError",
     "ImageSet",
     "ImagesNotFoundError",
-    "IndependentFlips",
+    "LineFaults",
     "OutputLayer",
+    "StuckAt",
     "TrainedNetwork",
     "TrainingOptions",
+    "TransientFlips",
     "chip_flips",
     "combine",
+    "draw_chip",
+    "draw_misread",
     "evaluate",
+    "evaluate_errors",
     "flip_weights",
     "fold",
     "load_images",

@@ -1,190 +1,199 @@
-"""Chips and redrawn flips against the laws they must follow.
-
-Every statistical check has a fixed seed and rejects at a p-value of 1e-5; with fewer than 40 checks
-in this file, a correct library fails one of them with a probability below 4e-4, once, at the
-choice of the seed.
-"""
-
-from collections.abc import Callable
+import dataclasses
+import json
+import re
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from scipy import stats
 
-from bnn.errors import IndependentFlips, chip_flips, redrawn_flips
-
-REJECT = 1e-5
-RATES = st.one_of(st.floats(0.0, 1.0), st.floats(-12, 0).map(lambda x: 10.0**x))
-
-
-def counts_p_value(counts: np.ndarray, *, bits: int, ber: float) -> float:
-    """Chi-square of flip counts against the binomial law, cells of at least 5 expected."""
-    law = stats.binom.pmf(np.arange(bits + 1), bits, ber) * len(counts)
-    # walk from below, closing a cell whenever it holds enough; the rest joins the last cell
-    edges, held = [0], 0.0
-    for k, expected in enumerate(law):
-        held += expected
-        if held >= 5 and law[k + 1 :].sum() >= 5:
-            edges.append(k + 1)
-            held = 0.0
-    observed = np.add.reduceat(np.bincount(counts, minlength=bits + 1), edges)
-    return float(stats.chisquare(observed, np.add.reduceat(law, edges), sum_check=False).pvalue)
-
-
-def hits_p_value(hits: np.ndarray, *, draws: int, ber: float) -> float:
-    """Chi-square of how often each bit was hit; bits are independent, each count binomial."""
-    z = (hits - draws * ber) / np.sqrt(draws * ber * (1 - ber))
-    return float(stats.chi2.sf((z**2).sum(), len(hits)))
-
-
-def chip(bits: int, ber: float, number: int) -> np.ndarray:
-    return chip_flips(bits=bits, ber=ber, seed=20, chip=number, layer=0)[0]
-
-
-def redrawn(bits: int, ber: float, number: int) -> np.ndarray:
-    return redrawn_flips(bits=bits, ber=ber, rng=np.random.default_rng([20, number]))
-
-
-BOTH = pytest.mark.parametrize("draw", [chip, redrawn])
-Draw = Callable[[int, float, int], np.ndarray]
-
-
-# expected flips of the rows: 0.1 and 0.8 (below one), 12, 60, 210, 63
-@BOTH
-@pytest.mark.parametrize(
-    ("bits", "ber"), [(100, 1e-3), (40, 0.02), (4000, 3e-3), (1000, 0.06), (300, 0.7), (64, 0.99)]
+from bnn.array_mapping import ArrayShape
+from bnn.errors import (
+    Errors,
+    Flips,
+    LineFaults,
+    StuckAt,
+    TransientFlips,
+    check_ber,
 )
-def test_number_of_flips_is_binomial(draw: Draw, bits: int, ber: float) -> None:
-    counts = np.array([len(draw(bits, ber, k)) for k in range(1500)])
-    assert counts_p_value(counts, bits=bits, ber=ber) > REJECT
+from bnn.flips import DRAWING
+
+BAD_FRACTIONS = [-1e-9, 1.0001, float("nan"), float("inf"), "0.1", None]
 
 
-def test_control_rounded_expected_counts_must_fail() -> None:
-    # the fault of peers: bits * ber, rounded, instead of a random number
-    counts = np.full(1500, round(40 * 0.02))
-    assert counts_p_value(counts, bits=40, ber=0.02) < REJECT
+@pytest.mark.parametrize("rate", BAD_FRACTIONS)
+def test_rates_outside_zero_to_one_are_refused(rate: float) -> None:
+    def refused(name: str, kind: str) -> pytest.RaisesExc:
+        message = f"{name} of {kind} must be a fraction between 0 and 1, got {rate!r}"
+        return pytest.raises(ValueError, match=re.escape(message))
+
+    with refused("zero_to_one", "Flips"):
+        Flips(rate, 0.1)
+    with refused("one_to_zero", "Flips"):
+        Flips(0.1, rate)
+    with refused("zero_to_one", "Flips"):
+        Flips.symmetric(rate)
+    with refused("zero", "StuckAt"):
+        StuckAt(rate, 0.0)
+    with refused("one", "StuckAt"):
+        StuckAt(0.0, rate)
+    with refused("rate", "LineFaults"):
+        LineFaults("row", rate)
+    with refused("density", "LineFaults"):
+        LineFaults("row", 0.1, density=rate)
+    with refused("ber", "TransientFlips"):
+        TransientFlips(rate)
 
 
-@BOTH
-@pytest.mark.parametrize(("bits", "ber"), [(64, 0.3), (64, 0.04), (513, 0.005), (50, 0.9)])
-def test_every_bit_is_hit_equally_often(draw: Draw, bits: int, ber: float) -> None:
-    hits = np.zeros(bits)
-    for k in range(1500):
-        hits[draw(bits, ber, k)] += 1
-    assert hits_p_value(hits, draws=1500, ber=ber) > REJECT
-
-
-def test_control_cutting_off_sorted_places_must_fail() -> None:
-    # the classic fault: draw too many, sort, keep the first ones
-    rng = np.random.default_rng(0)
-    hits = np.zeros(64)
-    for _ in range(1500):
-        places = np.unique(rng.integers(0, 64, 25))
-        hits[places[: rng.binomial(64, 0.3)]] += 1
-    assert hits_p_value(hits, draws=1500, ber=0.3) < REJECT
-
-
-@pytest.mark.parametrize("ber", [1.0, 0.6, 0.02, 1e-4, 2.0**-24])
-def test_levels_are_uniform_below_the_rate(ber: float) -> None:
-    bits = int(20_000 / ber)
-    levels = chip_flips(bits=min(bits, 3 * 10**11), ber=ber, seed=4, chip=0, layer=1)[1]
-    assert len(levels) > 10_000
-    assert stats.kstest(levels / ber, "uniform").pvalue > REJECT
-
-
-def test_control_levels_at_the_middle_of_their_band_must_fail() -> None:
-    levels = chip_flips(bits=20_000, ber=1.0, seed=4, chip=0, layer=1)[1]
-    middles = 0.75 * 2.0 ** np.ceil(np.log2(levels))
-    assert stats.kstest(middles, "uniform").pvalue < REJECT
-
-
-@given(bits=st.integers(1, 3000), low=RATES, high=RATES, seed=st.integers(0, 2**64))
-@example(bits=3000, low=0.0, high=1.0, seed=0)
-@example(bits=3000, low=0.5, high=np.nextafter(0.5, 1), seed=0)
-def test_chips_are_nested(bits: int, low: float, high: float, seed: int) -> None:
-    low, high = sorted((low, high))
-    few, few_levels = chip_flips(bits=bits, ber=low, seed=seed, chip=3, layer=1)
-    many, many_levels = chip_flips(bits=bits, ber=high, seed=seed, chip=3, layer=1)
-    below = many_levels < low
-    np.testing.assert_array_equal(few, many[below])
-    np.testing.assert_array_equal(few_levels, many_levels[below])
-    assert np.all(np.diff(many) > 0)
-    assert np.all((many >= 0) & (many < bits))
-
-
-def test_a_bit_is_right_up_to_its_level_and_wrong_above() -> None:
-    key = {"bits": 1000, "seed": 1, "chip": 0, "layer": 0}
-    positions, levels = chip_flips(ber=1.0, **key)
-    for position, level in zip(positions[:20], levels[:20], strict=True):
-        assert position not in chip_flips(ber=float(level), **key)[0]
-        assert position in chip_flips(ber=float(np.nextafter(level, 1)), **key)[0]
-
-
-@BOTH
-@pytest.mark.parametrize("bits", [0, 1, 64, 1000])
-def test_rates_zero_and_one_are_exact(draw: Draw, bits: int) -> None:
-    assert len(draw(bits, 0.0, 0)) == 0
-    np.testing.assert_array_equal(draw(bits, 1.0, 0), np.arange(bits))
-
-
-@BOTH
-@pytest.mark.parametrize("ber", [5e-324, 1e-300, 1e-30])
-def test_tiny_rates_draw_nothing(draw: Draw, ber: float) -> None:
-    # 1000 bits: probability of a flip below 1e-27
-    assert len(draw(1000, ber, 0)) == 0
-
-
-def test_redrawn_flips_just_below_one() -> None:
-    rng = np.random.default_rng(0)
-    # 1000 bits, 1.1e-13 expected to be spared
-    assert len(redrawn_flips(bits=1000, ber=np.nextafter(1.0, 0.0), rng=rng)) == 1000
-
-
-def test_every_key_gives_another_chip() -> None:
-    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (2**70, 0, 0)]
-    chips = {
-        chip_flips(bits=1000, ber=0.1, seed=s, chip=c, layer=k)[0].tobytes() for s, c, k in keys
-    }
-    assert len(chips) == len(keys)
-
-
-def test_redrawn_flips_go_on_with_the_generator() -> None:
-    rng = np.random.default_rng(0)
-    first, second = (redrawn_flips(bits=1000, ber=0.1, rng=rng) for _ in range(2))
-    assert first.tolist() != second.tolist()
-
-
-def test_chip_is_the_same_for_ever() -> None:
-    # written down from the first release: a change of these numbers changes every stored result
-    positions, levels = chip_flips(bits=100_000, ber=5e-5, seed=7, chip=2, layer=1)
-    assert positions.tolist() == [20434, 66185, 77689]
-    assert levels.tolist() == [
-        4.0937977299535635e-05,
-        1.0640181548620069e-05,
-        1.7998258590180416e-05,
-    ]
-
-
-@pytest.mark.parametrize("ber", [-1e-9, 1.0001, float("nan"), float("inf")])
-def test_rates_outside_zero_to_one_are_refused(ber: float) -> None:
+@pytest.mark.parametrize("ber", BAD_FRACTIONS[:4])
+def test_check_ber_refuses_what_is_no_fraction(ber: float) -> None:
     with pytest.raises(ValueError, match="ber must be a fraction between 0 and 1"):
-        chip_flips(bits=10, ber=ber, seed=0, chip=0, layer=0)
-    with pytest.raises(ValueError, match="ber must be a fraction between 0 and 1"):
-        redrawn_flips(bits=10, ber=ber, rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="ber must be a fraction between 0 and 1"):
-        IndependentFlips(ber)
+        check_ber(ber)
 
 
-@pytest.mark.parametrize("name", ["bits", "seed", "chip", "layer"])
-def test_negative_numbers_are_refused(name: str) -> None:
-    numbers = {"bits": 10, "seed": 0, "chip": 0, "layer": 0, name: -1}
-    with pytest.raises(ValueError, match=f"{name} must not be negative, got -1"):
-        chip_flips(ber=0.1, **numbers)
+def test_edges_are_accepted() -> None:
+    assert Flips.symmetric(0.25) == Flips(0.25, 0.25)
+    assert Flips.symmetric(1, frozenset({"a"})) == Flips(1.0, 1.0, frozenset({"a"}))
+    assert StuckAt(0.0, 1.0).one == 1.0
+    assert LineFaults("column", 1.0, density=0.0).stuck is None
+    assert Errors() == Errors((), (), frozenset())
 
 
-@pytest.mark.parametrize("protected", ["output", frozenset({1}), {"output"}])
-def test_protected_must_be_a_frozenset_of_names(protected: object) -> None:
-    with pytest.raises(ValueError, match="frozenset of layer names"):
-        IndependentFlips(0.1, protected)  # type: ignore[arg-type]
+def test_shares_of_stuck_cells_are_disjoint() -> None:
+    assert StuckAt(0.25, 0.75).zero == 0.25
+    with pytest.raises(ValueError, match=re.escape("at most 1, got 0.5 + 0.75")):
+        StuckAt(0.5, 0.75)
+
+
+@pytest.mark.parametrize("stuck", [2, -1, "0"])
+def test_lines_are_stuck_at_a_bit_or_invert(stuck: int) -> None:
+    with pytest.raises(ValueError, match="stuck must be None, 0 or 1"):
+        LineFaults("row", 0.1, stuck=stuck)
+
+
+def test_line_faults_check_their_lines() -> None:
+    with pytest.raises(ValueError, match="along must be one of row, column, block"):
+        LineFaults("rows", 0.1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="needs block"):
+        LineFaults("block", 0.1)
+    with pytest.raises(ValueError, match="array must be an ArrayShape"):
+        LineFaults("row", 0.1, array=(8, 8))  # type: ignore[arg-type]
+
+
+NOT_NAMES = ["output", frozenset({1}), {"output"}]
+
+
+@pytest.mark.parametrize("names", NOT_NAMES)
+def test_names_of_layers_are_a_frozenset(names: frozenset[str]) -> None:
+    with pytest.raises(ValueError, match="protected must be a frozenset of layer names"):
+        Errors(protected=names)
+    for make in (
+        lambda: Flips(0.1, 0.1, names),
+        lambda: StuckAt(0.1, 0.1, names),
+        lambda: LineFaults("row", 0.1, layers=names),
+        lambda: TransientFlips(0.1, names),
+    ):
+        with pytest.raises(ValueError, match="layers must be a frozenset of layer names"):
+            make()
+
+
+def test_an_error_on_no_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match="layers of Flips must name at least one layer"):
+        Flips(0.1, 0.1, frozenset())
+
+
+def test_persistent_and_transient_do_not_mix() -> None:
+    with pytest.raises(ValueError, match="at index 1; it belongs in transient"):
+        Errors((Flips.symmetric(0.1), TransientFlips(0.1)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at index 0; it belongs in persistent"):
+        Errors(transient=(Flips.symmetric(0.1),))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="persistent errors are Flips, StuckAt, LineFaults, got 0"):
+        Errors((0.1,))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="persistent must be a tuple of Flips"):
+        Errors(Flips.symmetric(0.1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="transient must be a tuple of TransientFlips"):
+        Errors(transient=[TransientFlips(0.1)])  # type: ignore[arg-type]
+
+
+FIRST, LAST = frozenset({"hidden_1"}), frozenset({"output"})
+
+
+def test_a_layer_takes_one_value_of_each_kind() -> None:
+    Errors((Flips.symmetric(0.1, FIRST), Flips.symmetric(0.2, LAST), StuckAt(0.1, 0.1)))
+    Errors((LineFaults("row", 0.1), LineFaults("column", 0.1)))
+    for pair in (
+        (Flips.symmetric(0.1), Flips.symmetric(0.2, LAST)),
+        (StuckAt(0.1, 0.0, FIRST), StuckAt(0.0, 0.1, FIRST | LAST)),
+        (LineFaults("row", 0.1), LineFaults("row", 0.2)),
+    ):
+        with pytest.raises(ValueError, match="a layer takes one value of each kind"):
+            Errors(pair)
+    with pytest.raises(ValueError, match="a layer takes one value of each kind"):
+        Errors(transient=(TransientFlips(0.1), TransientFlips(0.2)))
+
+
+def test_a_protected_layer_has_no_errors() -> None:
+    errors = Errors((Flips.symmetric(0.1),), (TransientFlips(0.2),), protected=LAST)
+    assert errors.on_layer("output") == ()
+    assert errors.on_layer("hidden_1") == (Flips.symmetric(0.1),)
+    assert (errors.misread_rate("output"), errors.misread_rate("hidden_1")) == (0.0, 0.2)
+    with pytest.raises(ValueError, match="layer 'output' is protected but named by Flips"):
+        Errors((Flips.symmetric(0.1, LAST),), protected=LAST)
+
+
+def test_errors_find_their_layers_in_order() -> None:
+    stuck, flips = StuckAt(0.1, 0.0), Flips.symmetric(0.1, FIRST)
+    errors = Errors((stuck, flips), (TransientFlips(0.3, LAST),), frozenset({"hidden_2"}))
+    assert errors.on_layer("hidden_1") == (stuck, flips)
+    assert errors.on_layer("output") == (stuck,)
+    assert (errors.misread_rate("hidden_1"), errors.misread_rate("output")) == (0.0, 0.3)
+    assert errors.layer_names() == {"hidden_1", "hidden_2", "output"}
+
+
+FULL = Errors(
+    persistent=(
+        LineFaults("block", 0.1, 0.5, 1, ArrayShape(64, 32), ArrayShape(8, 4), FIRST | LAST),
+        StuckAt(0.01, 0.02, exact=True),
+        Flips(0.1, 0.2),
+    ),
+    transient=(TransientFlips(1e-4),),
+    protected=frozenset({"hidden_3", "hidden_2"}),
+)
+
+
+def test_the_record_is_plain_and_complete() -> None:
+    array = ("ArrayShape", ("rows", 64), ("columns", 32))
+    block = ("ArrayShape", ("rows", 8), ("columns", 4))
+    lines = (("along", "block"), ("rate", 0.1), ("density", 0.5), ("stuck", 1), ("array", array))
+    lines = ("LineFaults", *lines, ("block", block), ("layers", ("hidden_1", "output")))
+    stuck = ("StuckAt", ("zero", 0.01), ("one", 0.02), ("layers", None), ("exact", True))
+    flips = ("Flips", ("zero_to_one", 0.1), ("one_to_zero", 0.2), ("layers", None))
+    assert FULL.record() == (
+        ("persistent", (lines, stuck, flips)),
+        ("transient", (("TransientFlips", ("ber", 1e-4), ("layers", None)),)),
+        ("protected", ("hidden_2", "hidden_3")),
+        ("always exact", ("thresholds", "output affine")),
+        ("drawing", DRAWING),
+    )
+    hash(FULL.record())
+
+
+def test_equal_errors_have_equal_records_whatever_the_types_of_numbers() -> None:
+    one = Errors((Flips(0, np.float64(1.0)),)).record()
+    assert json.dumps(one) == json.dumps(Errors((Flips(0.0, 1),)).record())
+
+
+def test_every_change_changes_the_record() -> None:
+    records = {FULL.record()}
+    for index, changes in [
+        (0, {"rate": 0.2, "density": 0.4, "stuck": None, "array": ArrayShape(64, 64)}),
+        (0, {"block": ArrayShape(4, 4), "layers": None}),
+        (1, {"zero": 0.02, "one": 0.01, "exact": False, "layers": FIRST}),
+        (2, {"zero_to_one": 0.3, "one_to_zero": 0.3, "layers": LAST}),
+    ]:
+        for name, value in changes.items():
+            changed = list(FULL.persistent)
+            changed[index] = dataclasses.replace(changed[index], **{name: value})
+            records.add(dataclasses.replace(FULL, persistent=tuple(changed)).record())
+    records.add(dataclasses.replace(FULL, persistent=FULL.persistent[::-1]).record())
+    records.add(dataclasses.replace(FULL, transient=()).record())
+    records.add(dataclasses.replace(FULL, protected=frozenset()).record())
+    assert len(records) == 1 + 4 + 2 + 4 + 3 + 3
