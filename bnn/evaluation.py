@@ -1,16 +1,21 @@
 """Counting how often a network with wrong weights answers right."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from bnn.engines.engine import available_threads, engine_named
-from bnn.errors import IndependentFlips, chip_flips
-from bnn.network import FoldedNetwork, check_layer_names, flip_weights, network_sha256
+from bnn.chips import draw_chip
+from bnn.engines.engine import available_threads
+from bnn.engines.runner import memory_bytes, start_runner
+from bnn.errors import Errors, check_ber, chip_flips
+from bnn.network import FoldedNetwork, check_layer_names, network_sha256
 
+WrongBits = Mapping[str, npt.NDArray[np.int64]]
+
+_BLOCK_IMAGES = 64
 _COUNTS = {
     "correct": "right answers",
     "changed": "answers that differ from the error-free network",
@@ -30,8 +35,9 @@ def evaluate(
     seed: int,
     first_chip: int = 0,
     protected: frozenset[str] = frozenset(),
-    engine: str = "packed",
+    engine: str = "auto",
     threads: int | None = None,
+    memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Count right answers for every bit error rate and chip.
@@ -59,11 +65,14 @@ def evaluate(
     protected : frozenset of str
         Layers whose weights stay exact. Thresholds and the affine output are always exact.
     engine : str
-        ``packed`` or ``dense``; the integers are the same.
+        One of `bnn.engines.runner.RUNNERS`; the integers are the same.
     threads : int, optional
         CPU threads; all that this process may use if not given.
+    memory : int, optional
+        Bytes that an engine may take for its state; with less than it needs for all images they
+        are taken in parts, one after the other, and the counts added.
     progress : callable, optional
-        Called with (chips done, `chips`) after every chip.
+        Called with (steps done, steps) after every chip; `chips` steps for each part of the images.
 
     Returns
     -------
@@ -82,43 +91,34 @@ def evaluate(
     """
     rates = _checked_rates(ber, protected)
     check_layer_names(network, protected, argument="protected")
-    _check_images(network, images, labels)
-    for name, number, least in (("chips", chips, 1), ("first_chip", first_chip, 0)):
-        if number < least:
-            raise ValueError(f"{name} must be at least {least}, got {number}")
-    workers = available_threads() if threads is None else threads
-    if workers < 1:
-        raise ValueError(f"threads must be at least 1, got {threads}")
-    runner = engine_named(engine)
-    prepared = runner.prepare(images)
-    reference = runner.predict(network, prepared, threads=workers)
-    right = reference == labels
     exposed = {
         name: (index, bits)
         for index, (name, bits) in enumerate(network.weight_bits.items())
         if name not in protected
     }
-    counts = {name: np.zeros((len(rates), chips), np.int64) for name in _COUNTS}
-    for k in range(chips):
+
+    def flips_of(chip: int) -> Iterator[WrongBits]:
         # one draw at the highest rate holds all lower ones
-        chip = {
-            name: chip_flips(bits=bits, ber=rates[-1], seed=seed, chip=first_chip + k, layer=index)
+        drawn = {
+            name: chip_flips(bits=bits, ber=rates[-1], seed=seed, chip=chip, layer=index)
             for name, (index, bits) in exposed.items()
         }
-        for j, rate in enumerate(rates):
-            wrong = {name: places[levels < rate] for name, (places, levels) in chip.items()}
-            flips = sum(len(places) for places in wrong.values())
-            answers = reference
-            if flips:
-                answers = runner.predict(flip_weights(network, wrong), prepared, threads=workers)
-            now_right = answers == labels
-            counts["correct"][j, k] = now_right.sum()
-            counts["changed"][j, k] = (answers != reference).sum()
-            counts["lost"][j, k] = (right & ~now_right).sum()
-            counts["gained"][j, k] = (~right & now_right).sum()
-            counts["flips"][j, k] = flips
-        if progress is not None:
-            progress(k + 1, chips)
+        for rate in rates:
+            yield {name: places[levels < rate] for name, (places, levels) in drawn.items()}
+
+    counts, error_free_correct = _count(
+        network,
+        images,
+        labels,
+        flips_of,
+        len(rates),
+        chips,
+        first_chip,
+        engine,
+        threads,
+        memory,
+        progress,
+    )
     return xr.Dataset(
         {
             name: (("ber", "chip"), values, {"units": "1", "long_name": _COUNTS[name]})
@@ -130,7 +130,7 @@ def evaluate(
         },
         attrs={
             "images": len(images),
-            "error_free_correct": int(right.sum()),
+            "error_free_correct": error_free_correct,
             "images_sha256": _images_sha256(images, labels),
             "seed": seed,
             "weights": sum(bits for _, bits in exposed.values()),
@@ -138,6 +138,156 @@ def evaluate(
             "network_sha256": network_sha256(network),
         },
     )
+
+
+def evaluate_errors(
+    network: FoldedNetwork,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    *,
+    errors: Sequence[Errors],
+    chips: int,
+    seed: int,
+    first_chip: int = 0,
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> xr.Dataset:
+    """Count right answers for any persistent errors and every chip.
+
+    Parameters
+    ----------
+    network, images, labels, chips, seed, first_chip, engine, threads, memory, progress
+        As of :func:`evaluate`.
+    errors : sequence of Errors
+        Cases. Chips are nested: where the rates of one case exceed those of another, its wrong
+        cells are among the wrong cells of the other with the same chip number.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of :func:`evaluate`, with the dim ``case`` in place of ``ber``; the attribute ``errors``
+        is what the cases are, ``weights`` all weight bits.
+
+    Raises
+    ------
+    ValueError
+        No errors, transient ones, which last for one read only, or as of :func:`evaluate`.
+    """
+    if not errors:
+        raise ValueError("errors must hold at least one case")
+    for index, case in enumerate(errors):
+        if case.transient:
+            raise ValueError(
+                f"errors[{index}] has transient errors, which differ from read to read; a chip has "
+                "persistent errors only"
+            )
+
+    def flips_of(chip: int) -> Iterator[WrongBits]:
+        for case in errors:
+            yield draw_chip(network, case, seed=seed, chip=chip).positions
+
+    counts, error_free_correct = _count(
+        network,
+        images,
+        labels,
+        flips_of,
+        len(errors),
+        chips,
+        first_chip,
+        engine,
+        threads,
+        memory,
+        progress,
+    )
+    return xr.Dataset(
+        {
+            name: (("case", "chip"), values, {"units": "1", "long_name": _COUNTS[name]})
+            for name, values in counts.items()
+        },
+        coords={
+            "case": ("case", np.arange(len(errors))),
+            "chip": ("chip", np.arange(first_chip, first_chip + chips)),
+        },
+        attrs={
+            "images": len(images),
+            "error_free_correct": error_free_correct,
+            "images_sha256": _images_sha256(images, labels),
+            "seed": seed,
+            "weights": sum(network.weight_bits.values()),
+            "errors": repr(tuple(case.record() for case in errors)),
+            "network_sha256": network_sha256(network),
+        },
+    )
+
+
+def _count(
+    network: FoldedNetwork,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    flips_of: Callable[[int], Iterator[WrongBits]],
+    cases: int,
+    chips: int,
+    first_chip: int,
+    engine: str,
+    threads: int | None,
+    memory: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[str, npt.NDArray[np.int64]], int]:
+    """Counts of every case and chip, and the right answers of the error-free network."""
+    _check_images(network, images, labels)
+    for name, number, least in (("chips", chips, 1), ("first_chip", first_chip, 0)):
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, got {number}")
+    workers = available_threads() if threads is None else threads
+    if workers < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+    counts = {name: np.zeros((cases, chips), np.int64) for name in _COUNTS}
+    error_free_correct = 0
+    step = images_at_once(network, len(images), engine=engine, memory=memory)
+    starts = range(0, len(images), step)
+    for part, start in enumerate(starts):
+        here = labels[start : start + step]
+        runner = start_runner(engine, network, images[start : start + step], threads=workers)
+        right = runner.error_free == here
+        error_free_correct += int(right.sum())
+        for k in range(chips):
+            for j, flips in enumerate(flips_of(first_chip + k)):
+                answers = runner.answers(flips)
+                now_right = answers == here
+                counts["correct"][j, k] += now_right.sum()
+                counts["changed"][j, k] += (answers != runner.error_free).sum()
+                counts["lost"][j, k] += (right & ~now_right).sum()
+                counts["gained"][j, k] += (~right & now_right).sum()
+                counts["flips"][j, k] = sum(len(places) for places in flips.values())
+            if progress is not None:
+                progress(part * chips + k + 1, chips * len(starts))
+    return counts, error_free_correct
+
+
+def images_at_once(
+    network: FoldedNetwork, images: int, *, engine: str = "auto", memory: int | None = None
+) -> int:
+    """Images that an engine takes at a time with so many bytes for its state.
+
+    Raises
+    ------
+    ValueError
+        The memory does not hold the state of 64 images; says how much does.
+    """
+    if memory is None or memory_bytes(engine, network, images) <= memory:
+        return max(1, images)
+    blocks = images // _BLOCK_IMAGES
+    while blocks > 1 and memory_bytes(engine, network, blocks * _BLOCK_IMAGES) > memory:
+        blocks = min(blocks - 1, int(blocks * memory / memory_bytes(engine, network, images)) + 1)
+    least = memory_bytes(engine, network, _BLOCK_IMAGES)
+    if least > memory:
+        raise ValueError(
+            f"memory = {memory} bytes is less than the {least} that {_BLOCK_IMAGES} images need; "
+            "allow more or take the dense engine"
+        )
+    return max(1, blocks) * _BLOCK_IMAGES
 
 
 def combine(*counts: xr.Dataset) -> xr.Dataset:
@@ -195,7 +345,10 @@ def combine(*counts: xr.Dataset) -> xr.Dataset:
 
 
 def _checked_rates(ber: Sequence[float], protected: frozenset[str]) -> list[float]:
-    rates = [IndependentFlips(float(rate), protected).ber for rate in ber]
+    Errors(protected=protected)  # checks the names
+    rates = [float(rate) for rate in ber]
+    for rate in rates:
+        check_ber(rate)
     if not rates:
         raise ValueError("ber must hold at least one bit error rate")
     for index in range(1, len(rates)):

@@ -1,68 +1,48 @@
-"""Fast engine: XNOR and popcount on packed words.
+"""Engine on packed words: XNOR and popcount, pixels by tables of signed sums.
 
 Products of +-1 vectors of length n are ``z = n - 2 * popcount(x ^ w)``; padding is zero in both, so
-it never counts. The pixels of the first layer, ``2 * pixel - 255 = sum_b 2**b * (2 * bit_b - 1)``,
-are eight such products, one per bit plane.
-
-Images lie in blocks that fit the cache, with the image as the last axis, so that the processor
-counts several images with one instruction. Threads are plain Python threads, each with its own
-blocks (the compiled code holds no lock): this needs no OpenMP runtime beside that of PyTorch and
-changes no global setting.
+it never counts. Fully connected networks only.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
-from numba.extending import intrinsic
 
-from bnn.network import FoldedNetwork, HiddenLayer, OutputLayer
-from bnn.packing import PIXEL_PLANES, WORD_BITS, Words, pack_pixel_planes, word_count
+from bnn.engines import binary_layer, pixel_layer
+from bnn.engines.workers import in_threads
+from bnn.network import PIXEL_LEVELS, FoldedNetwork, HiddenLayer, OutputLayer, layer_signs
+from bnn.packing import Words, pack_bits, pack_pixel_planes, word_count
 
-_BLOCK_IMAGES = 128
-_EMPTY = np.empty((0, _BLOCK_IMAGES), np.int64)
+_NO_MARGINS = np.empty(0, np.int8)
+_FAR = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
 class PackedImages:
-    """Bit planes of images, in blocks.
+    """Images in blocks of 64, the image as the last axis.
 
     Attributes
     ----------
-    planes : uint64 array, shape (blocks, words, 8, images of a block)
-        Bit planes; images beyond the last one are zero.
+    blocks : uint8 array, flat from (blocks, pixels, 64)
+        Pixels; images beyond the last one are zero.
     images, pixels : int
         Images, and pixels of each.
     """
 
-    planes: Words
+    blocks: npt.NDArray[np.uint8]
     images: int
     pixels: int
 
 
+def supports(network: FoldedNetwork) -> bool:
+    """Whether the engine can compute a network: all of its layers are fully connected."""
+    return all(isinstance(layer, HiddenLayer | OutputLayer) for layer in network.layers)
+
+
 def prepare(images: npt.NDArray[np.uint8]) -> PackedImages:
-    """Split images into packed bit planes.
-
-    Parameters
-    ----------
-    images : uint8 array, shape (images, pixels)
-        Images.
-
-    Returns
-    -------
-    PackedImages
-        The planes; about as large as the images.
-    """
-    count, pixels = images.shape
-    blocks = -(-count // _BLOCK_IMAGES)
-    planes = np.zeros((blocks, word_count(pixels), PIXEL_PLANES, _BLOCK_IMAGES), np.uint64)
-    for block in range(blocks):
-        part = images[block * _BLOCK_IMAGES : (block + 1) * _BLOCK_IMAGES]
-        planes[block, :, :, : len(part)] = pack_pixel_planes(part).transpose(2, 1, 0)
-    return PackedImages(planes, count, pixels)
+    """Bring images, shape (images, pixels), into blocks; as large as the images."""
+    return PackedImages(pixel_layer.pixel_blocks(images).reshape(-1), *images.shape)
 
 
 def pre_activations(
@@ -83,9 +63,19 @@ def pre_activations(
     -------
     tuple of int64 array, shape (images, rows)
         One array per layer.
+
+    Raises
+    ------
+    ValueError
+        The network has convolutions, the images do not fit it, or `threads` is below 1.
     """
-    sums = _run(network, prepared, threads=threads, keep_all=True)
-    return tuple(_by_image(part, prepared.images) for part in sums)
+    _check(network, prepared)
+    found = [_pixel_sums(network.layers[0], prepared, threads)]
+    for before, layer in zip(network.layers, network.layers[1:], strict=False):
+        assert isinstance(before, HiddenLayer)
+        fired = before.direction * found[-1] >= before.threshold
+        found.append(_sums(layer, pack_bits(fired), threads))
+    return tuple(found)
 
 
 def predict(
@@ -106,129 +96,113 @@ def predict(
     -------
     int64 array, shape (images,)
         Class with the highest score, the lowest one on a tie.
+
+    Raises
+    ------
+    ValueError
+        The network has convolutions, the images do not fit it, or `threads` is below 1.
     """
+    _check(network, prepared)
     output = network.layers[-1]
     assert isinstance(output, OutputLayer)
-    (z,) = _run(network, prepared, threads=threads, keep_all=False)
-    scores = _by_image(z, prepared.images) * output.scale + output.shift
-    return np.argmax(scores, axis=1).astype(np.int64, copy=False)
+    if len(network.layers) == 1:
+        z = _pixel_sums(output, prepared, threads)
+        return np.argmax(z * output.scale + output.shift, axis=1).astype(np.int64, copy=False)
+    bits = _first_bits(network.layers[0], prepared, threads)
+    for layer in network.layers[1:-1]:
+        bits = hidden_bits(layer, bits, threads)
+    return output_answers(output, bits, threads)
 
 
-def _by_image(z: npt.NDArray[np.int64], images: int) -> npt.NDArray[np.int64]:
-    """Turn shape (blocks, rows, images of a block) into (images, rows)."""
-    return z.transpose(0, 2, 1).reshape(-1, z.shape[1])[:images]
+def hidden_bits(layer: object, bits: Words, threads: int) -> Words:
+    """Packed outputs, shape (images, words), of a hidden layer with packed inputs."""
+    assert isinstance(layer, HiddenLayer)
+    fired = np.empty((len(bits), word_count(len(layer.weights))), np.uint64)
+    lanes = binary_layer.lanes_of(layer.weights)
+    limits = binary_layer.limits_of(layer.threshold, layer.direction, columns=layer.columns)
+
+    def work(start: int, stop: int) -> None:
+        binary_layer.error_free(bits, lanes, *limits, _NO_MARGINS, fired, start, stop)
+
+    in_threads(work, len(bits), threads)
+    return fired
 
 
-def _run(
-    network: FoldedNetwork, prepared: PackedImages, *, threads: int, keep_all: bool
-) -> list[npt.NDArray[np.int64]]:
-    """Pre-activations of all layers or of the last, each (blocks, rows, images of a block)."""
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1, got {threads}")
+def output_answers(layer: OutputLayer, bits: Words, threads: int) -> npt.NDArray[np.int64]:
+    """Answers of the output layer for packed inputs, shape (images, words)."""
+    found = np.zeros(len(bits), np.int64)
+    lanes = binary_layer.lanes_of(layer.weights)
+    unchanged = np.zeros_like(bits)
+
+    def work(start: int, stop: int) -> None:
+        binary_layer.answers(
+            bits,
+            unchanged,
+            lanes,
+            layer.columns,
+            layer.scale,
+            layer.shift,
+            found,
+            True,
+            found,
+            start,
+            stop,
+        )
+
+    in_threads(work, len(bits), threads)
+    return found
+
+
+def _first_bits(layer: object, prepared: PackedImages, threads: int) -> Words:
+    assert isinstance(layer, HiddenLayer)
+    bits = np.empty((prepared.images, word_count(len(layer.weights))), np.uint64)
+    patterns = pixel_layer.patterns_of(layer.weights, layer.columns)
+    # direction * (2 s - 255 total) >= threshold, for the sum s of signed pixels
+    total = layer_signs(layer).sum(axis=1, dtype=np.int64)
+    threshold = np.clip(layer.threshold.astype(np.int64), -_FAR, _FAR)
+    upward = layer.direction > 0
+    limit = np.where(upward, threshold, 1 - threshold) + PIXEL_LEVELS * total
+    least = (-(-limit // 2)).astype(np.int32)
+
+    def work(start: int, stop: int) -> None:
+        pixel_layer.fired_words(
+            prepared.blocks, layer.columns, patterns, least, ~upward, bits, start, stop
+        )
+
+    in_threads(work, -(-prepared.images // pixel_layer.BLOCK), threads)
+    return bits
+
+
+def _pixel_sums(layer: object, prepared: PackedImages, threads: int) -> npt.NDArray[np.int64]:
+    """Pre-activations of the first layer, by the bit planes of the pixels."""
+    assert isinstance(layer, HiddenLayer | OutputLayer)
+    count, pixels = prepared.images, prepared.pixels
+    images = prepared.blocks.reshape(-1, pixels, pixel_layer.BLOCK).transpose(0, 2, 1)
+    planes = pack_pixel_planes(images.reshape(-1, pixels)[:count])
+    # 2 * pixel - 255 = sum_b 2**b * (2 * bit_b - 1)
+    z = np.zeros((count, len(layer.weights)), np.int64)
+    for b in range(planes.shape[1]):
+        z += _sums(layer, np.ascontiguousarray(planes[:, b]), threads) << b
+    return z
+
+
+def _sums(layer: object, bits: Words, threads: int) -> npt.NDArray[np.int64]:
+    """Pre-activations of a layer with packed inputs, shape (images, rows)."""
+    assert isinstance(layer, HiddenLayer | OutputLayer)
+    lanes = binary_layer.lanes_of(layer.weights)
+    z = np.empty((len(bits), len(layer.weights)), np.int64)
+
+    def work(start: int, stop: int) -> None:
+        binary_layer.sums(bits, lanes, layer.columns, z, start, stop)
+
+    in_threads(work, len(bits), threads)
+    return z
+
+
+def _check(network: FoldedNetwork, prepared: PackedImages) -> None:
+    if not supports(network):
+        raise ValueError("the packed engine has no convolutions; use the dense engine")
     if prepared.pixels != network.sizes[0]:
         raise ValueError(
             f"the network reads {network.sizes[0]} pixels, the images have {prepared.pixels}"
         )
-    blocks = len(prepared.planes)
-    last = len(network.layers) - 1
-    kept = range(last + 1) if keep_all else range(last, last + 1)
-    sums = {
-        index: np.empty((blocks, len(network.layers[index].weights), _BLOCK_IMAGES), np.int64)
-        for index in kept
-    }
-
-    def work(start: int, stop: int) -> None:
-        for block in range(start, stop):
-            bits = prepared.planes[block]
-            for index, layer in enumerate(network.layers):
-                z = sums[index][block] if index in sums else _EMPTY
-                if isinstance(layer, HiddenLayer):
-                    bits = _hidden_block(
-                        bits, layer.weights, layer.columns, layer.threshold, layer.direction, z
-                    )
-                else:
-                    _output_block(bits, layer.weights, layer.columns, z)
-
-    workers = min(threads, blocks)
-    if workers <= 1:
-        work(0, blocks)
-    else:
-        edges = [blocks * worker // workers for worker in range(workers + 1)]
-        with ThreadPoolExecutor(workers) as pool:
-            # list: an error in a worker is raised here
-            list(pool.map(work, edges[:-1], edges[1:]))
-    return [sums[index] for index in kept]
-
-
-@intrinsic
-def _popcount(typing_context: Any, word: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return numba.types.uint64(numba.types.uint64), generate
-
-
-@numba.njit(nogil=True, cache=True)
-def _dot(bits: Words, row: Words, columns: int, counts: Words, z: npt.NDArray[np.int64]) -> None:
-    """Pre-activations of one neuron, ``z`` of shape (images,); ``counts`` is scratch space.
-
-    ``bits`` has the shape (words, planes, images), eight planes for pixels and one for signs.
-    """
-    words, planes, images = bits.shape
-    counts[:] = 0
-    if planes == 1:
-        for k in range(words):
-            word, signs = row[k], bits[k, 0]
-            for i in range(images):
-                counts[i] += _popcount(signs[i] ^ word)
-    else:
-        for k in range(words):
-            word, p = row[k], bits[k]
-            # written out: one pass over the counts for all planes
-            for i in range(images):
-                counts[i] += (
-                    _popcount(p[0, i] ^ word)
-                    + (_popcount(p[1, i] ^ word) << np.uint64(1))
-                    + (_popcount(p[2, i] ^ word) << np.uint64(2))
-                    + (_popcount(p[3, i] ^ word) << np.uint64(3))
-                    + (_popcount(p[4, i] ^ word) << np.uint64(4))
-                    + (_popcount(p[5, i] ^ word) << np.uint64(5))
-                    + (_popcount(p[6, i] ^ word) << np.uint64(6))
-                    + (_popcount(p[7, i] ^ word) << np.uint64(7))
-                )
-    # the planes weigh 1 + 2 + ... + 128 = 255 together
-    total = columns * ((1 << planes) - 1)
-    for i in range(images):
-        z[i] = total - 2 * np.int64(counts[i])
-
-
-@numba.njit(nogil=True, cache=True)
-def _hidden_block(
-    bits: Words,
-    weights: Words,
-    columns: int,
-    threshold: npt.NDArray[np.int32],
-    direction: npt.NDArray[np.int8],
-    z_all: npt.NDArray[np.int64],
-) -> Words:
-    """Signs of a hidden layer, shape (words, 1, images); fills ``z_all`` unless it is empty."""
-    rows, images = len(weights), bits.shape[2]
-    signs = np.zeros(((rows + WORD_BITS - 1) // WORD_BITS, 1, images), np.uint64)
-    counts = np.empty(images, np.uint64)
-    z = np.empty(images, np.int64)
-    for r in range(rows):
-        _dot(bits, weights[r], columns, counts, z)
-        if len(z_all) > 0:
-            z_all[r] = z
-        word, bit = signs[r // WORD_BITS, 0], np.uint64(r % WORD_BITS)
-        for i in range(images):
-            word[i] |= np.uint64(direction[r] * z[i] >= threshold[r]) << bit
-    return signs
-
-
-@numba.njit(nogil=True, cache=True)
-def _output_block(bits: Words, weights: Words, columns: int, z_all: npt.NDArray[np.int64]) -> None:
-    """Pre-activations of the output layer, ``z_all`` of shape (rows, images)."""
-    counts = np.empty(bits.shape[2], np.uint64)
-    for r in range(len(weights)):
-        _dot(bits, weights[r], columns, counts, z_all[r])

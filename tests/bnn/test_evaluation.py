@@ -5,7 +5,22 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bnn import FoldedNetwork, ImageSet, chip_flips, combine, evaluate, network_sha256
+from bnn import (
+    Errors,
+    Flips,
+    FoldedNetwork,
+    ImageSet,
+    LineFaults,
+    StuckAt,
+    TransientFlips,
+    chip_flips,
+    combine,
+    evaluate,
+    evaluate_errors,
+    network_sha256,
+)
+from bnn.engines.runner import memory_bytes
+from bnn.evaluation import images_at_once
 from bnn.network import HiddenLayer, layer_signs
 
 Make = Callable[..., FoldedNetwork]
@@ -229,3 +244,71 @@ def test_bad_arguments_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         small(random_network, **changes)
+
+
+def test_images_in_parts_give_the_same_counts(
+    folded_digits: FoldedNetwork, digits: ImageSet
+) -> None:
+    # Memory for a part of the images only; the counts of the parts are added.
+    images, labels = digits.test_images, digits.test_labels
+    options = {"ber": [0.0, 0.01, 0.1], "chips": 3, "seed": 5, "threads": 1}
+    whole = evaluate(folded_digits, images, labels, **options)
+    steps: list[tuple[int, int]] = []
+    for engine in ("incremental", "packed"):
+        least = memory_bytes(engine, folded_digits, 64)
+        parts = evaluate(
+            folded_digits,
+            images,
+            labels,
+            engine=engine,
+            memory=2 * least,
+            progress=lambda done, of: steps.append((done, of)),
+            **options,
+        )
+        xr.testing.assert_identical(parts, whole)
+        step = images_at_once(folded_digits, len(images), engine=engine, memory=2 * least)
+        assert 64 <= step < len(images)
+        assert memory_bytes(engine, folded_digits, step) <= 2 * least
+        assert steps[-1] == (3 * -(-len(images) // step),) * 2
+        steps.clear()
+    with pytest.raises(ValueError, match="allow more or take the dense engine"):
+        evaluate(folded_digits, images, labels, memory=10, **options)
+
+
+def test_flips_as_errors_are_those_of_a_rate(
+    folded_digits: FoldedNetwork, digits: ImageSet
+) -> None:
+    images, labels = digits.test_images[:200], digits.test_labels[:200]
+    rates = [0.005, 0.08]
+    by_rate = evaluate(folded_digits, images, labels, ber=rates, chips=2, seed=5)
+    cases = [Errors(persistent=(Flips.symmetric(rate),)) for rate in rates]
+    found = evaluate_errors(folded_digits, images, labels, errors=cases, chips=2, seed=5)
+    for name in by_rate.data_vars:
+        np.testing.assert_array_equal(found[name], by_rate[name])
+
+
+def test_all_cells_stuck_at_their_bit_change_nothing(
+    folded_digits: FoldedNetwork, digits: ImageSet
+) -> None:
+    images, labels = digits.test_images[:100], digits.test_labels[:100]
+    stuck = Errors(persistent=(StuckAt(zero=0.5, one=0.5),))
+    lines = Errors(persistent=(LineFaults("row", 1.0),))
+    found = evaluate_errors(
+        folded_digits, images, labels, errors=[Errors(), stuck, lines], chips=1, seed=2
+    )
+    bits = sum(folded_digits.weight_bits.values())
+    flips = found["flips"].values[:, 0]
+    assert flips[0] == 0
+    assert found["changed"].values[0, 0] == 0
+    # Every cell is stuck, half of them at the wrong bit; z = 4.
+    assert abs(flips[1] - bits / 2) < 4 * np.sqrt(bits / 4)
+    assert flips[2] == bits
+    with pytest.raises(ValueError, match=r"errors\[0\] has transient errors"):
+        evaluate_errors(
+            folded_digits,
+            images,
+            labels,
+            errors=[Errors(transient=(TransientFlips(0.1),))],
+            chips=1,
+            seed=0,
+        )

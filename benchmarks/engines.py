@@ -1,0 +1,197 @@
+"""How much faster are the engines than dense PyTorch on chips with errors, and are they equal?
+
+One chip at a time, the drawing of its errors included: the answers of every engine are compared
+with those of the dense float32 engine first; then all engines take turns on the same chips, so that
+each ratio is of one pair in one run. ``int8`` is the best exact alternative that PyTorch has:
+products of 8-bit integers. The error-free state of the incremental engine is computed once for all
+chips and stated apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bnn import FoldedNetwork, ImagesNotFoundError, chip_flips, load_images, load_network
+from bnn.engines import dense
+from bnn.engines.runner import memory_bytes, start_runner
+from bnn.network import HiddenLayer, OutputLayer, flip_weights, layer_signs
+from bnn.threads import torch_threads
+from devicefit.backend import versions
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORK = ROOT / "analyses/results/measured_gate_sweep/standard.safetensors"
+RATES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2)
+ENGINES = ("packed", "incremental", "auto")
+SEED = 20190407
+
+Flips = dict[str, npt.NDArray[np.int64]]
+
+
+def draw(network: FoldedNetwork, ber: float, chip: int) -> Flips:
+    """Wrong bits of a chip."""
+    return {
+        name: chip_flips(bits=bits, ber=ber, seed=SEED, chip=chip, layer=index)[0]
+        for index, (name, bits) in enumerate(network.weight_bits.items())
+    }
+
+
+def int8_predictor(
+    images: npt.NDArray[np.uint8], threads: int
+) -> Callable[[FoldedNetwork], npt.NDArray[np.int64]]:
+    """Answers by 8-bit integer products of PyTorch, exact; fully connected networks."""
+    # 2 p - 255 = 2 (p - 128) + 1
+    centred = torch.from_numpy((images.astype(np.int16) - 128).astype(np.int8))
+    block = 2500
+
+    def predict(network: FoldedNetwork) -> npt.NDArray[np.int64]:
+        answers = []
+        with torch_threads(threads), torch.inference_mode():
+            signs = [
+                torch.from_numpy(layer_signs(layer)).T.contiguous() for layer in network.layers
+            ]
+            totals = signs[0].sum(dim=0, dtype=torch.int32)
+            for start in range(0, len(centred), block):
+                values = centred[start : start + block]
+                for index, (layer, weight) in enumerate(zip(network.layers, signs, strict=True)):
+                    z = torch._int_mm(values, weight)
+                    if index == 0:
+                        z = z.mul_(2).add_(totals)
+                    if isinstance(layer, OutputLayer):
+                        scores = z.numpy() * layer.scale + layer.shift
+                        answers.append(np.argmax(scores, axis=1))
+                        continue
+                    assert isinstance(layer, HiddenLayer)
+                    direction = torch.from_numpy(layer.direction.astype(np.int32))
+                    threshold = torch.from_numpy(layer.threshold.copy())
+                    fires = z.mul_(direction) >= threshold
+                    values = fires.to(torch.int8).mul_(2).sub_(1)
+        return np.concatenate(answers)
+
+    return predict
+
+
+def measure(
+    name: str,
+    network: FoldedNetwork,
+    images: npt.NDArray[np.uint8],
+    rates: tuple[float, ...],
+    *,
+    threads: int,
+    repeats: int,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Records of one network, and what its state costs."""
+    prepared = dense.prepare(images)
+    int8 = int8_predictor(images, threads)
+    runners, setup = {}, {}
+    for engine in ENGINES:
+        start_runner(engine, network, images[:128], threads=threads)  # compiles
+        began = time.perf_counter()
+        runners[engine] = start_runner(engine, network, images, threads=threads)
+        setup[engine] = {
+            "seconds": round(time.perf_counter() - began, 4),
+            "state_bytes": memory_bytes(engine, network, len(images)),
+            "runs": runners[engine].engine,
+        }
+
+    def float32(ber: float, chip: int) -> npt.NDArray[np.int64]:
+        return dense.predict(
+            flip_weights(network, draw(network, ber, chip)), prepared, threads=threads
+        )
+
+    def by_int8(ber: float, chip: int) -> npt.NDArray[np.int64]:
+        return int8(flip_weights(network, draw(network, ber, chip)))
+
+    calls: dict[str, Callable[[float, int], npt.NDArray[np.int64]]] = {
+        "float32": float32,
+        "int8": by_int8,
+    }
+    for engine, runner in runners.items():
+        calls[engine] = lambda ber, chip, runner=runner: runner.answers(  # type: ignore[misc]
+            draw(network, ber, chip)
+        )
+    records = []
+    for ber in rates:
+        expected = float32(ber, 0)
+        equal = {c: bool(np.array_equal(call(ber, 0), expected)) for c, call in calls.items()}
+        seconds: dict[str, list[float]] = {c: [] for c in calls}
+        for chip in range(repeats):
+            for c, call in calls.items():
+                began = time.perf_counter()
+                call(ber, chip)
+                seconds[c].append(time.perf_counter() - began)
+        for c in calls:
+            ratios = {
+                base: [b / own for b, own in zip(seconds[base], seconds[c], strict=True)]
+                for base in ("float32", "int8")
+            }
+            records.append(
+                {
+                    "network": name,
+                    "images": len(images),
+                    "ber": ber,
+                    "engine": c,
+                    "seconds": statistics.median(seconds[c]),
+                    "ratio_to_float32": statistics.median(ratios["float32"]),
+                    "ratio_to_float32_range": [min(ratios["float32"]), max(ratios["float32"])],
+                    "ratio_to_int8": statistics.median(ratios["int8"]),
+                    "equal": equal[c],
+                }
+            )
+            print(json.dumps(records[-1]), flush=True)
+    return records, setup
+
+
+def main() -> int:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, required=True, help="file to write: list of records")
+    parser.add_argument("--quick", action="store_true", help="fewer rates and repeats")
+    parser.add_argument("--images-dir", type=Path, default=ROOT.parent / "shared/data/images")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--images", type=int, default=10_000)
+    arguments = parser.parse_args()
+    network, _ = load_network(NETWORK)
+    name = "-".join(map(str, network.sizes))
+    try:
+        images = load_images("mnist", images_dir=arguments.images_dir).test_images
+    except ImagesNotFoundError:
+        rng = np.random.default_rng(SEED)
+        dark = rng.random((10_000, network.sizes[0])) < 0.8
+        images = np.where(dark, 0, rng.integers(0, 256, dark.shape)).astype(np.uint8)
+        name += ", random images"
+        print("MNIST was not found; random images stand in, which changes how often neurons flip")
+    records, setup = measure(
+        name,
+        network,
+        images[: arguments.images],
+        RATES[1::2] if arguments.quick else RATES,
+        threads=arguments.threads,
+        repeats=5 if arguments.quick else 15,
+    )
+    arguments.json.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    about = {
+        "machine": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": arguments.threads,
+        "versions": versions(),
+        "preparing": setup,
+    }
+    print(json.dumps(about))
+    return 0 if all(record["equal"] for record in records) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

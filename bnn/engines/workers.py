@@ -1,0 +1,35 @@
+"""Sharing work out to threads.
+
+Compiled code holds no lock, so plain Python threads do: this needs no OpenMP runtime beside that of
+PyTorch and changes no global setting.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+_OTHERS = ThreadPoolExecutor(64, thread_name_prefix="engine")
+"""Threads are started when they are first needed, and waiting ones cost nothing."""
+
+
+def in_threads(work: Callable[[int, int], Any], items: int, threads: int) -> None:
+    """Call ``work(start, stop)`` for equal parts of 0..items, in `threads` threads at once.
+
+    The calling thread takes the first part. An error of any part is raised when all have ended.
+
+    Raises
+    ------
+    ValueError
+        `threads` is below 1.
+    """
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+    workers = max(1, min(threads, items))
+    edges = [items * worker // workers for worker in range(workers + 1)]
+    others = [_OTHERS.submit(work, *ends) for ends in zip(edges[1:-1], edges[2:], strict=True)]
+    try:
+        work(0, edges[1])
+    finally:
+        failed = [error for error in (other.exception() for other in others) if error]
+    if failed:
+        raise failed[0]
