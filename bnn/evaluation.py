@@ -278,16 +278,20 @@ def images_at_once(
     """
     if memory is None or memory_bytes(engine, network, images) <= memory:
         return max(1, images)
-    blocks = images // _BLOCK_IMAGES
-    while blocks > 1 and memory_bytes(engine, network, blocks * _BLOCK_IMAGES) > memory:
-        blocks = min(blocks - 1, int(blocks * memory / memory_bytes(engine, network, images)) + 1)
     least = memory_bytes(engine, network, _BLOCK_IMAGES)
     if least > memory:
         raise ValueError(
             f"memory = {memory} bytes is less than the {least} that {_BLOCK_IMAGES} images need; "
             "allow more or take the dense engine"
         )
-    return max(1, blocks) * _BLOCK_IMAGES
+    fit, too_many = 1, -(-images // _BLOCK_IMAGES)
+    while too_many - fit > 1:
+        middle = (fit + too_many) // 2
+        if memory_bytes(engine, network, middle * _BLOCK_IMAGES) <= memory:
+            fit = middle
+        else:
+            too_many = middle
+    return fit * _BLOCK_IMAGES
 
 
 def combine(*counts: xr.Dataset) -> xr.Dataset:

@@ -41,6 +41,7 @@ from reliability.cli_options import (
     ColumnOption,
     DownloadOption,
     DrawsOption,
+    EngineOption,
     EpochsOption,
     ForceOption,
     HiddenOption,
@@ -49,6 +50,7 @@ from reliability.cli_options import (
     MaxLossOption,
     MeasurementsOption,
     MemoryBerOption,
+    MemoryOption,
     ModelOption,
     OffsetOption,
     PriorsOption,
@@ -130,6 +132,8 @@ def evaluate(
     images_dir: ImagesDirOption = None,
     download: DownloadOption = False,
     chips: ChipsOption = None,
+    engine: EngineOption = "auto",
+    memory: MemoryOption = 2.0,
     seed: SeedOption = 1,
     threads: ThreadsOption = 2,
     force: ForceOption = False,
@@ -137,6 +141,8 @@ def evaluate(
 ) -> None:
     """Count right answers of a network under bit errors, chip by chip."""
     from bnn import load_network
+    from bnn.engines.runner import cheapest_engine, check_engine, memory_bytes
+    from bnn.evaluation import images_at_once
     from reliability.network_study import evaluate_network, save_counts
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
@@ -151,9 +157,26 @@ def evaluate(
                 f"{network} takes {folded.sizes[0]} pixels, {images} has "
                 f"{image_set.test_images.shape[1]}; choose the image set it was trained on"
             )
+        check_engine(engine)
+        limit = int(memory * 1e9)
+        count = len(image_set.test_images)
+        step = images_at_once(folded, count, engine=engine, memory=limit)
+        taken = memory_bytes(engine, folded, step) / 1e9
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        narrator.say(f"evaluating {options.chips} chips")
-        study = evaluate_network(folded, image_set, options, record, tick=narrator.tick)
+        used = cheapest_engine(folded) if engine == "auto" else engine
+        narrator.say(
+            f"evaluating {options.chips} chips, {used} engine, {step} images at a time, "
+            f"{taken:.2g} GB"
+        )
+        study = evaluate_network(
+            folded,
+            image_set,
+            options,
+            record,
+            engine=engine,
+            memory=limit,
+            tick=narrator.tick,
+        )
         save_counts(study, stage)
     typer.echo(f"counts: {out}")
 

@@ -52,6 +52,12 @@ HiddenOption = Annotated[
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")]
 ChipsOption = Annotated[int | None, typer.Option(min=2, help="Chips for each network.")]
+EngineOption = Annotated[
+    str, typer.Option(help="auto, incremental, packed or dense; the counts are the same.")
+]
+MemoryOption = Annotated[
+    float, typer.Option("--memory", help="GB that the engine may take; images in parts if less.")
+]
 ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold-ohm", help="1T1R threshold; else the best one is chosen."),

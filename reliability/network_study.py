@@ -134,9 +134,11 @@ def evaluate_network(
     options: NetworkOptions,
     record: dict[str, Any],
     *,
+    engine: str = "auto",
+    memory: int | None = None,
     tick: Tick,
 ) -> NetworkStudy:
-    """Count answers of every chip at every BER of the grid."""
+    """Count answers of every chip at every BER of the grid; `engine`, `memory` as of `evaluate`."""
     counts = evaluate(
         network,
         images.test_images,
@@ -144,7 +146,9 @@ def evaluate_network(
         ber=BER_GRID,
         chips=options.chips,
         seed=options.seed,
+        engine=engine,
         threads=options.threads,
+        memory=memory,
         progress=tick,
     )
     return NetworkStudy(counts, {**record, "network_sha256": network_sha256(network)})

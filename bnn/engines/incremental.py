@@ -117,7 +117,7 @@ def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: i
     if not supports(network) or not isinstance(layer, HiddenLayer):
         raise ValueError(
             "the incremental engine follows fully connected networks with a hidden layer; use the "
-            "dense engine"
+            "packed engine"
         )
     if images.ndim != 2 or images.shape[1] != layer.columns:
         raise ValueError(

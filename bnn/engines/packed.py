@@ -1,7 +1,7 @@
 """Engine on packed words: XNOR and popcount, pixels by tables of signed sums.
 
 Products of +-1 vectors of length n are ``z = n - 2 * popcount(x ^ w)``; padding is zero in both, so
-it never counts. Fully connected networks only.
+it never counts.
 """
 
 from dataclasses import dataclass
@@ -9,40 +9,47 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import binary_layer, pixel_layer
+from bnn.engines import binary_layer, conv_layer, pixel_layer
 from bnn.engines.workers import in_threads
-from bnn.network import PIXEL_LEVELS, FoldedNetwork, HiddenLayer, OutputLayer, layer_signs
+from bnn.network import (
+    PIXEL_LEVELS,
+    ConvLayer,
+    FoldedNetwork,
+    HiddenLayer,
+    OutputLayer,
+    layer_signs,
+)
 from bnn.packing import Words, pack_bits, pack_pixel_planes, word_count
 
 _NO_MARGINS = np.empty(0, np.int8)
 _FAR = 1 << 30
+_CONV_IMAGES = 16
 
 
 @dataclass(frozen=True, eq=False)
 class PackedImages:
-    """Images in blocks of 64, the image as the last axis.
+    """Images as they are, and in blocks of 64 with the image as the last axis.
 
     Attributes
     ----------
+    plain : uint8 array, shape (images, pixels)
+        Images.
     blocks : uint8 array, flat from (blocks, pixels, 64)
         Pixels; images beyond the last one are zero.
     images, pixels : int
         Images, and pixels of each.
     """
 
+    plain: npt.NDArray[np.uint8]
     blocks: npt.NDArray[np.uint8]
     images: int
     pixels: int
 
 
-def supports(network: FoldedNetwork) -> bool:
-    """Whether the engine can compute a network: all of its layers are fully connected."""
-    return all(isinstance(layer, HiddenLayer | OutputLayer) for layer in network.layers)
-
-
 def prepare(images: npt.NDArray[np.uint8]) -> PackedImages:
-    """Bring images, shape (images, pixels), into blocks; as large as the images."""
-    return PackedImages(pixel_layer.pixel_blocks(images).reshape(-1), *images.shape)
+    """Bring images, shape (images, pixels), into blocks, which take as much again."""
+    plain = np.ascontiguousarray(images)
+    return PackedImages(plain, pixel_layer.pixel_blocks(images).reshape(-1), *images.shape)
 
 
 def pre_activations(
@@ -67,13 +74,20 @@ def pre_activations(
     Raises
     ------
     ValueError
-        The network has convolutions, the images do not fit it, or `threads` is below 1.
+        The images do not fit the network, or `threads` is below 1.
     """
     _check(network, prepared)
-    found = [_pixel_sums(network.layers[0], prepared, threads)]
+    found: list[npt.NDArray[np.int64]] = []
+    if isinstance(network.layers[0], ConvLayer):
+        _conv_maps(network, prepared, threads, found)
+    else:
+        found.append(_pixel_sums(network.layers[0], prepared, threads))
     for before, layer in zip(network.layers, network.layers[1:], strict=False):
-        assert isinstance(before, HiddenLayer)
-        fired = before.direction * found[-1] >= before.threshold
+        if isinstance(layer, ConvLayer):
+            continue
+        assert not isinstance(before, OutputLayer)
+        rows = before.outputs // len(before.direction)
+        fired = np.tile(before.direction, rows) * found[-1] >= np.tile(before.threshold, rows)
         found.append(_sums(layer, pack_bits(fired), threads))
     return tuple(found)
 
@@ -100,7 +114,7 @@ def predict(
     Raises
     ------
     ValueError
-        The network has convolutions, the images do not fit it, or `threads` is below 1.
+        The images do not fit the network, or `threads` is below 1.
     """
     _check(network, prepared)
     output = network.layers[-1]
@@ -108,10 +122,60 @@ def predict(
     if len(network.layers) == 1:
         z = _pixel_sums(output, prepared, threads)
         return np.argmax(z * output.scale + output.shift, axis=1).astype(np.int64, copy=False)
-    bits = _first_bits(network.layers[0], prepared, threads)
+    if isinstance(network.layers[0], ConvLayer):
+        bits = _conv_maps(network, prepared, threads, None)
+    else:
+        bits = _first_bits(network.layers[0], prepared, threads)
     for layer in network.layers[1:-1]:
-        bits = hidden_bits(layer, bits, threads)
+        if isinstance(layer, HiddenLayer):
+            bits = hidden_bits(layer, bits, threads)
     return output_answers(output, bits, threads)
+
+
+def _conv_maps(
+    network: FoldedNetwork,
+    prepared: PackedImages,
+    threads: int,
+    sums: list[npt.NDArray[np.int64]] | None,
+) -> Words:
+    """Outputs of the convolutions as inputs of the next layer; their pre-activations to `sums`."""
+    layers = [layer for layer in network.layers if isinstance(layer, ConvLayer)]
+    further = [conv_layer.pack_convolution(layer) for layer in layers[1:]]
+    last = layers[-1]
+    positions = last.output_shape[0] * last.output_shape[1]
+    bits = np.empty((prepared.images, word_count(last.outputs)), np.uint64)
+    if sums is not None:
+        sums += [np.empty((prepared.images, layer.outputs), np.int64) for layer in layers]
+
+    def keep(index: int, start: int, z: npt.NDArray[np.int64]) -> None:
+        if sums is None:
+            return
+        layer = layers[index]
+        height, width, rows = layer.output_shape
+        pooled = z.reshape(len(z), height, layer.pool, width, layer.pool, rows).max(axis=(2, 4))
+        sums[index][start : start + len(z)] = pooled.reshape(len(z), -1)
+
+    def work(first: int, stop: int) -> None:
+        # few images at a time, so that the maps between layers stay in the cache
+        for start in range(first, stop, _CONV_IMAGES):
+            end = min(stop, start + _CONV_IMAGES)
+            z = _room(layers[0], end - start, sums is not None)
+            maps = conv_layer.pixel_conv_bits(layers[0], prepared.plain[start:end], z)
+            keep(0, start, z)
+            for index, (layer, packed) in enumerate(zip(layers[1:], further, strict=True), 1):
+                z = _room(layer, end - start, sums is not None)
+                maps = conv_layer.conv_bits(layer, packed, maps, z)
+                keep(index, start, z)
+            bits[start:end] = conv_layer.flat_bits(maps, last.outputs // positions)
+
+    in_threads(work, prepared.images, threads)
+    return bits
+
+
+def _room(layer: ConvLayer, images: int, wanted: bool) -> npt.NDArray[np.int64]:
+    """Room for pre-activations before the pooling; none where they are not wanted."""
+    rows = len(layer.weights)
+    return np.empty((images if wanted else 0, layer.height * layer.width, rows), np.int64)
 
 
 def hidden_bits(layer: object, bits: Words, threads: int) -> Words:
@@ -200,8 +264,6 @@ def _sums(layer: object, bits: Words, threads: int) -> npt.NDArray[np.int64]:
 
 
 def _check(network: FoldedNetwork, prepared: PackedImages) -> None:
-    if not supports(network):
-        raise ValueError("the packed engine has no convolutions; use the dense engine")
     if prepared.pixels != network.sizes[0]:
         raise ValueError(
             f"the network reads {network.sizes[0]} pixels, the images have {prepared.pixels}"

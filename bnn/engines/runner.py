@@ -68,17 +68,22 @@ def start_runner(
     ValueError
         Unknown engine, or one that cannot compute this network.
     """
+    check_engine(engine)
     name = cheapest_engine(network) if engine == "auto" else engine
     if name == "incremental":
         state = incremental.prepare(network, images, threads=threads)
         return _Followed(network, state, threads)
     modules: dict[str, ModuleType] = {"packed": packed, "dense": dense}
-    if name not in modules:
-        raise ValueError(f"unknown engine {engine!r}; known: {', '.join(RUNNERS)}")
     module = modules[name]
     prepared = module.prepare(images)
     found = module.predict(network, prepared, threads=threads)
     return _FromScratch(name, module, network, prepared, threads, found)
+
+
+def check_engine(engine: str) -> None:
+    """Raise ValueError that lists the known engines unless `engine` is one of `RUNNERS`."""
+    if engine not in RUNNERS:
+        raise ValueError(f"unknown engine {engine!r}; known: {', '.join(RUNNERS)}")
 
 
 def cheapest_engine(network: FoldedNetwork) -> str:
@@ -87,19 +92,25 @@ def cheapest_engine(network: FoldedNetwork) -> str:
     Following changes is never slower than counting anew by more than its bookkeeping, because it
     counts anew itself where that is cheaper; without hidden layers there is nothing to follow.
     """
-    if incremental.supports(network):
-        return "incremental"
-    return "packed" if packed.supports(network) else "dense"
+    return "incremental" if incremental.supports(network) else "packed"
 
 
 def memory_bytes(engine: str, network: FoldedNetwork, images: int) -> int:
-    """Memory that a runner takes for a number of images, in bytes, images not counted."""
+    """Memory that a runner takes for a number of images, in bytes, images not counted.
+
+    Raises
+    ------
+    ValueError
+        Unknown engine.
+    """
+    check_engine(engine)
     name = cheapest_engine(network) if engine == "auto" else engine
     pixels, widest = network.sizes[0], max(network.sizes[1:])
     if name == "incremental":
         return incremental.state_bytes(network, images)
     if name == "packed":
-        return images * (pixels + widest // 2)
+        # images in blocks, and the bits of two layers
+        return images * (pixels + widest // 4)
     # float32 images, and blocks of the widest layer whose size is bounded
     return images * 4 * pixels + 2**26
 

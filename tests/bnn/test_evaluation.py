@@ -269,6 +269,7 @@ def test_images_in_parts_give_the_same_counts(
         step = images_at_once(folded_digits, len(images), engine=engine, memory=2 * least)
         assert 64 <= step < len(images)
         assert memory_bytes(engine, folded_digits, step) <= 2 * least
+        assert memory_bytes(engine, folded_digits, step + 64) > 2 * least
         assert steps[-1] == (3 * -(-len(images) // step),) * 2
         steps.clear()
     with pytest.raises(ValueError, match="allow more or take the dense engine"):
