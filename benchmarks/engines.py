@@ -24,10 +24,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bnn import FoldedNetwork, ImagesNotFoundError, chip_flips, load_images, load_network
-from bnn.engines import dense
+from bnn import (
+    BinaryConvNet,
+    ConvLayer,
+    FoldedNetwork,
+    ImagesNotFoundError,
+    OutputLayer,
+    chip_flips,
+    fold,
+    load_images,
+    load_network,
+)
+from bnn.engines import dense, incremental
 from bnn.engines.runner import memory_bytes, start_runner
-from bnn.network import HiddenLayer, OutputLayer, flip_weights, layer_signs
+from bnn.network import Layer, flip_weights, layer_signs
 from bnn.threads import torch_threads
 from devicefit.backend import versions
 
@@ -51,36 +61,54 @@ def draw(network: FoldedNetwork, ber: float, chip: int) -> Flips:
 def int8_predictor(
     images: npt.NDArray[np.uint8], threads: int
 ) -> Callable[[FoldedNetwork], npt.NDArray[np.int64]]:
-    """Answers by 8-bit integer products of PyTorch, exact; fully connected networks."""
+    """Answers by 8-bit integer products of PyTorch, exact; convolutions by products of patches."""
     # 2 p - 255 = 2 (p - 128) + 1
     centred = torch.from_numpy((images.astype(np.int16) - 128).astype(np.int8))
-    block = 2500
 
     def predict(network: FoldedNetwork) -> npt.NDArray[np.int64]:
+        convolutions = isinstance(network.layers[0], ConvLayer)
+        block = 50 if convolutions else 2500
         answers = []
         with torch_threads(threads), torch.inference_mode():
-            signs = [
-                torch.from_numpy(layer_signs(layer)).T.contiguous() for layer in network.layers
-            ]
-            totals = signs[0].sum(dim=0, dtype=torch.int32)
+            signs = [torch.from_numpy(layer_signs(part)).T.contiguous() for part in network.layers]
             for start in range(0, len(centred), block):
                 values = centred[start : start + block]
+                first = network.layers[0]
+                if isinstance(first, ConvLayer):
+                    maps = values.reshape(-1, first.channels, first.height, first.width)
+                    values = maps.permute(0, 2, 3, 1)
                 for index, (layer, weight) in enumerate(zip(network.layers, signs, strict=True)):
-                    z = torch._int_mm(values, weight)
+                    z = _int8_sums(layer, weight, values)
                     if index == 0:
-                        z = z.mul_(2).add_(totals)
+                        # ones where a pixel is: outside the map an encoded pixel counts nothing
+                        z = z.mul_(2).add_(_int8_sums(layer, weight, torch.ones_like(values[:1])))
                     if isinstance(layer, OutputLayer):
                         scores = z.numpy() * layer.scale + layer.shift
                         answers.append(np.argmax(scores, axis=1))
                         continue
-                    assert isinstance(layer, HiddenLayer)
+                    if isinstance(layer, ConvLayer) and layer.pool == 2:
+                        z = z.unflatten(1, (-1, 2)).unflatten(3, (-1, 2)).amax(dim=(2, 4))
                     direction = torch.from_numpy(layer.direction.astype(np.int32))
                     threshold = torch.from_numpy(layer.threshold.copy())
-                    fires = z.mul_(direction) >= threshold
-                    values = fires.to(torch.int8).mul_(2).sub_(1)
+                    values = (z.mul_(direction) >= threshold).to(torch.int8).mul_(2).sub_(1)
         return np.concatenate(answers)
 
     return predict
+
+
+def _int8_sums(layer: Layer, weight: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Pre-activations; maps with the channel last."""
+    if not isinstance(layer, ConvLayer):
+        return torch._int_mm(values.flatten(1), weight)
+    half = layer.kernel // 2
+    padded = torch.nn.functional.pad(values, (0, 0, half, half, half, half))
+    patches = padded.unfold(1, layer.kernel, 1).unfold(2, layer.kernel, 1)
+    flat = patches.permute(0, 1, 2, 4, 5, 3).reshape(-1, layer.columns)
+    # products of 8-bit integers want inner sizes that are multiples of eight
+    spare = -layer.columns % 8
+    flat = torch.nn.functional.pad(flat, (0, spare))
+    weight = torch.nn.functional.pad(weight, (0, 0, 0, spare))
+    return torch._int_mm(flat, weight).unflatten(0, values.shape[:3])
 
 
 def measure(
@@ -97,6 +125,8 @@ def measure(
     int8 = int8_predictor(images, threads)
     runners, setup = {}, {}
     for engine in ENGINES:
+        if engine == "incremental" and not incremental.supports(network):
+            continue
         start_runner(engine, network, images[:128], threads=threads)  # compiles
         began = time.perf_counter()
         runners[engine] = start_runner(engine, network, images, threads=threads)
@@ -173,14 +203,28 @@ def main() -> int:
         images = np.where(dark, 0, rng.integers(0, 256, dark.shape)).astype(np.uint8)
         name += ", random images"
         print("MNIST was not found; random images stand in, which changes how often neurons flip")
+    rates = RATES[1::2] if arguments.quick else RATES
     records, setup = measure(
         name,
         network,
         images[: arguments.images],
-        RATES[1::2] if arguments.quick else RATES,
+        rates,
         threads=arguments.threads,
         repeats=5 if arguments.quick else 15,
     )
+    # The time of a convolution does not depend on what its weights were trained for.
+    module = BinaryConvNet((3, 32, 32), seed=SEED).eval()
+    rng = np.random.default_rng(SEED)
+    pixels = rng.integers(0, 256, (60 if arguments.quick else 1000, 3072), dtype=np.uint8)
+    found, _ = measure(
+        "CIFAR-10 convolutions 128-128-256-256-512-512, 1024-1024-10, untrained",
+        fold(module),
+        pixels,
+        rates[:: len(rates) - 1],
+        threads=arguments.threads,
+        repeats=1 if arguments.quick else 3,
+    )
+    records += found
     arguments.json.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     about = {
         "machine": platform.processor() or platform.machine(),

@@ -487,11 +487,11 @@ def changed_neurons(
     number_waiting = 0
     four, counts = np.empty(4 * words, np.uint64), np.empty(64, np.uint64)
     out = np.empty((4, out_words), np.uint64)
-    own = len(own_column) > 0
     moved = np.any(shift != 0)
     has_own = np.zeros(out_words, np.bool_)
     for r in own_rows:
         has_own[r // 64] = True
+    own_words = np.flatnonzero(has_own)
     for block in range(start, stop):
         if many and most >= 0:
             _own_sums(
@@ -510,9 +510,32 @@ def changed_neurons(
             number = np.int64(0)
             for k in range(words):
                 number += np.int64(popcount(changed[image, k]))
-            if number == 0 and not own and not moved:
+            if number == 0 and not many and not moved:
                 for k in range(out_words):
                     result[image, k] = 0
+                base = np.int64(image) * size
+                for touched in own_words:
+                    word = int(touched)
+                    below = load_bytes(ceiling, base + 64 * word)
+                    o = load_bytes(own_number, 64 * word)
+                    fires = greater(subtract(fill_bytes(0), o), below)
+                    doubtful = fires ^ greater(o, below)
+                    if doubtful != 0:
+                        for k in range(words):
+                            now_bits[k] = bits[image, k]
+                        sums[:] = 0
+                        fires |= _settle(
+                            doubtful,
+                            sums,
+                            now_bits,
+                            ceiling,
+                            base,
+                            64 * word,
+                            own_first,
+                            own_middle,
+                            own_column,
+                        )
+                    result[image, word] = fires ^ fired[image, word]
                 continue
             exact = number <= most
             if exact:
@@ -546,10 +569,6 @@ def changed_neurons(
                     a = add_saturated(a, a)
                     if number & 1:
                         a = add_saturated(a, fill_bytes(-1))
-                elif not many and not moved and not has_own[word]:
-                    next_bits[word] = fired[image, word]
-                    word += 1
-                    continue
                 if moved:
                     a = add_saturated(a, load_bytes(shift, 64 * word))
                 if many:
@@ -565,18 +584,19 @@ def changed_neurons(
                 fires = greater(low, below)
                 if not many and has_own[word]:
                     doubtful = fires ^ greater(high, below)
-                    store_bytes(sums, 0, a)
-                    while doubtful != 0:
-                        j = lowest_bit(doubtful)
-                        doubtful &= doubtful - np.uint64(1)
-                        r = 64 * word + j
-                        q = np.int64(sums[j])
-                        for f in range(own_first[r], own_middle[r]):
-                            q += _sign(now_bits, own_column[f])
-                        for f in range(own_middle[r], own_first[r + 1]):
-                            q -= _sign(now_bits, own_column[f])
-                        if q > np.int64(ceiling[base + r]):
-                            fires |= np.uint64(1) << np.uint64(j)
+                    if doubtful != 0:
+                        store_bytes(sums, 0, a)
+                        fires |= _settle(
+                            doubtful,
+                            sums,
+                            now_bits,
+                            ceiling,
+                            base,
+                            64 * word,
+                            own_first,
+                            own_middle,
+                            own_column,
+                        )
                 next_bits[word] = fires
                 word += 1
             if exact:
@@ -616,6 +636,34 @@ def changed_neurons(
             fired,
             result,
         )
+
+
+@numba.njit(nogil=True, cache=True)
+def _settle(
+    doubtful: np.uint64,
+    sums: Small,
+    bits: Words,
+    ceiling: Small,
+    base: int,
+    row: int,
+    own_first: Ranks,
+    own_middle: Ranks,
+    own_column: Ints,
+) -> np.uint64:  # pragma: no cover
+    """Which doubtful neurons of a word fire, by the inputs of their flipped weights."""
+    fires = np.uint64(0)
+    while doubtful != 0:
+        j = lowest_bit(doubtful)
+        doubtful &= doubtful - np.uint64(1)
+        r = row + j
+        q = np.int64(sums[j])
+        for f in range(own_first[r], own_middle[r]):
+            q += _sign(bits, own_column[f])
+        for f in range(own_middle[r], own_first[r + 1]):
+            q -= _sign(bits, own_column[f])
+        if q > np.int64(ceiling[base + r]):
+            fires |= np.uint64(1) << np.uint64(j)
+    return fires
 
 
 @numba.njit(nogil=True, cache=True)

@@ -64,6 +64,9 @@ class State:
         Outputs of the first layer.
     answers : int64 array, shape (images,)
         Error-free answers.
+    spare : list
+        Arrays for the changes of a chip that are not in use: fresh memory costs more than filling
+        it. Each call takes one set and gives it back, so that calls may run at once.
     """
 
     network: FoldedNetwork
@@ -71,6 +74,7 @@ class State:
     further: tuple[FurtherLayer, ...]
     bits: Words
     answers: npt.NDArray[np.int64]
+    spare: list[list[Words]]
 
 
 def supports(network: FoldedNetwork) -> bool:
@@ -191,7 +195,7 @@ def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: i
         0,
         count,
     )
-    return State(network, first, tuple(further), bits, found)
+    return State(network, first, tuple(further), bits, found, [])
 
 
 def _run_error_free(inputs: Words, state: FurtherLayer, count: int, threads: int) -> None:
@@ -248,14 +252,18 @@ def chip_answers(
     """
     network, count = state.network, len(state.answers)
     new = dict(thresholds or {})
-    steps: list[Callable[[int, int], None]] = []
-    changed = np.zeros(state.bits.shape, np.uint64)
-    steps.append(_first_step(state, flips, new, changed))
+    try:
+        changes = state.spare.pop()
+    except IndexError:
+        changes = [np.empty_like(a) for a in (state.bits, *(f.fired for f in state.further))]
+    steps = [_first_step(state, flips, new, changes[0])]
     inputs = state.bits
-    for layer, clean in zip(network.layers[1:-1], state.further, strict=True):
-        result = np.empty(clean.fired.shape, np.uint64)
-        steps.append(_further_step(layer, clean, inputs, changed, flips, new, result))
-        inputs, changed = clean.fired, result
+    for layer, clean, before, after in zip(
+        network.layers[1:-1], state.further, changes[:-1], changes[1:], strict=True
+    ):
+        steps.append(_further_step(layer, clean, inputs, before, flips, new, after))
+        inputs = clean.fired
+    changed = changes[-1]
     output = network.layers[-1]
     assert isinstance(output, OutputLayer)
     found = np.empty(count, np.int64)
@@ -283,6 +291,7 @@ def chip_answers(
         last(start * pixel_layer.BLOCK, min(count, stop * pixel_layer.BLOCK))
 
     in_threads(work, state.first.fired.shape[0], threads)
+    state.spare.append(changes)
     return found
 
 
@@ -300,6 +309,7 @@ def _first_step(
     )
 
     def step(begin: int, stop: int) -> None:
+        changed[begin * pixel_layer.BLOCK : stop * pixel_layer.BLOCK] = 0
         pixel_layer.changed_neurons(
             first.pixels,
             layer.columns,

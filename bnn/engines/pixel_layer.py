@@ -219,19 +219,20 @@ _PASSES_SHORT = 4  # 4 * 5 * 6 columns of at most 255 fit 16 bits
 
 @numba.njit(nogil=True, cache=True)
 def patterns_of(weights: Words, columns: int) -> npt.NDArray[np.uint32]:  # pragma: no cover
-    """Places in the tables of each group of columns, shape (groups, neurons).
+    """Places in the tables of each group of columns, shape (passes, neurons, 5).
 
     Groups are filled up to a multiple of five with columns that every image has dark.
     """
-    groups = -(-columns // (GROUP * _GROUPS_TOGETHER)) * _GROUPS_TOGETHER
-    patterns = np.zeros((groups, len(weights)), np.uint32)
+    together = GROUP * _GROUPS_TOGETHER
+    passes = -(-columns // together)
+    patterns = np.zeros((passes, len(weights), _GROUPS_TOGETHER), np.uint32)
     for r in range(len(weights)):
         for c in range(columns):
             bit = (weights[r, c // 64] >> np.uint64(c % 64)) & np.uint64(1)
-            patterns[c // GROUP, r] |= np.uint32(bit << np.uint64(c % GROUP))
-    for g in range(groups):
-        for r in range(len(weights)):
-            patterns[g, r] = (patterns[g, r] + 64 * (g % _GROUPS_TOGETHER)) * 64
+            group = (c % together) // GROUP
+            patterns[c // together, r, group] |= np.uint32(bit << np.uint64(c % GROUP))
+    for g in range(_GROUPS_TOGETHER):
+        patterns[:, :, g] = (patterns[:, :, g] + np.uint32(64 * g)) * np.uint32(64)
     return patterns
 
 
@@ -276,7 +277,7 @@ def pixel_sums(
         Pixels.
     block, columns : int
         Block, and pixels of an image.
-    patterns : uint32 array, shape (groups, neurons)
+    patterns : uint32 array, shape (passes, neurons, 5)
         From :func:`patterns_of`.
     tables, short : int16 array, flat from (5 * 64, 64) and (neurons, 64)
         Scratch.
@@ -288,23 +289,27 @@ def pixel_sums(
     The table of a group costs 63 sums and saves five of six additions of every neuron (Arlazarov,
     Dinic, Kronrod and Faradzev 1970, for products of bit matrices).
     """
-    groups, neurons = patterns.shape
+    passes, neurons, _ = patterns.shape
+    flat = patterns.reshape(-1)
     base = block * columns * 64
     sums[:] = 0
     short[:] = 0
-    for number, first in enumerate(range(0, groups, _GROUPS_TOGETHER)):
+    for number in range(passes):
         for g in range(_GROUPS_TOGETHER):
-            _tabulate(pixels, base, columns, first + g, tables, 4096 * g)
+            _tabulate(pixels, base, columns, number * _GROUPS_TOGETHER + g, tables, 4096 * g)
+        # unsigned numbers index without a test for negative ones
+        place = np.uint64(number * neurons * _GROUPS_TOGETHER)
         for r in range(neurons):
             at = np.int64(r) * 64
             a, b = load_shorts(short, at), load_shorts(short, at + 32)
-            for g in range(_GROUPS_TOGETHER):
-                place = np.int64(patterns[first + g, r])
-                a = add(a, load_shorts(tables, place))
-                b = add(b, load_shorts(tables, place + 32))
+            for _ in range(_GROUPS_TOGETHER):
+                table = np.int64(flat[place])
+                a = add(a, load_shorts(tables, table))
+                b = add(b, load_shorts(tables, table + 32))
+                place += np.uint64(1)
             store_shorts(short, at, a)
             store_shorts(short, at + 32, b)
-        if number % _PASSES_SHORT == _PASSES_SHORT - 1 or first + _GROUPS_TOGETHER >= groups:
+        if number % _PASSES_SHORT == _PASSES_SHORT - 1 or number == passes - 1:
             for i in range(64 * neurons):
                 sums[i] += short[i]
             short[:] = 0
