@@ -50,10 +50,10 @@ SEED = 20190407
 Flips = dict[str, npt.NDArray[np.int64]]
 
 
-def draw(network: FoldedNetwork, ber: float, chip: int) -> Flips:
+def draw(network: FoldedNetwork, ber: float, chip: int, threads: int) -> Flips:
     """Wrong bits of a chip."""
     return {
-        name: chip_flips(bits=bits, ber=ber, seed=SEED, chip=chip, layer=index)[0]
+        name: chip_flips(bits=bits, ber=ber, seed=SEED, chip=chip, layer=index, threads=threads)[0]
         for index, (name, bits) in enumerate(network.weight_bits.items())
     }
 
@@ -138,11 +138,11 @@ def measure(
 
     def float32(ber: float, chip: int) -> npt.NDArray[np.int64]:
         return dense.predict(
-            flip_weights(network, draw(network, ber, chip)), prepared, threads=threads
+            flip_weights(network, draw(network, ber, chip, threads)), prepared, threads=threads
         )
 
     def by_int8(ber: float, chip: int) -> npt.NDArray[np.int64]:
-        return int8(flip_weights(network, draw(network, ber, chip)))
+        return int8(flip_weights(network, draw(network, ber, chip, threads)))
 
     calls: dict[str, Callable[[float, int], npt.NDArray[np.int64]]] = {
         "float32": float32,
@@ -150,7 +150,7 @@ def measure(
     }
     for engine, runner in runners.items():
         calls[engine] = lambda ber, chip, runner=runner: runner.answers(  # type: ignore[misc]
-            draw(network, ber, chip)
+            draw(network, ber, chip, threads)
         )
     records = []
     for ber in rates:

@@ -23,6 +23,7 @@ from bnn.network import (
     flip_weights,
     network_sha256,
 )
+from bnn.precision import evaluate_to_precision, loss_standard_error
 from bnn.storage import load_network, save_network
 from bnn.training import EpochResult, TrainedNetwork, TrainingOptions, train, training_record
 
@@ -54,10 +55,12 @@ __all__ = [
     "draw_misread",
     "evaluate",
     "evaluate_errors",
+    "evaluate_to_precision",
     "flip_weights",
     "fold",
     "load_images",
     "load_network",
+    "loss_standard_error",
     "module_answers",
     "network_sha256",
     "save_network",

@@ -97,10 +97,14 @@ def evaluate(
         if name not in protected
     }
 
+    workers = available_threads() if threads is None else threads
+
     def flips_of(chip: int) -> Iterator[WrongBits]:
         # one draw at the highest rate holds all lower ones
         drawn = {
-            name: chip_flips(bits=bits, ber=rates[-1], seed=seed, chip=chip, layer=index)
+            name: chip_flips(
+                bits=bits, ber=rates[-1], seed=seed, chip=chip, layer=index, threads=workers
+            )
             for name, (index, bits) in exposed.items()
         }
         for rate in rates:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numba.extending import intrinsic
 
 from bnn.counter_random import EXACT_DECIMALS, Stream, StreamKey, exponential, philox4x64
+from bnn.workers import in_threads
 
 LOWEST_BAND = 24
 """Index of the lowest band of levels, [0, 2**-24); band k < 24 is [2**-(k+1), 2**-k)."""
@@ -41,6 +42,8 @@ def _mean_gaps() -> npt.NDArray[np.float64]:
 
 _MEAN_GAPS = _mean_gaps()
 
+_CELLS_WORTH_THREADS = 20_000
+
 
 def check_ber(ber: float) -> None:
     """Raise ValueError unless `ber` is a fraction 0..1."""
@@ -49,7 +52,7 @@ def check_ber(ber: float) -> None:
 
 
 def chip_flips(
-    *, bits: int, ber: float, seed: int, chip: int, layer: int
+    *, bits: int, ber: float, seed: int, chip: int, layer: int, threads: int = 1
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Bits of one layer of one chip that are wrong at bit error rate `ber`.
 
@@ -63,6 +66,8 @@ def chip_flips(
         Seed of the family of chips, 0..2**128-1.
     chip, layer : int
         Number of the chip and of the layer, from 0.
+    threads : int
+        CPU threads; the result is the same.
 
     Returns
     -------
@@ -82,11 +87,11 @@ def chip_flips(
     shorter one. See `nested_levels` for the law.
     """
     key = StreamKey(seed=seed, chip=chip, layer=layer, stream=Stream.FLIPS)
-    return nested_levels(bits=bits, ber=ber, key=key)
+    return nested_levels(bits=bits, ber=ber, key=key, threads=threads)
 
 
 def nested_levels(
-    *, bits: int, ber: float, key: StreamKey
+    *, bits: int, ber: float, key: StreamKey, threads: int = 1
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Levels below `ber` of `bits` cells with independent uniform levels.
 
@@ -98,6 +103,8 @@ def nested_levels(
         Largest rate of interest, 0..1.
     key : StreamKey
         Random stream.
+    threads : int
+        CPU threads; few cells take one.
 
     Returns
     -------
@@ -125,7 +132,16 @@ def nested_levels(
     if bits < 0:
         raise ValueError(f"bits must not be negative, got {bits}")
     blocks = -(-bits // BLOCK_BITS)
-    return levels_of_blocks(bits=bits, ber=ber, key=key, first=0, last=blocks)
+    if threads == 1 or bits * ber < _CELLS_WORTH_THREADS:
+        return levels_of_blocks(bits=bits, ber=ber, key=key, first=0, last=blocks)
+    parts = {}
+
+    def draw(first: int, last: int) -> None:
+        parts[first] = levels_of_blocks(bits=bits, ber=ber, key=key, first=first, last=last)
+
+    in_threads(draw, blocks, threads)
+    positions, levels = zip(*(parts[first] for first in sorted(parts)), strict=True)
+    return np.concatenate(positions), np.concatenate(levels)
 
 
 def levels_of_blocks(

@@ -60,6 +60,7 @@ from reliability.cli_options import (
     RiskOption,
     SeedOption,
     SetVoltageOption,
+    StandardErrorOption,
     ThreadsOption,
     ThresholdOption,
     WarmupOption,
@@ -134,6 +135,7 @@ def evaluate(
     chips: ChipsOption = None,
     engine: EngineOption = "auto",
     memory: MemoryOption = 2.0,
+    standard_error: StandardErrorOption = None,
     seed: SeedOption = 1,
     threads: ThreadsOption = 2,
     force: ForceOption = False,
@@ -143,6 +145,7 @@ def evaluate(
     from bnn import load_network
     from bnn.engines.runner import cheapest_engine, check_engine, memory_bytes
     from bnn.evaluation import images_at_once
+    from bnn.precision import check_precision
     from reliability.network_study import evaluate_network, save_counts
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
@@ -158,14 +161,17 @@ def evaluate(
                 f"{image_set.test_images.shape[1]}; choose the image set it was trained on"
             )
         check_engine(engine)
+        if standard_error is not None:
+            check_precision(standard_error, options.chips)
         limit = int(memory * 1e9)
         count = len(image_set.test_images)
         step = images_at_once(folded, count, engine=engine, memory=limit)
         taken = memory_bytes(engine, folded, step) / 1e9
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         used = cheapest_engine(folded) if engine == "auto" else engine
+        most = "up to " if standard_error is not None else ""
         narrator.say(
-            f"evaluating {options.chips} chips, {used} engine, {step} images at a time, "
+            f"evaluating {most}{options.chips} chips, {used} engine, {step} images at a time, "
             f"{taken:.2g} GB"
         )
         study = evaluate_network(
@@ -175,6 +181,7 @@ def evaluate(
             record,
             engine=engine,
             memory=limit,
+            standard_error=standard_error,
             tick=narrator.tick,
         )
         save_counts(study, stage)

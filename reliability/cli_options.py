@@ -58,6 +58,13 @@ EngineOption = Annotated[
 MemoryOption = Annotated[
     float, typer.Option("--memory", help="GB that the engine may take; images in parts if less.")
 ]
+StandardErrorOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Stop once the mean accuracy loss has this standard error (a fraction); "
+        "--chips is then the most."
+    ),
+]
 ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold-ohm", help="1T1R threshold; else the best one is chosen."),

@@ -15,6 +15,7 @@ from bnn import (
     ImageSet,
     TrainingOptions,
     evaluate,
+    evaluate_to_precision,
     fold,
     network_sha256,
     train,
@@ -136,21 +137,32 @@ def evaluate_network(
     *,
     engine: str = "auto",
     memory: int | None = None,
+    standard_error: float | None = None,
     tick: Tick,
 ) -> NetworkStudy:
-    """Count answers of every chip at every BER of the grid; `engine`, `memory` as of `evaluate`."""
-    counts = evaluate(
-        network,
-        images.test_images,
-        images.test_labels,
-        ber=BER_GRID,
-        chips=options.chips,
-        seed=options.seed,
-        engine=engine,
-        threads=options.threads,
-        memory=memory,
-        progress=tick,
-    )
+    """Count answers of every chip at every BER of the grid.
+
+    `engine` and `memory` are those of `bnn.evaluate`. With a `standard_error` chips are added until
+    the mean accuracy loss is known so well, as a fraction of the images, or `options.chips` done.
+    """
+    data = (network, images.test_images, images.test_labels)
+    common: dict[str, Any] = {
+        "ber": BER_GRID,
+        "seed": options.seed,
+        "engine": engine,
+        "threads": options.threads,
+        "memory": memory,
+    }
+    if standard_error is None:
+        counts = evaluate(*data, chips=options.chips, progress=tick, **common)
+    else:
+        counts = evaluate_to_precision(
+            *data,
+            standard_error=standard_error,
+            most_chips=options.chips,
+            progress=lambda done, _: tick(done, options.chips),
+            **common,
+        )
     return NetworkStudy(counts, {**record, "network_sha256": network_sha256(network)})
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.engines import binary_layer, pixel_layer
-from bnn.engines.workers import in_threads
 from bnn.network import FoldedNetwork, HiddenLayer, OutputLayer, layer_signs
 from bnn.packing import Words, flip_bits, word_count
+from bnn.workers import in_threads
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
 Thresholds = Mapping[str, npt.NDArray[np.int32]]

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.engines import binary_layer, conv_layer, pixel_layer
-from bnn.engines.workers import in_threads
 from bnn.network import (
     PIXEL_LEVELS,
     ConvLayer,
@@ -20,6 +19,7 @@ from bnn.network import (
     layer_signs,
 )
 from bnn.packing import Words, pack_bits, pack_pixel_planes, word_count
+from bnn.workers import in_threads
 
 _NO_MARGINS = np.empty(0, np.int8)
 _FAR = 1 << 30

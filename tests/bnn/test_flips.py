@@ -317,3 +317,14 @@ def test_negative_numbers_are_refused(name: str) -> None:
     numbers = {"bits": 10, "seed": 0, "chip": 0, "layer": 0, name: -1}
     with pytest.raises(ValueError, match=f"{name} must not be negative, got -1"):
         chip_flips(ber=0.1, **numbers)
+
+
+@pytest.mark.parametrize("bits", [1, BLOCK_BITS, 5 * BLOCK_BITS + 17])
+@pytest.mark.parametrize("ber", [0.01, 0.3, 1.0])
+def test_threads_change_nothing(bits: int, ber: float) -> None:
+    one, *others = (
+        chip_flips(bits=bits, ber=ber, seed=3, chip=1, layer=2, threads=n) for n in (1, 2, 3, 40)
+    )
+    for other in others:
+        for ours, theirs in zip(other, one, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
