@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import intrinsic
 
+from bnn import counter_random
 from bnn.counter_random import EXACT_DECIMALS, Stream, StreamKey, exponential, philox4x64
+from bnn.stored_code import forget_stale
 from bnn.workers import in_threads
 
 LOWEST_BAND = 24
@@ -21,6 +23,8 @@ LOWEST_BAND = 24
 
 BLOCK_BITS = 1 << 16
 """Bits that share the random streams of their bands; blocks are drawn independently."""
+
+forget_stale(__file__, counter_random)
 
 DRAWING = "philox4x64-10, nested bands, 1"
 """Name of the way chips are drawn: results under different names are of different chips."""

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from bnn.engines import binary_layer, pixel_layer, vectors
 from bnn.engines.binary_layer import LANES, ROWS_TOGETHER, count_four, lanes_of
 from bnn.engines.pixel_layer import transpose_bits
 from bnn.engines.vectors import (
@@ -29,6 +30,9 @@ from bnn.engines.vectors import (
 )
 from bnn.network import ConvLayer, layer_signs
 from bnn.packing import Words, word_count
+from bnn.stored_code import forget_stale
+
+forget_stale(__file__, binary_layer, pixel_layer, vectors)
 
 _FAR = 1 << 30
 _MOST_SHORT = 128  # 128 * 255 fits 16 bits

@@ -13,10 +13,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import binary_layer, pixel_layer
+from bnn.engines import binary_layer, changed_layer, pixel_layer
 from bnn.network import FoldedNetwork, HiddenLayer, OutputLayer, layer_signs
 from bnn.packing import Words, flip_bits, word_count
+from bnn.stored_code import forget_stale
 from bnn.workers import in_threads
+
+forget_stale(__file__, pixel_layer)
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
 Thresholds = Mapping[str, npt.NDArray[np.int32]]
@@ -37,7 +40,7 @@ class FirstLayer:
 
 @dataclass(frozen=True, eq=False)
 class FurtherLayer:
-    """Error-free state of a layer with binary inputs; see :mod:`bnn.engines.binary_layer`."""
+    """Error-free state of a layer with binary inputs; see :mod:`bnn.engines.changed_layer`."""
 
     lanes: Words
     limit: npt.NDArray[np.int64]
@@ -171,8 +174,8 @@ def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: i
             binary_layer.lanes_of(layer.weights),
             limit,
             turned,
-            binary_layer.column_bits(layer.weights, layer.columns, turned, _stride(size)),
-            binary_layer.spread_signs(inputs, layer.columns),
+            changed_layer.column_bits(layer.weights, layer.columns, turned, _stride(size)),
+            changed_layer.spread_signs(inputs, layer.columns),
             np.full(count * size, 127, np.int8),
             np.zeros((count, size // 64), np.uint64),
         )
@@ -362,10 +365,10 @@ def _further_step(
     if len(own):
         lanes = binary_layer.flip_lanes(clean.lanes, words, layer.columns, own)
     if many and most >= 0:
-        by_column = binary_layer.flip_column_bits(by_column, _stride(size), layer.columns, own)
+        by_column = changed_layer.flip_column_bits(by_column, _stride(size), layer.columns, own)
 
     def step(begin: int, stop: int) -> None:
-        binary_layer.changed_neurons(
+        changed_layer.changed_neurons(
             inputs,
             changed,
             clean.signs,

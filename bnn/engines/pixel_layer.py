@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from bnn.engines import vectors
 from bnn.engines.vectors import (
     add,
     fill_bytes,
@@ -26,6 +27,9 @@ from bnn.engines.vectors import (
     subtract,
 )
 from bnn.packing import Words
+from bnn.stored_code import forget_stale
+
+forget_stale(__file__, vectors)
 
 BLOCK = 64
 """Images of a block."""
