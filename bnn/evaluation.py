@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +98,7 @@ def evaluate(
         if name not in protected
     }
 
-    workers = available_threads() if threads is None else threads
+    workers = _workers(threads)
 
     def flips_of(chip: int) -> Iterator[WrongBits]:
         # one draw at the highest rate holds all lower ones
@@ -110,36 +111,22 @@ def evaluate(
         for rate in rates:
             yield {name: places[levels < rate] for name, (places, levels) in drawn.items()}
 
-    counts, error_free_correct = _count(
+    return _count(
         network,
         images,
         labels,
         flips_of,
-        len(rates),
+        xr.Variable("ber", np.array(rates), {"units": "1", "long_name": "bit error rate"}),
         chips,
         first_chip,
         engine,
-        threads,
+        workers,
         memory,
         progress,
-    )
-    return xr.Dataset(
         {
-            name: (("ber", "chip"), values, {"units": "1", "long_name": _COUNTS[name]})
-            for name, values in counts.items()
-        },
-        coords={
-            "ber": ("ber", np.array(rates), {"units": "1", "long_name": "bit error rate"}),
-            "chip": ("chip", np.arange(first_chip, first_chip + chips)),
-        },
-        attrs={
-            "images": len(images),
-            "error_free_correct": error_free_correct,
-            "images_sha256": _images_sha256(images, labels),
             "seed": seed,
             "weights": sum(bits for _, bits in exposed.values()),
             "protected": ",".join(sorted(protected)),
-            "network_sha256": network_sha256(network),
         },
     )
 
@@ -192,36 +179,22 @@ def evaluate_errors(
         for case in errors:
             yield draw_chip(network, case, seed=seed, chip=chip).positions
 
-    counts, error_free_correct = _count(
+    return _count(
         network,
         images,
         labels,
         flips_of,
-        len(errors),
+        xr.Variable("case", np.arange(len(errors))),
         chips,
         first_chip,
         engine,
-        threads,
+        _workers(threads),
         memory,
         progress,
-    )
-    return xr.Dataset(
         {
-            name: (("case", "chip"), values, {"units": "1", "long_name": _COUNTS[name]})
-            for name, values in counts.items()
-        },
-        coords={
-            "case": ("case", np.arange(len(errors))),
-            "chip": ("chip", np.arange(first_chip, first_chip + chips)),
-        },
-        attrs={
-            "images": len(images),
-            "error_free_correct": error_free_correct,
-            "images_sha256": _images_sha256(images, labels),
             "seed": seed,
             "weights": sum(network.weight_bits.values()),
             "errors": repr(tuple(case.record() for case in errors)),
-            "network_sha256": network_sha256(network),
         },
     )
 
@@ -231,29 +204,29 @@ def _count(
     images: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.int64],
     flips_of: Callable[[int], Iterator[WrongBits]],
-    cases: int,
+    cases: xr.Variable,
     chips: int,
     first_chip: int,
     engine: str,
-    threads: int | None,
+    threads: int,
     memory: int | None,
     progress: Callable[[int, int], None] | None,
-) -> tuple[dict[str, npt.NDArray[np.int64]], int]:
-    """Counts of every case and chip, and the right answers of the error-free network."""
+    identity: dict[str, Any],
+) -> xr.Dataset:
+    """Counts of every case and chip; `identity` joins the attributes that all counts have."""
     _check_images(network, images, labels)
     for name, number, least in (("chips", chips, 1), ("first_chip", first_chip, 0)):
         if number < least:
             raise ValueError(f"{name} must be at least {least}, got {number}")
-    workers = available_threads() if threads is None else threads
-    if workers < 1:
+    if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
-    counts = {name: np.zeros((cases, chips), np.int64) for name in _COUNTS}
+    counts = {name: np.zeros((len(cases), chips), np.int64) for name in _COUNTS}
     error_free_correct = 0
     step = images_at_once(network, len(images), engine=engine, memory=memory)
     starts = range(0, len(images), step)
     for part, start in enumerate(starts):
         here = labels[start : start + step]
-        runner = start_runner(engine, network, images[start : start + step], threads=workers)
+        runner = start_runner(engine, network, images[start : start + step], threads=threads)
         right = runner.error_free == here
         error_free_correct += int(right.sum())
         for k in range(chips):
@@ -267,7 +240,28 @@ def _count(
                 counts["flips"][j, k] = sum(len(places) for places in flips.values())
             if progress is not None:
                 progress(part * chips + k + 1, chips * len(starts))
-    return counts, error_free_correct
+    dims = (*cases.dims, "chip")
+    return xr.Dataset(
+        {
+            name: (dims, values, {"units": "1", "long_name": _COUNTS[name]})
+            for name, values in counts.items()
+        },
+        coords={
+            cases.dims[0]: cases,
+            "chip": ("chip", np.arange(first_chip, first_chip + chips)),
+        },
+        attrs={
+            "images": len(images),
+            "error_free_correct": error_free_correct,
+            "images_sha256": _images_sha256(images, labels),
+            **identity,
+            "network_sha256": network_sha256(network),
+        },
+    )
+
+
+def _workers(threads: int | None) -> int:
+    return available_threads() if threads is None else threads
 
 
 def images_at_once(

@@ -29,7 +29,7 @@ from bnn.engines.vectors import (
     subtract,
 )
 from bnn.network import ConvLayer, layer_signs
-from bnn.packing import Words, word_count
+from bnn.packing import Words, pack_bits, word_count
 from bnn.stored_code import forget_stale
 
 forget_stale(__file__, binary_layer, pixel_layer, vectors)
@@ -60,8 +60,6 @@ class PackedConvolution:
         ``z = valid - 2 * count``.
     turned : uint8 array, shape (padded rows / 8,)
         Neurons that fire where it is above the limit.
-    upward : uint64 array, shape (out words,)
-        Bits of neurons with a direction of +1, those of no neuron set.
     """
 
     lanes: Words
@@ -69,7 +67,6 @@ class PackedConvolution:
     limit: Longs
     valid: Longs
     turned: Octets
-    upward: Words
 
 
 def pack_convolution(layer: ConvLayer) -> PackedConvolution:
@@ -100,15 +97,12 @@ def pack_convolution(layer: ConvLayer) -> PackedConvolution:
     valid[:, :rows] = inputs + 2 * wrong
     turned = np.zeros(padded, np.uint8)
     turned[:rows] = ~up
-    upward = np.ones(64 * word_count(rows), np.uint8)
-    upward[:rows] = up
     return PackedConvolution(
         lanes_of(np.ascontiguousarray(by_tap.reshape(rows, taps * words))),
         kind.ravel().astype(np.int32),
         limit.reshape(-1),
         valid.reshape(-1),
         np.packbits(turned, bitorder="little"),
-        np.packbits(upward, bitorder="little").view("<u8").astype(np.uint64),
     )
 
 
@@ -144,7 +138,7 @@ def conv_bits(layer: ConvLayer, packed: PackedConvolution, maps: Words, sums: Lo
         fired,
         sums,
     )
-    return _pooled(layer, packed.upward, fired)
+    return _pooled(layer, fired)
 
 
 def pixel_conv_bits(layer: ConvLayer, images: npt.NDArray[np.uint8], sums: Longs) -> Words:
@@ -159,8 +153,7 @@ def pixel_conv_bits(layer: ConvLayer, images: npt.NDArray[np.uint8], sums: Longs
     padded = np.zeros(shape, np.int16)
     rows, columns = slice(half, half + layer.height), slice(half, half + layer.width)
     padded[:, :, rows, columns] = 2 * maps.astype(np.int16) - 255
-    outputs = len(layer.weights)
-    words = word_count(outputs)
+    words = word_count(len(layer.weights))
     fired = np.empty((len(maps), layer.height * layer.width, words), np.uint64)
     _convolve_pixels(
         padded.reshape(-1),
@@ -175,10 +168,7 @@ def pixel_conv_bits(layer: ConvLayer, images: npt.NDArray[np.uint8], sums: Longs
         fired,
         sums,
     )
-    upward = np.ones(64 * words, np.uint8)
-    upward[:outputs] = layer.direction > 0
-    bits = np.packbits(upward, bitorder="little").view("<u8").astype(np.uint64)
-    return _pooled(layer, bits, fired)
+    return _pooled(layer, fired)
 
 
 def flat_bits(maps: Words, channels: int) -> Words:
@@ -188,10 +178,11 @@ def flat_bits(maps: Words, channels: int) -> Words:
     return _flat(maps, channels, word_count(maps.shape[1] * channels))
 
 
-def _pooled(layer: ConvLayer, upward: Words, fired: Words) -> Words:
+def _pooled(layer: ConvLayer, fired: Words) -> Words:
     if layer.pool == 1:
         return fired
     # the maximum fires where any does; turned round, where all do
+    (upward,) = pack_bits((layer.direction > 0)[None])
     shape = (len(fired), layer.height // 2, 2, layer.width // 2, 2, fired.shape[-1])
     blocks = fired.reshape(shape)
     a, b, c, d = (blocks[:, :, i, :, j] for i in (0, 1) for j in (0, 1))

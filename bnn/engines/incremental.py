@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.engines import binary_layer, changed_layer, pixel_layer
+from bnn.engines.packed import output_answers
 from bnn.network import FoldedNetwork, HiddenLayer, OutputLayer, layer_signs
 from bnn.packing import Words, flip_bits, word_count
 from bnn.stored_code import forget_stale
@@ -184,20 +185,7 @@ def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: i
         inputs = state.fired
     output = network.layers[-1]
     assert isinstance(output, OutputLayer)
-    found = np.empty(count, np.int64)
-    binary_layer.answers(
-        inputs,
-        np.zeros_like(inputs),
-        binary_layer.lanes_of(output.weights),
-        output.columns,
-        output.scale,
-        output.shift,
-        found,
-        True,
-        found,
-        0,
-        count,
-    )
+    found = output_answers(output, inputs, threads)
     return State(network, first, tuple(further), bits, found, [])
 
 
