@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from bnn.aligned import aligned_empty
 from bnn.engines import vectors
 from bnn.engines.vectors import (
     add,
@@ -20,11 +21,14 @@ from bnn.engines.vectors import (
     exclusive_or,
     fill_words,
     load_words,
+    lowest_bit,
     popcount,
     store_words,
 )
+from bnn.network import OutputLayer
 from bnn.packing import Words
 from bnn.stored_code import forget_stale
+from bnn.workers import in_threads
 
 forget_stale(__file__, vectors)
 
@@ -44,7 +48,7 @@ def lanes_of(weights: Words) -> Words:
     """Packed weights, shape (rows, words), as flat array from (blocks of eight, words, 8)."""
     rows, words = weights.shape
     padded = -(-rows // ROWS_TOGETHER) * ROWS_TOGETHER
-    lanes = np.zeros((padded // LANES, words, LANES), np.uint64)
+    lanes = aligned_empty((padded // LANES, words, LANES), np.uint64)
     full = np.zeros((padded, words), np.uint64)
     full[:rows] = weights
     lanes[:] = full.reshape(padded // LANES, LANES, words).transpose(0, 2, 1)
@@ -76,12 +80,17 @@ def limits_of(
 
 @numba.njit(nogil=True, cache=True)
 def flip_lanes(lanes: Words, words: int, columns: int, places: Longs) -> Words:  # pragma: no cover
-    """Copy of weights in lanes with the bits ``row * columns + column`` flipped."""
+    """Copy of weights in lanes with the bits ``row * columns + column``, increasing, flipped."""
     flipped = lanes.copy()
+    row, end, base = 0, columns, 0
     for place in places:
-        row, column = place // columns, place % columns
-        at = ((row // 8) * words + column // 64) * 8 + row % 8
-        flipped[at] ^= np.uint64(1) << np.uint64(column % 64)
+        while place >= end:
+            row += 1
+            end += columns
+            base = (row // 8) * words * 8 + row % 8
+        column = np.uint64(place - end + columns)
+        at = np.uint64(base) + (column >> np.uint64(6)) * np.uint64(8)
+        flipped[at] ^= np.uint64(1) << (column & np.uint64(63))
     return flipped
 
 
@@ -212,53 +221,70 @@ def sums(
                     z[image + i, r] = columns - 2 * np.int64(counts[16 * i + r - 8 * block])
 
 
+def output_answers(layer: OutputLayer, bits: Words, threads: int) -> Longs:
+    """Answers of the output layer for packed inputs, shape (images, words)."""
+    found = np.zeros(len(bits), np.int64)
+    lanes = lanes_of(layer.weights)
+    blocks = -(-len(bits) // 64)
+    active = np.full(blocks, ~np.uint64(0))
+    if len(bits) % 64:
+        active[-1] = (1 << len(bits) % 64) - 1
+    none = np.zeros_like(bits)
+
+    def work(start: int, stop: int) -> None:
+        answers(
+            bits, none, active, lanes, layer.columns, layer.scale, layer.shift, found, start, stop
+        )
+
+    in_threads(work, blocks, threads)
+    return found
+
+
 @numba.njit(nogil=True, cache=True)
 def answers(
     bits: Words,
     changed: Words,
+    active: Words,
     lanes: Words,
     columns: int,
     scale: npt.NDArray[np.float64],
     shift: npt.NDArray[np.float64],
-    error_free_answers: Longs,
-    own: bool,
     result: Longs,
     start: int,
     stop: int,
 ) -> None:  # pragma: no cover
-    """Classes with the highest score, the lowest one on a tie, for images `start` to `stop`.
+    """Classes with the highest score, the lowest one on a tie, for blocks `start` to `stop`.
 
-    ``lanes``, from :func:`lanes_of`, have the errors of the chip; without errors of its own the
-    layer keeps the error-free answer where no input changed.
+    ``lanes``, from :func:`lanes_of`, have the errors of the chip. Images that are not in
+    ``active``, shape (blocks of 64 images,), keep what stands in ``result``.
     """
     words, classes = bits.shape[1], len(scale)
     four, counts = np.empty(4 * words, np.uint64), np.empty(64, np.uint64)
     waiting = np.zeros(4, np.int64)
     highest, best = np.empty(4), np.empty(4, np.int64)
     number = 0
-    for image in range(start, stop):
-        touched = own
-        for k in range(words):
-            touched |= changed[image, k] != 0
-        if touched:
-            for k in range(words):
-                four[number * words + k] = bits[image, k] ^ changed[image, k]
-            waiting[number] = image
-            number += 1
-        else:
-            result[image] = error_free_answers[image]
-        if number < 4 and not (number > 0 and image == stop - 1):
-            continue
-        for block in range(0, -(-classes // 16) * 2, 2):
-            count_four(four, words, lanes, block, counts)
-            for r in range(8 * block, min(classes, 8 * block + 16)):
-                for i in range(4):
-                    count = np.int64(counts[16 * i + r - 8 * block])
-                    # two roundings, as everywhere
-                    score = np.float64(columns - 2 * count) * scale[r]
-                    score += shift[r]
-                    if r == 0 or score > highest[i]:
-                        highest[i], best[i] = score, r
-        for i in range(number):
-            result[waiting[i]] = best[i]
-        number = 0
+    for block in range(start, stop + 1):
+        left = active[block] if block < stop else np.uint64(0)
+        while left != 0 or (number > 0 and block == stop):
+            if left != 0:
+                image = 64 * block + lowest_bit(left)
+                left &= left - np.uint64(1)
+                for k in range(words):
+                    four[number * words + k] = bits[image, k] ^ changed[image, k]
+                waiting[number] = image
+                number += 1
+                if number < 4:
+                    continue
+            for rows in range(0, -(-classes // 16) * 2, 2):
+                count_four(four, words, lanes, rows, counts)
+                for r in range(8 * rows, min(classes, 8 * rows + 16)):
+                    for i in range(4):
+                        count = np.int64(counts[16 * i + r - 8 * rows])
+                        # two roundings, as everywhere
+                        score = np.float64(columns - 2 * count) * scale[r]
+                        score += shift[r]
+                        if r == 0 or score > highest[i]:
+                            highest[i], best[i] = score, r
+            for i in range(number):
+                result[waiting[i]] = best[i]
+            number = 0

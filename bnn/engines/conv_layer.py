@@ -13,9 +13,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import binary_layer, pixel_layer, vectors
+from bnn.engines import binary_layer, bit_matrix, vectors
 from bnn.engines.binary_layer import LANES, ROWS_TOGETHER, count_four, lanes_of
-from bnn.engines.pixel_layer import transpose_bits
+from bnn.engines.bit_matrix import transpose_bits
 from bnn.engines.vectors import (
     add,
     at_most,
@@ -32,7 +32,7 @@ from bnn.network import ConvLayer, layer_signs
 from bnn.packing import Words, pack_bits, word_count
 from bnn.stored_code import forget_stale
 
-forget_stale(__file__, binary_layer, pixel_layer, vectors)
+forget_stale(__file__, binary_layer, bit_matrix, vectors)
 
 _FAR = 1 << 30
 _MOST_SHORT = 128  # 128 * 255 fits 16 bits

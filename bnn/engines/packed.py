@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import binary_layer, conv_layer, pixel_layer
+from bnn.engines import binary_layer, conv_layer, lit_groups, pixel_layer
+from bnn.engines.binary_layer import output_answers
+from bnn.engines.lit_groups import LitGroups
 from bnn.network import (
-    PIXEL_LEVELS,
     ConvLayer,
     FoldedNetwork,
     HiddenLayer,
@@ -22,34 +23,40 @@ from bnn.packing import Words, pack_bits, pack_pixel_planes, word_count
 from bnn.workers import in_threads
 
 _NO_MARGINS = np.empty(0, np.int8)
-_FAR = 1 << 30
 _CONV_IMAGES = 16
 
 
 @dataclass(frozen=True, eq=False)
 class PackedImages:
-    """Images as they are, and in blocks of 64 with the image as the last axis.
+    """Images as they are, and in the form in which a fully connected layer reads them.
 
     Attributes
     ----------
     plain : uint8 array, shape (images, pixels)
         Images.
+    lit : LitGroups or None
+        Groups of pixels that are not dark; None where the processor lacks what they take.
     blocks : uint8 array, flat from (blocks, pixels, 64)
-        Pixels; images beyond the last one are zero.
+        Pixels with the image as the last axis, in their place; else empty.
     images, pixels : int
         Images, and pixels of each.
     """
 
     plain: npt.NDArray[np.uint8]
+    lit: LitGroups | None
     blocks: npt.NDArray[np.uint8]
     images: int
     pixels: int
 
 
 def prepare(images: npt.NDArray[np.uint8]) -> PackedImages:
-    """Bring images, shape (images, pixels), into blocks, which take as much again."""
+    """Bring images, shape (images, pixels), into groups, which take up to twice as much again."""
     plain = np.ascontiguousarray(images)
-    return PackedImages(plain, pixel_layer.pixel_blocks(images).reshape(-1), *images.shape)
+    if lit_groups.AVAILABLE:
+        return PackedImages(
+            plain, lit_groups.lit_groups(plain), np.empty(0, np.uint8), *images.shape
+        )
+    return PackedImages(plain, None, pixel_layer.pixel_blocks(images).reshape(-1), *images.shape)
 
 
 def pre_activations(
@@ -192,45 +199,28 @@ def hidden_bits(layer: object, bits: Words, threads: int) -> Words:
     return fired
 
 
-def output_answers(layer: OutputLayer, bits: Words, threads: int) -> npt.NDArray[np.int64]:
-    """Answers of the output layer for packed inputs, shape (images, words)."""
-    found = np.zeros(len(bits), np.int64)
-    lanes = binary_layer.lanes_of(layer.weights)
-    unchanged = np.zeros_like(bits)
-
-    def work(start: int, stop: int) -> None:
-        binary_layer.answers(
-            bits,
-            unchanged,
-            lanes,
-            layer.columns,
-            layer.scale,
-            layer.shift,
-            found,
-            True,
-            found,
-            start,
-            stop,
-        )
-
-    in_threads(work, len(bits), threads)
-    return found
-
-
 def _first_bits(layer: object, prepared: PackedImages, threads: int) -> Words:
     assert isinstance(layer, HiddenLayer)
     bits = np.empty((prepared.images, word_count(len(layer.weights))), np.uint64)
+    if prepared.lit is not None:
+        lit = prepared.lit
+        codes = lit_groups.codes_of(layer.weights, layer.columns, lit.place, lit.groups)
+        total = layer_signs(layer).sum(axis=1, dtype=np.int64)
+        limits = lit_groups.limits_of(layer.threshold, layer.direction, total)
+
+        def look_up(start: int, stop: int) -> None:
+            lit_groups.fired_words(lit, codes, limits, bits, start, stop)
+
+        in_threads(look_up, prepared.images, threads)
+        return bits
     patterns = pixel_layer.patterns_of(layer.weights, layer.columns)
-    # direction * (2 s - 255 total) >= threshold, for the sum s of signed pixels
-    total = layer_signs(layer).sum(axis=1, dtype=np.int64)
-    threshold = np.clip(layer.threshold.astype(np.int64), -_FAR, _FAR)
-    upward = layer.direction > 0
-    limit = np.where(upward, threshold, 1 - threshold) + PIXEL_LEVELS * total
-    least = (-(-limit // 2)).astype(np.int32)
+    least, turned = pixel_layer.least_sums(
+        layer.weights, layer.columns, layer.threshold, layer.direction
+    )
 
     def work(start: int, stop: int) -> None:
         pixel_layer.fired_words(
-            prepared.blocks, layer.columns, patterns, least, ~upward, bits, start, stop
+            prepared.blocks, layer.columns, patterns, least, turned, bits, start, stop
         )
 
     in_threads(work, -(-prepared.images // pixel_layer.BLOCK), threads)
@@ -240,9 +230,8 @@ def _first_bits(layer: object, prepared: PackedImages, threads: int) -> Words:
 def _pixel_sums(layer: object, prepared: PackedImages, threads: int) -> npt.NDArray[np.int64]:
     """Pre-activations of the first layer, by the bit planes of the pixels."""
     assert isinstance(layer, HiddenLayer | OutputLayer)
-    count, pixels = prepared.images, prepared.pixels
-    images = prepared.blocks.reshape(-1, pixels, pixel_layer.BLOCK).transpose(0, 2, 1)
-    planes = pack_pixel_planes(images.reshape(-1, pixels)[:count])
+    count = prepared.images
+    planes = pack_pixel_planes(prepared.plain)
     # 2 * pixel - 255 = sum_b 2**b * (2 * bit_b - 1)
     z = np.zeros((count, len(layer.weights)), np.int64)
     for b in range(planes.shape[1]):

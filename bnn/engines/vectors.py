@@ -8,9 +8,10 @@ what they mean; on a processor with narrower registers the compiler splits them.
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding
 import numba
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic, models, register_model
 
 
@@ -41,6 +42,20 @@ SHORTS = Vector(16, 32)
 
 BYTES = Vector(8, 64)
 """64 integers of 8 bits."""
+
+
+def _host_has(feature: str) -> bool:
+    """Whether the processor that numba compiles for has a feature."""
+    if config.CPU_NAME not in (None, "host"):
+        # compiled for another processor, say to share it between machines: features are spelled out
+        return f"+{feature}" in str(config.CPU_FEATURES or "").split(",")
+    return bool(llvmlite.binding.get_host_cpu_features().get(feature, False))
+
+
+LOOKUPS = _host_has("avx512bw")
+"""Whether :func:`lookup` can be compiled: tables of 64 numbers within registers."""
+
+_THREE_WAY = _host_has("avx512f")
 
 
 def _pointer(context: Any, builder: Any, array: Any, arguments: Any, to: Any) -> Any:
@@ -159,10 +174,82 @@ def add_where(typing_context: Any, value: Any, mask: Any, other: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         start, bits, more = arguments
+        if value.lanes < 64:
+            bits = builder.trunc(bits, ir.IntType(value.lanes))
         lanes = builder.bitcast(bits, ir.VectorType(ir.IntType(1), value.lanes))
         return builder.select(lanes, builder.add(start, more), start)
 
     return value(value, numba.types.uint64, value), generate
+
+
+@intrinsic
+def word_at(typing_context: Any, array: Any, index: Any) -> Any:
+    """Element of a flat array of words, without a test for a negative index."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_pointer(context, builder, array, arguments, ir.IntType(64)))
+
+    return numba.types.uint64(array, numba.types.intp), generate
+
+
+@intrinsic
+def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Start to bring an element of an array into the cache; any index will do."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = ir.IntType(32)
+        byte = ir.IntType(8)
+        source = _pointer(context, builder, array, arguments, byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # to read, to keep near, data
+        builder.call(function, [source, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return numba.types.void(array, numba.types.intp), generate
+
+
+@intrinsic
+def lookup(typing_context: Any, low: Any, index: Any, high: Any) -> Any:
+    """Entries of a table of 64 shorts, its halves in two vectors, at 32 places 0 to 63.
+
+    Only where `LOOKUPS` is true.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        name = "llvm.x86.avx512.vpermi2var.hi.512"
+        kind = ir.FunctionType(SHORTS.ir, [SHORTS.ir] * 3)
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+    return SHORTS(low, index, high), generate
+
+
+def _of_three(table: int, build: Callable[[Any, Any, Any, Any], Any]) -> Callable[..., Any]:
+    """Bitwise function of three vectors of words, by its truth table where that is one step."""
+
+    @intrinsic
+    def combine(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            if not _THREE_WAY:
+                return build(builder, *arguments)
+            number = ir.IntType(32)
+            kind = ir.FunctionType(a.ir, [a.ir, a.ir, a.ir, number])
+            name = "llvm.x86.avx512.pternlog.q.512"
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            return builder.call(function, [*arguments, ir.Constant(number, table)])
+
+        return WORDS(a, b, c), generate
+
+    return combine
+
+
+parity = _of_three(0x96, lambda build, a, b, c: build.xor(build.xor(a, b), c))
+"""Bits that are set in one or in three of three vectors of words."""
+
+majority = _of_three(
+    0xE8, lambda build, a, b, c: build.or_(build.and_(a, b), build.and_(c, build.or_(a, b)))
+)
+"""Bits that are set in two or three of three vectors of words."""
 
 
 @intrinsic
@@ -185,6 +272,16 @@ def lowest_bit(typing_context: Any, value: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(cgutils.bool_t, 1))
 
     return numba.types.int64(numba.types.uint64), generate
+
+
+@intrinsic
+def lowest_bit_or_64(typing_context: Any, value: Any) -> Any:
+    """Place of the lowest set bit of a word, 64 if there is none."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(cgutils.bool_t, 0))
+
+    return numba.types.uint64(numba.types.uint64), generate
 
 
 @intrinsic

@@ -28,11 +28,11 @@ def evaluated(network: FoldedNetwork, digits: ImageSet, standard_error: float, m
 def test_chips_are_added_until_the_error_is_small(
     folded_digits: FoldedNetwork, digits: ImageSet
 ) -> None:
-    counts, rounds = evaluated(folded_digits, digits, 0.004, 1000)
+    counts, rounds = evaluated(folded_digits, digits, 0.002, 1000)
     chips = counts.sizes["chip"]
     assert 8 < chips < 1000
     assert [done for done, _ in rounds] == sorted({done for done, _ in rounds})
-    assert rounds[-1][1] <= 0.004 < rounds[-2][1]
+    assert rounds[-1][1] <= 0.002 < rounds[-2][1]
     whole = evaluate(
         folded_digits,
         digits.test_images,

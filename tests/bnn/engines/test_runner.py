@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bnn import FoldedNetwork, HiddenLayer, OutputLayer
-from bnn.engines import binary_layer, incremental, pixel_layer
+from bnn import FoldedNetwork, HiddenLayer, ImageSet, OutputLayer
+from bnn.engines import binary_layer, first_layer, incremental, lit_groups, pixel_layer
 from bnn.engines.runner import cheapest_engine, memory_bytes, start_runner, with_thresholds
 from bnn.errors import chip_flips
 from bnn.network import ALWAYS, NEVER
@@ -123,6 +123,42 @@ def test_every_way_of_following_gives_the_same(
         np.testing.assert_array_equal(followed.answers(flips), reference.answers(flips))
 
 
+@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("lookups", [False, True])
+def test_every_way_of_the_first_layer_gives_the_same(
+    anew: bool, lookups: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lookups and not lit_groups.AVAILABLE:
+        pytest.skip("the processor has no AVX-512BW, which tables in registers take")
+    monkeypatch.setattr(lit_groups, "AVAILABLE", lookups)
+    monkeypatch.setattr(first_layer, "_anew_is_cheaper", lambda *arguments: anew)
+    network = network_of((500, 330, 70, 5), seed=12, spread=0.5)
+    # light beyond what 16 bits hold, dark images, and a last block that is not full
+    pixels = images_of(500, 130)
+    pixels[3], pixels[70] = 255, 0
+    reference = start_runner("dense", network, pixels, threads=1)
+    runners = [start_runner(name, network, pixels, threads=2) for name in FAST]
+    for chip, ber in enumerate((0.0, 1e-4, 0.01, 0.2, 1.0)):
+        flips = chip_of(network, ber, chip)
+        for runner in runners:
+            np.testing.assert_array_equal(runner.answers(flips), reference.answers(flips))
+
+
+def test_trained_network_keeps_most_answers_for_certain(
+    folded_digits: FoldedNetwork, digits: ImageSet
+) -> None:
+    images = digits.test_images
+    reference = start_runner("dense", folded_digits, images, threads=1)
+    state = incremental.prepare(folded_digits, images, threads=2)
+    # three quarters bear two changed neurons of the first hidden layer without being looked at
+    assert (state.certain.steps[0, : len(images)] >= 2).mean() > 0.75
+    for chip in range(20):
+        for ber in (1e-4, 1e-3, 0.01):
+            flips = chip_of(folded_digits, ber, chip)
+            found = incremental.chip_answers(state, flips, threads=1)
+            np.testing.assert_array_equal(found, reference.answers(flips))
+
+
 @pytest.mark.parametrize("ber", [0.0, 1e-3, 0.05, 0.4])
 @pytest.mark.parametrize("step", [1, 7, 500])
 def test_thresholds_of_a_chip(ber: float, step: int) -> None:
@@ -173,19 +209,6 @@ def test_ties_at_thresholds() -> None:
         np.testing.assert_array_equal(found[2], found[0])
 
 
-def test_bits_are_transposed() -> None:
-    rows = np.random.default_rng(11).integers(0, 2**64, 64, dtype=np.uint64)
-    bits = np.unpackbits(
-        rows.astype("<u8").view(np.uint8).reshape(64, 8), axis=1, bitorder="little"
-    )
-    turned = rows.copy()
-    pixel_layer.transpose_bits(turned)
-    found = np.unpackbits(
-        turned.astype("<u8").view(np.uint8).reshape(64, 8), axis=1, bitorder="little"
-    )
-    np.testing.assert_array_equal(found, bits.T)
-
-
 @pytest.mark.parametrize("columns", [1, 6, 29, 30, 31, 200])
 def test_tabulated_sums_of_pixels(columns: int) -> None:
     rng = np.random.default_rng(columns)
@@ -224,9 +247,11 @@ def test_choice_of_the_engine() -> None:
 def test_memory_is_that_of_the_arrays() -> None:
     network, images = network_of((784, 300, 200, 10), seed=0), 1000
     state = incremental.prepare(network, images_of(784, images), threads=1)
-    held = [getattr(state.first, n) for n in ("pixels", "ceiling", "margin", "fired")]
-    held += [getattr(layer, n) for layer in state.further for n in ("signs", "ceiling", "fired")]
-    held.append(state.bits)
+    first = state.first
+    held = [first.state.pixels, first.state.ceiling, first.state.fired, first.bits, *state.certain]
+    held += [getattr(layer, n) for layer in state.further for n in ("by_input", "ceiling", "fired")]
+    if first.lit is not None:
+        held += [first.lit.group, first.lit.pixels]
     total = sum(array.nbytes for array in held)
     said = memory_bytes("incremental", network, images)
     assert total <= said <= 1.2 * total
@@ -245,5 +270,8 @@ def test_wrong_input_is_refused() -> None:
     runner = start_runner("incremental", network, images_of(5, 2), threads=1)
     with pytest.raises(ValueError, match="flips names unknown layers 'hidden_9'"):
         runner.answers({"hidden_9": np.array([0])})
+    for bad in ([-1], [20], [3, 3], [4, 2]):
+        with pytest.raises(ValueError, match=r"layer 'hidden_1' must lie in 0..19 and strictly"):
+            runner.answers({"hidden_1": np.array(bad)})
     with pytest.raises(ValueError, match="output layer"):
         with_thresholds(network, {"output": np.zeros(3, np.int32)})
