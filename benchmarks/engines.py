@@ -1,10 +1,13 @@
 """How much faster are the engines than dense PyTorch on chips with errors, and are they equal?
 
-One chip at a time, the drawing of its errors included: the answers of every engine are compared
-with those of the dense float32 engine first; then all engines take turns on the same chips, so that
-each ratio is of one pair in one run. ``int8`` is the best exact alternative that PyTorch has:
-products of 8-bit integers. The error-free state of the incremental engine is computed once for all
-chips and stated apart.
+One chip at a time, the drawing of its errors included. The answers of every engine are compared
+with those of the dense float32 engine first; then the engines take turns, each with a few chips
+after each other as a user evaluates them, and each ratio is of one chip in one run. ``int8`` is the
+best exact alternative that PyTorch has: products of 8-bit integers. The error-free state of the
+incremental engine is computed once for all chips and stated apart.
+
+Besides the two networks of the promises, a grid of networks shows whether the automatic choice is
+the best one.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import torch
 
 from bnn import (
     BinaryConvNet,
+    BinaryMLP,
     ConvLayer,
     FoldedNetwork,
     ImagesNotFoundError,
@@ -44,6 +48,8 @@ from devicefit.backend import versions
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = ROOT / "analyses/results/measured_gate_sweep/standard.safetensors"
 RATES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2)
+GRID = (1e-5, 1e-3, 1e-2, 0.1)
+CONVOLUTIONS = "CIFAR-10 convolutions 128-128-256-256-512-512, 1024-1024-10, untrained"
 ENGINES = ("packed", "incremental", "auto")
 SEED = 20190407
 
@@ -118,9 +124,13 @@ def measure(
     rates: tuple[float, ...],
     *,
     threads: int,
-    repeats: int,
+    rounds: int,
+    together: int,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Records of one network, and what its state costs."""
+    """Records of one network, and what its state costs.
+
+    Every round, an engine runs `together` chips after each other.
+    """
     prepared = dense.prepare(images)
     int8 = int8_predictor(images, threads)
     runners, setup = {}, {}
@@ -157,11 +167,13 @@ def measure(
         expected = float32(ber, 0)
         equal = {c: bool(np.array_equal(call(ber, 0), expected)) for c, call in calls.items()}
         seconds: dict[str, list[float]] = {c: [] for c in calls}
-        for chip in range(repeats):
+        for turn in range(rounds):
             for c, call in calls.items():
-                began = time.perf_counter()
-                call(ber, chip)
-                seconds[c].append(time.perf_counter() - began)
+                for chip in range(turn * together, (turn + 1) * together):
+                    began = time.perf_counter()
+                    call(ber, chip)
+                    seconds[c].append(time.perf_counter() - began)
+        fastest = min(statistics.median(seconds[c]) for c in runners)
         for c in calls:
             ratios = {
                 base: [b / own for b, own in zip(seconds[base], seconds[c], strict=True)]
@@ -177,6 +189,7 @@ def measure(
                     "ratio_to_float32": statistics.median(ratios["float32"]),
                     "ratio_to_float32_range": [min(ratios["float32"]), max(ratios["float32"])],
                     "ratio_to_int8": statistics.median(ratios["int8"]),
+                    "times_fastest_engine": statistics.median(seconds[c]) / fastest,
                     "equal": equal[c],
                 }
             )
@@ -184,55 +197,75 @@ def measure(
     return records, setup
 
 
+def random_network(sizes: tuple[int, ...]) -> FoldedNetwork:
+    """Untrained network with thresholds in the middle of its pre-activations."""
+    return fold(BinaryMLP(sizes, seed=SEED).eval())
+
+
+def images_of(
+    name: str, images_dir: Path, number: int, pixels: int
+) -> tuple[npt.NDArray[np.uint8], str]:
+    """Test images of a set and a remark; random ones, a fifth of the pixels lit, without it."""
+    try:
+        return load_images(name, images_dir=images_dir).test_images[:number], ""
+    except ImagesNotFoundError:
+        print(f"{name} was not found; random images stand in, which changes how often neurons flip")
+        rng = np.random.default_rng(SEED)
+        dark = rng.random((number, pixels)) < 0.8
+        images = np.where(dark, 0, rng.integers(0, 256, dark.shape)).astype(np.uint8)
+        return images, ", random images"
+
+
 def main() -> int:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, required=True, help="file to write: list of records")
-    parser.add_argument("--quick", action="store_true", help="fewer rates and repeats")
+    parser.add_argument("--quick", action="store_true", help="fewer networks, rates and chips")
     parser.add_argument("--images-dir", type=Path, default=ROOT.parent / "shared/data/images")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000, help="MNIST test images")
     arguments = parser.parse_args()
+    quick, where = arguments.quick, arguments.images_dir
+    mnist, remark = images_of("mnist", where, arguments.images, 784)
+    cifar, cifar_remark = images_of("cifar-10", where, 60 if quick else 1000, 3072)
     network, _ = load_network(NETWORK)
-    name = "-".join(map(str, network.sizes))
-    try:
-        images = load_images("mnist", images_dir=arguments.images_dir).test_images
-    except ImagesNotFoundError:
-        rng = np.random.default_rng(SEED)
-        dark = rng.random((10_000, network.sizes[0])) < 0.8
-        images = np.where(dark, 0, rng.integers(0, 256, dark.shape)).astype(np.uint8)
-        name += ", random images"
-        print("MNIST was not found; random images stand in, which changes how often neurons flip")
-    rates = RATES[1::2] if arguments.quick else RATES
-    records, setup = measure(
-        name,
-        network,
-        images[: arguments.images],
-        rates,
-        threads=arguments.threads,
-        repeats=5 if arguments.quick else 15,
-    )
-    # The time of a convolution does not depend on what its weights were trained for.
-    module = BinaryConvNet((3, 32, 32), seed=SEED).eval()
-    rng = np.random.default_rng(SEED)
-    pixels = rng.integers(0, 256, (60 if arguments.quick else 1000, 3072), dtype=np.uint8)
-    found, _ = measure(
-        "CIFAR-10 convolutions 128-128-256-256-512-512, 1024-1024-10, untrained",
-        fold(module),
-        pixels,
-        rates[:: len(rates) - 1],
-        threads=arguments.threads,
-        repeats=1 if arguments.quick else 3,
-    )
-    records += found
-    arguments.json.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-    about = {
+    # The time of a convolution hardly depends on what its weights were trained for, but for how
+    # far changes spread: in an untrained network as far as can be.
+    convolutions = fold(BinaryConvNet((3, 32, 32), seed=SEED).eval())
+    jobs = [
+        ("-".join(map(str, network.sizes)) + remark, network, mnist, RATES, 3, 5),
+        (CONVOLUTIONS + cifar_remark, convolutions, cifar, RATES, 3, 1),
+    ]
+    if quick:
+        few = (1e-6, 1e-4, 1e-2, 0.2)
+        jobs = [(*jobs[0][:3], few, 1, 5), (*jobs[1][:3], few[::3], 1, 1)]
+    else:
+        digits = load_images("digits").test_images
+        for sizes, images in (
+            ((784, 10), mnist),
+            ((784, 1024, 10), mnist),
+            ((784, 256, 256, 256, 10), mnist),
+            ((784, 2048, 2048, 10), mnist[:2000]),
+            ((3072, 512, 512, 10), cifar),
+            ((64, 130, 100, 10), digits),
+        ):
+            name = "-".join(map(str, sizes)) + ", untrained"
+            jobs.append((name, random_network(sizes), images, GRID, 2, 3))
+        narrow = fold(BinaryConvNet((3, 32, 32), width=0.25, seed=SEED).eval())
+        jobs.append((f"a quarter of {CONVOLUTIONS}", narrow, cifar[:200], GRID, 2, 1))
+    records: list[dict[str, Any]] = []
+    about: dict[str, Any] = {
         "machine": platform.processor() or platform.machine(),
         "cpus": os.cpu_count(),
         "threads": arguments.threads,
         "versions": versions(),
-        "preparing": setup,
     }
+    for name, of, images, rates, rounds, together in jobs:
+        found, about[f"preparing {name}"] = measure(
+            name, of, images, rates, threads=arguments.threads, rounds=rounds, together=together
+        )
+        records += found
+        arguments.json.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(about))
     return 0 if all(record["equal"] for record in records) else 1
 
