@@ -4,7 +4,6 @@ Few flipped weights are followed (:mod:`bnn.engines.pixel_changes`); many are co
 :mod:`bnn.engines.lit_groups` where the processor can, else by :mod:`bnn.engines.pixel_layer`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numba
@@ -14,9 +13,9 @@ import numpy.typing as npt
 from bnn.aligned import aligned, aligned_empty
 from bnn.engines import bit_matrix, lit_groups, pixel_changes, pixel_layer, vectors
 from bnn.engines.bit_matrix import transpose_bits
+from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Step, Thresholds
 from bnn.engines.lit_groups import LitGroups
 from bnn.engines.pixel_changes import PixelFlips, PixelState
-from bnn.engines.pixel_layer import BLOCK
 from bnn.engines.vectors import popcount, word_at
 from bnn.network import HiddenLayer, layer_signs
 from bnn.packing import Words, flip_bits, word_count
@@ -43,6 +42,8 @@ class FirstLayer:
 
     Attributes
     ----------
+    layer : HiddenLayer
+        The layer without errors.
     state : PixelState
         Pixels, margins and bits by neuron.
     bits : uint64 array, shape (images, words)
@@ -57,12 +58,43 @@ class FirstLayer:
         Weights in the form of :mod:`bnn.engines.lit_groups`.
     """
 
+    layer: HiddenLayer
     state: PixelState
     bits: Words
     signs: npt.NDArray[np.int8]
     total: npt.NDArray[np.int64]
     lit: LitGroups | None
     codes: npt.NDArray[np.uint8]
+
+    def step(
+        self,
+        flips: Flips,
+        thresholds: Thresholds,
+        allowed: npt.NDArray[np.int8],
+        changed: Words,
+        active: Words,
+        *,
+        threads: int,
+    ) -> Step:
+        """Prepare a chip; see :class:`bnn.engines.front.Front`."""
+        layer = self.layer
+        places, threshold = flips.get(layer.name, NO_FLIPS), thresholds.get(layer.name)
+        shift = np.zeros(len(layer.weights), np.int64)
+        if threshold is not None:
+            shift = _shift_of(layer, threshold)
+        if not _anew_is_cheaper(self, len(places), int((shift != 0).sum())):
+            sorted_flips = PixelFlips(
+                *pixel_changes.pixel_flips(places, layer.columns, self.signs, shift)
+            )
+            if sorted_flips.most <= pixel_changes.MOST_CHANGE:
+
+                def follow(start: int, stop: int) -> None:
+                    pixel_changes.changed_neurons(
+                        self.state, sorted_flips, allowed, changed, active, start, stop
+                    )
+
+                return follow
+        return _anew(self, places, threshold, allowed, changed, active, threads)
 
 
 def state_bytes(pixels: int, neurons: int, images: int) -> int:
@@ -115,54 +147,11 @@ def prepare(layer: HiddenLayer, images: npt.NDArray[np.uint8], *, threads: int) 
     bits = np.zeros((len(images), word_count(rows)), np.uint64)
     _words_of_images(state.fired, bits)
     signs = np.ascontiguousarray(signs * layer.direction[:, None])
-    return FirstLayer(state, bits, signs, total, lit, codes)
+    return FirstLayer(layer, state, bits, signs, total, lit, codes)
 
 
-def step(
-    layer: HiddenLayer,
-    first: FirstLayer,
-    places: npt.NDArray[np.int64],
-    threshold: npt.NDArray[np.int32] | None,
-    allowed: npt.NDArray[np.int8],
-    changed: Words,
-    active: Words,
-    threads: int,
-) -> Callable[[int, int], None]:
-    """Prepare a chip, so that calls with blocks of images fill `changed` and `active`.
-
-    Parameters
-    ----------
-    layer : HiddenLayer
-        The layer without errors.
-    first : FirstLayer
-        Its state.
-    places : int64 array, shape (flips,)
-        Wrong bits of the chip, ``row * columns + column``, strictly increasing.
-    threshold : int32 array, shape (neurons,), optional
-        Thresholds of the chip.
-    allowed, changed, active
-        As of :func:`bnn.engines.pixel_changes.changed_neurons`.
-    threads : int
-        CPU threads for what is done beforehand.
-    """
-    shift = np.zeros(len(layer.weights), np.int64)
-    if threshold is not None:
-        shift = _shift_of(layer, threshold)
-    if not _anew_is_cheaper(first, len(layer.weights), len(places), int((shift != 0).sum())):
-        flips = PixelFlips(*pixel_changes.pixel_flips(places, layer.columns, first.signs, shift))
-        if flips.most <= pixel_changes.MOST_CHANGE:
-
-            def follow(start: int, stop: int) -> None:
-                pixel_changes.changed_neurons(
-                    first.state, flips, allowed, changed, active, start, stop
-                )
-
-            return follow
-    return _anew(layer, first, places, threshold, allowed, changed, active, threads)
-
-
-def _anew_is_cheaper(first: FirstLayer, neurons: int, flips: int, shifted: int) -> bool:
-    blocks = len(first.state.fired)
+def _anew_is_cheaper(first: FirstLayer, flips: int, shifted: int) -> bool:
+    neurons, blocks = len(first.layer.weights), len(first.state.fired)
     touched = min(neurons, flips + shifted)
     follow = blocks * (FLIP_NS * flips + TOUCH_NS * touched)
     if first.lit is not None:
@@ -172,7 +161,6 @@ def _anew_is_cheaper(first: FirstLayer, neurons: int, flips: int, shifted: int) 
 
 
 def _anew(
-    layer: HiddenLayer,
     first: FirstLayer,
     places: npt.NDArray[np.int64],
     threshold: npt.NDArray[np.int32] | None,
@@ -180,8 +168,9 @@ def _anew(
     changed: Words,
     active: Words,
     threads: int,
-) -> Callable[[int, int], None]:
+) -> Step:
     """Count all neurons anew on all images."""
+    layer = first.layer
     t = layer.threshold if threshold is None else threshold
     images = len(first.bits)
     if first.lit is not None:
@@ -219,7 +208,7 @@ def _anew(
 
     def count(start: int, stop: int) -> None:
         fire(start * BLOCK, min(images, stop * BLOCK))
-        _keep_changes(first.bits, allowed, changed, active, start, stop)
+        keep_changes(first.bits, allowed, changed, active, start, stop)
 
     return count
 
@@ -234,7 +223,7 @@ def _shift_of(layer: HiddenLayer, threshold: npt.NDArray[np.int32]) -> npt.NDArr
 
 
 @numba.njit(nogil=True, cache=True)
-def _keep_changes(
+def keep_changes(
     bits: Words,
     allowed: npt.NDArray[np.int8],
     changed: Words,

@@ -1,33 +1,27 @@
 """Fast engine for chips: from the error-free state only what wrong weights change is followed.
 
-Bits and margins of the error-free network are computed once. For a chip, the first layer adds the
-pixels of flipped weights to the margins of their neurons only; further layers add the weights of
-changed inputs to the margins, or count anew where that is cheaper. An image is left as soon as its
-answer is certain.
+Bits and margins of the error-free network are computed once. For a chip, the layer that reads
+pixels adds the pixels of flipped weights to the margins of their neurons only; further layers add
+the weights of changed inputs to the margins, or count anew where that is cheaper. An image is left
+as soon as its answer is certain.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.aligned import aligned, aligned_empty
-from bnn.engines import binary_layer, certainty, changed_layer, first_layer
+from bnn.aligned import aligned_empty
+from bnn.engines import binary_layer, certainty, first_layer
 from bnn.engines.binary_layer import output_answers
 from bnn.engines.certainty import Certainty
-from bnn.engines.changed_layer import LayerFlips, LayerState
-from bnn.engines.first_layer import FirstLayer
-from bnn.engines.pixel_layer import BLOCK
+from bnn.engines.changed_layer import LayerState
+from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Front, Thresholds
+from bnn.engines.further_layer import layer_chip, layer_state, layer_step
 from bnn.network import FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.packing import Words, word_count
 from bnn.workers import in_threads
-
-Flips = Mapping[str, npt.NDArray[np.int64]]
-Thresholds = Mapping[str, npt.NDArray[np.int32]]
-Step = Callable[[int, int], None]
-_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +32,10 @@ class State:
     ----------
     network : FoldedNetwork
         Network without errors.
-    first : FirstLayer
+    front : Front
         The layer that reads pixels.
     further : tuple of LayerState
-        The hidden layers after it.
+        The fully connected hidden layers after it.
     certain : Certainty
         How much each image can bear.
     answers : int64 array, shape (images,)
@@ -52,7 +46,7 @@ class State:
     """
 
     network: FoldedNetwork
-    first: FirstLayer
+    front: Front
     further: tuple[LayerState, ...]
     certain: Certainty
     answers: npt.NDArray[np.int64]
@@ -110,12 +104,12 @@ def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: i
         raise ValueError(
             f"the network reads {layer.columns} pixels, the images have the shape {images.shape}"
         )
-    first = first_layer.prepare(layer, images, threads=threads)
+    front = first_layer.prepare(layer, images, threads=threads)
     further: list[LayerState] = []
-    inputs = first.bits
+    inputs = front.bits
     for layer in network.layers[1:-1]:
         assert isinstance(layer, HiddenLayer)
-        further.append(_layer_state(layer, inputs, threads))
+        further.append(layer_state(layer, inputs, threads=threads))
         inputs = further[-1].fired
     output = network.layers[-1]
     assert isinstance(output, OutputLayer)
@@ -125,35 +119,10 @@ def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: i
         inputs,
         further[-1].ceiling if further else np.empty(0, np.int8),
         found,
-        images=len(first.state.fired) * BLOCK,
+        images=-(-len(images) // BLOCK) * BLOCK,
         threads=threads,
     )
-    return State(network, first, tuple(further), certain, found, [])
-
-
-def _layer_state(layer: HiddenLayer, inputs: Words, threads: int) -> LayerState:
-    count, size = len(inputs), 64 * word_count(len(layer.weights))
-    limit, turned = binary_layer.limits_of(layer.threshold, layer.direction, columns=layer.columns)
-    state = LayerState(
-        inputs,
-        changed_layer.bits_by_input(inputs, layer.columns),
-        binary_layer.lanes_of(layer.weights),
-        limit,
-        turned,
-        aligned(changed_layer.column_bits(layer.weights, layer.columns, turned, _stride(size))),
-        aligned_empty(count * size, np.int8),
-        aligned_empty((count, size // 64), np.uint64),
-    )
-    state.ceiling[:] = 127
-    state.fired[:] = 0
-
-    def run(start: int, stop: int) -> None:
-        binary_layer.error_free(
-            inputs, state.lanes, limit, turned, state.ceiling, state.fired, start, stop
-        )
-
-    in_threads(run, count, threads)
-    return state
+    return State(network, front, tuple(further), certain, found, [])
 
 
 def chip_answers(
@@ -182,16 +151,23 @@ def chip_answers(
     ValueError
         Wrong bits are out of range or do not increase; says where.
     """
-    network, blocks = state.network, len(state.first.state.fired)
+    network, blocks = state.network, -(-len(state.answers) // BLOCK)
     new = dict(thresholds or {})
     for layer in network.layers:
-        _check_flips(layer.name, flips.get(layer.name, _NONE), len(layer.weights) * layer.columns)
+        _check_flips(
+            layer.name, flips.get(layer.name, NO_FLIPS), len(layer.weights) * layer.columns
+        )
+    if not new and not any(len(places) for places in flips.values()):
+        return state.answers.copy()
     output = network.layers[-1]
     assert isinstance(output, OutputLayer)
-    own = flips.get(output.name, _NONE)
+    own = flips.get(output.name, NO_FLIPS)
+    hidden = [layer for layer in network.layers if isinstance(layer, HiddenLayer)]
     chips = [
-        _layer_chip(layer, clean, flips.get(layer.name, _NONE), new.get(layer.name))
-        for layer, clean in zip(network.layers[1:-1], state.further, strict=True)
+        layer_chip(layer, clean, flips.get(layer.name, NO_FLIPS), new.get(layer.name))
+        for layer, clean in zip(
+            hidden[len(hidden) - len(state.further) :], state.further, strict=True
+        )
     ]
     allowed = _allowed(state, [chip.reach for chip in chips], _most_in_a_row(own, output.columns))
     try:
@@ -200,24 +176,11 @@ def chip_answers(
         changes = [aligned_empty(bits.shape, np.uint64) for bits in _hidden_bits(state)]
         changes.append(aligned_empty(blocks, np.uint64))
     active = changes[-1]
-    layer = network.layers[0]
-    assert isinstance(layer, HiddenLayer)
-    steps = [
-        first_layer.step(
-            layer,
-            state.first,
-            flips.get(layer.name, _NONE),
-            new.get(layer.name),
-            allowed[0],
-            changes[0],
-            active,
-            threads,
-        )
-    ]
+    steps = [state.front.step(flips, new, allowed[0], changes[0], active, threads=threads)]
     for chip, bound, before, after in zip(
         chips, allowed[1:], changes[:-2], changes[1:-1], strict=True
     ):
-        steps.append(_step(chip, bound, before, active, after))
+        steps.append(layer_step(chip, bound, before, active, after))
     found = state.answers.copy()
     weights = binary_layer.lanes_of(output.weights)
     if len(own):
@@ -245,7 +208,7 @@ def chip_answers(
 
 
 def _hidden_bits(state: State) -> list[Words]:
-    return [state.first.bits, *(layer.fired for layer in state.further)]
+    return [state.front.bits, *(layer.fired for layer in state.further)]
 
 
 def _check_flips(name: str, places: npt.NDArray[np.int64], bits: int) -> None:
@@ -296,103 +259,3 @@ def _allowed(state: State, reaches: list[int], output_flips: int) -> list[npt.ND
         none[len(state.answers) :] = 127
         allowed.insert(0, none)
     return allowed
-
-
-def _stride(size: int) -> int:
-    """Words of a column, padded to whole vectors."""
-    return -(-size // 512) * 8
-
-
-@dataclass(frozen=True, eq=False)
-class _LayerChip:
-    """A further layer on a chip; `reach`: by how much its flips and thresholds may move ``q``."""
-
-    state: LayerState
-    flips: LayerFlips
-    lanes: Words
-    limit: npt.NDArray[np.int64]
-    turned: npt.NDArray[np.uint8]
-    by_column: Words
-    reach: int
-
-
-def _layer_chip(
-    layer: object,
-    clean: LayerState,
-    own: npt.NDArray[np.int64],
-    threshold: npt.NDArray[np.int32] | None,
-) -> _LayerChip:
-    assert isinstance(layer, HiddenLayer)
-    rows, words, size = len(layer.weights), clean.bits.shape[1], 64 * clean.fired.shape[1]
-    limit, turned = clean.limit, clean.turned
-    shift = np.zeros(size, np.int8)
-    moved = 0
-    if threshold is not None:
-        limit, turned = binary_layer.limits_of(threshold, layer.direction, columns=layer.columns)
-        by = layer.direction * (limit[:rows] - clean.limit[:rows])
-        moved = int(np.abs(by).max(initial=0))
-        shift[:rows] = np.clip(by, -128, 127)
-    starts = np.searchsorted(own, np.arange(rows + 1) * layer.columns)
-    reach = moved + int(np.diff(starts).max(initial=0))
-    many = len(own) > MANY_FLIPS * size
-    most = min(most_followed(words, size, len(own), many), changed_layer.MOST_CHANGE - reach)
-    lanes, by_column = clean.lanes, clean.by_column
-    followed = own
-    if most < 0:
-        # everything is counted anew: how the flips lie does not matter
-        most, many, followed = -1, False, _NONE
-    if len(own):
-        lanes = binary_layer.flip_lanes(clean.lanes, words, layer.columns, own)
-    if many:
-        by_column = changed_layer.flip_column_bits(by_column, _stride(size), layer.columns, own)
-    touched, first, middle, column, number = changed_layer.layer_flips(
-        followed, layer.columns, size, clean.by_column, _stride(size)
-    )
-    flips = LayerFlips(touched, first, middle, column, number, shift, most, many, moved > 0)
-    return _LayerChip(clean, flips, lanes, limit, turned, by_column, reach)
-
-
-def _step(
-    chip: _LayerChip, allowed: npt.NDArray[np.int8], before: Words, active: Words, after: Words
-) -> Step:
-    def step(start: int, stop: int) -> None:
-        changed_layer.changed_neurons(
-            chip.state,
-            chip.flips,
-            chip.lanes,
-            chip.limit,
-            chip.turned,
-            chip.by_column,
-            allowed,
-            before,
-            active,
-            after,
-            start,
-            stop,
-        )
-
-    return step
-
-
-COUNT_NS = 0.5
-"""Counting a word of eight neurons; measured, like all costs here, for an image and one thread."""
-
-FOLLOW_NS = 0.3
-"""Counting a changed input for 64 neurons."""
-
-FEW_NS, DOUBT_NS = 12.0, 0.5
-"""Comparing 64 neurons, and a flipped weight, where those are looked up in doubtful cases."""
-
-MANY_NS, SUM_NS = 18.0, 0.015
-"""The same where flipped weights are summed up beforehand."""
-
-MANY_FLIPS = 0.8
-"""Flipped weights per neuron from which they are summed up beforehand."""
-
-
-def most_followed(words: int, size: int, flips: int, many: bool) -> int:
-    """Largest number of changed inputs that is cheaper to follow than to count anew; -1: none."""
-    count = COUNT_NS * words * size / 8
-    fixed, per_flip = (MANY_NS, SUM_NS) if many else (FEW_NS, DOUBT_NS)
-    spare = count - fixed * size / 64 - per_flip * flips
-    return int(spare / (FOLLOW_NS * size / 64)) if spare > 0 else -1

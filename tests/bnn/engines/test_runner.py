@@ -8,7 +8,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bnn import FoldedNetwork, HiddenLayer, ImageSet, OutputLayer
-from bnn.engines import binary_layer, first_layer, incremental, lit_groups, pixel_layer
+from bnn.engines import (
+    binary_layer,
+    first_layer,
+    further_layer,
+    incremental,
+    lit_groups,
+    pixel_layer,
+)
 from bnn.engines.runner import cheapest_engine, memory_bytes, start_runner, with_thresholds
 from bnn.errors import chip_flips
 from bnn.network import ALWAYS, NEVER
@@ -112,8 +119,8 @@ def test_every_way_of_following_gives_the_same(
     few: float, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The choice between the ways is one of cost; here it is forced.
-    monkeypatch.setattr(incremental, "MANY_FLIPS", few)
-    monkeypatch.setattr(incremental, "most_followed", lambda *arguments: most)
+    monkeypatch.setattr(further_layer, "MANY_FLIPS", few)
+    monkeypatch.setattr(further_layer, "most_followed", lambda *arguments: most)
     network = network_of((90, 600, 600, 70, 5), seed=4, spread=0.5)
     pixels = images_of(90, 130)
     followed = start_runner("incremental", network, pixels, threads=1)
@@ -247,7 +254,8 @@ def test_choice_of_the_engine() -> None:
 def test_memory_is_that_of_the_arrays() -> None:
     network, images = network_of((784, 300, 200, 10), seed=0), 1000
     state = incremental.prepare(network, images_of(784, images), threads=1)
-    first = state.first
+    first = state.front
+    assert isinstance(first, first_layer.FirstLayer)
     held = [first.state.pixels, first.state.ceiling, first.state.fired, first.bits, *state.certain]
     held += [getattr(layer, n) for layer in state.further for n in ("by_input", "ceiling", "fired")]
     if first.lit is not None:
