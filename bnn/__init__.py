@@ -11,9 +11,10 @@ from bnn.errors import (
     TransientFlips,
     chip_flips,
 )
-from bnn.evaluation import combine, evaluate, evaluate_errors
+from bnn.evaluation import combine, evaluate, evaluate_errors, evaluate_positions
 from bnn.folding import fold
 from bnn.image_downloads import ImageDownloadError
+from bnn.image_parts import ImagePart
 from bnn.images import IMAGE_SETS, ImageSet, ImagesNotFoundError, load_images
 from bnn.network import (
     ConvLayer,
@@ -40,6 +41,7 @@ __all__ = [
     "Flips",
     "FoldedNetwork",
     "HiddenLayer",
+    "ImagePart",
     "ImageDownloadError",
     "ImageSet",
     "ImagesNotFoundError",
@@ -55,6 +57,7 @@ __all__ = [
     "draw_misread",
     "evaluate",
     "evaluate_errors",
+    "evaluate_positions",
     "evaluate_to_precision",
     "flip_weights",
     "fold",
