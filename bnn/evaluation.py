@@ -17,6 +17,7 @@ from bnn.engines.runner import memory_bytes, start_runner
 from bnn.errors import Errors, check_ber, chip_flips
 from bnn.image_parts import ImagePart, ranges_text
 from bnn.network import FoldedNetwork, check_layer_names, check_positions, network_sha256
+from bnn.read_errors import READING, Reader, reader_bytes, start_reader
 
 __all__ = [
     "combine",
@@ -191,7 +192,10 @@ def evaluate_errors(
     timed: bool = False,
     progress: Progress | None = None,
 ) -> xr.Dataset:
-    """Count right answers for any persistent errors and every chip.
+    """Count right answers for any errors and every chip.
+
+    Read errors (`bnn.TransientFlips`) are new for each image: one image is one read of every
+    weight, and its errors depend on the seed, the chip and the number of the image in the set.
 
     Parameters
     ----------
@@ -207,21 +211,23 @@ def evaluate_errors(
     -------
     xarray.Dataset
         As of :func:`evaluate`, with the dim ``case`` in place of ``ber``; the attribute ``errors``
-        is what the cases are, ``weights`` all weight bits.
+        is what the cases are, ``weights`` all weight bits, and ``reading`` how read errors were
+        drawn where there are any. ``flips`` are the bits that persistent errors make wrong.
 
     Raises
     ------
     ValueError
-        No errors, transient ones, which last for one read only, or as of :func:`evaluate`.
+        No errors, an unknown layer, or as of :func:`evaluate`.
+
+    Notes
+    -----
+    Cases with read errors are computed by :mod:`bnn.read_errors` whichever engine is chosen.
     """
     if not errors:
         raise ValueError("errors must hold at least one case")
     for index, case in enumerate(errors):
-        if case.transient:
-            raise ValueError(
-                f"errors[{index}] has transient errors, which differ from read to read; a chip has "
-                "persistent errors only"
-            )
+        check_layer_names(network, case.layer_names(), argument=f"errors[{index}]")
+    read = {"reading": READING} if any(case.transient for case in errors) else {}
 
     def flips_of(chip: int) -> Iterator[WrongBits]:
         for case in errors:
@@ -248,7 +254,9 @@ def evaluate_errors(
             "seed": seed,
             "weights": sum(network.weight_bits.values()),
             "errors": repr(tuple(case.record() for case in errors)),
+            **read,
         },
+        [case if case.transient else None for case in errors],
     )
 
 
@@ -348,8 +356,13 @@ def _count(
     flips_of: Callable[[int], Iterator[WrongBits]],
     cases: dict[str, xr.Variable],
     identity: dict[str, Any],
+    read: Sequence[Errors | None] = (),
 ) -> xr.Dataset:
-    """Counts of every case and chip; `identity` joins the attributes that all counts have."""
+    """Counts of every case and chip; `identity` joins the attributes that all counts have.
+
+    `read` gives for each case the errors whose transient part is drawn for each image; empty where
+    no case has any.
+    """
     begin = time.perf_counter()
     _check_images(work.network, work.images, work.labels)
     for name, number, least in (
@@ -374,16 +387,32 @@ def _count(
     counts = {name: np.zeros((len(values), chips), np.int64) for name in COUNTS}
     of_images = {name: np.zeros((len(values), len(images)), np.int64) for name in OF_IMAGES}
     error_free_correct = 0
-    step = images_at_once(work.network, len(images), engine=work.engine, memory=work.memory)
+    transient = any(case is not None for case in read)
+    step = images_at_once(
+        work.network, len(images), engine=work.engine, memory=work.memory, transient=transient
+    )
     starts = range(0, len(images), step)
     for turn, start in enumerate(starts):
         here = slice(start, start + step)
         runner = start_runner(work.engine, work.network, images[here], threads=work.workers)
+        reader: Reader | None = None
+        if transient:
+            reader = start_reader(
+                work.network,
+                images[here],
+                reads=numbers[here],
+                seed=int(identity["seed"]),
+                threads=work.workers,
+            )
         right = runner.error_free == labels[here]
         error_free_correct += int(right.sum())
         for k in range(chips):
             for j, flips in enumerate(flips_of(work.first_chip + k)):
-                answers = runner.answers(flips)
+                own = read[j] if transient else None
+                if own is None or reader is None:
+                    answers = runner.answers(flips)
+                else:
+                    answers = reader.answers(flips, own, chip=work.first_chip + k)
                 now_right = answers == labels[here]
                 lost, gained = right & ~now_right, ~right & now_right
                 counts["correct"][j, k] += now_right.sum()
@@ -422,18 +451,27 @@ def _count(
 
 
 def images_at_once(
-    network: FoldedNetwork, images: int, *, engine: str = "auto", memory: int | None = None
+    network: FoldedNetwork,
+    images: int,
+    *,
+    engine: str = "auto",
+    memory: int | None = None,
+    transient: bool = False,
 ) -> int:
-    """Images that an engine takes at a time with so many bytes for its state.
+    """Images that are taken at a time with so many bytes for the state of them.
 
     Raises
     ------
     ValueError
         The memory does not hold the state of 64 images; says how much does.
     """
-    if memory is None or memory_bytes(engine, network, images) <= memory:
+
+    def need(number: int) -> int:
+        return evaluation_bytes(network, number, engine=engine, transient=transient)
+
+    if memory is None or need(images) <= memory:
         return max(1, images)
-    least = memory_bytes(engine, network, _BLOCK_IMAGES)
+    least = need(_BLOCK_IMAGES)
     if least > memory:
         raise ValueError(
             f"memory = {memory} bytes is less than the {least} that {_BLOCK_IMAGES} images need; "
@@ -442,11 +480,19 @@ def images_at_once(
     fit, too_many = 1, -(-images // _BLOCK_IMAGES)
     while too_many - fit > 1:
         middle = (fit + too_many) // 2
-        if memory_bytes(engine, network, middle * _BLOCK_IMAGES) <= memory:
+        if need(middle * _BLOCK_IMAGES) <= memory:
             fit = middle
         else:
             too_many = middle
     return fit * _BLOCK_IMAGES
+
+
+def evaluation_bytes(
+    network: FoldedNetwork, images: int, *, engine: str = "auto", transient: bool = False
+) -> int:
+    """Memory that evaluating so many images at a time takes, in bytes, images not counted."""
+    total = memory_bytes(engine, network, images)
+    return total + reader_bytes(network, images) if transient else total
 
 
 def _checked_rates(ber: Sequence[float], protected: frozenset[str]) -> list[float]:
