@@ -145,7 +145,7 @@ def evaluate(
     from bnn import load_network
     from bnn.engines.runner import cheapest_engine, check_engine, memory_bytes
     from bnn.evaluation import images_at_once
-    from bnn.precision import check_precision
+    from bnn.precision import Precision
     from reliability.network_study import evaluate_network, save_counts
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
@@ -162,7 +162,7 @@ def evaluate(
             )
         check_engine(engine)
         if standard_error is not None:
-            check_precision(standard_error, options.chips)
+            Precision(standard_error, options.chips)
         limit = int(memory * 1e9)
         count = len(image_set.test_images)
         step = images_at_once(folded, count, engine=engine, memory=limit)
