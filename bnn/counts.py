@@ -29,6 +29,8 @@ SECONDS = "seconds"
 PRECISION = "precision"
 """How attributes about the precision reached begin; they hold for one record, not for a sum."""
 
+_LONG = 300
+
 _PARTS = ("image_ranges", "image_order_seed", "image_set")
 _OF_PART = ("images", "error_free_correct", "image_ranges")
 
@@ -85,13 +87,13 @@ def _identity(counts: xr.Dataset) -> dict[str, object]:
 
 
 def _check_alike(first: xr.Dataset, other: xr.Dataset, index: int) -> None:
+    dims = case_dim(first), case_dim(other)
+    if dims[0] != dims[1]:
+        raise _unlike(index, "the dim of the cases", dims[1], dims[0])
     mine, theirs = _identity(first), _identity(other)
     for key in sorted(set(mine) | set(theirs)):
         if mine.get(key) != theirs.get(key):
             raise _unlike(index, key, theirs.get(key), mine.get(key))
-    dims = case_dim(first), case_dim(other)
-    if dims[0] != dims[1]:
-        raise _unlike(index, "the dim of the cases", dims[1], dims[0])
     for name in _case_coords(first) | _case_coords(other):
         values = [part.coords[name].values.tolist() if name in part.coords else None
                   for part in (first, other)]  # fmt: skip
@@ -104,9 +106,15 @@ def _check_alike(first: xr.Dataset, other: xr.Dataset, index: int) -> None:
 
 def _unlike(index: int, what: str, found: object, wanted: object) -> ValueError:
     return ValueError(
-        f"dataset {index} cannot be joined with dataset 0: {what} is {found!r} instead of "
-        f"{wanted!r}"
+        f"dataset {index} cannot be joined with dataset 0: {what} is {_words(found)} instead of "
+        f"{_words(wanted)}"
     )
+
+
+def _words(value: object) -> str:
+    # numbers from a file are those of NumPy
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
 
 def _case_coords(counts: xr.Dataset) -> set[str]:

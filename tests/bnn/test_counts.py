@@ -115,7 +115,7 @@ def test_seconds_add_up_and_do_not_count(counted: Callable[..., xr.Dataset]) -> 
     ("changes", "message"),
     [
         ({"errors": CASES[:1]}, "errors is .* instead of"),
-        ({"ber": [0.1, 0.2]}, "errors is None instead of"),
+        ({"ber": [0.1, 0.2]}, "the dim of the cases is 'ber' instead of 'case'"),
         ({"seed": 2}, "seed is 2 instead of 1"),
         ({"part": part(0, 30, seed=6)}, "image_order_seed is 6 instead of 5"),
         ({"part": None}, "image_order_seed is None instead of 5"),
