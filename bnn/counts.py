@@ -199,8 +199,17 @@ def _join_images(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 def _rebuilt(
     first: xr.Dataset, join: Callable[[str], xr.Variable], attrs: dict[str, object]
 ) -> xr.Dataset:
+    """Join every variable.
+
+    In memory they lie as in one evaluation: else sums over them would round in another order.
+    """
+
+    def plain(name: str) -> xr.Variable:
+        variable = join(name)
+        return xr.Variable(variable.dims, np.ascontiguousarray(variable.values), variable.attrs)
+
     return xr.Dataset(
-        {str(name): join(str(name)) for name in first.data_vars},
-        coords={str(name): join(str(name)) for name in first.coords},
+        {str(name): plain(str(name)) for name in first.data_vars},
+        coords={str(name): plain(str(name)) for name in first.coords},
         attrs=attrs,
     )

@@ -57,6 +57,7 @@ def test_chips_and_images_add_up_to_one_evaluation(
     xr.testing.assert_identical(joined, whole)
     for name in whole.variables:
         assert joined[name].values.tobytes() == whole[name].values.tobytes()
+        assert joined[name].values.flags.c_contiguous
     some = combine(*(p for p in pieces if p.attrs["image_ranges"] != "25:40"))
     assert some.attrs["image_ranges"] == "0:25,40:60"
     assert some.attrs["images"] == 45
