@@ -107,8 +107,8 @@ class StreamKey:
 def generator_of(key: StreamKey) -> np.random.Generator:
     """NumPy's generator on one stream, for code that draws arrays in order.
 
-    The same rounds as :func:`philox4x64` with the same key and counter; no other stream of the seed
-    meets it within 2**128 numbers.
+    The same rounds as :func:`philox4x64` with the same key and counter. It counts through what are
+    places and reads elsewhere, so the stream must be one that is read in this way only.
     """
     k0, k1, *counter = key.words()
     c0, c2, c3 = counter

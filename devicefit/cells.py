@@ -17,9 +17,9 @@ from devicefit.threshold import choose_threshold
 STATES = ("LRS", "HRS")
 
 _BLOCK = 1 << 15
-"""Cells drawn at a time, so that what is in between stays in the cache; part of the drawing."""
+"""Cells drawn at a time, so that what is in between stays in the cache."""
 
-DRAWING = "uniforms in blocks of 32768 cells, 1"
+DRAWING = "three uniforms for each cell, 1"
 """Name of the way cells are drawn: results under different names are of different cells."""
 
 _UNIFORMS = 3
@@ -35,8 +35,8 @@ def draw_ln_resistance(law: Mixture, cells: int, *, rng: np.random.Generator) ->
     cells : int
         Number of cells, not negative.
     rng : numpy.random.Generator
-        Source of randomness, advanced by as much for every law, so that cells of several laws
-        drawn from the same state are matched.
+        Source of randomness, advanced by three uniform numbers for each cell whatever the law, so
+        that cells of several laws drawn from the same state are matched.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def draw_ln_resistance(law: Mixture, cells: int, *, rng: np.random.Generator) ->
     y = np.empty(cells)
     edges = np.cumsum(np.exp(law.ln_weight))[:-1]
     for start in range(0, cells, _BLOCK):
-        uniforms = rng.random((_UNIFORMS, _BLOCK))[:, : cells - start]
+        uniforms = rng.random((min(_BLOCK, cells - start), _UNIFORMS)).T
         component = np.searchsorted(edges, uniforms[0], side="right")
         # strictly inside (0, 1), so that every logarithm is finite
         u = (np.floor(uniforms[1] * 2.0**52) + 0.5) * 2.0**-52

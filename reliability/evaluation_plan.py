@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bnn import Errors, Flips, FoldedNetwork, ImageSet, draw_chip, evaluate, evaluate_errors
+from bnn import (
+    ConvLayer,
+    Errors,
+    Flips,
+    FoldedNetwork,
+    ImageSet,
+    draw_chip,
+    evaluate,
+    evaluate_errors,
+)
 from bnn.counts import case_dim
 from bnn.error_files import ErrorCases
 from bnn.evaluation import evaluation_bytes, images_at_once
@@ -112,8 +121,12 @@ def errors_plan(
         found = evaluate_errors(*data, errors=cases.errors, seed=seed, **options)
         return found.assign_coords(name=("case", np.array(cases.names, dtype=object)))
 
+    slow = any(case.transient for case in cases.errors) and any(
+        isinstance(layer, ConvLayer) for layer in network.layers
+    )
     return EvaluationPlan(
-        f"{len(cases.names)} cases of errors",
+        f"{len(cases.names)} cases of errors"
+        f"{' (read errors of convolutions: image by image, slow)' if slow else ''}",
         cases.names,
         tuple(expected_wrong_share(network, errors) for errors in cases.errors),
         tuple(_misread_words(network, errors) for errors in cases.errors),

@@ -7,7 +7,17 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from bnn import FoldedNetwork, HiddenLayer, OutputLayer, combine, evaluate_positions, flip_weights
+from bnn import (
+    Errors,
+    Flips,
+    FoldedNetwork,
+    HiddenLayer,
+    OutputLayer,
+    combine,
+    evaluate_errors,
+    evaluate_positions,
+    flip_weights,
+)
 from bnn.engines import dense
 from bnn.network import layer_signs
 from bnn.packing import pack_bits
@@ -97,6 +107,29 @@ def test_wrong_bits_of_a_fixed_draw_are_binomial_in_each_state(
     ber = sum(probability.values()) / 2
     trials = int(ones.sum())
     assert stats.binomtest(int(counts[True].sum()), 400 * trials, ber).pvalue < REJECT
+
+
+def test_losses_are_those_of_unequal_flips_at_the_rates_of_the_model(
+    network: FoldedNetwork, data: Any, device: DevicePosterior
+) -> None:
+    (reader,) = cell_readers(device, X[:1], scheme="1T1R", sensing=THRESHOLD)
+    p = {s: float(values[7]) for s, values in reader.error_probability.items()}
+    chips = 300
+    drawn = direct(network, data, device, programming=X[:1], draw=7, chips=chips)
+    cases = [
+        Errors((Flips(zero_to_one=p["HRS"], one_to_zero=p["LRS"]),)),
+        Errors((Flips(zero_to_one=p["LRS"], one_to_zero=p["HRS"]),)),
+    ]
+    flipped = evaluate_errors(network, *data, errors=cases, chips=chips, seed=9, threads=1)
+
+    def z(counts: xr.DataArray) -> float:
+        a, b = drawn["changed"].values[0], counts.values
+        return float((a.mean() - b.mean()) / np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / chips))
+
+    # z = 4.4: 1e-5
+    assert abs(z(flipped["changed"][0])) < 4.4
+    # control that must fail: zeros and ones exchanged
+    assert abs(z(flipped["changed"][1])) > 4.4
 
 
 def test_chips_are_the_same_in_any_order(
