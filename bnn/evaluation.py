@@ -1,58 +1,27 @@
-"""Counting how often a network with wrong weights answers right."""
+"""Counting how often a network with wrong weights answers right: rates, errors, positions."""
 
-import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from bnn.chips import draw_chip
-from bnn.counts import COUNTS, OF_IMAGES, SECONDS, combine
-from bnn.engines.engine import available_threads
-from bnn.engines.runner import memory_bytes, start_runner
+from bnn.counting import Progress, Work, WrongBits, count_answers, evaluation_bytes, images_at_once
+from bnn.counts import combine
 from bnn.errors import Errors, check_ber, chip_flips
-from bnn.image_parts import ImagePart, ranges_text
-from bnn.network import FoldedNetwork, check_layer_names, check_positions, network_sha256
-from bnn.read_errors import READING, Reader, reader_bytes, start_reader
+from bnn.image_parts import ImagePart
+from bnn.network import FoldedNetwork, check_layer_names, check_positions
+from bnn.read_errors import READING
 
 __all__ = [
     "combine",
     "evaluate",
     "evaluate_errors",
     "evaluate_positions",
+    "evaluation_bytes",
     "images_at_once",
 ]
-
-WrongBits = Mapping[str, npt.NDArray[np.int64]]
-Progress = Callable[[int, int], None]
-
-_BLOCK_IMAGES = 64
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is evaluated and how, apart from the errors; see :func:`evaluate`."""
-
-    network: FoldedNetwork
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
-    chips: int
-    first_chip: int
-    engine: str
-    threads: int | None
-    memory: int | None
-    part: ImagePart | None
-    by_image: bool
-    timed: bool
-    progress: Progress | None
-
-    @property
-    def workers(self) -> int:
-        return available_threads() if self.threads is None else self.threads
 
 
 def evaluate(
@@ -137,7 +106,7 @@ def evaluate(
         for index, (name, bits) in enumerate(network.weight_bits.items())
         if name not in protected
     }
-    work = _Work(
+    work = Work(
         network,
         images,
         labels,
@@ -163,7 +132,7 @@ def evaluate(
         for rate in rates:
             yield {name: places[levels < rate] for name, (places, levels) in drawn.items()}
 
-    return _count(
+    return count_answers(
         work,
         flips_of,
         {"ber": xr.Variable("ber", np.array(rates), {"units": "1", "long_name": "bit error rate"})},
@@ -233,8 +202,8 @@ def evaluate_errors(
         for case in errors:
             yield draw_chip(network, case, seed=seed, chip=chip).positions
 
-    return _count(
-        _Work(
+    return count_answers(
+        Work(
             network,
             images,
             labels,
@@ -330,8 +299,8 @@ def evaluate_positions(
             check_positions(network, wrong, argument="positions")
             yield wrong
 
-    return _count(
-        _Work(
+    return count_answers(
+        Work(
             network,
             images,
             labels,
@@ -351,150 +320,6 @@ def evaluate_positions(
     )
 
 
-def _count(
-    work: _Work,
-    flips_of: Callable[[int], Iterator[WrongBits]],
-    cases: dict[str, xr.Variable],
-    identity: dict[str, Any],
-    read: Sequence[Errors | None] = (),
-) -> xr.Dataset:
-    """Counts of every case and chip; `identity` joins the attributes that all counts have.
-
-    `read` gives for each case the errors whose transient part is drawn for each image; empty where
-    no case has any.
-    """
-    begin = time.perf_counter()
-    _check_images(work.network, work.images, work.labels)
-    for name, number, least in (
-        ("chips", work.chips, 1),
-        ("first_chip", work.first_chip, 0),
-        ("threads", work.workers, 1),
-    ):
-        if number < least:
-            raise ValueError(f"{name} must be at least {least}, got {number}")
-    images, labels, chips = work.images, work.labels, work.chips
-    numbers = np.arange(len(images))
-    of_part: dict[str, Any] = {}
-    if work.part is not None:
-        numbers = work.part.numbers(len(images))
-        images, labels = images[numbers], labels[numbers]
-        of_part = {
-            "image_ranges": ranges_text(((work.part.start, work.part.stop),)),
-            "image_order_seed": work.part.order_seed,
-            "image_set": len(work.images),
-        }
-    (dim, values), *_ = cases.items()
-    counts = {name: np.zeros((len(values), chips), np.int64) for name in COUNTS}
-    of_images = {name: np.zeros((len(values), len(images)), np.int64) for name in OF_IMAGES}
-    error_free_correct = 0
-    transient = any(case is not None for case in read)
-    step = images_at_once(
-        work.network, len(images), engine=work.engine, memory=work.memory, transient=transient
-    )
-    starts = range(0, len(images), step)
-    for turn, start in enumerate(starts):
-        here = slice(start, start + step)
-        runner = start_runner(work.engine, work.network, images[here], threads=work.workers)
-        reader: Reader | None = None
-        if transient:
-            reader = start_reader(
-                work.network,
-                images[here],
-                reads=numbers[here],
-                seed=int(identity["seed"]),
-                threads=work.workers,
-            )
-        right = runner.error_free == labels[here]
-        error_free_correct += int(right.sum())
-        for k in range(chips):
-            for j, flips in enumerate(flips_of(work.first_chip + k)):
-                own = read[j] if transient else None
-                if own is None or reader is None:
-                    answers = runner.answers(flips)
-                else:
-                    answers = reader.answers(flips, own, chip=work.first_chip + k)
-                now_right = answers == labels[here]
-                lost, gained = right & ~now_right, ~right & now_right
-                counts["correct"][j, k] += now_right.sum()
-                counts["changed"][j, k] += (answers != runner.error_free).sum()
-                counts["lost"][j, k] += lost.sum()
-                counts["gained"][j, k] += gained.sum()
-                counts["flips"][j, k] = sum(len(places) for places in flips.values())
-                if work.by_image:
-                    of_images["lost_of_image"][j, here] += lost
-                    of_images["gained_of_image"][j, here] += gained
-            if work.progress is not None:
-                work.progress(turn * chips + k + 1, chips * len(starts))
-    variables = {
-        name: ((dim, "chip"), array, {"units": "1", "long_name": COUNTS[name]})
-        for name, array in counts.items()
-    }
-    coords: dict[str, Any] = {
-        **cases,
-        "chip": ("chip", np.arange(work.first_chip, work.first_chip + chips)),
-    }
-    if work.by_image:
-        for name, array in of_images.items():
-            variables[name] = (dim, "image"), array, {"units": "1", "long_name": OF_IMAGES[name]}
-        coords["image"] = "image", numbers
-    attrs = {
-        "images": len(images),
-        "error_free_correct": error_free_correct,
-        "images_sha256": _images_sha256(work.images, work.labels),
-        **of_part,
-        **identity,
-        "network_sha256": network_sha256(work.network),
-    }
-    if work.timed:
-        attrs[SECONDS] = time.perf_counter() - begin
-    return xr.Dataset(variables, coords=coords, attrs=attrs)
-
-
-def images_at_once(
-    network: FoldedNetwork,
-    images: int,
-    *,
-    engine: str = "auto",
-    memory: int | None = None,
-    transient: bool = False,
-) -> int:
-    """Images that are taken at a time with so many bytes for the state of them.
-
-    Raises
-    ------
-    ValueError
-        The memory does not hold the state of 64 images; says how much does.
-    """
-
-    def need(number: int) -> int:
-        return evaluation_bytes(network, number, engine=engine, transient=transient)
-
-    if memory is None or need(images) <= memory:
-        return max(1, images)
-    least = need(_BLOCK_IMAGES)
-    if least > memory:
-        raise ValueError(
-            f"memory = {memory} bytes is less than the {least} that {_BLOCK_IMAGES} images need; "
-            "allow more or take the dense engine"
-        )
-    fit, too_many = 1, -(-images // _BLOCK_IMAGES)
-    while too_many - fit > 1:
-        middle = (fit + too_many) // 2
-        if need(middle * _BLOCK_IMAGES) <= memory:
-            fit = middle
-        else:
-            too_many = middle
-    return fit * _BLOCK_IMAGES
-
-
-def evaluation_bytes(
-    network: FoldedNetwork, images: int, *, engine: str = "auto", transient: bool = False
-) -> int:
-    """Memory that evaluating so many images at a time takes, in bytes, images not counted."""
-    total = memory_bytes(engine, network, images)
-    return total + reader_bytes(network, images) if transient else total
-
-
 def _checked_rates(ber: Sequence[float], protected: frozenset[str]) -> list[float]:
     Errors(protected=protected)  # checks the names
     rates = [float(rate) for rate in ber]
@@ -509,31 +334,3 @@ def _checked_rates(ber: Sequence[float], protected: frozenset[str]) -> list[floa
                 f"index {index}; sort the rates and drop duplicates"
             )
     return rates
-
-
-def _check_images(
-    network: FoldedNetwork, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]
-) -> None:
-    pixels, classes = network.sizes[0], network.sizes[-1]
-    if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != pixels or not len(images):
-        raise ValueError(
-            f"images must be uint8 with the shape (images, {pixels}) and at least one image, got "
-            f"{images.dtype} with the shape {images.shape}"
-        )
-    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"labels must be integers with the shape ({len(images)},), got {labels.dtype} with "
-            f"the shape {labels.shape}"
-        )
-    bad = np.flatnonzero((labels < 0) | (labels >= classes))
-    if bad.size:
-        raise ValueError(
-            f"labels must lie in 0..{classes - 1}, got {labels[bad[0]]} at index {bad[0]}"
-        )
-
-
-def _images_sha256(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> str:
-    digest = hashlib.sha256(f"{images.shape}".encode())
-    digest.update(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
-    return digest.hexdigest()

@@ -10,19 +10,17 @@ number of the image alone.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from bnn import counter_random, flips
 from bnn.chips import draw_misread
-from bnn.counter_random import DRAW_BITS, Stream, StreamKey, philox4x64
+from bnn.counter_random import Stream, StreamKey
 from bnn.engines import packed
-from bnn.engines.vectors import popcount
 from bnn.errors import Errors
-from bnn.flips import BLOCK_BITS, MEAN_GAPS, compiled_levels
+from bnn.flips import MEAN_GAPS
 from bnn.layers import EXACT_FLOAT32
+from bnn.misread_kernels import read_fired, read_pixels, read_sums
 from bnn.misread_law import misread_law
 from bnn.network import (
     PIXEL_LEVELS,
@@ -33,11 +31,8 @@ from bnn.network import (
     layer_signs,
 )
 from bnn.packing import Words, pack_bits, word_count
-from bnn.stored_code import forget_stale
 from bnn.threads import torch_threads
 from bnn.workers import in_threads
-
-forget_stale(__file__, counter_random, flips)
 
 READING = "philox4x64-10, positions of pixels and convolutions, sums of other layers, 1"
 """Name of the way read errors are drawn: results under different names are of different reads."""
@@ -190,7 +185,7 @@ def _answers_by_sums(reader: Reader, wrong: Positions, errors: Errors, chip: int
             here = slice(start, start + _BLOCK)
             reads = reader.reads[here]
             z = sums[here].copy()
-            _read_pixels(
+            read_pixels(
                 z,
                 reader.images[here],
                 first.columns,
@@ -226,7 +221,7 @@ class _Step:
     def fired(self, bits: Words, reads: npt.NDArray[np.int64]) -> Words:
         """Packed outputs of a hidden layer."""
         out = np.zeros((len(bits), word_count(len(self.weights))), np.uint64)
-        _read_fired(
+        read_fired(
             bits,
             self.weights,
             self.columns,
@@ -242,7 +237,7 @@ class _Step:
     def sums(self, bits: Words, reads: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """Pre-activations."""
         out = np.empty((len(bits), len(self.weights)), np.int32)
-        _read_sums(bits, self.weights, self.columns, *self.law, reads, *self.key, out)
+        read_sums(bits, self.weights, self.columns, *self.law, reads, *self.key, out)
         return out
 
 
@@ -264,144 +259,3 @@ def _step(layer: object, index: int, errors: Errors, seed: int, chip: int) -> _S
         (law.first, law.start, law.below),
         StreamKey(seed, chip, index, Stream.READ_SUMS).words(),
     )
-
-
-@numba.njit(nogil=True, cache=True)
-def _read_pixels(
-    z: npt.NDArray[np.int32],
-    pixels: npt.NDArray[np.uint8],
-    columns: int,
-    weights: Words,
-    moved: npt.NDArray[np.int64],
-    rate: float,
-    mean_gaps: npt.NDArray[np.float64],
-    reads: npt.NDArray[np.int64],
-    k0: np.uint64,
-    k1: np.uint64,
-    c0: np.uint64,
-    c2: np.uint64,
-    c3: np.uint64,
-) -> None:
-    """Turn error-free sums of pixels into those that are read; `weights` are those of the chip."""
-    bits = len(weights) * columns
-    blocks = -(-bits // BLOCK_BITS)
-    for i in range(len(z)):
-        _add_twice(z[i], pixels[i], columns, weights, moved, 1)
-        if rate > 0.0:
-            read = np.uint64(reads[i]) << np.uint64(DRAW_BITS)
-            places, _ = compiled_levels(bits, rate, 0, blocks, mean_gaps, k0, k1, read, c2, c3)
-            _add_twice(z[i], pixels[i], columns, weights, places, -1)
-
-
-@numba.njit(nogil=True, cache=True)
-def _add_twice(
-    z: npt.NDArray[np.int32],
-    pixels: npt.NDArray[np.uint8],
-    columns: int,
-    weights: Words,
-    places: npt.NDArray[np.int64],
-    side: int,
-) -> None:
-    """Add `side` times twice the products of weight and pixel at some places."""
-    row, end = 0, columns
-    for place in places:
-        while place >= end:
-            row += 1
-            end += columns
-        column = place - end + columns
-        product = 2 * np.int64(pixels[column]) - 255
-        if not (weights[row, column >> 6] >> np.uint64(column & 63)) & np.uint64(1):
-            product = -product
-        z[row] += 2 * side * product
-
-
-@numba.njit(nogil=True, cache=True)
-def _uniforms(
-    read: np.int64, four: int, k0: np.uint64, k1: np.uint64, c2: np.uint64, c3: np.uint64
-) -> tuple[float, float, float, float]:
-    """Uniform numbers of four neighbouring neurons in one read, multiples of 2**-53."""
-    c0 = np.uint64(read) << np.uint64(DRAW_BITS)
-    w = philox4x64(c0, np.uint64(four), c2, c3, k0, k1)
-    shift = np.uint64(11)
-    return (
-        np.float64(np.int64(w[0] >> shift)) * 2.0**-53,
-        np.float64(np.int64(w[1] >> shift)) * 2.0**-53,
-        np.float64(np.int64(w[2] >> shift)) * 2.0**-53,
-        np.float64(np.int64(w[3] >> shift)) * 2.0**-53,
-    )
-
-
-@numba.njit(nogil=True, cache=True)
-def _matches(bits: Words, weights: Words, columns: int) -> int:
-    matches = columns
-    for word in range(len(bits)):
-        matches -= int(popcount(bits[word] ^ weights[word]))
-    return matches
-
-
-@numba.njit(nogil=True, cache=True)
-def _read_fired(
-    bits: Words,
-    weights: Words,
-    columns: int,
-    limit: npt.NDArray[np.int64],
-    turned: npt.NDArray[np.bool_],
-    first: npt.NDArray[np.int64],
-    start: npt.NDArray[np.int64],
-    below: npt.NDArray[np.float64],
-    reads: npt.NDArray[np.int64],
-    k0: np.uint64,
-    k1: np.uint64,
-    c0: np.uint64,
-    c2: np.uint64,
-    c3: np.uint64,
-    out: Words,
-) -> None:
-    """Fire the neurons whose number of matches read, the inverse of a uniform, is large enough."""
-    for i in range(len(bits)):
-        u = (0.0, 0.0, 0.0, 0.0)
-        for r in range(len(weights)):
-            if r % 4 == 0:
-                u = _uniforms(reads[i], r // 4, k0, k1, c2, c3)
-            m = _matches(bits[i], weights[r], columns)
-            # the number read reaches the limit where u is not below P(number < limit)
-            k = limit[r] - 1 - first[m]
-            up = k < 0
-            if not up and k < start[m + 1] - start[m]:
-                up = u[r % 4] >= below[start[m] + k]
-            if up != turned[r]:
-                out[i, r >> 6] |= np.uint64(1) << np.uint64(r & 63)
-
-
-@numba.njit(nogil=True, cache=True)
-def _read_sums(
-    bits: Words,
-    weights: Words,
-    columns: int,
-    first: npt.NDArray[np.int64],
-    start: npt.NDArray[np.int64],
-    below: npt.NDArray[np.float64],
-    reads: npt.NDArray[np.int64],
-    k0: np.uint64,
-    k1: np.uint64,
-    c0: np.uint64,
-    c2: np.uint64,
-    c3: np.uint64,
-    out: npt.NDArray[np.int32],
-) -> None:
-    """Pre-activations from the numbers of matches read, the inverses of uniform numbers."""
-    for i in range(len(bits)):
-        u = (0.0, 0.0, 0.0, 0.0)
-        for r in range(len(weights)):
-            if r % 4 == 0:
-                u = _uniforms(reads[i], r // 4, k0, k1, c2, c3)
-            m = _matches(bits[i], weights[r], columns)
-            row = below[start[m] : start[m + 1]]
-            low, high = 0, len(row) - 1
-            while low < high:
-                middle = (low + high) // 2
-                if u[r % 4] < row[middle]:
-                    high = middle
-                else:
-                    low = middle + 1
-            out[i, r] = 2 * (first[m] + low) - columns
