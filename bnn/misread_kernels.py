@@ -116,13 +116,11 @@ def read_fired(
             if r % 4 == 0:
                 u = _uniforms(reads[i], r // 4, k0, k1, c2, c3)
             m = _matches(bits[i], weights[r], columns)
-            # the number read reaches the limit where u is not below P(number < limit)
-            k = limit[r] - 1 - first[m]
-            up = k < 0
-            if not up and k < start[m + 1] - start[m]:
-                up = u[r % 4] >= below[start[m] + k]
-            if up != turned[r]:
-                out[i, r >> 6] |= np.uint64(1) << np.uint64(r & 63)
+            # The number read reaches the limit where u is not below P(number < limit). No branch:
+            # which side a neuron is on cannot be foreseen.
+            k = max(0, min(limit[r] - first[m], start[m + 1] - start[m] - 1))
+            fired = np.uint64((u[r % 4] >= below[start[m] + k]) ^ turned[r])
+            out[i, r >> 6] |= fired << np.uint64(r & 63)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -149,10 +147,10 @@ def read_sums(
                 u = _uniforms(reads[i], r // 4, k0, k1, c2, c3)
             m = _matches(bits[i], weights[r], columns)
             row = below[start[m] : start[m + 1]]
-            low, high = 0, len(row) - 1
+            low, high = 0, len(row) - 2
             while low < high:
                 middle = (low + high) // 2
-                if u[r % 4] < row[middle]:
+                if u[r % 4] < row[middle + 1]:
                     high = middle
                 else:
                     low = middle + 1

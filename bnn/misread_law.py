@@ -36,7 +36,7 @@ class MisreadLaw:
     start : int64 array, shape (inputs + 2,)
         Where the row of each m begins in `below`.
     below : float64 array, flat
-        P(M <= first + k) of row m at ``start[m] + k``; the last one of a row is 1.
+        P(M < first + k) of row m at ``start[m] + k``: a row begins with 0 and ends with 1.
     """
 
     inputs: int
@@ -122,11 +122,12 @@ def _table(
         low_turned, n_turned = _binomial(inputs - m, rate, turned)
         width = n_kept + n_turned - 1
         at = start[m]
-        if at + width > len(below):
-            room = np.empty(2 * (at + width), np.float64)
+        if at + width + 1 > len(below):
+            room = np.empty(2 * (at + width + 1), np.float64)
             room[:at] = below[:at]
             below = room
-        row = below[at : at + width]
+        below[at] = 0.0
+        row = below[at + 1 : at + 1 + width]
         row[:] = 0.0
         for i in range(n_kept):
             for j in range(n_turned):
@@ -139,5 +140,5 @@ def _table(
             row[k] = min(1.0, row[k] / total)
         row[width - 1] = 1.0
         first[m] = low_kept + low_turned
-        start[m + 1] = at + width
+        start[m + 1] = at + width + 1
     return first, start, below[: start[inputs + 1]].copy()

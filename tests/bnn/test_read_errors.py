@@ -65,7 +65,8 @@ def test_the_law_is_that_of_two_binomials(inputs: int, rate: float) -> None:
         kept = stats.binom.pmf(values, m, 1 - rate)
         turned = stats.binom.pmf(values, inputs - m, rate)
         expected = np.cumsum(np.convolve(kept, turned)[: inputs + 1])
-        row = law.below[law.start[m] : law.start[m + 1]]
+        zero, *row = law.below[law.start[m] : law.start[m + 1]]
+        assert (zero, row[-1]) == (0.0, 1.0)
         found = np.ones(inputs + 1)
         found[: law.first[m]] = 0.0
         found[law.first[m] : law.first[m] + len(row)] = row
