@@ -46,6 +46,10 @@ class Stream(enum.IntEnum):
     ROW_CELLS = 7
     COLUMN_CELLS = 8
     BLOCK_CELLS = 9
+    READ_SUMS = 10
+    IMAGE_ORDER = 11
+    RESISTANCES = 12
+    POSTERIOR_DRAW = 13
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,20 @@ class StreamKey:
             np.uint64(self.chip),
             np.uint64(int(self.layer) << 32 | int(self.stream) << 8),
         )
+
+
+def generator_of(key: StreamKey) -> np.random.Generator:
+    """NumPy's generator on one stream, for code that draws arrays in order.
+
+    The same rounds as :func:`philox4x64` with the same key and counter. It counts through what are
+    places and reads elsewhere, so the stream must be one that is read in this way only.
+    """
+    k0, k1, *counter = key.words()
+    c0, c2, c3 = counter
+    bits = np.random.Philox(
+        key=np.array([k0, k1], np.uint64), counter=np.array([c0, 0, c2, c3], np.uint64)
+    )
+    return np.random.Generator(bits)
 
 
 def _logarithms() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

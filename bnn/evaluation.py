@@ -1,29 +1,27 @@
-"""Counting how often a network with wrong weights answers right."""
+"""Counting how often a network with wrong weights answers right: rates, errors, positions."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from bnn.chips import draw_chip
-from bnn.engines.engine import available_threads
-from bnn.engines.runner import memory_bytes, start_runner
+from bnn.counting import Progress, Work, WrongBits, count_answers, evaluation_bytes, images_at_once
+from bnn.counts import combine
 from bnn.errors import Errors, check_ber, chip_flips
-from bnn.network import FoldedNetwork, check_layer_names, network_sha256
+from bnn.image_parts import ImagePart
+from bnn.network import FoldedNetwork, check_layer_names, check_positions
+from bnn.read_errors import READING
 
-WrongBits = Mapping[str, npt.NDArray[np.int64]]
-
-_BLOCK_IMAGES = 64
-_COUNTS = {
-    "correct": "right answers",
-    "changed": "answers that differ from the error-free network",
-    "lost": "answers right without errors, wrong with them",
-    "gained": "answers wrong without errors, right with them",
-    "flips": "wrong weight bits",
-}
+__all__ = [
+    "combine",
+    "evaluate",
+    "evaluate_errors",
+    "evaluate_positions",
+    "evaluation_bytes",
+    "images_at_once",
+]
 
 
 def evaluate(
@@ -39,7 +37,10 @@ def evaluate(
     engine: str = "auto",
     threads: int | None = None,
     memory: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    part: ImagePart | None = None,
+    by_image: bool = False,
+    timed: bool = False,
+    progress: Progress | None = None,
 ) -> xr.Dataset:
     """Count right answers for every bit error rate and chip.
 
@@ -72,6 +73,12 @@ def evaluate(
     memory : int, optional
         Bytes that an engine may take for its state; with less than it needs for all images they
         are taken in parts, one after the other, and the counts added.
+    part : ImagePart, optional
+        Evaluate these images only; other parts can be added later with `combine`.
+    by_image : bool
+        Count also, for each image, the chips that lose and that gain it.
+    timed : bool
+        Say in the attribute ``seconds`` how long it took. The same data then differ in this.
     progress : callable, optional
         Called with (steps done, steps) after every chip; `chips` steps for each part of the images.
 
@@ -82,7 +89,9 @@ def evaluate(
         and ``flips`` (bits), so that ``correct = error_free_correct - lost + gained``. Attributes:
         ``images``, ``error_free_correct``, ``images_sha256`` (over images and labels), ``seed``,
         ``weights`` (bits exposed to errors), ``protected`` (names, joined by commas) and
-        ``network_sha256``.
+        ``network_sha256``. Of a part of the images also ``image_ranges``, ``image_order_seed`` and
+        ``image_set`` (images of the whole set, over which the hash goes). With `by_image` the
+        variables ``lost_of_image`` and ``gained_of_image``, dims ``ber, image``.
 
     Raises
     ------
@@ -97,32 +106,36 @@ def evaluate(
         for index, (name, bits) in enumerate(network.weight_bits.items())
         if name not in protected
     }
-
-    workers = _workers(threads)
+    work = Work(
+        network,
+        images,
+        labels,
+        chips,
+        first_chip,
+        engine,
+        threads,
+        memory,
+        part,
+        by_image,
+        timed,
+        progress,
+    )
 
     def flips_of(chip: int) -> Iterator[WrongBits]:
         # one draw at the highest rate holds all lower ones
         drawn = {
             name: chip_flips(
-                bits=bits, ber=rates[-1], seed=seed, chip=chip, layer=index, threads=workers
+                bits=bits, ber=rates[-1], seed=seed, chip=chip, layer=index, threads=work.workers
             )
             for name, (index, bits) in exposed.items()
         }
         for rate in rates:
             yield {name: places[levels < rate] for name, (places, levels) in drawn.items()}
 
-    return _count(
-        network,
-        images,
-        labels,
+    return count_answers(
+        work,
         flips_of,
-        xr.Variable("ber", np.array(rates), {"units": "1", "long_name": "bit error rate"}),
-        chips,
-        first_chip,
-        engine,
-        workers,
-        memory,
-        progress,
+        {"ber": xr.Variable("ber", np.array(rates), {"units": "1", "long_name": "bit error rate"})},
         {
             "seed": seed,
             "weights": sum(bits for _, bits in exposed.values()),
@@ -143,206 +156,167 @@ def evaluate_errors(
     engine: str = "auto",
     threads: int | None = None,
     memory: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    part: ImagePart | None = None,
+    by_image: bool = False,
+    timed: bool = False,
+    progress: Progress | None = None,
 ) -> xr.Dataset:
-    """Count right answers for any persistent errors and every chip.
+    """Count right answers for any errors and every chip.
+
+    Read errors (`bnn.TransientFlips`) are new for each image: one image is one read of every
+    weight, and its errors depend on the seed, the chip and the number of the image in the set.
 
     Parameters
     ----------
-    network, images, labels, chips, seed, first_chip, engine, threads, memory, progress
+    network, images, labels, chips, seed, first_chip, engine, threads, memory : see `evaluate`
         As of :func:`evaluate`.
     errors : sequence of Errors
         Cases. Chips are nested: where the rates of one case exceed those of another, its wrong
         cells are among the wrong cells of the other with the same chip number.
+    part, by_image, timed, progress : see `evaluate`
+        As of :func:`evaluate`.
 
     Returns
     -------
     xarray.Dataset
         As of :func:`evaluate`, with the dim ``case`` in place of ``ber``; the attribute ``errors``
-        is what the cases are, ``weights`` all weight bits.
+        is what the cases are, ``weights`` all weight bits, and ``reading`` how read errors were
+        drawn where there are any. ``flips`` are the bits that persistent errors make wrong.
 
     Raises
     ------
     ValueError
-        No errors, transient ones, which last for one read only, or as of :func:`evaluate`.
+        No errors, an unknown layer, or as of :func:`evaluate`.
+
+    Notes
+    -----
+    Cases with read errors are computed by :mod:`bnn.read_errors` whichever engine is chosen.
     """
     if not errors:
         raise ValueError("errors must hold at least one case")
     for index, case in enumerate(errors):
-        if case.transient:
-            raise ValueError(
-                f"errors[{index}] has transient errors, which differ from read to read; a chip has "
-                "persistent errors only"
-            )
+        check_layer_names(network, case.layer_names(), argument=f"errors[{index}]")
+    read = {"reading": READING} if any(case.transient for case in errors) else {}
 
     def flips_of(chip: int) -> Iterator[WrongBits]:
         for case in errors:
             yield draw_chip(network, case, seed=seed, chip=chip).positions
 
-    return _count(
-        network,
-        images,
-        labels,
+    return count_answers(
+        Work(
+            network,
+            images,
+            labels,
+            chips,
+            first_chip,
+            engine,
+            threads,
+            memory,
+            part,
+            by_image,
+            timed,
+            progress,
+        ),
         flips_of,
-        xr.Variable("case", np.arange(len(errors))),
-        chips,
-        first_chip,
-        engine,
-        _workers(threads),
-        memory,
-        progress,
+        {"case": xr.Variable("case", np.arange(len(errors)))},
         {
             "seed": seed,
             "weights": sum(network.weight_bits.values()),
             "errors": repr(tuple(case.record() for case in errors)),
+            **read,
         },
+        [case if case.transient else None for case in errors],
     )
 
 
-def _count(
+def evaluate_positions(
     network: FoldedNetwork,
     images: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.int64],
-    flips_of: Callable[[int], Iterator[WrongBits]],
+    *,
+    positions: Callable[[int], Iterable[WrongBits]],
     cases: xr.Variable,
+    identity: Mapping[str, str | int | float],
     chips: int,
-    first_chip: int,
-    engine: str,
-    threads: int,
-    memory: int | None,
-    progress: Callable[[int, int], None] | None,
-    identity: dict[str, Any],
+    first_chip: int = 0,
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+    part: ImagePart | None = None,
+    by_image: bool = False,
+    timed: bool = False,
+    progress: Progress | None = None,
 ) -> xr.Dataset:
-    """Counts of every case and chip; `identity` joins the attributes that all counts have."""
-    _check_images(network, images, labels)
-    for name, number, least in (("chips", chips, 1), ("first_chip", first_chip, 0)):
-        if number < least:
-            raise ValueError(f"{name} must be at least {least}, got {number}")
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1, got {threads}")
-    counts = {name: np.zeros((len(cases), chips), np.int64) for name in _COUNTS}
-    error_free_correct = 0
-    step = images_at_once(network, len(images), engine=engine, memory=memory)
-    starts = range(0, len(images), step)
-    for part, start in enumerate(starts):
-        here = labels[start : start + step]
-        runner = start_runner(engine, network, images[start : start + step], threads=threads)
-        right = runner.error_free == here
-        error_free_correct += int(right.sum())
-        for k in range(chips):
-            for j, flips in enumerate(flips_of(first_chip + k)):
-                answers = runner.answers(flips)
-                now_right = answers == here
-                counts["correct"][j, k] += now_right.sum()
-                counts["changed"][j, k] += (answers != runner.error_free).sum()
-                counts["lost"][j, k] += (right & ~now_right).sum()
-                counts["gained"][j, k] += (~right & now_right).sum()
-                counts["flips"][j, k] = sum(len(places) for places in flips.values())
-            if progress is not None:
-                progress(part * chips + k + 1, chips * len(starts))
-    dims = (*cases.dims, "chip")
-    return xr.Dataset(
-        {
-            name: (dims, values, {"units": "1", "long_name": _COUNTS[name]})
-            for name, values in counts.items()
-        },
-        coords={
-            cases.dims[0]: cases,
-            "chip": ("chip", np.arange(first_chip, first_chip + chips)),
-        },
-        attrs={
-            "images": len(images),
-            "error_free_correct": error_free_correct,
-            "images_sha256": _images_sha256(images, labels),
-            **identity,
-            "network_sha256": network_sha256(network),
-        },
-    )
-
-
-def _workers(threads: int | None) -> int:
-    return available_threads() if threads is None else threads
-
-
-def images_at_once(
-    network: FoldedNetwork, images: int, *, engine: str = "auto", memory: int | None = None
-) -> int:
-    """Images that an engine takes at a time with so many bytes for its state.
-
-    Raises
-    ------
-    ValueError
-        The memory does not hold the state of 64 images; says how much does.
-    """
-    if memory is None or memory_bytes(engine, network, images) <= memory:
-        return max(1, images)
-    least = memory_bytes(engine, network, _BLOCK_IMAGES)
-    if least > memory:
-        raise ValueError(
-            f"memory = {memory} bytes is less than the {least} that {_BLOCK_IMAGES} images need; "
-            "allow more or take the dense engine"
-        )
-    fit, too_many = 1, -(-images // _BLOCK_IMAGES)
-    while too_many - fit > 1:
-        middle = (fit + too_many) // 2
-        if memory_bytes(engine, network, middle * _BLOCK_IMAGES) <= memory:
-            fit = middle
-        else:
-            too_many = middle
-    return fit * _BLOCK_IMAGES
-
-
-def combine(*counts: xr.Dataset) -> xr.Dataset:
-    """Join counts of different chips of one evaluation.
+    """Count right answers of chips whose wrong bits come from elsewhere.
 
     Parameters
     ----------
-    *counts : xarray.Dataset
-        Results of `evaluate` with the same network, images, rates, seed and protection.
+    network, images, labels, chips, first_chip, engine, threads, memory : see `evaluate`
+        As of :func:`evaluate`.
+    positions : callable
+        From the number of a chip to its wrong bits in each of the `cases`, in order: mappings of
+        layer name to int64 positions ``row * columns + column``, strictly increasing. A layer that
+        is not named is exact. Must give the same chip whenever it is asked: with little `memory` it
+        is asked again for each part of the images.
+    cases : xarray.Variable
+        Values of the cases, one dim whose name is that of the cases.
+    identity : mapping of str to str, int or float
+        What determines the chips, so that unlike records are not added.
+    part, by_image, timed, progress : see `evaluate`
+        As of :func:`evaluate`.
 
     Returns
     -------
     xarray.Dataset
-        All chips in increasing order: the same data as one evaluation of all these chips.
+        As of :func:`evaluate`, with the dim of the cases in place of ``ber``; `identity` among the
+        attributes, ``weights`` all weight bits.
 
     Raises
     ------
     ValueError
-        Nothing to join, records that differ (says in what), or a chip that occurs twice.
+        Positions that are no bits of the network, another number of cases, an identity that is
+        empty or takes a name that is used, or as of :func:`evaluate`.
     """
-    if not counts:
-        raise ValueError("combine needs at least one dataset")
-    first = counts[0]
-    for index, other in enumerate(counts[1:], start=1):
-        keys = set(first.attrs) | set(other.attrs)
-        # causes before their consequence
-        for key in sorted(keys, key=lambda k: (k == "error_free_correct", k)):
-            if first.attrs.get(key) != other.attrs.get(key):
-                raise ValueError(
-                    f"dataset {index} cannot be joined with dataset 0: {key} is "
-                    f"{other.attrs.get(key)!r} instead of {first.attrs.get(key)!r}"
-                )
-        if not np.array_equal(first["ber"], other["ber"]):
-            raise ValueError(
-                f"dataset {index} cannot be joined with dataset 0: ber is "
-                f"{other['ber'].values.tolist()} instead of {first['ber'].values.tolist()}"
-            )
-    chips = np.concatenate([part["chip"].values for part in counts])
-    numbers, times = np.unique(chips, return_counts=True)
-    if (times > 1).any():
+    if len(cases.dims) != 1 or cases.dims[0] in ("chip", "image") or not len(cases):
         raise ValueError(
-            f"chips {numbers[times > 1].tolist()} occur more than once; evaluate further chips "
-            f"with another first_chip"
+            f"cases must have one dim, not called 'chip' or 'image', and a value; got {cases.dims} "
+            f"with the shape {cases.shape}"
         )
-    order = np.argsort(chips)
-    variables = {}
-    for name in _COUNTS:
-        values = np.concatenate([part[name].values for part in counts], axis=1)[:, order]
-        variables[name] = (("ber", "chip"), values, dict(first[name].attrs))
-    return xr.Dataset(
-        variables,
-        coords={"ber": first["ber"], "chip": ("chip", numbers, dict(first["chip"].attrs))},
-        attrs=dict(first.attrs),
+    used = {"images", "error_free_correct", "images_sha256", "weights", "network_sha256"}
+    if not identity or used & set(identity):
+        raise ValueError(
+            f"identity must say what determines the chips, in other words than "
+            f"{', '.join(sorted(used))}; got {dict(identity)}"
+        )
+
+    def flips_of(chip: int) -> Iterator[WrongBits]:
+        found = list(positions(chip))
+        if len(found) != len(cases):
+            raise ValueError(
+                f"positions gave {len(found)} cases for chip {chip}, there are {len(cases)}"
+            )
+        for wrong in found:
+            check_positions(network, wrong, argument="positions")
+            yield wrong
+
+    return count_answers(
+        Work(
+            network,
+            images,
+            labels,
+            chips,
+            first_chip,
+            engine,
+            threads,
+            memory,
+            part,
+            by_image,
+            timed,
+            progress,
+        ),
+        flips_of,
+        {str(cases.dims[0]): cases},
+        {"weights": sum(network.weight_bits.values()), **identity},
     )
 
 
@@ -360,31 +334,3 @@ def _checked_rates(ber: Sequence[float], protected: frozenset[str]) -> list[floa
                 f"index {index}; sort the rates and drop duplicates"
             )
     return rates
-
-
-def _check_images(
-    network: FoldedNetwork, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]
-) -> None:
-    pixels, classes = network.sizes[0], network.sizes[-1]
-    if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != pixels or not len(images):
-        raise ValueError(
-            f"images must be uint8 with the shape (images, {pixels}) and at least one image, got "
-            f"{images.dtype} with the shape {images.shape}"
-        )
-    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"labels must be integers with the shape ({len(images)},), got {labels.dtype} with "
-            f"the shape {labels.shape}"
-        )
-    bad = np.flatnonzero((labels < 0) | (labels >= classes))
-    if bad.size:
-        raise ValueError(
-            f"labels must lie in 0..{classes - 1}, got {labels[bad[0]]} at index {bad[0]}"
-        )
-
-
-def _images_sha256(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> str:
-    digest = hashlib.sha256(f"{images.shape}".encode())
-    digest.update(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
-    return digest.hexdigest()

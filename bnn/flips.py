@@ -44,7 +44,8 @@ def _mean_gaps() -> npt.NDArray[np.float64]:
     return np.array(gaps)
 
 
-_MEAN_GAPS = _mean_gaps()
+MEAN_GAPS = _mean_gaps()
+"""Argument of `compiled_levels`."""
 
 _CELLS_WORTH_THREADS = 20_000
 
@@ -156,7 +157,7 @@ def levels_of_blocks(
     Holds no lock of the interpreter, so that threads can share the blocks of a layer; the results
     in the order of the blocks, joined, are those of `nested_levels`. Arguments are not checked.
     """
-    positions, levels = _levels_of_blocks(bits, float(ber), first, last, _MEAN_GAPS, *key.words())
+    positions, levels = compiled_levels(bits, float(ber), first, last, MEAN_GAPS, *key.words())
     return positions, levels
 
 
@@ -218,7 +219,7 @@ def _popcount(typing_context: Any, word: Any) -> Any:
 
 
 @numba.njit(nogil=True, cache=True)
-def _levels_of_blocks(
+def compiled_levels(
     bits: int,
     ber: float,
     first: int,
@@ -230,6 +231,7 @@ def _levels_of_blocks(
     c2: np.uint64,
     c3: np.uint64,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Compiled part of `levels_of_blocks`, for loops over streams; the last five are the key."""
     expected = ber * max(0, min(bits, last * BLOCK_BITS) - first * BLOCK_BITS)
     positions = np.empty(int(expected + 5.0 * math.sqrt(expected)) + 8, np.int64)
     levels = np.empty(len(positions), np.float64)

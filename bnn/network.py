@@ -34,6 +34,7 @@ __all__ = [
     "Layer",
     "OutputLayer",
     "check_layer_names",
+    "check_positions",
     "flip_weights",
     "layer_signs",
     "network_sha256",
@@ -147,6 +148,37 @@ def check_layer_names(network: FoldedNetwork, names: object, *, argument: str) -
             f"{argument} names unknown layers {', '.join(map(repr, unknown))}; this network has "
             f"{', '.join(map(repr, network.layer_names))}"
         )
+
+
+def check_positions(
+    network: FoldedNetwork, positions: Mapping[str, npt.NDArray[np.int64]], *, argument: str
+) -> None:
+    """Raise ValueError unless `positions` are bits of layers of `network`, in order, each once.
+
+    Compiled code does not check bounds, so what comes from outside is checked here.
+    """
+    check_layer_names(network, positions, argument=argument)
+    for name, bits in network.weight_bits.items():
+        if name not in positions:
+            continue
+        places = positions[name]
+        where = f"{argument}[{name!r}]"
+        if not isinstance(places, np.ndarray) or places.dtype != np.int64 or places.ndim != 1:
+            raise ValueError(f"{where} must be an int64 array with one axis, got {places!r}")
+        if not len(places):
+            continue
+        wrong = np.flatnonzero((places < 0) | (places >= bits))
+        if wrong.size:
+            raise ValueError(
+                f"{where} must lie in 0..{bits - 1}, got {places[wrong[0]]} at index {wrong[0]}"
+            )
+        late = np.flatnonzero(np.diff(places) < 1)
+        if late.size:
+            index = int(late[0]) + 1
+            raise ValueError(
+                f"{where} must be strictly increasing, got {places[index]} after "
+                f"{places[index - 1]} at index {index}; a bit flipped twice is no error"
+            )
 
 
 def network_sha256(network: FoldedNetwork) -> str:

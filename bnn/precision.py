@@ -1,16 +1,70 @@
-"""Stopping by precision: chips are added until the accuracy loss is known well enough."""
+"""Stopping by precision: chips and images are added until the accuracy loss is known well."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from bnn.evaluation import combine, evaluate
+from bnn.counts import OF_IMAGES, PRECISION, combine
+from bnn.errors import Errors
+from bnn.evaluation import evaluate, evaluate_errors
+from bnn.image_parts import ImagePart
+from bnn.loss_variance import QUESTIONS, LossVariance, check_question, loss_variance
 from bnn.network import FoldedNetwork
 
 _LEAST_CHIPS = 8  # below that the spread between chips is not known either
+_LEAST_IMAGES = 64
+_GROWTH = 4
+_FLOOR = 0.1
+"""Share of the variance between images below which more chips are not worth their time."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How well a mean accuracy loss has to be known.
+
+    Parameters
+    ----------
+    standard_error : float
+        Largest standard error of the mean loss, a fraction of the images.
+    most_chips : int
+        Chips at which to stop anyway, at least 8.
+    question : {"test set", "population"}
+        Whose mean loss is meant; see :meth:`bnn.loss_variance.LossVariance.standard_error`.
+    least_images : int or None
+        Begin with so many images, at least 64, a random sample of the set, and take more as the
+        variance asks for; None takes all from the beginning.
+    """
+
+    standard_error: float
+    most_chips: int
+    question: str = QUESTIONS[0]
+    least_images: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check everything."""
+        if not self.standard_error > 0:
+            raise ValueError(f"standard_error is {self.standard_error}; it must be positive")
+        if self.most_chips < _LEAST_CHIPS:
+            raise ValueError(f"most_chips is {self.most_chips}; give at least {_LEAST_CHIPS}")
+        check_question(self.question)
+        if self.least_images is not None and self.least_images < _LEAST_IMAGES:
+            raise ValueError(
+                f"least_images is {self.least_images}; give at least {_LEAST_IMAGES}, or none to "
+                "take all images"
+            )
+
+
+class Count(Protocol):
+    """An evaluation of chips on images, such as `evaluate` with the rest of its arguments given."""
+
+    def __call__(
+        self, *, chips: int, first_chip: int, part: ImagePart | None, by_image: bool
+    ) -> xr.Dataset:
+        """Counts of these chips on this part of the images."""
 
 
 def loss_standard_error(counts: xr.Dataset) -> xr.DataArray:
@@ -24,8 +78,8 @@ def loss_standard_error(counts: xr.Dataset) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        Fraction of the images, dim ``ber``: standard deviation between chips over the square root
-        of their number.
+        Fraction of the images, dim of the cases: standard deviation between chips over the square
+        root of their number.
 
     Raises
     ------
@@ -41,68 +95,190 @@ def loss_standard_error(counts: xr.Dataset) -> xr.DataArray:
     return error
 
 
-def check_precision(standard_error: float, most_chips: int) -> None:
-    """Raise ValueError unless the error is positive and there are enough chips to know it."""
-    if not standard_error > 0:
-        raise ValueError(f"standard_error is {standard_error}; it must be positive")
-    if most_chips < _LEAST_CHIPS:
-        raise ValueError(f"most_chips is {most_chips}; give at least {_LEAST_CHIPS}")
-
-
 def evaluate_to_precision(
     network: FoldedNetwork,
     images: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.int64],
     *,
-    ber: Sequence[float],
+    ber: Sequence[float] | None = None,
+    errors: Sequence[Errors] | None = None,
     standard_error: float,
     most_chips: int,
     seed: int,
+    question: str = QUESTIONS[0],
+    least_images: int | None = None,
     progress: Callable[[int, float], None] | None = None,
     **options: Any,
 ) -> xr.Dataset:
-    """Evaluate chips until the mean accuracy loss has a standard error at every rate.
+    """Evaluate chips until the mean accuracy loss has a standard error in every case.
 
     Parameters
     ----------
-    network, images, labels, ber, seed
-        As of :func:`bnn.evaluation.evaluate`.
-    standard_error : float
-        Largest standard error of the mean loss over chips, a fraction of the images.
-    most_chips : int
-        Chips at which to stop anyway, at least 8.
+    network, images, labels, ber, errors, seed
+        As of :func:`bnn.evaluation.evaluate` or :func:`bnn.evaluation.evaluate_errors`; `ber` or
+        `errors`, one of them.
+    standard_error, most_chips, question, least_images
+        As of :class:`Precision`.
     progress : callable, optional
         Called with (chips done, largest standard error) after each round.
     **options
-        ``protected``, ``engine``, ``threads`` and ``memory`` of `evaluate`.
+        ``protected`` (with `ber`), ``engine``, ``threads`` and ``memory`` of `evaluate`.
 
     Returns
     -------
     xarray.Dataset
-        As of `evaluate`, chips from 0. The same chips as of one evaluation of as many.
+        As of :func:`count_to_precision`.
 
     Raises
     ------
     ValueError
-        `standard_error` is not positive or `most_chips` below 8, or as of `evaluate`.
+        As of :class:`Precision` and of the evaluation, or not one of `ber` and `errors`.
+    """
+    precision = Precision(standard_error, most_chips, question, least_images)
+    if (ber is None) == (errors is None):
+        raise ValueError("give ber or errors, one of them")
+    data = (network, images, labels)
+
+    def count(*, chips: int, first_chip: int, part: ImagePart | None, by_image: bool) -> xr.Dataset:
+        which = {"chips": chips, "first_chip": first_chip, "part": part, "by_image": by_image}
+        if ber is not None:
+            return evaluate(*data, ber=ber, seed=seed, **(which | options))
+        assert errors is not None
+        return evaluate_errors(*data, errors=errors, seed=seed, **(which | options))
+
+    return count_to_precision(
+        count, images=len(images), precision=precision, seed=seed, progress=progress
+    )
+
+
+def count_to_precision(
+    count: Count,
+    *,
+    images: int,
+    precision: Precision,
+    seed: int,
+    progress: Callable[[int, float], None] | None = None,
+) -> xr.Dataset:
+    """Add chips and images to an evaluation until its mean loss is known well enough.
+
+    Parameters
+    ----------
+    count : callable
+        The evaluation.
+    images : int
+        Images of the set.
+    precision : Precision
+        What is asked for.
+    seed : int
+        Seed of the order in which images are taken.
+    progress : callable, optional
+        Called with (chips done, largest standard error) after each round.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same data as one evaluation of as many chips, from 0, and images. Attributes state what
+        was reached: ``precision_question``, ``precision_asked``; ``precision_chips`` and
+        ``precision_images``; for each case ``precision_between_chips``,
+        ``precision_between_images`` and ``precision_residual``, components of the variance of one
+        image on one chip; ``precision_test_set`` and ``precision_population``, the largest standard
+        errors of both questions; ``precision_limit``: what kept it from the error asked for,
+        ``chips`` or ``images``, or nothing.
 
     Notes
     -----
     A look at the error after every round stops a little too early on average; rounds that go as
-    far as the error asks for, at most to four times the chips, keep the looks few.
+    far as the error asks for, at most to four times the chips or images, keep the looks few. Of
+    the tables that should reach it the one with the least answers is taken next. For the population
+    a test set may be too small whatever the chips; then chips are added until they matter little.
     """
-    check_precision(standard_error, most_chips)
-    counts = evaluate(network, images, labels, ber=ber, chips=_LEAST_CHIPS, seed=seed, **options)
+    chips, taken = _LEAST_CHIPS, min(images, precision.least_images or images)
+    counts = count(chips=chips, first_chip=0, part=_part(0, taken, images, seed), by_image=True)
     while True:
-        done = counts.sizes["chip"]
-        reached = float(loss_standard_error(counts).max())
+        variance = loss_variance(counts)
+        reached = float(variance.standard_error(precision.question).max())
         if progress is not None:
-            progress(done, reached)
-        if reached <= standard_error or done >= most_chips:
-            return counts
-        asked = int(np.ceil(done * min(4.0, (reached / standard_error) ** 2)))
-        more = min(max(asked, done + _LEAST_CHIPS), most_chips) - done
-        further = evaluate(
-            network, images, labels, ber=ber, chips=more, seed=seed, first_chip=done, **options
-        )
-        counts = combine(counts, further)
+            progress(chips, reached)
+        if reached <= precision.standard_error:
+            return _stated(counts, variance, precision, "")
+        more, wider = next_table(variance, precision)
+        if (more, wider) == (chips, taken):
+            of_chips = np.isfinite(_chips_needed(variance, images, precision))
+            return _stated(counts, variance, precision, "chips" if of_chips else "images")
+        if wider > taken:
+            further = count(
+                chips=chips,
+                first_chip=0,
+                part=_part(taken, wider, images, seed),
+                by_image=True,
+            )
+            counts, taken = combine(counts, further), wider
+        if more > chips:
+            further = count(
+                chips=more - chips,
+                first_chip=chips,
+                part=_part(0, taken, images, seed),
+                by_image=True,
+            )
+            counts, chips = combine(counts, further), more
+
+
+def next_table(variance: LossVariance, precision: Precision) -> tuple[int, int]:
+    """Chips and images to go to, at least as many of each; the same if more would not help."""
+    chips, images, whole = variance.chips, variance.images, variance.image_set
+    most = max(chips, precision.most_chips)
+    sizes = [images]
+    while sizes[-1] < min(whole, _GROWTH * images):
+        sizes.append(min(2 * sizes[-1], whole))
+    needed = {size: _chips_needed(variance, size, precision) for size in sizes}
+    affordable = [size for size in sizes if needed[size] <= most]
+    at_whole = _chips_needed(variance, whole, precision)
+    more, wider = float(chips), images
+    if affordable:
+        wider = min(affordable, key=lambda size: needed[size] * size)
+        more = needed[wider]
+        if (more, wider) == (chips, images):
+            # the variance that was seen says that it is enough, what was reached that it is not
+            more += _LEAST_CHIPS
+            wider = images if chips < most else sizes[-1]
+    elif np.isfinite(needed[images]) and chips < most:
+        more = needed[images]
+    elif images < whole:
+        # if even all images leave too much to the chips, more of them are no use
+        wider = images if np.isfinite(at_whole) and at_whole > most else sizes[-1]
+    elif not np.isfinite(at_whole):
+        # the images alone exceed the error: chips until they add little to that
+        per_chip = (variance.between_chips + variance.residual / images).max()
+        more = per_chip / (_FLOOR * variance.between_images.max() / images)
+    return max(chips, int(min(np.ceil(more), _GROWTH * chips, most))), wider
+
+
+def _chips_needed(variance: LossVariance, images: int, precision: Precision) -> float:
+    """Chips of all cases, at least as many as there are; infinite if none suffice."""
+    needed = variance.chips_needed(images, precision.standard_error, precision.question).max()
+    return max(float(variance.chips), float(np.ceil(needed)))
+
+
+def _part(start: int, stop: int, images: int, seed: int) -> ImagePart | None:
+    return None if (start, stop) == (0, images) else ImagePart(start, stop, seed)
+
+
+def _stated(
+    counts: xr.Dataset, variance: LossVariance, precision: Precision, limit: str
+) -> xr.Dataset:
+    """The counts with what is known of their precision."""
+    known = {
+        "question": precision.question,
+        "asked": precision.standard_error,
+        "limit": limit,
+        "chips": variance.chips,
+        "images": variance.images,
+        "between_chips": variance.between_chips,
+        "between_images": variance.between_images,
+        "residual": variance.residual,
+        "test_set": float(variance.standard_error(QUESTIONS[0]).max()),
+        "population": float(variance.standard_error(QUESTIONS[1]).max()),
+    }
+    return counts.drop_vars([*OF_IMAGES, "image"]).assign_attrs(
+        {f"{PRECISION}_{name}": value for name, value in known.items()}
+    )

@@ -171,6 +171,12 @@ def check_counts(counts: Mapping[str, xr.Dataset]) -> None:
     names = list(counts)
     if not names:
         raise ValueError("no network to fit; give at least one table of counts")
+    for name in names:
+        if "ber" not in counts[name].dims:
+            raise ValueError(
+                f"{name!r} was evaluated over {counts[name]['correct'].dims[0]}, a curve needs "
+                "counts over BER; run `rram-reliability evaluate` without --errors and --device"
+            )
     first = counts[names[0]]
     ber = np.asarray(first["ber"].values, dtype=np.float64)
     for name in names:

@@ -35,13 +35,13 @@ from reliability.cli_inputs import (
     sampler_options,
     study_networks,
 )
+from reliability.cli_network import network_commands
 from reliability.cli_options import (
     AcceptOption,
     ChipsOption,
     ColumnOption,
     DownloadOption,
     DrawsOption,
-    EngineOption,
     EpochsOption,
     ForceOption,
     HiddenOption,
@@ -50,7 +50,6 @@ from reliability.cli_options import (
     MaxLossOption,
     MeasurementsOption,
     MemoryBerOption,
-    MemoryOption,
     ModelOption,
     OffsetOption,
     PriorsOption,
@@ -60,7 +59,6 @@ from reliability.cli_options import (
     RiskOption,
     SeedOption,
     SetVoltageOption,
-    StandardErrorOption,
     ThreadsOption,
     ThresholdOption,
     WarmupOption,
@@ -84,108 +82,7 @@ app = typer.Typer(
 
 
 app.add_typer(device)
-
-
-@app.command()
-def train(
-    out: Annotated[Path, typer.Option(help="Network file to write (.safetensors).")],
-    images: ImagesOption = "digits",
-    images_dir: ImagesDirOption = None,
-    download: DownloadOption = False,
-    train_ber: Annotated[
-        float, typer.Option("--ber", help="Bit error rate during training; 0 for none.")
-    ] = 0.0,
-    hidden: HiddenOption = None,
-    epochs: EpochsOption = None,
-    seed: SeedOption = 1,
-    threads: ThreadsOption = 2,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Train and fold one network."""
-    from bnn import save_network
-    from reliability.network_study import train_network
-    from reliability.output import check_file
-    from reliability.progress import Narrator
-
-    with checking_input():
-        check_file(out, force=force, suffix=".safetensors")
-        if not 0 <= train_ber < 0.5:
-            raise ValueError(f"--ber is {train_ber}; give a rate from 0 to below 0.5")
-        options = network_options(images, hidden, epochs, None, None, seed, threads)
-        image_set = load_image_set(images, images_dir, download)
-    with working(), Narrator(quiet=quiet) as narrator:
-        network, record = train_network(
-            image_set, options, ber=train_ber, say=narrator.say, tick=narrator.tick
-        )
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        save_network(network, out, record=record)
-    last = record["history"][-1]
-    typer.echo(f"test images right: {last['test_correct']} of {last['test_images']}")
-    typer.echo(f"network: {out}")
-
-
-@app.command()
-def evaluate(
-    network: Annotated[Path, typer.Argument(help="Network written by `train`.")],
-    out: Annotated[Path, typer.Option(help="Table of counts to write (.nc).")],
-    images: ImagesOption = "digits",
-    images_dir: ImagesDirOption = None,
-    download: DownloadOption = False,
-    chips: ChipsOption = None,
-    engine: EngineOption = "auto",
-    memory: MemoryOption = 2.0,
-    standard_error: StandardErrorOption = None,
-    seed: SeedOption = 1,
-    threads: ThreadsOption = 2,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Count right answers of a network under bit errors, chip by chip."""
-    from bnn import load_network
-    from bnn.engines.runner import cheapest_engine, check_engine, memory_bytes
-    from bnn.evaluation import images_at_once
-    from bnn.precision import check_precision
-    from reliability.network_study import evaluate_network, save_counts
-    from reliability.output import check_file, staged_file
-    from reliability.progress import Narrator
-
-    with checking_input():
-        check_file(out, force=force, suffix=".nc")
-        folded, record = load_network(network)
-        options = network_options(images, None, None, None, chips, seed, threads)
-        image_set = load_image_set(images, images_dir, download)
-        if folded.sizes[0] != image_set.test_images.shape[1]:
-            raise ValueError(
-                f"{network} takes {folded.sizes[0]} pixels, {images} has "
-                f"{image_set.test_images.shape[1]}; choose the image set it was trained on"
-            )
-        check_engine(engine)
-        if standard_error is not None:
-            check_precision(standard_error, options.chips)
-        limit = int(memory * 1e9)
-        count = len(image_set.test_images)
-        step = images_at_once(folded, count, engine=engine, memory=limit)
-        taken = memory_bytes(engine, folded, step) / 1e9
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        used = cheapest_engine(folded) if engine == "auto" else engine
-        most = "up to " if standard_error is not None else ""
-        narrator.say(
-            f"evaluating {most}{options.chips} chips, {used} engine, {step} images at a time, "
-            f"{taken:.2g} GB"
-        )
-        study = evaluate_network(
-            folded,
-            image_set,
-            options,
-            record,
-            engine=engine,
-            memory=limit,
-            standard_error=standard_error,
-            tick=narrator.tick,
-        )
-        save_counts(study, stage)
-    typer.echo(f"counts: {out}")
+app.add_typer(network_commands)
 
 
 @app.command()

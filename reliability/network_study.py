@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ import xarray as xr
 from bnn import (
     FoldedNetwork,
     ImageSet,
+    Precision,
     TrainingOptions,
-    evaluate,
-    evaluate_to_precision,
+    combine,
+    count_to_precision,
     fold,
     network_sha256,
     train,
     training_record,
 )
+from bnn.counts import SECONDS
+from reliability.evaluation_plan import EvaluationPlan, rates_plan
 
 STANDARD = "standard"
 TRAINED_FOR_ERRORS = "trained for errors"
@@ -135,40 +139,51 @@ def evaluate_network(
     options: NetworkOptions,
     record: dict[str, Any],
     *,
+    plan: EvaluationPlan | None = None,
     engine: str = "auto",
     memory: int | None = None,
-    standard_error: float | None = None,
+    precision: Precision | None = None,
+    earlier: xr.Dataset | None = None,
     tick: Tick,
 ) -> NetworkStudy:
-    """Count answers of every chip at every BER of the grid.
+    """Count answers of every chip in every case of a plan.
 
-    `engine` and `memory` are those of `bnn.evaluate`. With a `standard_error` chips are added until
-    the mean accuracy loss is known so well, as a fraction of the images, or `options.chips` done.
+    Without a plan the cases are the BER of the grid. `engine` and `memory` are those of
+    `bnn.evaluate`. With a `precision` chips and images are added until the mean accuracy loss is
+    known so well. `earlier` counts of the plan's first chips are added to.
     """
-    data = (network, images.test_images, images.test_labels)
-    common: dict[str, Any] = {
-        "ber": BER_GRID,
-        "seed": options.seed,
-        "engine": engine,
-        "threads": options.threads,
-        "memory": memory,
-    }
-    if standard_error is None:
-        counts = evaluate(*data, chips=options.chips, progress=tick, **common)
+    if plan is None:
+        plan = rates_plan(network, images, BER_GRID, seed=options.seed)
+    common: dict[str, Any] = {"engine": engine, "threads": options.threads, "memory": memory}
+    if precision is None:
+        done = 0 if earlier is None else earlier.sizes["chip"]
+        parts = [] if earlier is None else [earlier]
+        if options.chips > done:
+            left = options.chips - done
+            parts.append(
+                plan.count(chips=left, first_chip=done, progress=tick, timed=True, **common)
+            )
+        counts = combine(*parts)
     else:
-        counts = evaluate_to_precision(
-            *data,
-            standard_error=standard_error,
-            most_chips=options.chips,
-            progress=lambda done, _: tick(done, options.chips),
-            **common,
+        most = precision.most_chips
+        counts = count_to_precision(
+            partial(plan.count, timed=True, **common),
+            images=len(images.test_images),
+            precision=precision,
+            seed=options.seed,
+            progress=lambda done, _: tick(done, most),
         )
     return NetworkStudy(counts, {**record, "network_sha256": network_sha256(network)})
 
 
 def save_counts(study: NetworkStudy, path: Path) -> None:
-    """Write counts and record as one netCDF file."""
-    study.counts.assign_attrs(record=json.dumps(study.record)).to_netcdf(path, engine="h5netcdf")
+    """Write counts and record as one netCDF file.
+
+    The seconds that counting took are left out: the same seed gives the same bytes.
+    """
+    attrs = {key: value for key, value in study.counts.attrs.items() if key != SECONDS}
+    counts = study.counts.drop_attrs(deep=False).assign_attrs(attrs)
+    counts.assign_attrs(record=json.dumps(study.record)).to_netcdf(path, engine="h5netcdf")
 
 
 def load_counts(path: Path) -> NetworkStudy:

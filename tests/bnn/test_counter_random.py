@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnn.counter_random import Stream, StreamKey, exponential, philox4x64, uniforms_at
+from bnn.counter_random import (
+    Stream,
+    StreamKey,
+    exponential,
+    generator_of,
+    philox4x64,
+    uniforms_at,
+)
 
 REJECT = 1e-5
 FULL = 2**64 - 1
@@ -51,6 +58,14 @@ def test_numpy_draws_the_same_words() -> None:
     for words in np.random.default_rng(0).integers(0, FULL, (200, 6), np.uint64, endpoint=True):
         counter, key = words[:4].tolist(), words[4:].tolist()
         assert philox(counter, key) == numpy_philox(counter, key)
+
+
+def test_the_generator_of_a_stream_draws_its_words() -> None:
+    key = StreamKey(seed=2**64 + 5, chip=7, layer=2, stream=Stream.RESISTANCES)
+    k0, k1, c0, c2, c3 = key.words()
+    # word 0 counts up; NumPy counts before it draws
+    words = [int(w) for n in (1, 2) for w in philox4x64(c0 + np.uint64(n), c2 * 0, c2, c3, k0, k1)]
+    assert generator_of(key).bit_generator.random_raw(8).tolist() == words
 
 
 def test_exponential_is_minus_the_logarithm_of_a_uniform() -> None:

@@ -12,7 +12,6 @@ from bnn import (
     ImageSet,
     LineFaults,
     StuckAt,
-    TransientFlips,
     chip_flips,
     combine,
     evaluate,
@@ -304,12 +303,3 @@ def test_all_cells_stuck_at_their_bit_change_nothing(
     # Every cell is stuck, half of them at the wrong bit; z = 4.
     assert abs(flips[1] - bits / 2) < 4 * np.sqrt(bits / 4)
     assert flips[2] == bits
-    with pytest.raises(ValueError, match=r"errors\[0\] has transient errors"):
-        evaluate_errors(
-            folded_digits,
-            images,
-            labels,
-            errors=[Errors(transient=(TransientFlips(0.1),))],
-            chips=1,
-            seed=0,
-        )

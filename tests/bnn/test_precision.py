@@ -1,21 +1,38 @@
-"""Stopping by precision against the standard error by hand and one evaluation of all chips."""
+"""Stopping by precision against the standard error by hand and one evaluation of the same."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from bnn import FoldedNetwork, ImageSet, evaluate, evaluate_to_precision, loss_standard_error
+from bnn import (
+    Errors,
+    Flips,
+    FoldedNetwork,
+    ImagePart,
+    ImageSet,
+    Precision,
+    TransientFlips,
+    combine,
+    evaluate,
+    evaluate_errors,
+    evaluate_to_precision,
+    loss_standard_error,
+)
+from bnn.loss_variance import LossVariance
+from bnn.precision import next_table
 
 RATES = [0.001, 0.05]
 
 
-def evaluated(network: FoldedNetwork, digits: ImageSet, standard_error: float, most: int):
+def evaluated(network: FoldedNetwork, digits: ImageSet, standard_error: float, most: int, **more):
     rounds: list[tuple[int, float]] = []
     counts = evaluate_to_precision(
         network,
         digits.test_images,
         digits.test_labels,
-        ber=RATES,
+        **{"ber": RATES, **more},
         standard_error=standard_error,
         most_chips=most,
         seed=3,
@@ -25,27 +42,71 @@ def evaluated(network: FoldedNetwork, digits: ImageSet, standard_error: float, m
     return counts, rounds
 
 
+def same_counts(found: xr.Dataset, expected: xr.Dataset) -> None:
+    """Identical but for what is said of precision."""
+    bare = combine(found)
+    assert not any(str(key).startswith("precision") for key in bare.attrs)
+    xr.testing.assert_identical(bare, expected)
+
+
 def test_chips_are_added_until_the_error_is_small(
     folded_digits: FoldedNetwork, digits: ImageSet
 ) -> None:
-    counts, rounds = evaluated(folded_digits, digits, 0.002, 1000)
+    data = folded_digits, digits.test_images, digits.test_labels
+    first = evaluate(*data, ber=RATES, chips=8, seed=3)
+    asked = 0.6 * float(loss_standard_error(first).max())
+    counts, rounds = evaluated(folded_digits, digits, asked, 1000)
     chips = counts.sizes["chip"]
     assert 8 < chips < 1000
     assert [done for done, _ in rounds] == sorted({done for done, _ in rounds})
-    assert rounds[-1][1] <= 0.002 < rounds[-2][1]
-    whole = evaluate(
-        folded_digits,
-        digits.test_images,
-        digits.test_labels,
-        ber=RATES,
-        chips=chips,
-        seed=3,
-    )
-    xr.testing.assert_identical(counts, whole)
+    assert rounds[-1][1] <= asked < rounds[-2][1]
+    same_counts(counts, evaluate(*data, ber=RATES, chips=chips, seed=3))
     loss = (counts["lost"].values - counts["gained"].values) / len(digits.test_images)
     by_hand = [np.sqrt(np.sum((x - x.mean()) ** 2) / (chips - 1) / chips) for x in loss]
     np.testing.assert_allclose(loss_standard_error(counts).values, by_hand)
     assert max(by_hand) == pytest.approx(rounds[-1][1])
+    said = counts.attrs
+    assert said["precision_test_set"] == pytest.approx(max(by_hand))
+    assert said["precision_population"] > said["precision_test_set"]
+    assert (said["precision_chips"], said["precision_images"]) == (chips, 600)
+    assert said["precision_limit"] == ""
+    assert all(len(said[f"precision_{n}"]) == 2 for n in ("between_chips", "between_images"))
+
+
+def test_images_are_added_as_the_variance_asks(
+    folded_digits: FoldedNetwork, digits: ImageSet
+) -> None:
+    """A loose error needs a sample of the images, a tight one all of them; counts are the same."""
+    data = folded_digits, digits.test_images, digits.test_labels
+    loose, _ = evaluated(folded_digits, digits, 0.02, 400, least_images=64)
+    images = loose.attrs["precision_images"]
+    assert 64 <= images < 600
+    part = ImagePart(0, images, 3)
+    chips = loose.sizes["chip"]
+    same_counts(loose, evaluate(*data, ber=RATES, chips=chips, seed=3, part=part))
+    assert loose.attrs["precision_test_set"] <= 0.02 < loose.attrs["precision_population"] + 0.02
+    tight, _ = evaluated(folded_digits, digits, 0.003, 2000, least_images=64)
+    chips = tight.sizes["chip"]
+    assert tight.attrs["precision_images"] > images
+    if tight.attrs["precision_images"] == 600:
+        same_counts(tight, evaluate(*data, ber=RATES, chips=chips, seed=3))
+    # the loose table answers both questions no better than it says
+    whole = (tight["lost"] - tight["gained"]).mean("chip") / tight.attrs["images"]
+    part_of = (loose["lost"] - loose["gained"]).mean("chip") / loose.attrs["images"]
+    # z = 4.5 for two rates
+    assert (abs(part_of - whole) < 4.5 * (0.02 + 0.003)).all()
+
+
+def test_a_test_set_can_be_too_small_for_the_population(
+    folded_digits: FoldedNetwork, digits: ImageSet
+) -> None:
+    counts, rounds = evaluated(folded_digits, digits, 1e-4, 3000, question="population")
+    said = counts.attrs
+    assert said["precision_limit"] == "images"
+    # it did not go on to the most chips for nothing: chips add little to what images leave
+    assert counts.sizes["chip"] < 3000
+    of_images = np.sqrt(np.max(said["precision_between_images"]) / 600)
+    assert 1e-4 < of_images <= said["precision_population"] < 1.2 * of_images
 
 
 def test_it_stops_at_the_largest_number_of_chips(
@@ -54,6 +115,60 @@ def test_it_stops_at_the_largest_number_of_chips(
     counts, rounds = evaluated(folded_digits, digits, 1e-9, 11)
     assert counts.sizes["chip"] == 11
     assert [done for done, _ in rounds] == [8, 11]
+    assert counts.attrs["precision_limit"] == "chips"
+
+
+def test_error_cases_and_reads_are_added_like_rates(
+    folded_digits: FoldedNetwork, digits: ImageSet
+) -> None:
+    cases = [Errors((Flips(0.0, 0.05),)), Errors(transient=(TransientFlips(0.01),))]
+    counts, _ = evaluated(folded_digits, digits, 0.01, 60, ber=None, errors=cases, least_images=100)
+    images = counts.attrs["precision_images"]
+    whole = evaluate_errors(
+        folded_digits,
+        digits.test_images,
+        digits.test_labels,
+        errors=cases,
+        chips=counts.sizes["chip"],
+        seed=3,
+        part=None if images == 600 else ImagePart(0, images, 3),
+    )
+    same_counts(counts, whole)
+
+
+def known(chips: int, images: int, whole: int, between: tuple[float, float, float]):
+    of_chip, of_image, rest = (np.array([v]) for v in between)
+    return LossVariance(
+        chips, images, whole, of_chip, of_image, rest, rest + images * of_chip, np.array([False])
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "question", "asked", "expected"),
+    [
+        # chips alone differ: no image is added
+        ((8, 100, 1000, (1e-2, 0.0, 0.0)), "test set", 0.02, (25, 100)),
+        # images alone differ: all images, no chip is added
+        ((8, 100, 400, (0.0, 1e-1, 0.0)), "test set", 0.002, (8, 400)),
+        # the rest alone: the same from chips as from images, at the fewest answers
+        ((8, 100, 1000, (0.0, 0.0, 0.16)), "test set", 0.01, (16, 100)),
+        # at most four times
+        ((8, 100, 1000, (1.0, 0.0, 0.0)), "test set", 0.01, (32, 100)),
+        ((8, 100, 1000, (0.0, 0.1, 0.0)), "population", 1e-4, (8, 400)),
+        # the population cannot be known better from this set
+        ((8, 100, 100, (0.0, 0.1, 0.0)), "population", 1e-4, (8, 100)),
+        ((8, 100, 100, (1e-3, 0.1, 0.0)), "population", 1e-4, (10, 100)),
+        # no more chips than are allowed
+        ((60, 100, 100, (1.0, 0.0, 0.0)), "test set", 1e-4, (64, 100)),
+        ((64, 100, 1000, (1.0, 0.0, 0.0)), "test set", 1e-4, (64, 100)),
+        # fewer chips than needed, but images make up for it
+        ((64, 100, 1000, (0.0, 0.0, 0.16)), "test set", 0.004, (64, 200)),
+    ],
+)
+def test_the_next_table(
+    table: tuple[Any, ...], question: str, asked: float, expected: tuple[int, int]
+) -> None:
+    assert next_table(known(*table), Precision(asked, 64, question)) == expected
 
 
 def test_wrong_input_is_refused(folded_digits: FoldedNetwork, digits: ImageSet) -> None:
@@ -61,6 +176,12 @@ def test_wrong_input_is_refused(folded_digits: FoldedNetwork, digits: ImageSet) 
         evaluated(folded_digits, digits, 0, 11)
     with pytest.raises(ValueError, match="most_chips is 3; give at least 8"):
         evaluated(folded_digits, digits, 0.1, 3)
+    with pytest.raises(ValueError, match="least_images is 10; give at least 64"):
+        evaluated(folded_digits, digits, 0.1, 11, least_images=10)
+    with pytest.raises(ValueError, match="known: 'test set', 'population'"):
+        evaluated(folded_digits, digits, 0.1, 11, question="chips")
+    with pytest.raises(ValueError, match="ber or errors"):
+        evaluated(folded_digits, digits, 0.1, 11, errors=[Errors()])
     one = evaluate(
         folded_digits, digits.test_images, digits.test_labels, ber=RATES, chips=1, seed=3
     )

@@ -1,0 +1,224 @@
+"""Errors as an engineer states them: a TOML file with one table for each case."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnn.array_mapping import ArrayShape
+from bnn.errors import Errors, Flips, LineFaults, StuckAt, TransientFlips
+
+OPPOSITE = "opposite"
+"""What a cell on a faulty line reads where it is not stuck at a value."""
+
+_TOP = ("protected", "case")
+_CASE = ("name", "lines", "stuck_at", "flips", "misread", "protected")
+_FLIPS = ("ber", "zero_to_one", "one_to_zero", "layers")
+_STUCK = ("zero", "one", "exact", "layers")
+_LINES = ("along", "rate", "density", "stuck", "array", "block", "layers")
+_MISREAD = ("ber", "layers")
+
+
+class ErrorFileError(ValueError):
+    """A file of errors that cannot be used, with the table and the remedy."""
+
+
+@dataclass(frozen=True)
+class ErrorCases:
+    """What a file of errors says.
+
+    Attributes
+    ----------
+    path : str
+        Where it was read.
+    names : tuple of str
+        Names of the cases, all different.
+    errors : tuple of Errors
+        The cases, in the order of the file.
+    """
+
+    path: str
+    names: tuple[str, ...]
+    errors: tuple[Errors, ...]
+
+
+def read_error_cases(path: Path | str) -> ErrorCases:
+    """Read a file of errors.
+
+    Parameters
+    ----------
+    path : path
+        TOML file, see ``docs/errors.md``. Persistent errors of a case are taken in the order
+        faulty lines, stuck cells, flips, however they are written.
+
+    Returns
+    -------
+    ErrorCases
+
+    Raises
+    ------
+    ErrorFileError
+        The file cannot be read, holds no case, a table or key is unknown or missing, a value has
+        the wrong kind or range, or two cases have one name.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            tables = tomllib.load(file)
+    except OSError as error:
+        raise ErrorFileError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ErrorFileError(f"{path}: not a TOML file: {error}") from None
+    _refuse_unknown(f"{path}", tables, _TOP)
+    cases = tables.get("case")
+    if not isinstance(cases, list) or not cases or not all(isinstance(c, dict) for c in cases):
+        raise ErrorFileError(f"{path}: there is no case; write a table [[case]] for each")
+    shared = _names(f"{path}: protected", tables.get("protected", []))
+    names, errors = [], []
+    for number, table in enumerate(cases, start=1):
+        name = table.get("name", f"case {number}")
+        if not isinstance(name, str) or not name:
+            raise ErrorFileError(f"{path}: name of case {number} is {name!r}; give a text")
+        if name in names:
+            raise ErrorFileError(f"{path}: two cases have the name {name!r}; give each its own")
+        names.append(name)
+        errors.append(_case(f"{path}: case {name!r}", table, shared))
+    return ErrorCases(str(path), tuple(names), tuple(errors))
+
+
+def _case(where: str, table: Mapping[str, Any], shared: frozenset[str]) -> Errors:
+    _refuse_unknown(where, table, _CASE)
+    try:
+        return Errors(
+            persistent=(
+                *(_lines(place, t) for place, t in _each(where, table, "lines")),
+                *(_stuck(place, t) for place, t in _each(where, table, "stuck_at")),
+                *(_flips(place, t) for place, t in _each(where, table, "flips")),
+            ),
+            transient=tuple(_misread(place, t) for place, t in _each(where, table, "misread")),
+            protected=shared | _names(f"{where}: protected", table.get("protected", [])),
+        )
+    except ErrorFileError:
+        raise
+    except ValueError as error:
+        raise ErrorFileError(f"{where}: {error}") from None
+
+
+def _each(where: str, table: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """Tables of one kind of errors: one, or one for each group of layers."""
+    value = table.get(key, [])
+    tables = value if isinstance(value, list) else [value]
+    for one in tables:
+        if not isinstance(one, dict):
+            raise ErrorFileError(
+                f"{where}: {key} is {one!r}; write a table, such as [[case.{key}]]"
+            )
+    return [(f"{where}: {key}", one) for one in tables]
+
+
+def _flips(where: str, table: Mapping[str, Any]) -> Flips:
+    _refuse_unknown(where, table, _FLIPS)
+    layers = _layers(where, table)
+    if "ber" in table:
+        if "zero_to_one" in table or "one_to_zero" in table:
+            raise ErrorFileError(
+                f"{where}: ber is the rate of zeros and of ones; leave it out, or the other two"
+            )
+        return _made(
+            where, Flips, _number(where, table, "ber"), _number(where, table, "ber"), layers
+        )
+    return _made(
+        where,
+        Flips,
+        _number(where, table, "zero_to_one"),
+        _number(where, table, "one_to_zero"),
+        layers,
+    )
+
+
+def _stuck(where: str, table: Mapping[str, Any]) -> StuckAt:
+    _refuse_unknown(where, table, _STUCK)
+    exact = table.get("exact", False)
+    if not isinstance(exact, bool):
+        raise ErrorFileError(f"{where}: exact is {exact!r}; write true or false")
+    return _made(
+        where,
+        StuckAt,
+        _number(where, table, "zero"),
+        _number(where, table, "one"),
+        _layers(where, table),
+        exact,
+    )
+
+
+def _lines(where: str, table: Mapping[str, Any]) -> LineFaults:
+    _refuse_unknown(where, table, _LINES)
+    stuck = table.get("stuck", OPPOSITE)
+    if stuck != OPPOSITE and (isinstance(stuck, bool) or stuck not in (0, 1)):
+        raise ErrorFileError(f'{where}: stuck is {stuck!r}; write 0, 1 or "{OPPOSITE}"')
+    options: dict[str, Any] = {
+        key: _shape(where, key, table[key]) for key in ("array", "block") if key in table
+    }
+    if "density" in table:
+        options["density"] = _number(where, table, "density")
+    return _made(
+        where,
+        LineFaults,
+        table.get("along"),
+        _number(where, table, "rate"),
+        stuck=None if stuck == OPPOSITE else stuck,
+        layers=_layers(where, table),
+        **options,
+    )
+
+
+def _misread(where: str, table: Mapping[str, Any]) -> TransientFlips:
+    _refuse_unknown(where, table, _MISREAD)
+    return _made(where, TransientFlips, _number(where, table, "ber"), _layers(where, table))
+
+
+def _made(where: str, kind: Any, *values: Any, **options: Any) -> Any:
+    """An error, with the place in what is wrong with it."""
+    try:
+        return kind(*values, **options)
+    except ValueError as error:
+        raise ErrorFileError(f"{where}: {error}") from None
+
+
+def _number(where: str, table: Mapping[str, Any], key: str) -> float:
+    if key not in table:
+        raise ErrorFileError(f"{where}: {key} is missing; give a fraction, such as {key} = 1e-3")
+    value = table[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ErrorFileError(f"{where}: {key} is {value!r}; give a fraction, such as 1e-3")
+    return float(value)
+
+
+def _shape(where: str, key: str, value: Any) -> ArrayShape:
+    if not isinstance(value, list) or len(value) != 2 or not all(type(n) is int for n in value):
+        raise ErrorFileError(
+            f"{where}: {key} is {value!r}; give word lines and bit lines, such as [1024, 1024]"
+        )
+    return _made(f"{where}: {key}", ArrayShape, *value)
+
+
+def _layers(where: str, table: Mapping[str, Any]) -> frozenset[str] | None:
+    if "layers" not in table:
+        return None
+    found = _names(f"{where}: layers", table["layers"])
+    if not found:
+        raise ErrorFileError(f"{where}: layers is empty; name layers, or leave it out for all")
+    return found
+
+
+def _names(where: str, value: Any) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ErrorFileError(f'{where} is {value!r}; give names of layers, such as ["output"]')
+    return frozenset(value)
+
+
+def _refuse_unknown(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in table:
+        if key not in known:
+            raise ErrorFileError(f"{where}: {key!r} is not known; known: {', '.join(known)}")

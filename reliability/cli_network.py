@@ -1,0 +1,291 @@
+"""Commands about networks alone: training them, and counting their answers under errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reliability.cli_guards import checking_input, working
+from reliability.cli_inputs import given, load_image_set, network_options
+from reliability.cli_options import (
+    ChipsOption,
+    DownloadOption,
+    EngineOption,
+    EpochsOption,
+    ForceOption,
+    HiddenOption,
+    ImagesDirOption,
+    ImagesOption,
+    MemoryOption,
+    OffsetOption,
+    QuietOption,
+    SeedOption,
+    StandardErrorOption,
+    ThreadsOption,
+    ThresholdOption,
+)
+
+if TYPE_CHECKING:
+    from bnn import FoldedNetwork, ImageSet, Precision
+    from reliability.evaluation_plan import EvaluationPlan
+
+network_commands = typer.Typer()
+
+
+@network_commands.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Network file to write (.safetensors).")],
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    train_ber: Annotated[
+        float, typer.Option("--ber", help="Bit error rate during training; 0 for none.")
+    ] = 0.0,
+    hidden: HiddenOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 1,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train and fold one network."""
+    from bnn import save_network
+    from reliability.network_study import train_network
+    from reliability.output import check_file
+    from reliability.progress import Narrator
+
+    with checking_input():
+        check_file(out, force=force, suffix=".safetensors")
+        if not 0 <= train_ber < 0.5:
+            raise ValueError(f"--ber is {train_ber}; give a rate from 0 to below 0.5")
+        options = network_options(images, hidden, epochs, None, None, seed, threads)
+        image_set = load_image_set(images, images_dir, download)
+    with working(), Narrator(quiet=quiet) as narrator:
+        network, record = train_network(
+            image_set, options, ber=train_ber, say=narrator.say, tick=narrator.tick
+        )
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        save_network(network, out, record=record)
+    last = record["history"][-1]
+    typer.echo(f"test images right: {last['test_correct']} of {last['test_images']}")
+    typer.echo(f"network: {out}")
+
+
+@network_commands.command()
+def evaluate(
+    network: Annotated[Path, typer.Argument(help="Network written by `train`.")],
+    out: Annotated[Path, typer.Option(help="Table of counts to write (.nc).")],
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    errors: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file of cases of errors (docs/errors.md): unequal flips, stuck cells, "
+            "faulty lines, read errors, protected layers. Without it: a grid of BER."
+        ),
+    ] = None,
+    device: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory written by `fit`: every cell gets a resistance from the posterior and "
+            "is sensed, one posterior draw for each chip."
+        ),
+    ] = None,
+    programming: Annotated[
+        list[float] | None,
+        typer.Option(help="With --device: programming value, SI. Repeatable."),
+    ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="With --device: 1T1R (default) or 2T2R.")
+    ] = None,
+    one_is: Annotated[
+        str | None,
+        typer.Option("--one-is", help="With --device: state of the weight +1, LRS or HRS."),
+    ] = None,
+    threshold_ohm: ThresholdOption = None,
+    offset_ln_r: OffsetOption = None,
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(help="Layer whose weights stay exact, e.g. output. Repeatable."),
+    ] = None,
+    chips: ChipsOption = None,
+    extend: Annotated[
+        Path | None,
+        typer.Option(help="Earlier table of the same evaluation: its chips are taken over."),
+    ] = None,
+    engine: EngineOption = "auto",
+    memory: MemoryOption = 2.0,
+    standard_error: StandardErrorOption = None,
+    question: Annotated[
+        str | None,
+        typer.Option(
+            help="With --standard-error: of the mean loss on this test-set (default), or of the "
+            "population that it came from."
+        ),
+    ] = None,
+    least_images: Annotated[
+        int | None,
+        typer.Option(
+            help="With --standard-error: begin with so many random images and take more as needed."
+        ),
+    ] = None,
+    seed: SeedOption = 1,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Count right answers of a network under errors, chip by chip."""
+    from bnn import load_network
+    from bnn.engines.runner import cheapest_engine, check_engine
+    from reliability.evaluation_plan import memory_statement, outcome_lines, precision_lines
+    from reliability.network_study import evaluate_network, save_counts
+    from reliability.output import check_file, staged_file
+    from reliability.progress import Narrator
+
+    of_device = given(
+        programming=programming or None,
+        scheme=scheme,
+        one_is=one_is,
+        threshold_ohm=threshold_ohm,
+        offset_ln_r=offset_ln_r,
+    )
+    with checking_input():
+        check_file(out, force=force, suffix=".nc")
+        folded, record = load_network(network)
+        options = network_options(images, None, None, None, chips, seed, threads)
+        image_set = load_image_set(images, images_dir, download)
+        if folded.sizes[0] != image_set.test_images.shape[1]:
+            raise ValueError(
+                f"{network} takes {folded.sizes[0]} pixels, {images} has "
+                f"{image_set.test_images.shape[1]}; choose the image set it was trained on"
+            )
+        check_engine(engine)
+        precision = _precision(standard_error, question, least_images, options.chips, extend)
+        plan = _plan(folded, image_set, errors, device, of_device, protect or [], seed)
+        limit, count = int(memory * 1e9), len(image_set.test_images)
+        step, taken = memory_statement(plan, folded, count, engine=engine, memory=limit)
+    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+        used = cheapest_engine(folded) if engine == "auto" else engine
+        most = "up to " if precision is not None else ""
+        narrator.say(
+            f"evaluating {plan.words}: {most}{options.chips} chips, {used} engine, {step} images "
+            f"at a time, {taken / 1e9:.2g} GB"
+        )
+        earlier = None
+        if extend is not None:
+            how = {"engine": engine, "threads": threads, "memory": limit}
+            with checking_input():
+                earlier = _earlier(extend, plan, options.chips, how)
+        study = evaluate_network(
+            folded,
+            image_set,
+            options,
+            record,
+            plan=plan,
+            engine=engine,
+            memory=limit,
+            precision=precision,
+            earlier=earlier,
+            tick=narrator.tick,
+        )
+        save_counts(study, stage)
+        if "seconds" in study.counts.attrs:
+            narrator.say(f"counting took {study.counts.attrs['seconds']:.1f} s")
+    for line in (*outcome_lines(plan, study.counts), *precision_lines(study.counts)):
+        typer.echo(line)
+    typer.echo(f"counts: {out}")
+
+
+def _precision(
+    standard_error: float | None,
+    question: str | None,
+    least_images: int | None,
+    chips: int,
+    extend: Path | None,
+) -> Precision | None:
+    """When to stop; None after a number of chips."""
+    from bnn import Precision
+
+    if standard_error is None:
+        for name, value in (("--question", question), ("--least-images", least_images)):
+            if value is not None:
+                raise ValueError(f"{name} {value} goes with --standard-error; give one, or drop it")
+        return None
+    if extend is not None:
+        raise ValueError("--extend goes with a number of --chips, not with --standard-error")
+    known = {"test-set": "test set", "population": "population"}
+    if question is not None and question not in known:
+        raise ValueError(f"--question {question!r} is not known; known: {', '.join(known)}")
+    return Precision(
+        standard_error,
+        chips,
+        **given(question=known.get(question or ""), least_images=least_images),
+    )
+
+
+def _plan(
+    network: FoldedNetwork,
+    images: ImageSet,
+    errors: Path | None,
+    device: Path | None,
+    of_device: dict[str, Any],
+    protect: list[str],
+    seed: int,
+) -> EvaluationPlan:
+    """What is counted: a device, cases of errors, or a grid of BER."""
+    from bnn.error_files import read_error_cases
+    from reliability.evaluation_plan import direct_plan, errors_plan, rates_plan
+    from reliability.network_study import BER_GRID
+
+    protected = frozenset(protect)
+    if device is None and of_device:
+        name = "--" + next(iter(of_device)).replace("_", "-")
+        raise ValueError(f"{name} goes with --device; name the directory written by `fit`")
+    if device is not None and errors is not None:
+        raise ValueError("--device and --errors are two sources of errors; give one of them")
+    if errors is not None:
+        if protect:
+            raise ValueError(
+                f"--protect {protect[0]} goes without --errors; write protected in the file"
+            )
+        return errors_plan(network, images, read_error_cases(errors), seed=seed)
+    if device is None:
+        return rates_plan(network, images, BER_GRID, seed=seed, protected=protected)
+    if "programming" not in of_device:
+        raise ValueError("--device needs --programming X: the value that chips are programmed at")
+    from devicefit.sensing import SensingOptions
+    from reliability.device_study import load_study
+
+    sensing = {k: of_device[k] for k in ("threshold_ohm", "offset_ln_r") if k in of_device}
+    return direct_plan(
+        network,
+        images,
+        load_study(device).main,
+        of_device["programming"],
+        scheme=of_device.get("scheme", "1T1R"),
+        one_is=of_device.get("one_is", "LRS"),
+        sensing=SensingOptions(**sensing),
+        seed=seed,
+        protected=protected,
+    )
+
+
+def _earlier(path: Path, plan: EvaluationPlan, chips: int, how: dict[str, Any]) -> Any:
+    """An earlier table with one chip more, which shows that it can be added to."""
+    from bnn import combine
+    from reliability.network_study import load_counts
+
+    found = load_counts(path).counts
+    have = found.sizes["chip"]
+    if found["chip"].values.tolist() != list(range(have)) or "image_ranges" in found.attrs:
+        raise ValueError(f"{path}: not a table of the chips from 0 on all images; give another")
+    if have >= chips:
+        raise ValueError(f"{path} holds {have} chips; ask for more with --chips")
+    one = plan.count(chips=1, first_chip=have, **how)
+    try:
+        return combine(found, one)
+    except ValueError as error:
+        raise ValueError(f"{path}: not the same evaluation: {error}") from None

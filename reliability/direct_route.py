@@ -1,0 +1,220 @@
+"""The direct route: chips whose wrong bits are read off resistances drawn from the device.
+
+Elsewhere a chip has independent wrong bits at a rate. Here every cell gets a resistance from one
+draw of the device posterior and is sensed, and the bits that come out are used: unequal errors of
+zeros and ones, and the uncertainty of the device, are in the chips themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bnn import FoldedNetwork, evaluate_positions
+from bnn.counter_random import Stream, StreamKey, generator_of, uniforms_at
+from bnn.network import layer_signs
+from devicefit.cells import CellReader, cell_reader
+from devicefit.fitted import Fitted
+from devicefit.sensing import SensingOptions
+
+Positions = NDArray[np.int64]
+
+
+def posterior_draw(draws: int, *, seed: int, chip: int) -> int:
+    """Posterior draw that is the truth for a chip: each of `draws` equally likely."""
+    key = StreamKey(seed, chip, 0, Stream.POSTERIOR_DRAW)
+    return int(uniforms_at(key, np.zeros(1, np.int64))[0] * draws)
+
+
+def wrong_positions(
+    network: FoldedNetwork,
+    reader: CellReader,
+    *,
+    seed: int,
+    chip: int,
+    draw: int | None = None,
+    protected: frozenset[str] = frozenset(),
+) -> dict[str, Positions]:
+    """Wrong bits of one chip.
+
+    Parameters
+    ----------
+    network : FoldedNetwork
+        Network without errors; its weights are the stored bits.
+    reader : CellReader
+        Device at one programming value.
+    seed : int
+        Seed of the family of chips, 0..2**128-1.
+    chip : int
+        Number of the chip, from 0.
+    draw : int, optional
+        Posterior draw; that of :func:`posterior_draw` when left out.
+    protected : frozenset of str, optional
+        Layers whose weights stay exact.
+
+    Returns
+    -------
+    dict of str to int64 array, shape (wrong bits,)
+        ``row * columns + column`` for each layer, strictly increasing.
+
+    Notes
+    -----
+    Random numbers belong to (seed, chip, layer): the same chip in any order of work, and matched
+    cells at several programming values.
+    """
+    if draw is None:
+        draw = posterior_draw(reader.draws, seed=seed, chip=chip)
+    found = {}
+    for index, layer in enumerate(network.layers):
+        if layer.name in protected:
+            continue
+        rng = generator_of(StreamKey(seed, chip, index, Stream.RESISTANCES))
+        bits = (layer_signs(layer) > 0).reshape(-1)
+        found[layer.name] = np.flatnonzero(reader.wrong(bits, draw=draw, rng=rng))
+    return found
+
+
+def evaluate_direct(
+    network: FoldedNetwork,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    device: Fitted,
+    programming: Sequence[float],
+    scheme: str,
+    sensing: SensingOptions,
+    chips: int,
+    seed: int,
+    one_is: str = "LRS",
+    draw: int | None = None,
+    protected: frozenset[str] = frozenset(),
+    **options: Any,
+) -> xr.Dataset:
+    """Count right answers of chips programmed with this device.
+
+    Parameters
+    ----------
+    network, images, labels, chips, seed
+        As of :func:`bnn.evaluate`.
+    device : Fitted
+        Fitted family or stack.
+    programming : sequence of float
+        Programming values, SI. A chip has the same posterior draw and matched cells at all.
+    scheme : {"1T1R", "2T2R"}
+        How bits are read.
+    sensing : SensingOptions
+        Threshold and offset. A threshold that is not given is chosen as for the BER curves: before
+        the chip is known, one for all draws.
+    one_is : {"LRS", "HRS"}, optional
+        State that stores the weight +1.
+    draw : int, optional
+        Use this posterior draw for all chips.
+    protected : frozenset of str, optional
+        Layers whose weights stay exact.
+    **options
+        ``first_chip``, ``engine``, ``threads``, ``memory``, ``part``, ``by_image``, ``timed`` and
+        ``progress`` of :func:`bnn.evaluate`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of :func:`bnn.evaluate`, with the dim ``programming`` in place of ``ber``, and the
+        coordinates ``posterior_draw`` of the chips and ``threshold_ohm`` (1T1R) of the programming
+        values. Attributes say what the chips depend on.
+
+    Raises
+    ------
+    ValueError
+        No programming value or one twice, or as of :func:`devicefit.cells.cell_reader` and
+        :func:`bnn.evaluate_positions`.
+    """
+    readers = cell_readers(device, programming, scheme=scheme, sensing=sensing, one_is=one_is)
+    first, draws = int(options.get("first_chip", 0)), readers[0].draws
+    if draw is not None and not 0 <= draw < draws:
+        raise ValueError(f"draw is {draw}; there are the posterior draws 0..{draws - 1}")
+    unknown = sorted(protected - set(network.layer_names))
+    if unknown:
+        raise ValueError(
+            f"protected names unknown layers {', '.join(unknown)}; this network has "
+            f"{', '.join(network.layer_names)}"
+        )
+    unit = device.frame.programming.unit
+    counts = evaluate_positions(
+        network,
+        images,
+        labels,
+        positions=_positions(network, readers, seed=seed, draw=draw, protected=protected),
+        cases=xr.Variable(
+            "programming",
+            [reader.programming for reader in readers],
+            {"units": unit, "long_name": device.frame.programming.name},
+        ),
+        identity={
+            "seed": seed,
+            "route": "direct: sensed resistances",
+            "scheme": scheme,
+            "one_is": one_is,
+            "device_family": device.family,
+            "cells_sha256": ",".join(reader.sha256 for reader in readers),
+            "draw": "of each chip" if draw is None else int(draw),
+            "protected": ",".join(sorted(protected)),
+        },
+        chips=chips,
+        **options,
+    )
+    of_chip = [
+        posterior_draw(draws, seed=seed, chip=chip) if draw is None else draw
+        for chip in range(first, first + chips)
+    ]
+    counts = counts.assign_coords(posterior_draw=("chip", np.array(of_chip, dtype=np.int64)))
+    values = [np.exp(r.threshold_ln_r) for r in readers if r.threshold_ln_r is not None]
+    if values:
+        counts = counts.assign_coords(threshold_ohm=("programming", values, {"units": "ohm"}))
+    return counts
+
+
+def cell_readers(
+    device: Fitted,
+    programming: Sequence[float],
+    *,
+    scheme: str,
+    sensing: SensingOptions,
+    one_is: str = "LRS",
+) -> list[CellReader]:
+    """Readers at several programming values, in their order.
+
+    Raises
+    ------
+    ValueError
+        No value or one twice, or as of :func:`devicefit.cells.cell_reader`.
+    """
+    if not len(programming):
+        raise ValueError("programming holds no value; give at least one")
+    twice = sorted({x for x in programming if list(programming).count(x) > 1})
+    if twice:
+        raise ValueError(f"programming holds {twice[0]} more than once; drop duplicates")
+    return [
+        cell_reader(device, float(x), scheme=scheme, options=sensing, one_is=one_is)
+        for x in programming
+    ]
+
+
+def _positions(
+    network: FoldedNetwork,
+    readers: Sequence[CellReader],
+    *,
+    seed: int,
+    draw: int | None,
+    protected: frozenset[str],
+) -> Callable[[int], Iterator[Mapping[str, Positions]]]:
+    def of_chip(chip: int) -> Iterator[Mapping[str, Positions]]:
+        for reader in readers:
+            yield wrong_positions(
+                network, reader, seed=seed, chip=chip, draw=draw, protected=protected
+            )
+
+    return of_chip
