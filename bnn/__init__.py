@@ -2,6 +2,13 @@
 
 from bnn.architectures import BinaryConvNet, BinaryMLP, module_answers
 from bnn.array_mapping import ArrayShape
+from bnn.calibration import (
+    CalibrationReference,
+    ChipThresholds,
+    calibrate_chip,
+    calibration_reference,
+    fold_for_ber,
+)
 from bnn.chips import Chip, ClassTotal, draw_chip, draw_misread
 from bnn.errors import (
     Errors,
@@ -24,6 +31,7 @@ from bnn.network import (
     network_sha256,
 )
 from bnn.precision import evaluate_to_precision, loss_standard_error
+from bnn.reads import misreads_of, read_answers
 from bnn.storage import load_network, save_network
 from bnn.training import EpochResult, TrainedNetwork, TrainingOptions, train, training_record
 
@@ -32,7 +40,9 @@ __all__ = [
     "ArrayShape",
     "BinaryConvNet",
     "BinaryMLP",
+    "CalibrationReference",
     "Chip",
+    "ChipThresholds",
     "ClassTotal",
     "ConvLayer",
     "EpochResult",
@@ -49,6 +59,8 @@ __all__ = [
     "TrainedNetwork",
     "TrainingOptions",
     "TransientFlips",
+    "calibrate_chip",
+    "calibration_reference",
     "chip_flips",
     "combine",
     "draw_chip",
@@ -58,11 +70,14 @@ __all__ = [
     "evaluate_to_precision",
     "flip_weights",
     "fold",
+    "fold_for_ber",
     "load_images",
     "load_network",
     "loss_standard_error",
+    "misreads_of",
     "module_answers",
     "network_sha256",
+    "read_answers",
     "save_network",
     "train",
     "training_record",

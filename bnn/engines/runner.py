@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.engines import dense, incremental, packed
-from bnn.network import FoldedNetwork, OutputLayer, check_layer_names, flip_weights
+from bnn.network import FoldedNetwork, Layer, OutputLayer, check_layer_names, flip_weights
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
 Thresholds = Mapping[str, npt.NDArray[np.int32]]
+Affine = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 Answers = npt.NDArray[np.int64]
 
 RUNNERS = ("auto", "incremental", "packed", "dense")
@@ -30,7 +31,9 @@ class Runner(Protocol):
     def error_free(self) -> Answers:
         """Answers of the network without errors, shape (images,)."""
 
-    def answers(self, flips: Flips, *, thresholds: Thresholds | None = None) -> Answers:
+    def answers(
+        self, flips: Flips, *, thresholds: Thresholds | None = None, affine: Affine | None = None
+    ) -> Answers:
         """Answers of a chip, shape (images,).
 
         Parameters
@@ -39,6 +42,9 @@ class Runner(Protocol):
             Wrong bits, ``row * columns + column``, strictly increasing.
         thresholds : mapping of layer name to int32 array, optional
             Thresholds of hidden layers on this chip, in place of those of the network.
+        affine : tuple of scale and shift, float64 arrays of shape (classes,), optional
+            Affine map of the output layer on this chip; not with the engine ``incremental``, which
+            keeps answers of the network.
         """
 
 
@@ -126,7 +132,13 @@ class _Followed:
     def error_free(self) -> Answers:
         return self.state.answers
 
-    def answers(self, flips: Flips, *, thresholds: Thresholds | None = None) -> Answers:
+    def answers(
+        self, flips: Flips, *, thresholds: Thresholds | None = None, affine: Affine | None = None
+    ) -> Answers:
+        if affine is not None:
+            raise ValueError(
+                "the engine 'incremental' keeps the affine map of the output layer; use 'packed'"
+            )
         check_layer_names(self.network, flips, argument="flips")
         return incremental.chip_answers(
             self.state, flips, threads=self.threads, thresholds=thresholds
@@ -142,16 +154,21 @@ class _FromScratch:
     threads: int
     error_free: Answers
 
-    def answers(self, flips: Flips, *, thresholds: Thresholds | None = None) -> Answers:
-        if not thresholds and not any(len(places) for places in flips.values()):
+    def answers(
+        self, flips: Flips, *, thresholds: Thresholds | None = None, affine: Affine | None = None
+    ) -> Answers:
+        exact = not any(len(places) for places in flips.values())
+        if exact and not thresholds and affine is None:
             return self.error_free
-        chip = with_thresholds(flip_weights(self.network, flips), thresholds or {})
+        chip = with_thresholds(flip_weights(self.network, flips), thresholds or {}, affine)
         found: Answers = self.module.predict(chip, self.prepared, threads=self.threads)
         return found
 
 
-def with_thresholds(network: FoldedNetwork, thresholds: Thresholds) -> FoldedNetwork:
-    """Network with other thresholds in the named hidden layers.
+def with_thresholds(
+    network: FoldedNetwork, thresholds: Thresholds, affine: Affine | None = None
+) -> FoldedNetwork:
+    """Network with other thresholds in the named hidden layers, and another affine output if given.
 
     Raises
     ------
@@ -159,9 +176,11 @@ def with_thresholds(network: FoldedNetwork, thresholds: Thresholds) -> FoldedNet
         A name is unknown or that of the output layer, or an array does not fit its layer.
     """
     check_layer_names(network, thresholds, argument="thresholds")
-    layers = []
+    layers: list[Layer] = []
     for layer in network.layers:
         if layer.name not in thresholds:
+            if isinstance(layer, OutputLayer) and affine is not None:
+                layer = replace(layer, scale=affine[0], shift=affine[1])
             layers.append(layer)
         elif isinstance(layer, OutputLayer):
             raise ValueError("thresholds names the output layer, which has an affine map instead")
