@@ -35,6 +35,7 @@ from reliability.cli_inputs import (
     sampler_options,
     study_networks,
 )
+from reliability.cli_networks import networks
 from reliability.cli_options import (
     AcceptOption,
     ChipsOption,
@@ -84,6 +85,7 @@ app = typer.Typer(
 
 
 app.add_typer(device)
+app.add_typer(networks)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from bnn import (
+    CalibrationReference,
     FoldedNetwork,
     ImageSet,
     TrainingOptions,
@@ -21,6 +22,8 @@ from bnn import (
     train,
     training_record,
 )
+from bnn.calibration import FIXED
+from reliability.threshold_treatment import treatment_of
 
 STANDARD = "standard"
 TRAINED_FOR_ERRORS = "trained for errors"
@@ -77,9 +80,11 @@ def options_for(image_set: str) -> NetworkOptions:
 
 
 def name_of(record: dict[str, Any]) -> str:
-    """Name of a network from its training record."""
+    """Name of a network from its record: how it was trained, and its thresholds unless fixed."""
     rate = float(record.get("training", {}).get("ber", 0.0))
-    return TRAINED_FOR_ERRORS if rate > 0 else STANDARD
+    name = TRAINED_FOR_ERRORS if rate > 0 else STANDARD
+    treatment = treatment_of(record)
+    return name if treatment == FIXED else f"{name}, thresholds {treatment}"
 
 
 def network_names(studies: list[NetworkStudy]) -> list[str]:
@@ -138,12 +143,14 @@ def evaluate_network(
     engine: str = "auto",
     memory: int | None = None,
     standard_error: float | None = None,
+    calibration: CalibrationReference | None = None,
     tick: Tick,
 ) -> NetworkStudy:
     """Count answers of every chip at every BER of the grid.
 
-    `engine` and `memory` are those of `bnn.evaluate`. With a `standard_error` chips are added until
-    the mean accuracy loss is known so well, as a fraction of the images, or `options.chips` done.
+    `engine`, `memory` and `calibration` are those of `bnn.evaluate`. With a `standard_error` chips
+    are added until the mean accuracy loss is known so well, as a fraction of the images, or
+    `options.chips` done.
     """
     data = (network, images.test_images, images.test_labels)
     common: dict[str, Any] = {
@@ -152,6 +159,7 @@ def evaluate_network(
         "engine": engine,
         "threads": options.threads,
         "memory": memory,
+        "calibration": calibration,
     }
     if standard_error is None:
         counts = evaluate(*data, chips=options.chips, progress=tick, **common)

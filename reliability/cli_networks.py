@@ -1,0 +1,102 @@
+"""Commands about networks alone: calibrating their thresholds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reliability.cli_guards import checking_input, working
+from reliability.cli_inputs import load_image_set, network_options
+from reliability.cli_options import (
+    ChipsOption,
+    DownloadOption,
+    ForceOption,
+    ImagesDirOption,
+    ImagesOption,
+    QuietOption,
+    SeedOption,
+    ThreadsOption,
+)
+
+networks = typer.Typer()
+
+
+@networks.command()
+def calibrate(
+    network: Annotated[Path, typer.Argument(help="Network written by `train` or `import`.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="With --ber the network to write (.safetensors), without it the counts of "
+            "calibrated chips (.nc)."
+        ),
+    ],
+    ber: Annotated[
+        float | None,
+        typer.Option("--ber", help="Fold the thresholds for this bit error rate, for all chips."),
+    ] = None,
+    calibration_images: Annotated[
+        int | None,
+        typer.Option(
+            "--calibration-images",
+            min=2,
+            help="Training images to calibrate with, drawn without their labels; 4000, or all "
+            "where there are fewer.",
+        ),
+    ] = None,
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    chips: ChipsOption = None,
+    seed: SeedOption = 1,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit the thresholds of a network to weights that hold errors.
+
+    With --ber P: one set of thresholds for all chips that have the bit error rate P; writes the
+    network, for `evaluate` and `run`.
+
+    Without: every chip gets thresholds of its own, as after programming it one would run some
+    images through it and look at its neurons; writes the counts, as `evaluate` does, for `decide`.
+    """
+    from bnn import fold_for_ber, load_network, save_network
+    from bnn.calibration import PER_CHIP, folded_for
+    from reliability.network_study import evaluate_network, save_counts
+    from reliability.output import check_file, staged_file
+    from reliability.progress import Narrator
+    from reliability.threshold_treatment import check_fixed, reference_from, treated_record
+
+    with checking_input():
+        check_file(out, force=force, suffix=".nc" if ber is None else ".safetensors")
+        if ber is not None and not 0 < ber < 0.5:
+            raise ValueError(f"--ber is {ber}; give a rate between 0 and 0.5")
+        folded, record = load_network(network)
+        try:
+            check_fixed(record)
+        except ValueError as error:
+            raise ValueError(f"{network}: {error}") from None
+        options = network_options(images, None, None, None, chips, seed, threads)
+        image_set = load_image_set(images, images_dir, download)
+        reference = reference_from(
+            folded, image_set, number=calibration_images, seed=seed, threads=threads
+        )
+    treatment = PER_CHIP if ber is None else folded_for(ber)
+    record = treated_record(record, treatment, reference, image_set, seed=seed)
+    if ber is not None:
+        with working():
+            out.absolute().parent.mkdir(parents=True, exist_ok=True)
+            save_network(fold_for_ber(reference, ber), out, record=record)
+        typer.echo(f"network, thresholds {treatment}: {out}")
+        return
+    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+        number = record["thresholds"]["images"]
+        narrator.say(f"calibrating {options.chips} chips with {number} images at every BER")
+        study = evaluate_network(
+            folded, image_set, options, record, calibration=reference, tick=narrator.tick
+        )
+        save_counts(study, stage)
+    typer.echo(f"counts, thresholds {treatment}: {out}")
