@@ -1,6 +1,7 @@
 """Binarized neural networks: training, folding, storage and evaluation under weight errors."""
 
 from bnn.architectures import BinaryConvNet, BinaryMLP, module_answers
+from bnn.array_import import from_arrays, from_npz
 from bnn.array_mapping import ArrayShape
 from bnn.calibration import (
     CalibrationReference,
@@ -22,6 +23,8 @@ from bnn.evaluation import combine, evaluate, evaluate_errors
 from bnn.folding import fold
 from bnn.image_downloads import ImageDownloadError
 from bnn.images import IMAGE_SETS, ImageSet, ImagesNotFoundError, load_images
+from bnn.imported import ImportedNetwork
+from bnn.keras_import import from_keras
 from bnn.network import (
     ConvLayer,
     FoldedNetwork,
@@ -30,9 +33,13 @@ from bnn.network import (
     flip_weights,
     network_sha256,
 )
+from bnn.onnx_import import from_onnx
 from bnn.precision import evaluate_to_precision, loss_standard_error
 from bnn.reads import misreads_of, read_answers
+from bnn.source_folding import ImportRefusedError
+from bnn.source_graph import PixelEncoding
 from bnn.storage import load_network, save_network
+from bnn.torch_import import from_torch
 from bnn.training import EpochResult, TrainedNetwork, TrainingOptions, train, training_record
 
 __all__ = [
@@ -53,8 +60,11 @@ __all__ = [
     "ImageDownloadError",
     "ImageSet",
     "ImagesNotFoundError",
+    "ImportRefusedError",
+    "ImportedNetwork",
     "LineFaults",
     "OutputLayer",
+    "PixelEncoding",
     "StuckAt",
     "TrainedNetwork",
     "TrainingOptions",
@@ -71,6 +81,11 @@ __all__ = [
     "flip_weights",
     "fold",
     "fold_for_ber",
+    "from_arrays",
+    "from_keras",
+    "from_npz",
+    "from_onnx",
+    "from_torch",
     "load_images",
     "load_network",
     "loss_standard_error",
