@@ -59,17 +59,9 @@ def from_onnx(
     source = {"format": "ONNX"}
     if isinstance(model, str | os.PathLike):
         source["file"] = os.path.basename(os.fspath(model))
-        try:
-            model = onnx.load(os.fspath(model))
-        except (onnx.checker.ValidationError, ValueError) as error:
-            raise ValueError(f"{source['file']}: not an ONNX model ({error})") from error
-        except Exception as error:
-            # protobuf has an exception type of its own, in a package that is not ours to import
-            if type(error).__name__ != "DecodeError":
-                raise
-            raise ValueError(f"{source['file']}: not an ONNX model ({error})") from error
+        model = _load(onnx, model)
     if encoding is None:
-        encoding = PixelEncoding(input_shape(model))
+        encoding = PixelEncoding(_shape(model))
     batch = _dimensions(model)[0] or _RECORDED_IMAGES
     few = np.resize(images[:batch], (batch, images.shape[1]))
     network = fold_source(_record(onnx, model, encoding(few)), few, encoding)
@@ -83,20 +75,19 @@ def from_onnx(
     return imported(network, images, np.concatenate(answers), source=source)
 
 
-def input_shape(model: Any) -> tuple[int, ...]:
-    """Shape of one image that a model takes.
+def model_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Shape of one image that the model in a file takes.
 
     Raises
     ------
     ImportRefusedError
         The model leaves it open.
+    ImportError
+        The package ``onnx`` is missing.
+    ValueError
+        The file is no ONNX model.
     """
-    shape = _dimensions(model)[1:]
-    if not shape or not all(shape):
-        raise ImportRefusedError(
-            f"the input {_input(model).name!r} of the model leaves its shape open; give an encoding"
-        )
-    return tuple(shape)
+    return _shape(_load(_onnx(), path))
 
 
 def _onnx() -> Any:
@@ -108,6 +99,19 @@ def _onnx() -> Any:
             "ONNX models need the package onnx: pip install 'rram-reliability[onnx]'"
         ) from error
     return onnx
+
+
+def _load(onnx: Any, path: str | os.PathLike[str]) -> Any:
+    name = os.path.basename(os.fspath(path))
+    try:
+        return onnx.load(os.fspath(path))
+    except OSError:
+        raise
+    except Exception as error:
+        # protobuf has an exception type of its own, in a package that is not ours to import
+        if not isinstance(error, ValueError) and type(error).__name__ != "DecodeError":
+            raise
+        raise ValueError(f"{name}: not an ONNX model ({error})") from error
 
 
 def _operators(onnx: Any) -> list[Any]:
@@ -135,6 +139,15 @@ def _input(model: Any) -> Any:
             "each is needed"
         )
     return inputs[0]
+
+
+def _shape(model: Any) -> tuple[int, ...]:
+    shape = _dimensions(model)[1:]
+    if not shape or not all(shape):
+        raise ImportRefusedError(
+            f"the input {_input(model).name!r} of the model leaves its shape open; give an encoding"
+        )
+    return tuple(shape)
 
 
 def _dimensions(model: Any) -> list[int]:

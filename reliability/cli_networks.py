@@ -1,4 +1,4 @@
-"""Commands about networks alone: calibrating their thresholds."""
+"""Commands about networks alone: importing, looking at and calibrating them."""
 
 from __future__ import annotations
 
@@ -100,3 +100,60 @@ def calibrate(
         )
         save_counts(study, stage)
     typer.echo(f"counts, thresholds {treatment}: {out}")
+
+
+@networks.command("import")
+def import_network(
+    file: Annotated[
+        Path, typer.Argument(help="ONNX model (.onnx), Keras model (.h5) or weights (.npz).")
+    ],
+    out: Annotated[Path, typer.Option(help="Network file to write (.safetensors).")],
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="How the network takes its pixels 0..255: unit (pixel / 255), symmetric "
+            "(2 pixel / 255 - 1), raw (pixel), or MEAN,STD of Normalize after pixel / 255. "
+            "Default: unit for .onnx, symmetric for .h5; a .npz file says it itself."
+        ),
+    ] = None,
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Import a binarized network that was trained elsewhere, and prove that it answers alike.
+
+    PyTorch modules are imported from Python, with bnn.from_torch, or exported to ONNX first:
+    nothing is unpickled here.
+    """
+    from bnn import save_network
+    from reliability.network_import import accuracy_on, read_network
+    from reliability.output import check_file
+
+    with checking_input():
+        check_file(out, force=force, suffix=".safetensors")
+        image_set = load_image_set(images, images_dir, download)
+        found = read_network(file, image_set, encoding)
+        right, count = accuracy_on(found.network, image_set)
+    with working():
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        save_network(found.network, out, record=found.record)
+    source = found.record["source"]
+    sizes = "-".join(str(size) for size in found.network.sizes)
+    typer.echo(f"{sizes}: same answers as the source on {source['round_trip_images']} images")
+    typer.echo(f"test images right: {right} of {count}")
+    typer.echo(f"network: {out}")
+
+
+@networks.command()
+def inspect(
+    network: Annotated[Path, typer.Argument(help="Network file (.safetensors).")],
+) -> None:
+    """Say what is in a network file: layers, bits, thresholds, and where it came from."""
+    from bnn import load_network
+    from reliability.network_import import network_lines
+
+    with checking_input():
+        folded, record = load_network(network)
+    for line in network_lines(folded, record):
+        typer.echo(line)

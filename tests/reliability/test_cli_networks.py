@@ -1,5 +1,6 @@
 """Commands about networks alone."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,83 @@ def test_wrong_use_of_calibrate(
     assert found.returncode == 2
     assert message in found.stderr
     assert "Traceback" not in found.stderr
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "net.npz",
+        layers=np.array(["one", "two"]),
+        **{
+            "one.weight": rng.choice([-1, 1], (30, 64)),
+            "one.gamma": rng.normal(size=30),
+            "two.weight": rng.choice([-1, 1], (10, 30)),
+        },  # type: ignore[arg-type]
+    )
+    return tmp_path / "net.npz"
+
+
+def test_a_foreign_network_is_imported_and_looked_at(
+    foreign: Path, trained: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    found = call("import", foreign, "--out", "net.safetensors")
+    assert found.returncode == 0, found.stderr
+    lines = found.stdout.splitlines()
+    assert lines[0] == "64-30-10: same answers as the source on 500 images"
+    assert lines[1].startswith("test images right: ")
+    assert lines[1].endswith(" of 600")
+    network, record = load_network(tmp_path / "net.safetensors")
+    assert name_of(record) == "imported"
+    falling = int((network.layers[0].direction < 0).sum())  # type: ignore[union-attr]
+    assert 0 < falling < 30
+    assert call("inspect", "net.safetensors").stdout.splitlines()[:6] == [
+        "sizes: 64-30-10",
+        f"hidden_1: fully connected, 64 to 30, 1920 weight bits, 30 thresholds ({falling} falling, "
+        "0 constant)",
+        "output: fully connected, 30 to 10, 300 weight bits, affine output",
+        "weight bits: 2220",
+        "thresholds: fixed",
+        "from: net.npz (npz), same answers on 500 images",
+    ]
+    assert "from: training on images that the record" in call("inspect", trained).stdout
+    # it goes on like a network that was trained here
+    made = call("calibrate", "net.safetensors", "--ber", 0.1, "--out", "for.safetensors")
+    assert made.returncode == 0, made.stderr
+    assert "thresholds: folded for p = 0.1\n" in call("inspect", "for.safetensors").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none.npz", "--out", "a.safetensors"), "none.npz: no such file"),
+        (("net.npz", "--out", "a.pt"), "must end in .safetensors"),
+        (("net.npz", "--out", "a.safetensors", "--encoding", "unit"), "a .npz file says itself"),
+        (("net.onnx", "--out", "a.safetensors", "--encoding", "0.1,0"), "or MEAN,STD such as"),
+        (("net.onnx", "--out", "a.safetensors"), "pip install 'rram-reliability[onnx]'"),
+        (("net.pt", "--out", "a.safetensors"), "unknown suffix; known: .onnx, .h5, .hdf5, .npz."),
+        (("bad.npz", "--out", "a.safetensors"), "by layer: 'one': 100.0%"),
+    ],
+)
+def test_wrong_use_of_import(
+    foreign: Path,
+    tmp_path: Path,
+    call: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[object, ...],
+    message: str,
+) -> None:
+    # as if it were not installed
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for name in ("net.onnx", "net.pt"):
+        (tmp_path / name).touch()
+    np.savez(
+        tmp_path / "bad.npz",
+        layers=np.array(["one"]),
+        **{"one.weight": np.ones((10, 64)) * (1 + np.arange(64))},  # type: ignore[arg-type]
+    )
+    found = call("import", *arguments)
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+    assert not list(tmp_path.glob("a.*"))
