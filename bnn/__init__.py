@@ -40,11 +40,13 @@ from bnn.source_folding import ImportRefusedError
 from bnn.source_graph import PixelEncoding
 from bnn.storage import load_network, save_network
 from bnn.torch_import import from_torch
-from bnn.training import EpochResult, TrainedNetwork, TrainingOptions, train, training_record
+from bnn.training import EpochResult, TrainedNetwork, train, training_record
+from bnn.training_options import Augmentation, Convolutions, TrainingOptions
 
 __all__ = [
     "IMAGE_SETS",
     "ArrayShape",
+    "Augmentation",
     "BinaryConvNet",
     "BinaryMLP",
     "CalibrationReference",
@@ -52,6 +54,7 @@ __all__ = [
     "ChipThresholds",
     "ClassTotal",
     "ConvLayer",
+    "Convolutions",
     "EpochResult",
     "Errors",
     "Flips",
