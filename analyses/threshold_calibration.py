@@ -56,16 +56,12 @@ def right(
     chips: int = CHIPS,
 ) -> list[list[int]]:
     """Right answers on the test images, for each rate and chip."""
-    counts = bnn.evaluate(
-        network,
-        images.test_images,
-        images.test_labels,
-        ber=rates,
-        chips=chips,
-        seed=SEED,
-        threads=1,
-        calibration=calibration,
-    )
+    data = (images.test_images, images.test_labels)
+    options: dict[str, Any] = {"ber": rates, "chips": chips, "seed": SEED, "threads": 1}
+    if calibration is None:
+        counts = bnn.evaluate(network, *data, **options)
+    else:
+        counts = bnn.evaluate_calibrated(calibration, *data, **options)
     found: list[list[int]] = counts["correct"].values.tolist()
     return found
 

@@ -3,6 +3,7 @@
 from bnn.architectures import BinaryConvNet, BinaryMLP, module_answers
 from bnn.array_import import from_arrays, from_npz
 from bnn.array_mapping import ArrayShape
+from bnn.calibrated_evaluation import evaluate_calibrated
 from bnn.calibration import (
     CalibrationReference,
     ChipThresholds,
@@ -79,6 +80,7 @@ __all__ = [
     "draw_chip",
     "draw_misread",
     "evaluate",
+    "evaluate_calibrated",
     "evaluate_errors",
     "evaluate_to_precision",
     "flip_weights",

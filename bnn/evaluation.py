@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from bnn.calibration import PER_CHIP, CalibrationReference, calibrate_chip
 from bnn.chips import draw_chip
+from bnn.engines.calibrated import CalibratedEngine
 from bnn.engines.engine import available_threads
 from bnn.engines.runner import memory_bytes, start_runner
 from bnn.errors import Errors, check_ber, chip_flips
@@ -37,10 +37,9 @@ def evaluate(
     seed: int,
     first_chip: int = 0,
     protected: frozenset[str] = frozenset(),
-    engine: str = "auto",
+    engine: str | CalibratedEngine = "auto",
     threads: int | None = None,
     memory: int | None = None,
-    calibration: CalibrationReference | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Count right answers for every bit error rate and chip.
@@ -67,16 +66,14 @@ def evaluate(
         Number of the first chip: chips can be added later and joined with `combine`.
     protected : frozenset of str
         Layers whose weights stay exact. Thresholds and the affine output are always exact.
-    engine : str
-        One of `bnn.engines.runner.RUNNERS`; the integers are the same.
+    engine : str or CalibratedEngine
+        One of `bnn.engines.runner.RUNNERS`; the integers are the same. For calibrated chips see
+        `bnn.evaluate_calibrated`.
     threads : int, optional
         CPU threads; all that this process may use if not given.
     memory : int, optional
         Bytes that an engine may take for its state; with less than it needs for all images they
         are taken in parts, one after the other, and the counts added.
-    calibration : CalibrationReference, optional
-        Calibrate the thresholds and the affine output of every chip at every rate with the images
-        of this reference, as of :func:`bnn.calibrate_chip`; not with the engine ``incremental``.
     progress : callable, optional
         Called with (steps done, steps) after every chip; `chips` steps for each part of the images.
 
@@ -87,14 +84,13 @@ def evaluate(
         and ``flips`` (bits), so that ``correct = error_free_correct - lost + gained``. Attributes:
         ``images``, ``error_free_correct``, ``images_sha256`` (over images and labels), ``seed``,
         ``weights`` (bits exposed to errors), ``protected`` (names, joined by commas) and
-        ``network_sha256``; with a calibration ``thresholds`` ("calibrated per chip"),
-        ``calibration_images`` and ``calibration_sha256`` besides.
+        ``network_sha256``.
 
     Raises
     ------
     ValueError
-        Rates not increasing or out of range, no chips, unknown layer or engine, images, labels
-        and network that do not fit together, or a calibration of another network.
+        Rates not increasing or out of range, no chips, unknown layer or engine, or images, labels
+        and network that do not fit together.
     """
     rates = _checked_rates(ber, protected)
     check_layer_names(network, protected, argument="protected")
@@ -128,7 +124,6 @@ def evaluate(
         engine,
         workers,
         memory,
-        calibration,
         progress,
         {
             "seed": seed,
@@ -147,17 +142,16 @@ def evaluate_errors(
     chips: int,
     seed: int,
     first_chip: int = 0,
-    engine: str = "auto",
+    engine: str | CalibratedEngine = "auto",
     threads: int | None = None,
     memory: int | None = None,
-    calibration: CalibrationReference | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Count right answers for any persistent errors and every chip.
 
     Parameters
     ----------
-    network, images, labels, chips, seed, first_chip, engine, threads, memory, calibration, progress
+    network, images, labels, chips, seed, first_chip, engine, threads, memory, progress
         As of :func:`evaluate`.
     errors : sequence of Errors
         Cases. Chips are nested: where the rates of one case exceed those of another, its wrong
@@ -198,7 +192,6 @@ def evaluate_errors(
         engine,
         _workers(threads),
         memory,
-        calibration,
         progress,
         {
             "seed": seed,
@@ -216,23 +209,14 @@ def _count(
     cases: xr.Variable,
     chips: int,
     first_chip: int,
-    engine: str,
+    engine: str | CalibratedEngine,
     threads: int,
     memory: int | None,
-    calibration: CalibrationReference | None,
     progress: Callable[[int, int], None] | None,
     identity: dict[str, Any],
 ) -> xr.Dataset:
     """Counts of every case and chip; `identity` joins the attributes that all counts have."""
     _check_images(network, images, labels)
-    if calibration is not None:
-        engine = _calibrated_engine(network, calibration, engine)
-        identity = {
-            **identity,
-            "thresholds": PER_CHIP,
-            "calibration_images": len(calibration.images.values),
-            "calibration_sha256": calibration.sha256,
-        }
     for name, number, least in (("chips", chips, 1), ("first_chip", first_chip, 0)):
         if number < least:
             raise ValueError(f"{name} must be at least {least}, got {number}")
@@ -249,12 +233,7 @@ def _count(
         error_free_correct += int(right.sum())
         for k in range(chips):
             for j, flips in enumerate(flips_of(first_chip + k)):
-                if calibration is None:
-                    answers = runner.answers(flips)
-                else:
-                    own = calibrate_chip(calibration, flips)
-                    affine = (own.scale, own.shift)
-                    answers = runner.answers(flips, thresholds=own.thresholds, affine=affine)
+                answers = runner.answers(flips)
                 now_right = answers == here
                 counts["correct"][j, k] += now_right.sum()
                 counts["changed"][j, k] += (answers != runner.error_free).sum()
@@ -283,28 +262,16 @@ def _count(
     )
 
 
-def _calibrated_engine(
-    network: FoldedNetwork, calibration: CalibrationReference, engine: str
-) -> str:
-    if network_sha256(calibration.network) != network_sha256(network):
-        raise ValueError(
-            "calibration is the reference of another network; make it with "
-            "calibration_reference(network, images)"
-        )
-    if engine == "incremental":
-        raise ValueError(
-            "the engine 'incremental' cannot evaluate calibrated chips, because nearly every "
-            "threshold changes; use 'packed', 'dense' or 'auto'"
-        )
-    return "packed" if engine == "auto" else engine
-
-
 def _workers(threads: int | None) -> int:
     return available_threads() if threads is None else threads
 
 
 def images_at_once(
-    network: FoldedNetwork, images: int, *, engine: str = "auto", memory: int | None = None
+    network: FoldedNetwork,
+    images: int,
+    *,
+    engine: str | CalibratedEngine = "auto",
+    memory: int | None = None,
 ) -> int:
     """Images that an engine takes at a time with so many bytes for its state.
 

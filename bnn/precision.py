@@ -74,7 +74,7 @@ def evaluate_to_precision(
     progress : callable, optional
         Called with (chips done, largest standard error) after each round.
     **options
-        ``protected``, ``engine``, ``threads``, ``memory`` and ``calibration`` of `evaluate`.
+        ``protected``, ``engine``, ``threads`` and ``memory`` of `evaluate`.
 
     Returns
     -------

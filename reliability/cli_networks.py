@@ -65,7 +65,8 @@ def calibrate(
     """
     from bnn import fold_for_ber, load_network, save_network
     from bnn.calibration import PER_CHIP, folded_for
-    from reliability.network_study import evaluate_network, save_counts
+    from reliability.calibrated_study import calibrated_study
+    from reliability.network_study import save_counts
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
     from reliability.threshold_treatment import check_fixed, reference_from, treated_record
@@ -95,9 +96,7 @@ def calibrate(
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         number = record["thresholds"]["images"]
         narrator.say(f"calibrating {options.chips} chips with {number} images at every BER")
-        study = evaluate_network(
-            folded, image_set, options, record, calibration=reference, tick=narrator.tick
-        )
+        study = calibrated_study(reference, image_set, options, record, tick=narrator.tick)
         save_counts(study, stage)
     typer.echo(f"counts, thresholds {treatment}: {out}")
 

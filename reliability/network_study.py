@@ -11,7 +11,6 @@ from typing import Any
 import xarray as xr
 
 from bnn import (
-    CalibrationReference,
     FoldedNetwork,
     ImageSet,
     TrainingOptions,
@@ -146,14 +145,12 @@ def evaluate_network(
     engine: str = "auto",
     memory: int | None = None,
     standard_error: float | None = None,
-    calibration: CalibrationReference | None = None,
     tick: Tick,
 ) -> NetworkStudy:
     """Count answers of every chip at every BER of the grid.
 
-    `engine`, `memory` and `calibration` are those of `bnn.evaluate`. With a `standard_error` chips
-    are added until the mean accuracy loss is known so well, as a fraction of the images, or
-    `options.chips` done.
+    `engine` and `memory` are those of `bnn.evaluate`. With a `standard_error` chips are added until
+    the mean accuracy loss is known so well, as a fraction of the images, or `options.chips` done.
     """
     data = (network, images.test_images, images.test_labels)
     common: dict[str, Any] = {
@@ -162,7 +159,6 @@ def evaluate_network(
         "engine": engine,
         "threads": options.threads,
         "memory": memory,
-        "calibration": calibration,
     }
     if standard_error is None:
         counts = evaluate(*data, chips=options.chips, progress=tick, **common)

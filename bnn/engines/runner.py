@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bnn.calibration import CalibrationReference, calibrate_chip
 from bnn.engines import dense, incremental, packed
+from bnn.engines.calibrated import CalibratedEngine
 from bnn.network import FoldedNetwork, Layer, OutputLayer, check_layer_names, flip_weights
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
@@ -49,14 +51,18 @@ class Runner(Protocol):
 
 
 def start_runner(
-    engine: str, network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: int
+    engine: str | CalibratedEngine,
+    network: FoldedNetwork,
+    images: npt.NDArray[np.uint8],
+    *,
+    threads: int,
 ) -> Runner:
     """Prepare an engine for the chips of a network.
 
     Parameters
     ----------
-    engine : str
-        One of `RUNNERS`.
+    engine : str or CalibratedEngine
+        One of `RUNNERS`, or one of them with a calibration of each chip.
     network : FoldedNetwork
         Network without errors.
     images : uint8 array, shape (images, pixels)
@@ -72,9 +78,13 @@ def start_runner(
     Raises
     ------
     ValueError
-        Unknown engine, or one that cannot compute this network.
+        Unknown engine, or one that cannot compute this network; or a calibration of another one.
     """
     check_engine(engine)
+    if isinstance(engine, CalibratedEngine):
+        engine.check_network(network)
+        inner = start_runner(engine.name, network, images, threads=threads)
+        return _Calibrated(inner, engine.reference)
     name = cheapest_engine(network) if engine == "auto" else engine
     if name == "incremental":
         state = incremental.prepare(network, images, threads=threads)
@@ -86,8 +96,10 @@ def start_runner(
     return _FromScratch(name, module, network, prepared, threads, found)
 
 
-def check_engine(engine: str) -> None:
+def check_engine(engine: str | CalibratedEngine) -> None:
     """Raise ValueError that lists the known engines unless `engine` is one of `RUNNERS`."""
+    if isinstance(engine, CalibratedEngine):
+        engine = engine.engine
     if engine not in RUNNERS:
         raise ValueError(f"unknown engine {engine!r}; known: {', '.join(RUNNERS)}")
 
@@ -101,7 +113,7 @@ def cheapest_engine(network: FoldedNetwork) -> str:
     return "incremental" if incremental.supports(network) else "packed"
 
 
-def memory_bytes(engine: str, network: FoldedNetwork, images: int) -> int:
+def memory_bytes(engine: str | CalibratedEngine, network: FoldedNetwork, images: int) -> int:
     """Memory that a runner takes for a number of images, in bytes, images not counted.
 
     Raises
@@ -110,6 +122,8 @@ def memory_bytes(engine: str, network: FoldedNetwork, images: int) -> int:
         Unknown engine.
     """
     check_engine(engine)
+    if isinstance(engine, CalibratedEngine):
+        engine = engine.name
     name = cheapest_engine(network) if engine == "auto" else engine
     pixels, widest = network.sizes[0], max(network.sizes[1:])
     if name == "incremental":
@@ -163,6 +177,28 @@ class _FromScratch:
         chip = with_thresholds(flip_weights(self.network, flips), thresholds or {}, affine)
         found: Answers = self.module.predict(chip, self.prepared, threads=self.threads)
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Calibrated:
+    inner: Runner
+    reference: CalibrationReference
+
+    @property
+    def engine(self) -> str:
+        return self.inner.engine
+
+    @property
+    def error_free(self) -> Answers:
+        return self.inner.error_free
+
+    def answers(
+        self, flips: Flips, *, thresholds: Thresholds | None = None, affine: Affine | None = None
+    ) -> Answers:
+        if thresholds is not None or affine is not None:
+            raise ValueError("a calibrated chip has thresholds and an affine map of its own")
+        own = calibrate_chip(self.reference, flips)
+        return self.inner.answers(flips, thresholds=own.thresholds, affine=(own.scale, own.shift))
 
 
 def with_thresholds(

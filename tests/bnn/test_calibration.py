@@ -17,6 +17,7 @@ from bnn import (
     calibration_reference,
     draw_chip,
     evaluate,
+    evaluate_calibrated,
     evaluate_errors,
     flip_weights,
     fold_for_ber,
@@ -25,6 +26,8 @@ from bnn import (
     read_answers,
 )
 from bnn.engines import dense, packed
+from bnn.engines.calibrated import CalibratedEngine
+from bnn.engines.runner import start_runner
 from bnn.network import ALWAYS, NEVER
 
 Make = Callable[..., FoldedNetwork]
@@ -180,7 +183,7 @@ def test_each_treatment_helps(folded_digits: FoldedNetwork, digits: ImageSet) ->
     rates = {"ber": [0.0, 0.1], "chips": 8, "seed": 3}
     fixed = evaluate(folded_digits, *test, **rates)  # type: ignore[arg-type]
     folded = evaluate(fold_for_ber(reference, 0.1), *test, **rates)  # type: ignore[arg-type]
-    own = evaluate(folded_digits, *test, calibration=reference, **rates)  # type: ignore[arg-type]
+    own = evaluate_calibrated(reference, *test, **rates)
     # seen: 0.83, 0.87 and 0.92 of the images right, standard errors of the means below 0.01
     right = [float(counts.correct[1].mean()) / 600 for counts in (fixed, folded, own)]
     assert right[0] + 0.02 < right[1]
@@ -198,9 +201,9 @@ def test_engines_agree_on_calibrated_chips(network: FoldedNetwork) -> None:
     labels = np.zeros(70, np.int64)
     reference = calibration_reference(network, images[:30])
     errors = [Errors((Flips(0.1, 0.02),)), Errors((Flips(0.3, 0.1),))]
-    options = {"errors": errors, "chips": 2, "seed": 0, "calibration": reference}
+    options = {"errors": errors, "chips": 2, "seed": 0, "count": evaluate_errors}
     one, two, parts = (
-        evaluate_errors(network, images, labels, engine=engine, memory=memory, **options)  # type: ignore[arg-type]
+        evaluate_calibrated(reference, images, labels, engine=engine, memory=memory, **options)  # type: ignore[arg-type]
         for engine, memory in (("packed", None), ("dense", None), ("packed", 64 * 200))
     )
     assert one.equals(two)
@@ -217,11 +220,20 @@ def test_wrong_calibrations_are_refused(random_network: Make) -> None:
     images, labels = random_images(network, 20), np.zeros(20, np.int64)
     reference = calibration_reference(network, images)
     other = random_network((9, 8, 3), seed=1)
-    options = {"ber": [0.1], "chips": 1, "seed": 0, "calibration": reference}
+    options = {"ber": [0.1], "chips": 1, "seed": 0}
     with pytest.raises(ValueError, match="reference of another network"):
-        evaluate(other, images, labels, **options)  # type: ignore[arg-type]
+        evaluate(other, images, labels, engine=CalibratedEngine(reference), **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nearly every threshold changes; use 'packed'"):
-        evaluate(network, images, labels, engine="incremental", **options)  # type: ignore[arg-type]
+        evaluate_calibrated(reference, images, labels, engine="incremental", **options)
+    with pytest.raises(ValueError, match="unknown engine 'fast'"):
+        evaluate_calibrated(reference, images, labels, engine="fast", **options)
+    runner = start_runner(CalibratedEngine(reference), network, images, threads=1)
+    assert runner.engine == "packed"
+    with pytest.raises(ValueError, match="thresholds and an affine map of its own"):
+        runner.answers({}, thresholds={})
+    runner = start_runner("incremental", network, images, threads=1)
+    with pytest.raises(ValueError, match="keeps the affine map"):
+        runner.answers({}, affine=(np.ones(3), np.ones(3)))
     with pytest.raises(ValueError, match="at least 2 images, got 1"):
         calibration_reference(network, images[:1])
     with pytest.raises(ValueError, match=r"shape \(images, 9\)"):
