@@ -9,7 +9,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from bnn.chips import draw_chip
-from bnn.engines.calibrated import CalibratedEngine
 from bnn.engines.engine import available_threads
 from bnn.engines.runner import memory_bytes, start_runner
 from bnn.errors import Errors, check_ber, chip_flips
@@ -37,7 +36,7 @@ def evaluate(
     seed: int,
     first_chip: int = 0,
     protected: frozenset[str] = frozenset(),
-    engine: str | CalibratedEngine = "auto",
+    engine: str = "auto",
     threads: int | None = None,
     memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -66,9 +65,8 @@ def evaluate(
         Number of the first chip: chips can be added later and joined with `combine`.
     protected : frozenset of str
         Layers whose weights stay exact. Thresholds and the affine output are always exact.
-    engine : str or CalibratedEngine
-        One of `bnn.engines.runner.RUNNERS`; the integers are the same. For calibrated chips see
-        `bnn.evaluate_calibrated`.
+    engine : str
+        One of `bnn.engines.runner.RUNNERS`; the integers are the same.
     threads : int, optional
         CPU threads; all that this process may use if not given.
     memory : int, optional
@@ -142,7 +140,7 @@ def evaluate_errors(
     chips: int,
     seed: int,
     first_chip: int = 0,
-    engine: str | CalibratedEngine = "auto",
+    engine: str = "auto",
     threads: int | None = None,
     memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -209,7 +207,7 @@ def _count(
     cases: xr.Variable,
     chips: int,
     first_chip: int,
-    engine: str | CalibratedEngine,
+    engine: str,
     threads: int,
     memory: int | None,
     progress: Callable[[int, int], None] | None,
@@ -267,11 +265,7 @@ def _workers(threads: int | None) -> int:
 
 
 def images_at_once(
-    network: FoldedNetwork,
-    images: int,
-    *,
-    engine: str | CalibratedEngine = "auto",
-    memory: int | None = None,
+    network: FoldedNetwork, images: int, *, engine: str = "auto", memory: int | None = None
 ) -> int:
     """Images that an engine takes at a time with so many bytes for its state.
 
