@@ -35,7 +35,7 @@ from reliability.cli_inputs import (
     sampler_options,
     study_networks,
 )
-from reliability.cli_networks import networks
+from reliability.cli_network_files import network_files
 from reliability.cli_options import (
     AcceptOption,
     ChipsOption,
@@ -85,7 +85,7 @@ app = typer.Typer(
 
 
 app.add_typer(device)
-app.add_typer(networks)
+app.add_typer(network_files)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Commands about networks alone."""
+"""Commands about network files."""
 
 import sys
 from collections.abc import Callable

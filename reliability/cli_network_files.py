@@ -1,4 +1,4 @@
-"""Commands about networks alone: importing, looking at and calibrating them."""
+"""Commands about network files: importing them, looking at them, calibrating their thresholds."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from reliability.cli_options import (
     ThreadsOption,
 )
 
-networks = typer.Typer()
+network_files = typer.Typer()
 
 
-@networks.command()
+@network_files.command()
 def calibrate(
     network: Annotated[Path, typer.Argument(help="Network written by `train` or `import`.")],
     out: Annotated[
@@ -101,7 +101,7 @@ def calibrate(
     typer.echo(f"counts, thresholds {treatment}: {out}")
 
 
-@networks.command("import")
+@network_files.command("import")
 def import_network(
     file: Annotated[
         Path, typer.Argument(help="ONNX model (.onnx), Keras model (.h5) or weights (.npz).")
@@ -144,7 +144,7 @@ def import_network(
     typer.echo(f"network: {out}")
 
 
-@networks.command()
+@network_files.command()
 def inspect(
     network: Annotated[Path, typer.Argument(help="Network file (.safetensors).")],
 ) -> None:
