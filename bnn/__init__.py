@@ -1,7 +1,16 @@
 """Binarized neural networks: training, folding, storage and evaluation under weight errors."""
 
 from bnn.architectures import BinaryConvNet, BinaryMLP, module_answers
+from bnn.array_import import from_arrays, from_npz
 from bnn.array_mapping import ArrayShape
+from bnn.calibrated_evaluation import evaluate_calibrated
+from bnn.calibration import (
+    CalibrationReference,
+    ChipThresholds,
+    calibrate_chip,
+    calibration_reference,
+    fold_for_ber,
+)
 from bnn.chips import Chip, ClassTotal, draw_chip, draw_misread
 from bnn.errors import (
     Errors,
@@ -16,6 +25,8 @@ from bnn.folding import fold
 from bnn.image_downloads import ImageDownloadError
 from bnn.image_parts import ImagePart
 from bnn.images import IMAGE_SETS, ImageSet, ImagesNotFoundError, load_images
+from bnn.imported import ImportedNetwork
+from bnn.keras_import import from_keras
 from bnn.loss_variance import LossVariance, loss_variance
 from bnn.network import (
     ConvLayer,
@@ -25,23 +36,33 @@ from bnn.network import (
     flip_weights,
     network_sha256,
 )
+from bnn.onnx_import import from_onnx
 from bnn.precision import (
     Precision,
     count_to_precision,
     evaluate_to_precision,
     loss_standard_error,
 )
+from bnn.reads import misreads_of, read_answers
+from bnn.source_folding import ImportRefusedError
+from bnn.source_graph import PixelEncoding
 from bnn.storage import load_network, save_network
-from bnn.training import EpochResult, TrainedNetwork, TrainingOptions, train, training_record
+from bnn.torch_import import from_torch
+from bnn.training import EpochResult, TrainedNetwork, train, training_record
+from bnn.training_options import Augmentation, Convolutions, TrainingOptions
 
 __all__ = [
     "IMAGE_SETS",
     "ArrayShape",
+    "Augmentation",
     "BinaryConvNet",
     "BinaryMLP",
+    "CalibrationReference",
     "Chip",
+    "ChipThresholds",
     "ClassTotal",
     "ConvLayer",
+    "Convolutions",
     "EpochResult",
     "Errors",
     "Flips",
@@ -51,31 +72,45 @@ __all__ = [
     "ImageDownloadError",
     "ImageSet",
     "ImagesNotFoundError",
+    "ImportRefusedError",
+    "ImportedNetwork",
     "LineFaults",
     "LossVariance",
     "OutputLayer",
+    "PixelEncoding",
     "Precision",
     "StuckAt",
     "TrainedNetwork",
     "TrainingOptions",
     "TransientFlips",
+    "calibrate_chip",
+    "calibration_reference",
     "chip_flips",
     "combine",
     "count_to_precision",
     "draw_chip",
     "draw_misread",
     "evaluate",
+    "evaluate_calibrated",
     "evaluate_errors",
     "evaluate_positions",
     "evaluate_to_precision",
     "flip_weights",
     "fold",
+    "fold_for_ber",
+    "from_arrays",
+    "from_keras",
+    "from_npz",
+    "from_onnx",
+    "from_torch",
     "load_images",
     "load_network",
     "loss_standard_error",
     "loss_variance",
+    "misreads_of",
     "module_answers",
     "network_sha256",
+    "read_answers",
     "save_network",
     "train",
     "training_record",

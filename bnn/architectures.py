@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -67,7 +67,12 @@ class BinaryMLP(nn.Module):
         return max(self.sizes)
 
     def forward(
-        self, pixels: Tensor, *, ber: float = 0.0, rng: np.random.Generator | None = None
+        self,
+        pixels: Tensor,
+        *,
+        ber: float = 0.0,
+        rng: np.random.Generator | None = None,
+        clean_gradient: bool = False,
     ) -> Tensor:
         """Scores of the classes.
 
@@ -79,6 +84,8 @@ class BinaryMLP(nn.Module):
             Probability that a weight of any layer is flipped, drawn anew in each call.
         rng : numpy.random.Generator, optional
             Source of the flips, needed where `ber` is positive.
+        clean_gradient : bool
+            Gradients travel back through the right weights, not through the flipped ones.
 
         Returns
         -------
@@ -91,7 +98,8 @@ class BinaryMLP(nn.Module):
             `pixels` is not uint8 or has another width.
         """
         values = _encode_checked(pixels, self.sizes[0])
-        return _fully_connected(values, self.linears, self.norms, ber=ber, rng=rng)
+        options: dict[str, Any] = {"ber": ber, "rng": rng, "clean_gradient": clean_gradient}
+        return _fully_connected(values, self.linears, self.norms, options)
 
 
 class BinaryConvNet(nn.Module):
@@ -210,7 +218,12 @@ class BinaryConvNet(nn.Module):
         return max(*before, *self.sizes)
 
     def forward(
-        self, pixels: Tensor, *, ber: float = 0.0, rng: np.random.Generator | None = None
+        self,
+        pixels: Tensor,
+        *,
+        ber: float = 0.0,
+        rng: np.random.Generator | None = None,
+        clean_gradient: bool = False,
     ) -> Tensor:
         """Scores of the classes.
 
@@ -222,6 +235,8 @@ class BinaryConvNet(nn.Module):
             Probability that a weight of any layer is flipped, drawn anew in each call.
         rng : numpy.random.Generator, optional
             Source of the flips, needed where `ber` is positive.
+        clean_gradient : bool
+            Gradients travel back through the right weights, not through the flipped ones.
 
         Returns
         -------
@@ -234,13 +249,14 @@ class BinaryConvNet(nn.Module):
             `pixels` is not uint8 or has another width.
         """
         values = _encode_checked(pixels, self.sizes[0]).unflatten(1, self.maps[0])
+        options: dict[str, Any] = {"ber": ber, "rng": rng, "clean_gradient": clean_gradient}
         for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=False):
-            z = convolution(values, ber=ber, rng=rng)
+            z = convolution(values, **options)
             if pool > 1:
                 z = nn.functional.max_pool2d(z, pool)
             values = _hidden_signs(norm(z))
         norms = self.norms[len(self.convolutions) :]
-        return _fully_connected(values.flatten(1), self.linears, norms, ber=ber, rng=rng)
+        return _fully_connected(values.flatten(1), self.linears, norms, options)
 
 
 BinaryNetwork = BinaryMLP | BinaryConvNet
@@ -332,15 +348,10 @@ def _hidden_signs(normalised: Tensor) -> Tensor:
 
 
 def _fully_connected(
-    values: Tensor,
-    linears: nn.ModuleList,
-    norms: nn.ModuleList,
-    *,
-    ber: float,
-    rng: np.random.Generator | None,
+    values: Tensor, linears: nn.ModuleList, norms: nn.ModuleList, options: dict[str, Any]
 ) -> Tensor:
     for index, (linear, norm) in enumerate(zip(linears, norms, strict=True)):
-        values = norm(linear(values, ber=ber, rng=rng))
+        values = norm(linear(values, **options))
         if index < len(linears) - 1:
             values = _hidden_signs(values)
     return values

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from bnn.errors import redrawn_flips
 
@@ -34,6 +35,36 @@ class _BinarizeWithFlips(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (latent,) = ctx.saved_tensors
         return gradient * (latent.abs() <= 1), None
+
+
+class _ProductWithFlips(torch.autograd.Function):
+    """Product with flipped weights whose gradient travels back through the right ones."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, weights: Tensor, positions: Tensor, padding: int
+    ) -> Tensor:
+        ctx.save_for_backward(inputs, weights)
+        ctx.padding = padding
+        flipped = weights.clone()
+        flat = flipped.view(-1)
+        flat[positions] = -flat[positions]
+        if weights.ndim == 2:
+            return nn.functional.linear(inputs, flipped)
+        return nn.functional.conv2d(inputs, flipped, padding=padding)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        inputs, weights = ctx.saved_tensors
+        back = None
+        if weights.ndim == 2:
+            if ctx.needs_input_grad[0]:
+                back = gradient @ weights
+            return back, gradient.T @ inputs, None, None
+        if ctx.needs_input_grad[0]:
+            back = conv2d_input(inputs.shape, weights, gradient, padding=ctx.padding)
+        own = conv2d_weight(inputs, weights.shape, gradient, padding=ctx.padding)
+        return back, own, None, None
 
 
 def binarize(latent: Tensor) -> Tensor:
@@ -78,7 +109,12 @@ class BinaryLinear(nn.Module):
         self.latent = _initial_latent(out_features, in_features, generator=generator)
 
     def forward(
-        self, inputs: Tensor, *, ber: float = 0.0, rng: np.random.Generator | None = None
+        self,
+        inputs: Tensor,
+        *,
+        ber: float = 0.0,
+        rng: np.random.Generator | None = None,
+        clean_gradient: bool = False,
     ) -> Tensor:
         """Multiply with the binary weights, some of them flipped.
 
@@ -92,6 +128,8 @@ class BinaryLinear(nn.Module):
             Hirtzlin et al. (arXiv 1904.03652).
         rng : numpy.random.Generator, optional
             Source of the flips, needed where `ber` is positive.
+        clean_gradient : bool
+            The gradient of the inputs is taken at the right weights instead.
 
         Returns
         -------
@@ -103,6 +141,8 @@ class BinaryLinear(nn.Module):
         ValueError
             `ber` is outside 0..1, or positive without `rng`.
         """
+        if clean_gradient and ber > 0.0:
+            return _product_with_flips(inputs, self.latent, ber=ber, rng=rng, padding=0)
         return nn.functional.linear(inputs, _binary_weights(self.latent, ber=ber, rng=rng))
 
 
@@ -148,7 +188,12 @@ class BinaryConv2d(nn.Module):
         return self.latent.shape[2]
 
     def forward(
-        self, inputs: Tensor, *, ber: float = 0.0, rng: np.random.Generator | None = None
+        self,
+        inputs: Tensor,
+        *,
+        ber: float = 0.0,
+        rng: np.random.Generator | None = None,
+        clean_gradient: bool = False,
     ) -> Tensor:
         """Convolve with the binary weights, some of them flipped.
 
@@ -161,6 +206,8 @@ class BinaryConv2d(nn.Module):
             `BinaryLinear`.
         rng : numpy.random.Generator, optional
             Source of the flips, needed where `ber` is positive.
+        clean_gradient : bool
+            The gradient of the inputs is taken at the right weights instead.
 
         Returns
         -------
@@ -173,6 +220,9 @@ class BinaryConv2d(nn.Module):
         ValueError
             `ber` is outside 0..1, or positive without `rng`.
         """
+        if clean_gradient and ber > 0.0 and self.training:
+            padding = self.kernel // 2
+            return _product_with_flips(inputs, self.latent, ber=ber, rng=rng, padding=padding)
         weights = _binary_weights(self.latent, ber=ber, rng=rng)
         if self.training:
             return nn.functional.conv2d(inputs, weights, padding=self.kernel // 2)
@@ -222,11 +272,23 @@ def _binary_weights(latent: Tensor, *, ber: float, rng: np.random.Generator | No
     """Signs of the latent weights, each flipped with the probability `ber`."""
     if ber == 0.0:
         return binarize(latent)
+    weights: Tensor = _BinarizeWithFlips.apply(latent, _flips(latent, ber=ber, rng=rng))
+    return weights
+
+
+def _product_with_flips(
+    inputs: Tensor, latent: Tensor, *, ber: float, rng: np.random.Generator | None, padding: int
+) -> Tensor:
+    positions = _flips(latent, ber=ber, rng=rng)
+    result: Tensor = _ProductWithFlips.apply(inputs, binarize(latent), positions, padding)
+    return result
+
+
+def _flips(latent: Tensor, *, ber: float, rng: np.random.Generator | None) -> Tensor:
     if rng is None:
         raise ValueError(f"ber = {ber} needs rng, a numpy.random.Generator")
-    positions = torch.from_numpy(redrawn_flips(bits=latent.numel(), ber=ber, rng=rng))
-    weights: Tensor = _BinarizeWithFlips.apply(latent, positions.to(latent.device))
-    return weights
+    positions = redrawn_flips(bits=latent.numel(), ber=ber, rng=rng)
+    return torch.from_numpy(positions).to(latent.device)
 
 
 class BatchNorm(nn.BatchNorm1d):

@@ -99,8 +99,8 @@ def save_network(
         ) from error
     # both are complete on disk before either takes its name
     with (
-        _replacing(tensor_path, tensors) as put_tensors,
-        _replacing(twin_path, text.encode()) as put_twin,
+        replacing(tensor_path, tensors) as put_tensors,
+        replacing(twin_path, text.encode()) as put_twin,
     ):
         os.replace(put_tensors, tensor_path)
         os.replace(put_twin, twin_path)
@@ -229,7 +229,7 @@ def _pair(path: str | os.PathLike[str]) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, content: bytes) -> Iterator[str]:
+def replacing(path: Path, content: bytes) -> Iterator[str]:
     """Write `content` beside `path`; give the temporary name and remove it if it is left over."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -1,65 +1,28 @@
 """Training of binarized networks, with and without bit errors."""
 
 import dataclasses
-import math
+import os
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from bnn.architectures import BinaryMLP, module_answers
-from bnn.errors import check_ber
+from bnn.architectures import BinaryConvNet, BinaryMLP, BinaryNetwork, module_answers
+from bnn.augmentation import augmented
+from bnn.checkpoints import TrainingState, identity_of, load_checkpoint, save_checkpoint
 from bnn.images import ImageSet
+from bnn.losses import training_loss
 from bnn.threads import torch_threads
+from bnn.training_options import TrainingOptions
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """How to train.
-
-    Attributes
-    ----------
-    hidden : tuple of int
-        Neurons of each hidden layer.
-    epochs : int
-        Passes over the training images.
-    batch_size : int
-        Images per step, at least 2. The rest that does not fill a batch is shared out among the
-        others, so that batch norm never sees a tiny one.
-    learning_rate : float
-        First step size of Adam; it falls to zero along half a cosine.
-    ber : float
-        Probability that a weight is flipped, drawn anew at every step, in every layer. 0 is
-        standard training.
-    seed : int
-        Seed of initial weights, order of images and flips.
-    threads : int
-        CPU threads. Another number may round sums differently and so give other bytes.
-    """
-
-    hidden: tuple[int, ...] = (1024, 1024)
-    epochs: int = 15
-    batch_size: int = 100
-    learning_rate: float = 5e-3
-    ber: float = 0.0
-    seed: int
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        """Check every range."""
-        if not isinstance(self.hidden, tuple) or any(size < 1 for size in self.hidden):
-            raise ValueError(f"hidden must be a tuple of positive integers, got {self.hidden!r}")
-        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        check_ber(self.ber)
+CHECKPOINT_SECONDS = 120.0
+"""Time between two checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +34,7 @@ class EpochResult:
     epoch : int
         Number of the epoch, from 1.
     loss : float
-        Mean cross-entropy over the training images, in nat, as seen during the epoch.
+        Mean loss over the training images, as seen during the epoch; cross-entropy in nat.
     train_correct, train_images : int
         Right answers during the epoch, with the errors of training and moving weights.
     test_correct, test_images : int
@@ -102,7 +65,7 @@ class TrainedNetwork:
 
     Attributes
     ----------
-    module : BinaryMLP
+    module : BinaryMLP or BinaryConvNet
         Network in evaluation mode.
     history : tuple of EpochResult
         One per epoch.
@@ -114,7 +77,7 @@ class TrainedNetwork:
         Hash of the image set.
     """
 
-    module: BinaryMLP
+    module: BinaryNetwork
     history: tuple[EpochResult, ...]
     options: TrainingOptions
     image_set: str
@@ -126,20 +89,27 @@ def train(
     options: TrainingOptions,
     *,
     progress: Callable[[EpochResult], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainedNetwork:
-    """Train a fully connected binarized network.
+    """Train a binarized network, fully connected or convolutional.
 
-    Adam on the latent weights, which are clipped to [-1, 1] after every step, with cross-entropy
-    on the batch-normalised outputs.
+    Adam on the latent weights, which are clipped to [-1, 1] after every step, with the loss of the
+    options on the batch-normalised outputs.
 
     Parameters
     ----------
     image_set : ImageSet
         Training images; the test images are only counted, never learnt from.
     options : TrainingOptions
-        Sizes, schedule, errors and seed.
+        Architecture, schedule, errors, loss and seed.
     progress : callable, optional
         Called with the result of every epoch.
+    checkpoint : path, optional
+        File to go on from where it is there, and to write every `checkpoint_seconds` and at the
+        end. A training that was interrupted ends with the same bytes as one that was not.
+    checkpoint_seconds : float
+        Time between two checkpoints, s.
 
     Returns
     -------
@@ -149,57 +119,114 @@ def train(
     Raises
     ------
     ValueError
-        The set has fewer training images than two.
+        The set has fewer training images than two, the convolutions do not fit its images, or the
+        checkpoint is that of another training.
     """
-    images, labels = image_set.train_images, image_set.train_labels
+    images = image_set.train_images
     if len(images) < 2:
         raise ValueError(f"{image_set.name}: training needs at least 2 images, got {len(images)}")
-    init_seed, order_seed, flip_seed = np.random.SeedSequence(options.seed).spawn(3)
-    order_rng, flip_rng = np.random.default_rng(order_seed), np.random.default_rng(flip_seed)
-    sizes = (images.shape[1], *options.hidden, len(image_set.classes))
-    history = []
+    seeds = np.random.SeedSequence(options.seed).spawn(4)
+    names = ("order", "flips", "augmentation")
+    rngs = {name: np.random.default_rng(seed) for name, seed in zip(names, seeds[1:], strict=True)}
+    batches = max(1, len(images) // options.batch_size)
+    identity = identity_of(options, image_set.name, image_set.sha256, torch.__version__)
     with torch_threads(options.threads):
-        module = BinaryMLP(sizes, seed=int(init_seed.generate_state(1)[0]))
-        pixels, targets = torch.tensor(images), torch.tensor(labels)
-        batches = max(1, len(images) // options.batch_size)
+        module = _untrained(image_set, options, seed=int(seeds[0].generate_state(1)[0]))
         optimizer = torch.optim.Adam(module.parameters(), lr=options.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, T_max=options.epochs * batches
         )
-        for epoch in range(1, options.epochs + 1):
+        state = TrainingState(module=module, optimizer=optimizer, schedule=schedule, rngs=rngs)
+        path = None if checkpoint is None else Path(checkpoint)
+        if path is not None and path.exists():
+            load_checkpoint(state, path, identity=identity)
+        last = time.monotonic()
+        while state.epoch <= options.epochs:
+            # a copy draws the order, so that a checkpoint can draw it once more
+            order = np.random.default_rng()
+            order.bit_generator.state = rngs["order"].bit_generator.state
+            parts = np.array_split(order.permutation(len(images)), batches)
             module.train()
-            loss_sum, correct = 0.0, 0
-            for batch in np.array_split(order_rng.permutation(len(images)), batches):
-                chosen = torch.from_numpy(batch)
-                scores = module(pixels[chosen], ber=options.ber, rng=flip_rng)
-                loss = nn.functional.cross_entropy(scores, targets[chosen])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                _clip_latent(module)
-                loss_sum += float(loss.detach()) * len(batch)
-                correct += int((scores.detach().argmax(dim=1) == targets[chosen]).sum())
-            module.eval()
-            answers = module_answers(module, image_set.test_images)
-            result = EpochResult(
-                epoch=epoch,
-                loss=loss_sum / len(images),
-                train_correct=correct,
-                train_images=len(images),
-                test_correct=int((answers == image_set.test_labels).sum()),
-                test_images=len(answers),
-            )
-            history.append(result)
+            while state.batch < batches:
+                _step(state, module, image_set, parts[state.batch], options)
+                if path is not None and time.monotonic() - last >= checkpoint_seconds:
+                    save_checkpoint(state, path, identity=identity)
+                    last = time.monotonic()
+            rngs["order"].bit_generator.state = order.bit_generator.state
+            result = _end_of_epoch(state, module, image_set)
             if progress is not None:
                 progress(result)
+        if path is not None:
+            save_checkpoint(state, path, identity=identity)
+        module.eval()
     return TrainedNetwork(
         module=module,
-        history=tuple(history),
+        history=tuple(EpochResult(**result) for result in state.history),
         options=options,
         image_set=image_set.name,
         image_set_sha256=image_set.sha256,
     )
+
+
+def _untrained(image_set: ImageSet, options: TrainingOptions, *, seed: int) -> BinaryNetwork:
+    pixels, classes = image_set.train_images.shape[1], len(image_set.classes)
+    if options.convolutions is None:
+        return BinaryMLP((pixels, *options.hidden, classes), seed=seed)
+    rows, columns = image_set.shape[-2:]
+    return BinaryConvNet(
+        (pixels // (rows * columns), rows, columns),
+        channels=options.convolutions.channels,
+        pool_after=options.convolutions.pool_after,
+        kernel=options.convolutions.kernel,
+        dense=(*options.hidden, classes),
+        seed=seed,
+    )
+
+
+def _step(
+    state: TrainingState,
+    module: BinaryNetwork,
+    image_set: ImageSet,
+    batch: np.ndarray,
+    options: TrainingOptions,
+) -> None:
+    """One batch: scores, loss, gradient, clipped latent weights."""
+    pixels = torch.from_numpy(image_set.train_images[batch])
+    targets = torch.from_numpy(image_set.train_labels[batch])
+    if options.augmentation is not None:
+        rng = state.rngs["augmentation"]
+        pixels = augmented(pixels, image_set.shape, options.augmentation, rng=rng)
+    ber, flips = options.ber, state.rngs["flips"]
+    if options.ber_from is not None:
+        ber = float(flips.uniform(options.ber_from, options.ber))
+    scores = module(pixels, ber=ber, rng=flips, clean_gradient=options.gradient == "clean")
+    loss = training_loss(scores, targets, loss=options.loss, margin=options.margin)
+    state.optimizer.zero_grad()
+    loss.backward()
+    state.optimizer.step()
+    state.schedule.step()
+    _clip_latent(module)
+    state.batch += 1
+    state.loss_sum += float(loss.detach()) * len(batch)
+    state.correct += int((scores.detach().argmax(dim=1) == targets).sum())
+
+
+def _end_of_epoch(state: TrainingState, module: BinaryNetwork, image_set: ImageSet) -> EpochResult:
+    """Count the test images and turn to the next epoch."""
+    module.eval()
+    answers = module_answers(module, image_set.test_images)
+    result = EpochResult(
+        epoch=state.epoch,
+        loss=state.loss_sum / len(image_set.train_images),
+        train_correct=state.correct,
+        train_images=len(image_set.train_images),
+        test_correct=int((answers == image_set.test_labels).sum()),
+        test_images=len(answers),
+    )
+    state.history.append(dataclasses.asdict(result))
+    state.epoch += 1
+    state.batch, state.loss_sum, state.correct = 0, 0.0, 0
+    return result
 
 
 def training_record(trained: TrainedNetwork) -> dict[str, Any]:
@@ -217,10 +244,11 @@ def training_record(trained: TrainedNetwork) -> dict[str, Any]:
         versions; can be written as JSON, for instance by `save_network`.
     """
     packages = ("rram-reliability", "numpy", "torch", "scikit-learn")
-    options = dataclasses.asdict(trained.options)
+    convolutional = trained.options.convolutions is not None
+    kind = "convolutional" if convolutional else "fully connected"
     return {
-        "architecture": {"kind": "fully connected", "sizes": list(trained.module.sizes)},
-        "training": {**options, "hidden": list(options["hidden"])},
+        "architecture": {"kind": kind, "sizes": list(trained.module.sizes)},
+        "training": _plain(dataclasses.asdict(trained.options)),
         "image_set": {"name": trained.image_set, "sha256": trained.image_set_sha256},
         "history": [dataclasses.asdict(result) for result in trained.history],
         "versions": {
@@ -230,7 +258,14 @@ def training_record(trained: TrainedNetwork) -> dict[str, Any]:
     }
 
 
-def _clip_latent(module: BinaryMLP) -> None:
+def _plain(value: Any) -> Any:
+    """The same with lists for tuples, as JSON gives it back."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _clip_latent(module: BinaryNetwork) -> None:
     # beyond 1 a latent weight gets no gradient and could never return
     with torch.no_grad():
         for latent in module.latents:

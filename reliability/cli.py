@@ -36,6 +36,7 @@ from reliability.cli_inputs import (
     study_networks,
 )
 from reliability.cli_network import network_commands
+from reliability.cli_network_files import network_files
 from reliability.cli_options import (
     AcceptOption,
     ChipsOption,
@@ -83,6 +84,7 @@ app = typer.Typer(
 
 app.add_typer(device)
 app.add_typer(network_commands)
+app.add_typer(network_files)
 
 
 @app.command()

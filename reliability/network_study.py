@@ -23,11 +23,14 @@ from bnn import (
     train,
     training_record,
 )
+from bnn.calibration import FIXED
 from bnn.counts import SECONDS
 from reliability.evaluation_plan import EvaluationPlan, rates_plan
+from reliability.threshold_treatment import treatment_of
 
 STANDARD = "standard"
 TRAINED_FOR_ERRORS = "trained for errors"
+IMPORTED = "imported"
 
 BER_GRID = (
     1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 7e-2, 0.1, 0.15, 0.2, 0.3,
@@ -81,9 +84,13 @@ def options_for(image_set: str) -> NetworkOptions:
 
 
 def name_of(record: dict[str, Any]) -> str:
-    """Name of a network from its training record."""
+    """Name of a network from its record: how it came about, and its thresholds unless fixed."""
     rate = float(record.get("training", {}).get("ber", 0.0))
-    return TRAINED_FOR_ERRORS if rate > 0 else STANDARD
+    name = TRAINED_FOR_ERRORS if rate > 0 else STANDARD
+    if "source" in record and "training" not in record:
+        name = IMPORTED
+    treatment = treatment_of(record)
+    return name if treatment == FIXED else f"{name}, thresholds {treatment}"
 
 
 def network_names(studies: list[NetworkStudy]) -> list[str]:

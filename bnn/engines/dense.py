@@ -150,18 +150,18 @@ def _sums(
     device = prepared.values.device
     block = max(1, _BLOCK_VALUES[device.type] // max(map(_held_values, network.layers)))
     with torch.inference_mode():
-        weights = [_weights(layer, device) for layer in network.layers]
-        crossings = [_crossing(layer, device) for layer in network.layers]
+        weights = [layer_weights(layer, device) for layer in network.layers]
+        crossings = [crossing_of(layer, device) for layer in network.layers]
         # at least one block, so that no images give empty arrays of the right shapes
         for start in range(0, max(1, images), block):
             values = prepared.values[start : start + block]
             kept = []
             for layer, weight, crossing in zip(network.layers, weights, crossings, strict=True):
-                z = _layer_sums(layer, weight, values)
+                z = layer_sums(layer, weight, values)
                 if every or crossing is None:
                     kept.append(_rows(z).cpu().numpy().astype(np.int64))
                 if crossing is not None:
-                    values = _fire_(z, *crossing)
+                    values = fire_(z, *crossing)
             yield kept
 
 
@@ -171,7 +171,7 @@ def _held_values(layer: Layer) -> int:
     return layer.inputs + layer.outputs * pooled
 
 
-def _weights(layer: Layer, device: torch.device) -> Tensor:
+def layer_weights(layer: Layer, device: torch.device) -> Tensor:
     """Signs as float32, shape (rows, columns) or (out, in, kernel, kernel)."""
     signs = torch.from_numpy(layer_signs(layer)).to(device)
     if isinstance(layer, ConvLayer):
@@ -180,7 +180,7 @@ def _weights(layer: Layer, device: torch.device) -> Tensor:
     return signs.float()
 
 
-def _crossing(layer: Layer, device: torch.device) -> tuple[Tensor, Tensor] | None:
+def crossing_of(layer: Layer, device: torch.device) -> tuple[Tensor, Tensor] | None:
     """Value and direction in which the neurons of a hidden layer change their sign, both float32.
 
     A neuron gives `direction` from the value on and ``-direction`` below it: for a direction of -1,
@@ -200,7 +200,7 @@ def _crossing(layer: Layer, device: torch.device) -> tuple[Tensor, Tensor] | Non
     return found, direction
 
 
-def _layer_sums(layer: Layer, weight: Tensor, values: Tensor) -> Tensor:
+def layer_sums(layer: Layer, weight: Tensor, values: Tensor) -> Tensor:
     """Pre-activations of one layer, after the pooling, as a new tensor."""
     if not isinstance(layer, ConvLayer):
         return _rows(values) @ weight.T
@@ -209,7 +209,7 @@ def _layer_sums(layer: Layer, weight: Tensor, values: Tensor) -> Tensor:
     return z if layer.pool == 1 else torch.nn.functional.max_pool2d(z, layer.pool)
 
 
-def _fire_(z: Tensor, value: Tensor, direction: Tensor) -> Tensor:
+def fire_(z: Tensor, value: Tensor, direction: Tensor) -> Tensor:
     """Turn pre-activations into +1 and -1, in their place."""
     return torch.addcmul(-direction, z.ge_(value), 2 * direction, out=z)
 

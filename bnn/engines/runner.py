@@ -8,11 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bnn.calibration import CalibrationReference, calibrate_chip
 from bnn.engines import dense, incremental, packed
-from bnn.network import FoldedNetwork, OutputLayer, check_layer_names, flip_weights
+from bnn.engines.calibrated import CalibratedEngine
+from bnn.network import FoldedNetwork, Layer, OutputLayer, check_layer_names, flip_weights
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
 Thresholds = Mapping[str, npt.NDArray[np.int32]]
+Affine = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 Answers = npt.NDArray[np.int64]
 
 RUNNERS = ("auto", "incremental", "packed", "dense")
@@ -30,7 +33,9 @@ class Runner(Protocol):
     def error_free(self) -> Answers:
         """Answers of the network without errors, shape (images,)."""
 
-    def answers(self, flips: Flips, *, thresholds: Thresholds | None = None) -> Answers:
+    def answers(
+        self, flips: Flips, *, thresholds: Thresholds | None = None, affine: Affine | None = None
+    ) -> Answers:
         """Answers of a chip, shape (images,).
 
         Parameters
@@ -39,18 +44,25 @@ class Runner(Protocol):
             Wrong bits, ``row * columns + column``, strictly increasing.
         thresholds : mapping of layer name to int32 array, optional
             Thresholds of hidden layers on this chip, in place of those of the network.
+        affine : tuple of scale and shift, float64 arrays of shape (classes,), optional
+            Affine map of the output layer on this chip; not with the engine ``incremental``, which
+            keeps answers of the network.
         """
 
 
 def start_runner(
-    engine: str, network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: int
+    engine: str | CalibratedEngine,
+    network: FoldedNetwork,
+    images: npt.NDArray[np.uint8],
+    *,
+    threads: int,
 ) -> Runner:
     """Prepare an engine for the chips of a network.
 
     Parameters
     ----------
-    engine : str
-        One of `RUNNERS`.
+    engine : str or CalibratedEngine
+        One of `RUNNERS`, or one of them with a calibration of each chip.
     network : FoldedNetwork
         Network without errors.
     images : uint8 array, shape (images, pixels)
@@ -66,9 +78,13 @@ def start_runner(
     Raises
     ------
     ValueError
-        Unknown engine, or one that cannot compute this network.
+        Unknown engine, or one that cannot compute this network; or a calibration of another one.
     """
     check_engine(engine)
+    if isinstance(engine, CalibratedEngine):
+        engine.check_network(network)
+        inner = start_runner(engine.name, network, images, threads=threads)
+        return _Calibrated(inner, engine.reference)
     name = cheapest_engine(network) if engine == "auto" else engine
     if name == "incremental":
         state = incremental.prepare(network, images, threads=threads)
@@ -80,8 +96,10 @@ def start_runner(
     return _FromScratch(name, module, network, prepared, threads, found)
 
 
-def check_engine(engine: str) -> None:
+def check_engine(engine: str | CalibratedEngine) -> None:
     """Raise ValueError that lists the known engines unless `engine` is one of `RUNNERS`."""
+    if isinstance(engine, CalibratedEngine):
+        engine = engine.engine
     if engine not in RUNNERS:
         raise ValueError(f"unknown engine {engine!r}; known: {', '.join(RUNNERS)}")
 
@@ -95,7 +113,7 @@ def cheapest_engine(network: FoldedNetwork) -> str:
     return "incremental" if incremental.supports(network) else "packed"
 
 
-def memory_bytes(engine: str, network: FoldedNetwork, images: int) -> int:
+def memory_bytes(engine: str | CalibratedEngine, network: FoldedNetwork, images: int) -> int:
     """Memory that a runner takes for a number of images, in bytes, images not counted.
 
     Raises
@@ -104,6 +122,8 @@ def memory_bytes(engine: str, network: FoldedNetwork, images: int) -> int:
         Unknown engine.
     """
     check_engine(engine)
+    if isinstance(engine, CalibratedEngine):
+        engine = engine.name
     name = cheapest_engine(network) if engine == "auto" else engine
     pixels, widest = network.sizes[0], max(network.sizes[1:])
     if name == "incremental":
@@ -126,7 +146,13 @@ class _Followed:
     def error_free(self) -> Answers:
         return self.state.answers
 
-    def answers(self, flips: Flips, *, thresholds: Thresholds | None = None) -> Answers:
+    def answers(
+        self, flips: Flips, *, thresholds: Thresholds | None = None, affine: Affine | None = None
+    ) -> Answers:
+        if affine is not None:
+            raise ValueError(
+                "the engine 'incremental' keeps the affine map of the output layer; use 'packed'"
+            )
         check_layer_names(self.network, flips, argument="flips")
         return incremental.chip_answers(
             self.state, flips, threads=self.threads, thresholds=thresholds
@@ -142,16 +168,43 @@ class _FromScratch:
     threads: int
     error_free: Answers
 
-    def answers(self, flips: Flips, *, thresholds: Thresholds | None = None) -> Answers:
-        if not thresholds and not any(len(places) for places in flips.values()):
+    def answers(
+        self, flips: Flips, *, thresholds: Thresholds | None = None, affine: Affine | None = None
+    ) -> Answers:
+        exact = not any(len(places) for places in flips.values())
+        if exact and not thresholds and affine is None:
             return self.error_free
-        chip = with_thresholds(flip_weights(self.network, flips), thresholds or {})
+        chip = with_thresholds(flip_weights(self.network, flips), thresholds or {}, affine)
         found: Answers = self.module.predict(chip, self.prepared, threads=self.threads)
         return found
 
 
-def with_thresholds(network: FoldedNetwork, thresholds: Thresholds) -> FoldedNetwork:
-    """Network with other thresholds in the named hidden layers.
+@dataclass(frozen=True, eq=False)
+class _Calibrated:
+    inner: Runner
+    reference: CalibrationReference
+
+    @property
+    def engine(self) -> str:
+        return self.inner.engine
+
+    @property
+    def error_free(self) -> Answers:
+        return self.inner.error_free
+
+    def answers(
+        self, flips: Flips, *, thresholds: Thresholds | None = None, affine: Affine | None = None
+    ) -> Answers:
+        if thresholds is not None or affine is not None:
+            raise ValueError("a calibrated chip has thresholds and an affine map of its own")
+        own = calibrate_chip(self.reference, flips)
+        return self.inner.answers(flips, thresholds=own.thresholds, affine=(own.scale, own.shift))
+
+
+def with_thresholds(
+    network: FoldedNetwork, thresholds: Thresholds, affine: Affine | None = None
+) -> FoldedNetwork:
+    """Network with other thresholds in the named hidden layers, and another affine output if given.
 
     Raises
     ------
@@ -159,9 +212,11 @@ def with_thresholds(network: FoldedNetwork, thresholds: Thresholds) -> FoldedNet
         A name is unknown or that of the output layer, or an array does not fit its layer.
     """
     check_layer_names(network, thresholds, argument="thresholds")
-    layers = []
+    layers: list[Layer] = []
     for layer in network.layers:
         if layer.name not in thresholds:
+            if isinstance(layer, OutputLayer) and affine is not None:
+                layer = replace(layer, scale=affine[0], shift=affine[1])
             layers.append(layer)
         elif isinstance(layer, OutputLayer):
             raise ValueError("thresholds names the output layer, which has an affine map instead")

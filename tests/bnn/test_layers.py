@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -234,3 +236,39 @@ def test_training_normalises_the_batch() -> None:
     result = norm(torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) * 7 + 3)
     torch.testing.assert_close(result.mean(0), torch.zeros(2), rtol=0, atol=1e-5)
     torch.testing.assert_close(result.var(0, correction=0), torch.ones(2), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolution"])
+def test_a_clean_gradient_travels_through_the_right_weights(kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer: BinaryLinear | BinaryConv2d
+    if kind == "linear":
+        layer = BinaryLinear(30, 7, generator=generator)
+        inputs = torch.randint(-1, 2, (5, 30), generator=generator).float()
+    else:
+        layer = BinaryConv2d(3, 7, generator=generator)
+        inputs = torch.randint(-1, 2, (5, 3, 4, 6), generator=generator).float()
+    with torch.no_grad():
+        layer.latent.view(-1)[::5] = 1.5
+
+    def gradients(**options: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        given = inputs.clone().requires_grad_()
+        layer.latent.grad = None
+        rng = np.random.default_rng(1) if options else None
+        found = layer(given, rng=rng, **options)
+        weight = torch.arange(found.numel(), dtype=torch.float32).reshape(found.shape)
+        (found * weight).sum().backward()
+        assert given.grad is not None
+        assert layer.latent.grad is not None
+        return found.detach(), given.grad, layer.latent.grad
+
+    right = gradients()
+    flipped = gradients(ber=0.3)
+    clean = gradients(ber=0.3, clean_gradient=True)
+    assert torch.equal(clean[0], flipped[0])
+    assert not torch.equal(clean[0], right[0])
+    torch.testing.assert_close(clean[1], right[1])
+    assert not torch.allclose(clean[1], flipped[1])
+    # the gradient of the weights does not depend on them
+    torch.testing.assert_close(clean[2], right[2])
+    assert not clean[2].view(-1)[::5].any()

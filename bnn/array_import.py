@@ -1,0 +1,247 @@
+"""Importing bare weights: ``.npz`` files by a documented layout (``docs/import.md``)."""
+
+import math
+import os
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bnn.imported import ImportedNetwork, imported
+from bnn.source_folding import ImportRefusedError
+from bnn.source_graph import PixelEncoding
+from bnn.torch_import import from_torch
+
+_PARTS = ("weight", "bias", "gamma", "beta", "mean", "variance", "epsilon", "pool")
+_SETTINGS = ("layers", "image_shape", "pixel_scale", "pixel_offset", "answers")
+
+FOLDED_SCALE, FOLDED_OFFSET = 2.0, -255.0
+"""Encoding of the pixels where a file names none, ``2 * pixel - 255``."""
+
+
+class Sign(nn.Module):
+    """Sign with ``sign(0) = +1``."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """+1 where `values` is at least 0, else -1."""
+        return torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
+
+
+class Double(nn.Module):
+    """Computes in double precision from here on."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Turn `values` into float64."""
+        return values.double()
+
+
+class ChannelNorm(nn.Module):
+    """Batch norm of vectors and of maps in evaluation.
+
+    Parameters
+    ----------
+    mean, variance : float array, shape (channels,)
+        Running statistics.
+    gamma, beta : float array, shape (channels,), optional
+        Factor and summand; 1 and 0 where they are not given.
+    epsilon : float
+        Added to the variance.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    gamma: Tensor
+    beta: Tensor
+
+    def __init__(
+        self,
+        *,
+        mean: npt.NDArray[Any],
+        variance: npt.NDArray[Any],
+        gamma: npt.NDArray[Any] | None,
+        beta: npt.NDArray[Any] | None,
+        epsilon: float,
+    ) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        gamma = np.ones(len(mean)) if gamma is None else gamma
+        beta = np.zeros(len(mean)) if beta is None else beta
+        for name, values in (
+            ("mean", mean),
+            ("variance", variance),
+            ("gamma", gamma),
+            ("beta", beta),
+        ):
+            self.register_buffer(name, torch.tensor(np.asarray(values, np.float64)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Normalise `values`, shape (images, channels) or (images, channels, height, width)."""
+        return nn.functional.batch_norm(
+            values, self.mean, self.variance, self.gamma, self.beta, eps=self.epsilon
+        )
+
+
+def from_npz(path: str | os.PathLike[str], images: npt.NDArray[np.uint8]) -> ImportedNetwork:
+    """Import the weights of a ``.npz`` file.
+
+    Parameters
+    ----------
+    path : path
+        File with the arrays that ``docs/import.md`` describes.
+    images : uint8 array, shape (images, pixels)
+        Images on which the folded network is compared with the weights, computed by PyTorch in
+        double precision, and with the answers in the file, where it has some: those belong to the
+        first of these images.
+
+    Returns
+    -------
+    ImportedNetwork
+        Gives the answers of the weights on all `images`.
+
+    Raises
+    ------
+    ImportRefusedError
+        Weights that are not binary, or answers that differ.
+    ValueError
+        The file cannot be read, or an array is missing, unknown or of the wrong shape.
+    """
+    name = os.path.basename(os.fspath(path))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (zipfile.BadZipFile, ValueError, EOFError, AttributeError) as error:
+        raise ValueError(f"{name}: not a .npz file of plain arrays ({error})") from error
+    found = from_arrays(arrays, images)
+    source = {**found.record["source"], "format": "npz", "file": name}
+    source.pop("class", None)
+    return ImportedNetwork(found.network, {**found.record, "source": source})
+
+
+def from_arrays(
+    arrays: Mapping[str, npt.NDArray[Any]], images: npt.NDArray[np.uint8]
+) -> ImportedNetwork:
+    """Import weights by the layout of :func:`from_npz`, as arrays by name."""
+    module, encoding = _module_of(arrays)
+    try:
+        found = from_torch(module, images, encoding=encoding)
+    except RuntimeError as error:
+        raise ValueError(f"the layers do not fit together: {error}") from error
+    if "answers" not in arrays:
+        return found
+    answers = np.asarray(arrays["answers"], np.int64)
+    if answers.ndim != 1 or not 0 < len(answers) <= len(images):
+        raise ValueError(
+            f"answers must have the shape (images,) with at most {len(images)} images, got "
+            f"{answers.shape}"
+        )
+    source = {**found.record["source"], "answers_in_file": len(answers)}
+    checked = imported(found.network, images[: len(answers)], answers, source=source)
+    checked.record["source"]["round_trip_images"] = len(images)
+    return checked
+
+
+def sequential(parts: list[tuple[str, nn.Module]]) -> nn.Sequential:
+    """Chain of named modules that computes in double precision, in evaluation mode."""
+    # a name with a dot would be a path to PyTorch
+    named = [(name.replace(".", "/"), module) for name, module in parts]
+    chain = nn.Sequential(OrderedDict([("double precision", Double()), *named]))
+    return chain.double().eval().requires_grad_(False)
+
+
+def linear(weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None) -> nn.Module:
+    """Linear layer of a weight (neurons, inputs), or convolution of (out, in, kernel, kernel)."""
+    module: nn.Conv2d | nn.Linear
+    if weight.ndim == 4:
+        out, channels, rows, columns = weight.shape
+        padding = (rows // 2, columns // 2)
+        module = nn.Conv2d(channels, out, (rows, columns), padding=padding, bias=bias is not None)
+    else:
+        module = nn.Linear(weight.shape[1], len(weight), bias=bias is not None)
+    module = module.double()
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor(np.asarray(weight, np.float64)))
+        if module.bias is not None:
+            module.bias.copy_(torch.tensor(np.asarray(bias, np.float64)))
+    return module
+
+
+def _module_of(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[nn.Sequential, PixelEncoding]:
+    names = _layer_names(arrays)
+    parts: list[tuple[str, nn.Module]] = []
+    maps = False
+    for index, name in enumerate(names):
+        own = {part: arrays.get(f"{name}.{part}") for part in _PARTS}
+        weight = own["weight"]
+        if weight is None or weight.ndim not in (2, 4):
+            shape = "missing" if weight is None else f"of the shape {weight.shape}"
+            raise ValueError(
+                f"'{name}.weight' is {shape}; give (neurons, inputs), or (out, in, kernel, kernel) "
+                "for a convolution"
+            )
+        if weight.ndim == 2 and (maps or index == 0):
+            parts.append((f"{name} flatten", nn.Flatten()))
+        maps = weight.ndim == 4
+        for part in ("bias", "gamma", "beta", "mean", "variance"):
+            values = own[part]
+            if values is not None and values.shape != (len(weight),):
+                raise ValueError(
+                    f"'{name}.{part}' must have the shape ({len(weight)},), got {values.shape}"
+                )
+        parts.append((name, linear(weight, own["bias"])))
+        if own["pool"] is not None:
+            parts.append((f"{name} pool", nn.MaxPool2d(int(own["pool"]))))
+        mean, variance = own["mean"], own["variance"]
+        if (mean is None) != (variance is None):
+            raise ValueError(f"'{name}.mean' and '{name}.variance' belong together; one is missing")
+        if mean is None or variance is None:
+            mean, variance = np.zeros(len(weight)), np.ones(len(weight))
+            own["epsilon"] = np.zeros(())
+        epsilon = 1e-5 if own["epsilon"] is None else float(own["epsilon"])
+        norm = ChannelNorm(
+            mean=mean,
+            variance=variance,
+            gamma=own["gamma"],
+            beta=own["beta"],
+            epsilon=epsilon,
+        )
+        parts.append((f"{name} norm", norm))
+        if index < len(names) - 1:
+            parts.append((f"{name} sign", Sign()))
+    return sequential(parts), _encoding_of(arrays, names)
+
+
+def _layer_names(arrays: Mapping[str, npt.NDArray[Any]]) -> list[str]:
+    if "layers" not in arrays:
+        raise ValueError("'layers' is missing: the names of the layers in order, as an array")
+    names = [str(name) for name in np.asarray(arrays["layers"]).ravel()]
+    known = {f"{name}.{part}" for name in names for part in _PARTS} | set(_SETTINGS)
+    unknown = sorted(set(arrays) - known)
+    if unknown:
+        raise ImportRefusedError(
+            f"arrays that are not understood: {', '.join(map(repr, unknown))}; known are "
+            f"{', '.join(_SETTINGS)} and LAYER.PART with the parts {', '.join(_PARTS)}"
+        )
+    return names
+
+
+def _encoding_of(arrays: Mapping[str, npt.NDArray[Any]], names: list[str]) -> PixelEncoding:
+    first = arrays[f"{names[0]}.weight"]
+    scale = float(arrays.get("pixel_scale", np.array(FOLDED_SCALE)))
+    offset = float(arrays.get("pixel_offset", np.array(FOLDED_OFFSET)))
+    if not (math.isfinite(scale) and math.isfinite(offset)):
+        raise ValueError(f"pixel_scale and pixel_offset must be finite, got {scale} and {offset}")
+    if "image_shape" in arrays:
+        shape = tuple(int(size) for size in arrays["image_shape"])
+    elif first.ndim == 4:
+        raise ValueError(
+            f"'image_shape' is missing: channels, height and width, which the convolution "
+            f"{names[0]!r} needs"
+        )
+    else:
+        shape = (first.shape[1],)
+    return PixelEncoding(shape, scale, offset)

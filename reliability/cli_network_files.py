@@ -1,0 +1,158 @@
+"""Commands about network files: importing them, looking at them, calibrating their thresholds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reliability.cli_guards import checking_input, working
+from reliability.cli_inputs import load_image_set, network_options
+from reliability.cli_options import (
+    ChipsOption,
+    DownloadOption,
+    ForceOption,
+    ImagesDirOption,
+    ImagesOption,
+    QuietOption,
+    SeedOption,
+    ThreadsOption,
+)
+
+network_files = typer.Typer()
+
+
+@network_files.command()
+def calibrate(
+    network: Annotated[Path, typer.Argument(help="Network written by `train` or `import`.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="With --ber the network to write (.safetensors), without it the counts of "
+            "calibrated chips (.nc)."
+        ),
+    ],
+    ber: Annotated[
+        float | None,
+        typer.Option("--ber", help="Fold the thresholds for this bit error rate, for all chips."),
+    ] = None,
+    calibration_images: Annotated[
+        int | None,
+        typer.Option(
+            "--calibration-images",
+            min=2,
+            help="Training images to calibrate with, drawn without their labels; 4000, or all "
+            "where there are fewer.",
+        ),
+    ] = None,
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    chips: ChipsOption = None,
+    seed: SeedOption = 1,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit the thresholds of a network to weights that hold errors.
+
+    With --ber P: one set of thresholds for all chips that have the bit error rate P; writes the
+    network, for `evaluate` and `run`.
+
+    Without: every chip gets thresholds of its own, as after programming it one would run some
+    images through it and look at its neurons; writes the counts, as `evaluate` does, for `decide`.
+    """
+    from bnn import fold_for_ber, load_network, save_network
+    from bnn.calibration import PER_CHIP, folded_for
+    from reliability.calibrated_study import calibrated_study
+    from reliability.network_study import save_counts
+    from reliability.output import check_file, staged_file
+    from reliability.progress import Narrator
+    from reliability.threshold_treatment import check_fixed, reference_from, treated_record
+
+    with checking_input():
+        check_file(out, force=force, suffix=".nc" if ber is None else ".safetensors")
+        if ber is not None and not 0 < ber < 0.5:
+            raise ValueError(f"--ber is {ber}; give a rate between 0 and 0.5")
+        folded, record = load_network(network)
+        try:
+            check_fixed(record)
+        except ValueError as error:
+            raise ValueError(f"{network}: {error}") from None
+        options = network_options(images, None, None, None, chips, seed, threads)
+        image_set = load_image_set(images, images_dir, download)
+        reference = reference_from(
+            folded, image_set, number=calibration_images, seed=seed, threads=threads
+        )
+    treatment = PER_CHIP if ber is None else folded_for(ber)
+    record = treated_record(record, treatment, reference, image_set, seed=seed)
+    if ber is not None:
+        with working():
+            out.absolute().parent.mkdir(parents=True, exist_ok=True)
+            save_network(fold_for_ber(reference, ber), out, record=record)
+        typer.echo(f"network, thresholds {treatment}: {out}")
+        return
+    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+        number = record["thresholds"]["images"]
+        narrator.say(f"calibrating {options.chips} chips with {number} images at every BER")
+        study = calibrated_study(reference, image_set, options, record, tick=narrator.tick)
+        save_counts(study, stage)
+    typer.echo(f"counts, thresholds {treatment}: {out}")
+
+
+@network_files.command("import")
+def import_network(
+    file: Annotated[
+        Path, typer.Argument(help="ONNX model (.onnx), Keras model (.h5) or weights (.npz).")
+    ],
+    out: Annotated[Path, typer.Option(help="Network file to write (.safetensors).")],
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="How the network takes its pixels 0..255: unit (pixel / 255), symmetric "
+            "(2 pixel / 255 - 1), raw (pixel), or MEAN,STD of Normalize after pixel / 255. "
+            "Default: unit for .onnx, symmetric for .h5; a .npz file says it itself."
+        ),
+    ] = None,
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Import a binarized network that was trained elsewhere, and prove that it answers alike.
+
+    PyTorch modules are imported from Python, with bnn.from_torch, or exported to ONNX first:
+    nothing is unpickled here.
+    """
+    from bnn import save_network
+    from reliability.network_import import accuracy_on, read_network
+    from reliability.output import check_file
+
+    with checking_input():
+        check_file(out, force=force, suffix=".safetensors")
+        image_set = load_image_set(images, images_dir, download)
+        found = read_network(file, image_set, encoding)
+        right, count = accuracy_on(found.network, image_set)
+    with working():
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        save_network(found.network, out, record=found.record)
+    source = found.record["source"]
+    sizes = "-".join(str(size) for size in found.network.sizes)
+    typer.echo(f"{sizes}: same answers as the source on {source['round_trip_images']} images")
+    typer.echo(f"test images right: {right} of {count}")
+    typer.echo(f"network: {out}")
+
+
+@network_files.command()
+def inspect(
+    network: Annotated[Path, typer.Argument(help="Network file (.safetensors).")],
+) -> None:
+    """Say what is in a network file: layers, bits, thresholds, and where it came from."""
+    from bnn import load_network
+    from reliability.network_import import network_lines
+
+    with checking_input():
+        folded, record = load_network(network)
+    for line in network_lines(folded, record):
+        typer.echo(line)

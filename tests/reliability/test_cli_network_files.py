@@ -1,0 +1,152 @@
+"""Commands about network files."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn import TrainingOptions, fold, load_images, load_network, save_network, train
+from reliability.network_study import load_counts, name_of
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    images = load_images("digits")
+    path = tmp_path_factory.mktemp("networks") / "net.safetensors"
+    options = TrainingOptions(hidden=(40,), epochs=8, batch_size=50, seed=1)
+    save_network(fold(train(images, options).module), path, record={"training": {"ber": 0.0}})
+    return path
+
+
+def test_thresholds_are_folded_for_a_rate(
+    trained: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    found = call("calibrate", trained, "--ber", 0.1, "--out", "for.safetensors")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "network, thresholds folded for p = 0.1: for.safetensors\n"
+    network, record = load_network(tmp_path / "for.safetensors")
+    before, _ = load_network(trained)
+    np.testing.assert_array_equal(network.layers[0].weights, before.layers[0].weights)
+    changed = network.layers[0].threshold != before.layers[0].threshold  # type: ignore[union-attr]
+    assert changed.mean() > 0.5
+    assert record["thresholds"]["images"] == 1197
+    assert name_of(record) == "standard, thresholds folded for p = 0.1"
+    again = call("calibrate", "for.safetensors", "--out", "counts.nc")
+    assert again.returncode == 2
+    assert "are folded for p = 0.1; start from the network as trained" in again.stderr
+
+
+def test_chips_are_calibrated(trained: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
+    options = ("--chips", 2, "--threads", 1)
+    found = call("calibrate", trained, "--out", "own.nc", "--calibration-images", 200, *options)
+    assert found.returncode == 0, found.stderr
+    assert call("evaluate", trained, "--out", "fixed.nc", *options).returncode == 0
+    own, fixed = (load_counts(tmp_path / name) for name in ("own.nc", "fixed.nc"))
+    assert own.record["thresholds"]["images"] == 200
+    assert name_of(own.record) == "standard, thresholds calibrated per chip"
+    assert name_of(fixed.record) == "standard"
+    assert (own.counts.flips == fixed.counts.flips).all()
+    gain = (own.counts.correct - fixed.counts.correct).sel(ber=0.15) / 600
+    # 0.1 seen
+    assert float(gain.mean()) > 0.03
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--out", "a.safetensors"), "must end in .nc"),
+        (("--ber", 0.1, "--out", "a.nc"), "must end in .safetensors"),
+        (("--ber", 0.5, "--out", "a.safetensors"), "give a rate between 0 and 0.5"),
+        (("--out", "a.nc", "--calibration-images", 2000), "digits has 1197 training images"),
+    ],
+)
+def test_wrong_use_of_calibrate(
+    trained: Path, call: Callable[..., Any], arguments: tuple[object, ...], message: str
+) -> None:
+    found = call("calibrate", trained, *arguments)
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "net.npz",
+        layers=np.array(["one", "two"]),
+        **{
+            "one.weight": rng.choice([-1, 1], (30, 64)),
+            "one.gamma": rng.normal(size=30),
+            "two.weight": rng.choice([-1, 1], (10, 30)),
+        },  # type: ignore[arg-type]
+    )
+    return tmp_path / "net.npz"
+
+
+def test_a_foreign_network_is_imported_and_looked_at(
+    foreign: Path, trained: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    found = call("import", foreign, "--out", "net.safetensors")
+    assert found.returncode == 0, found.stderr
+    lines = found.stdout.splitlines()
+    assert lines[0] == "64-30-10: same answers as the source on 500 images"
+    assert lines[1].startswith("test images right: ")
+    assert lines[1].endswith(" of 600")
+    network, record = load_network(tmp_path / "net.safetensors")
+    assert name_of(record) == "imported"
+    falling = int((network.layers[0].direction < 0).sum())  # type: ignore[union-attr]
+    assert 0 < falling < 30
+    assert call("inspect", "net.safetensors").stdout.splitlines()[:6] == [
+        "sizes: 64-30-10",
+        f"hidden_1: fully connected, 64 to 30, 1920 weight bits, 30 thresholds ({falling} falling, "
+        "0 constant)",
+        "output: fully connected, 30 to 10, 300 weight bits, affine output",
+        "weight bits: 2220",
+        "thresholds: fixed",
+        "from: net.npz (npz), same answers on 500 images",
+    ]
+    assert "from: training on images that the record" in call("inspect", trained).stdout
+    # it goes on like a network that was trained here
+    made = call("calibrate", "net.safetensors", "--ber", 0.1, "--out", "for.safetensors")
+    assert made.returncode == 0, made.stderr
+    assert "thresholds: folded for p = 0.1\n" in call("inspect", "for.safetensors").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none.npz", "--out", "a.safetensors"), "none.npz: no such file"),
+        (("net.npz", "--out", "a.pt"), "must end in .safetensors"),
+        (("net.npz", "--out", "a.safetensors", "--encoding", "unit"), "a .npz file says itself"),
+        (("net.onnx", "--out", "a.safetensors", "--encoding", "0.1,0"), "or MEAN,STD such as"),
+        (("net.onnx", "--out", "a.safetensors"), "pip install 'rram-reliability[onnx]'"),
+        (("net.pt", "--out", "a.safetensors"), "unknown suffix; known: .onnx, .h5, .hdf5, .npz."),
+        (("bad.npz", "--out", "a.safetensors"), "by layer: 'one': 100.0%"),
+    ],
+)
+def test_wrong_use_of_import(
+    foreign: Path,
+    tmp_path: Path,
+    call: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[object, ...],
+    message: str,
+) -> None:
+    # as if it were not installed
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for name in ("net.onnx", "net.pt"):
+        (tmp_path / name).touch()
+    np.savez(
+        tmp_path / "bad.npz",
+        layers=np.array(["one"]),
+        **{"one.weight": np.ones((10, 64)) * (1 + np.arange(64))},  # type: ignore[arg-type]
+    )
+    found = call("import", *arguments)
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+    assert not list(tmp_path.glob("a.*"))
