@@ -35,7 +35,7 @@ from bnn import (
     load_images,
     load_network,
 )
-from bnn.engines import dense, incremental
+from bnn.engines import dense
 from bnn.engines.runner import memory_bytes, start_runner
 from bnn.network import Layer, flip_weights, layer_signs
 from bnn.threads import torch_threads
@@ -125,8 +125,6 @@ def measure(
     int8 = int8_predictor(images, threads)
     runners, setup = {}, {}
     for engine in ENGINES:
-        if engine == "incremental" and not incremental.supports(network):
-            continue
         start_runner(engine, network, images[:128], threads=threads)  # compiles
         began = time.perf_counter()
         runners[engine] = start_runner(engine, network, images, threads=threads)
@@ -220,7 +218,7 @@ def main() -> int:
         "CIFAR-10 convolutions 128-128-256-256-512-512, 1024-1024-10, untrained",
         fold(module),
         pixels,
-        rates[:: len(rates) - 1],
+        rates[:: len(rates) - 1] if arguments.quick else rates,
         threads=arguments.threads,
         repeats=1 if arguments.quick else 3,
     )

@@ -246,6 +246,8 @@ def changed_neurons(
                     a = fill_bytes(-128)
                     for b in range(8):
                         a = add_where(a, planes[b * stride + word], fill_bytes(1 << b))
+                    # twice as much would be cut, and what is added after could hide it
+                    exact = (greater(a, fill_bytes(62)) | greater(fill_bytes(-62), a)) == 0
                     a = add_saturated(a, a)
                     if number & 1:
                         a = add_saturated(a, fill_bytes(-1))
@@ -260,7 +262,7 @@ def changed_neurons(
                 low = add_saturated(a, subtract(fill_bytes(0), o))
                 high = add_saturated(a, o)
                 # A sum that reached the end of its range may be wrong, and margins are cut there.
-                exact = (greater(high, fill_bytes(126)) | greater(fill_bytes(-126), low)) == 0
+                exact &= (greater(high, fill_bytes(126)) | greater(fill_bytes(-126), low)) == 0
                 fires = greater(low, below)
                 if not many and has_own[word]:
                     doubtful = fires ^ greater(high, below)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from bnn.engines import binary_layer, pixel_conv, vectors
 from bnn.engines.aligned import aligned
 from bnn.engines.binary_layer import LANES, ROWS_TOGETHER, count_four, lanes_of
+from bnn.engines.pixel_conv import NO_SUMS
 from bnn.engines.vectors import (
     add,
     at_most,
@@ -42,7 +43,6 @@ Small = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 
-NO_SUMS = np.empty((0, 0, 0), np.int64)
 NO_CEILING = np.empty(0, np.int8)
 
 
@@ -272,6 +272,18 @@ def _convolve(
 
 
 @numba.njit(nogil=True, cache=True)
+def pad_map(
+    bits: Words, start: int, words: int, shape: MapShape, padded: Words
+) -> None:  # pragma: no cover
+    """Copy a map, from ``bits[start]`` on, into one with a border of zeros."""
+    half, across = shape.kernel // 2, shape.width + shape.kernel - 1
+    for y in range(shape.height):
+        to = ((y + half) * across + half) * words
+        padded[to : to + shape.width * words] = bits[start : start + shape.width * words]
+        start += shape.width * words
+
+
+@numba.njit(nogil=True, cache=True)
 def count_map(
     bits: Words,
     start: int,
@@ -299,11 +311,7 @@ def count_map(
         Where the outputs of the image start.
     """
     height, width, kernel, pool = packed.shape
-    half, across = kernel // 2, width + kernel - 1
-    for y in range(height):
-        to = ((y + half) * across + half) * words
-        scratch.padded[to : to + width * words] = bits[start : start + width * words]
-        start += width * words
+    pad_map(bits, start, words, packed.shape, scratch.padded)
     positions, out_words = height * width, len(packed.upward)
     padded = LANES * len(packed.turned)
     sixteen = np.uint64(0xFFFF)

@@ -20,7 +20,7 @@ from bnn.engines.vectors import (
     store_shorts,
     subtract,
 )
-from bnn.network import ConvLayer, layer_signs
+from bnn.network import PIXEL_LEVELS, ConvLayer, layer_signs
 from bnn.packing import Words, word_count
 from bnn.stored_code import forget_stale
 
@@ -39,14 +39,40 @@ Shorts = npt.NDArray[np.int16]
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 
+NO_SUMS = np.empty((0, 0, 0), np.int64)
+
+
+def padded_values(layer: ConvLayer) -> int:
+    """Numbers that :func:`pad_pixels` makes of an image."""
+    return layer.channels * (layer.height + layer.kernel - 1) * _room(layer)
+
+
+def pad_pixels(layer: ConvLayer, images: Octets) -> Shorts:
+    """Images, shape (images, channels * height * width), encoded, with a border of zeros.
+
+    Returns
+    -------
+    int16 array, shape (images, channels, rows, columns)
+        ``2 * pixel - 255``; so wide that whole vectors can be read.
+    """
+    half = layer.kernel // 2
+    maps = images.reshape(-1, layer.channels, layer.height, layer.width)
+    shape = (len(maps), layer.channels, layer.height + 2 * half, _room(layer))
+    padded = np.zeros(shape, np.int16)
+    padded[:, :, half : half + layer.height, half : half + layer.width] = maps
+    inside = padded[:, :, half : half + layer.height, half : half + layer.width]
+    inside *= 2
+    inside -= PIXEL_LEVELS
+    return padded
+
 
 def fire_pixels(
     layer: ConvLayer,
-    images: Octets,
+    padded: Shorts,
     rows: Ints,
     signs: Small,
     threshold: Ints,
-    sums: Longs,
+    sums: Longs = NO_SUMS,
 ) -> Words:
     """Neurons of a convolution that reads pixels, before the pooling.
 
@@ -54,8 +80,8 @@ def fire_pixels(
     ----------
     layer : ConvLayer
         Shapes and directions.
-    images : uint8 array, shape (images, channels * height * width)
-        Pixels.
+    padded : int16 array, shape (images, channels, rows, columns)
+        From :func:`pad_pixels`.
     rows : int32 array, shape (computed,)
         Output channels to compute, increasing.
     signs : int8 array, shape (output channels, columns)
@@ -70,23 +96,13 @@ def fire_pixels(
     uint64 array, shape (images, height * width, words)
         Bits of the channels `rows`; those of other channels are zero.
     """
-    half = layer.kernel // 2
-    maps = images.reshape(-1, layer.channels, layer.height, layer.width)
-    across = -(-layer.width // _VECTOR) * _VECTOR
-    groups = -(-layer.kernel // GROUP)
-    # space for the taps of the last positions, vectors read whole
-    room = across + GROUP * groups + _VECTOR
-    padded = np.zeros((len(maps), layer.channels, layer.height + 2 * half, room), np.int16)
-    inside = slice(half, half + layer.height), slice(half, half + layer.width)
-    padded[:, :, *inside] = 2 * maps.astype(np.int16) - 255
     words = word_count(len(layer.weights))
-    fired = np.zeros((len(maps), layer.height * layer.width, words), np.uint64)
-    tables = aligned_zeros(
-        layer.channels * (layer.height + 2 * half) * groups * 8 * across, np.int16
-    )
+    fired = np.zeros((len(padded), layer.height * layer.width, words), np.uint64)
+    lines = layer.channels * padded.shape[2] * -(-layer.kernel // GROUP)
+    across = -(-layer.width // _VECTOR) * _VECTOR
     _fire(
         padded.reshape(-1),
-        room,
+        padded.shape[3],
         layer.height,
         layer.width,
         layer.channels,
@@ -95,7 +111,7 @@ def fire_pixels(
         signs,
         np.clip(threshold, -_FAR, _FAR).astype(np.int32),
         layer.direction,
-        tables,
+        aligned_zeros(8 * lines * across, np.int16),
         fired,
         sums,
     )
@@ -103,9 +119,16 @@ def fire_pixels(
 
 
 def fire_all_pixels(layer: ConvLayer, images: Octets, sums: Longs) -> Words:
-    """All neurons of a layer; see :func:`fire_pixels`."""
+    """All neurons of a layer for images as they are; see :func:`fire_pixels`."""
     rows = np.arange(len(layer.weights), dtype=np.int32)
-    return fire_pixels(layer, images, rows, layer_signs(layer), layer.threshold, sums)
+    padded = pad_pixels(layer, images)
+    return fire_pixels(layer, padded, rows, layer_signs(layer), layer.threshold, sums)
+
+
+def _room(layer: ConvLayer) -> int:
+    """Columns of a padded map: the taps of the last positions, vectors read whole."""
+    across = -(-layer.width // _VECTOR) * _VECTOR
+    return across + GROUP * -(-layer.kernel // GROUP) + _VECTOR
 
 
 @numba.njit(nogil=True, cache=True)

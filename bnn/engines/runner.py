@@ -8,8 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import dense, incremental, packed
-from bnn.network import FoldedNetwork, OutputLayer, check_layer_names, flip_weights
+from bnn.engines import conv_incremental, dense, incremental, packed
+from bnn.network import (
+    ConvLayer,
+    FoldedNetwork,
+    OutputLayer,
+    check_layer_names,
+    flip_weights,
+)
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
 Thresholds = Mapping[str, npt.NDArray[np.int32]]
@@ -71,8 +77,10 @@ def start_runner(
     check_engine(engine)
     name = cheapest_engine(network) if engine == "auto" else engine
     if name == "incremental":
-        state = incremental.prepare(network, images, threads=threads)
-        return _Followed(network, state, threads)
+        follower = _follower(network)
+        return _Followed(
+            follower, network, follower.prepare(network, images, threads=threads), threads
+        )
     modules: dict[str, ModuleType] = {"packed": packed, "dense": dense}
     module = modules[name]
     prepared = module.prepare(images)
@@ -92,7 +100,12 @@ def cheapest_engine(network: FoldedNetwork) -> str:
     Following changes is never slower than counting anew by more than its bookkeeping, because it
     counts anew itself where that is cheaper; without hidden layers there is nothing to follow.
     """
-    return "incremental" if incremental.supports(network) else "packed"
+    return "incremental" if _follower(network).supports(network) else "packed"
+
+
+def _follower(network: FoldedNetwork) -> Any:
+    """The module that follows changes in networks of this kind."""
+    return conv_incremental if isinstance(network.layers[0], ConvLayer) else incremental
 
 
 def memory_bytes(engine: str, network: FoldedNetwork, images: int) -> int:
@@ -107,7 +120,7 @@ def memory_bytes(engine: str, network: FoldedNetwork, images: int) -> int:
     name = cheapest_engine(network) if engine == "auto" else engine
     pixels, widest = network.sizes[0], max(network.sizes[1:])
     if name == "incremental":
-        return incremental.state_bytes(network, images)
+        return int(_follower(network).state_bytes(network, images))
     if name == "packed":
         # images in blocks, and the bits of two layers
         return images * (pixels + widest // 4)
@@ -117,20 +130,23 @@ def memory_bytes(engine: str, network: FoldedNetwork, images: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Followed:
+    module: Any
     network: FoldedNetwork
-    state: incremental.State
+    state: Any
     threads: int
     engine: str = "incremental"
 
     @property
     def error_free(self) -> Answers:
-        return self.state.answers
+        found: Answers = self.state.answers
+        return found
 
     def answers(self, flips: Flips, *, thresholds: Thresholds | None = None) -> Answers:
         check_layer_names(self.network, flips, argument="flips")
-        return incremental.chip_answers(
+        found: Answers = self.module.chip_answers(
             self.state, flips, threads=self.threads, thresholds=thresholds
         )
+        return found
 
 
 @dataclass(frozen=True, eq=False)

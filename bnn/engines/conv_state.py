@@ -1,0 +1,216 @@
+"""State of convolutions without errors, and what the errors of a chip change in them."""
+
+from dataclasses import replace
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from bnn.engines import conv_layer
+from bnn.engines.conv_changes import ChipConvolution, CleanConvolution
+from bnn.engines.conv_columns import MOST_CHANGED, columns_of, stride_of
+from bnn.engines.conv_layer import MapShape, PackedConvolution, pack_convolution
+from bnn.network import ConvLayer
+from bnn.packing import Words, pack_bits, word_count
+from bnn.workers import in_threads
+
+Longs = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int32]
+Small = npt.NDArray[np.int8]
+
+_LIMIT = 127
+
+
+def clean_convolution(layer: ConvLayer, inputs: Words, *, threads: int) -> CleanConvolution:
+    """Error-free state of a convolution with binary inputs.
+
+    Parameters
+    ----------
+    layer : ConvLayer
+        The layer.
+    inputs : uint64 array, shape (images, height * width, words)
+        Inputs of all images.
+    threads : int
+        CPU threads.
+    """
+    packed = pack_convolution(layer)
+    height, width, rows = layer.output_shape
+    words = word_count(rows)
+    # padding never fires
+    ceiling = np.full(len(inputs) * layer.height * layer.width * 64 * words, _LIMIT, np.int8)
+    fired = np.empty((len(inputs), height * width, words), np.uint64)
+    size = layer.height * layer.width * 64 * words
+
+    def run(start: int, stop: int) -> None:
+        fired[start:stop] = conv_layer.conv_bits(
+            layer, packed, inputs[start:stop], ceiling=ceiling[start * size : stop * size]
+        )
+
+    in_threads(run, len(inputs), threads)
+    return CleanConvolution(
+        packed,
+        layer.channels,
+        columns_of(layer.weights, layer.columns, packed.turned),
+        stride_of(rows),
+        pack_bits(np.ones((1, rows), np.uint8))[0],
+        ceiling,
+        fired,
+    )
+
+
+def chip_convolution(
+    layer: ConvLayer,
+    clean: CleanConvolution,
+    flips: Longs,
+    threshold: npt.NDArray[np.int32] | None,
+) -> ChipConvolution:
+    """What a chip changes in a convolution with binary inputs.
+
+    Parameters
+    ----------
+    layer : ConvLayer
+        The layer without errors.
+    clean : CleanConvolution
+        Its state.
+    flips : int64 array, shape (flips,)
+        Wrong bits, ``row * columns + column``, strictly increasing.
+    threshold : int32 array, shape (output channels,), optional
+        Thresholds in place of those of the layer.
+    """
+    size = 64 * len(clean.real)
+    packed = clean.packed
+    shift = np.zeros(0, np.int8)
+    reach = 0
+    if threshold is not None:
+        packed = pack_convolution(replace(layer, threshold=threshold))
+        kinds = len(packed.limit) // (8 * len(packed.turned))
+        moved = (packed.limit - clean.packed.limit).reshape(kinds, -1)
+        moved = np.where(layer.direction > 0, moved[:, : len(layer.weights)], 0) - np.where(
+            layer.direction < 0, moved[:, : len(layer.weights)], 0
+        )
+        reach = min(_LIMIT, int(np.abs(moved).max(initial=0)))
+        shift = np.zeros((kinds, size), np.int8)
+        shift[:, : len(layer.weights)] = np.clip(moved, -_LIMIT - 1, _LIMIT)
+        shift = shift.reshape(-1)
+    if len(flips):
+        packed = packed._replace(
+            lanes=packed.lanes.copy(), limit=packed.limit.copy(), valid=packed.valid.copy()
+        )
+        _flip(packed, layer.columns, layer.channels, flips)
+    first, tap, channel, sign, number = _own_flips(
+        flips, layer.columns, layer.channels, layer.kernel, size, clean.columns, clean.stride
+    )
+    most = most_followed(packed.shape, layer.columns, len(layer.weights), len(flips))
+    return ChipConvolution(
+        packed,
+        first,
+        tap,
+        channel,
+        sign,
+        number,
+        (number > 0).reshape(-1, 64).any(axis=1),
+        reach + int(number.max(initial=0)),
+        shift,
+        threshold is not None,
+        most,
+    )
+
+
+COUNT_NS = 0.45
+"""Counting 512 weights at a position; measured, like all costs here, for an image and a thread."""
+
+FOLLOW_NS = 0.7
+"""Counting the column of a changed input for 512 neurons."""
+
+POSITION_NS, COMPARE_NS = 40.0, 8.0
+"""A position, and comparing 64 neurons there."""
+
+OWN_NS, DECIDE_NS = 3.0, 5.0
+"""A flipped weight, and a neuron, where it could decide."""
+
+
+def most_followed(shape: MapShape, columns: int, rows: int, flips: int) -> int:
+    """Largest number of changed inputs of an image that is followed; -1: always count anew.
+
+    Parameters
+    ----------
+    shape : MapShape
+        Shape of the layer.
+    columns, rows : int
+        Weights of a neuron, and neurons.
+    flips : int
+        Flipped weights.
+    """
+    if columns > MOST_CHANGED:
+        return -1
+    positions, vectors = shape.height * shape.width, stride_of(rows) / 8
+    count = COUNT_NS * columns * rows / 512
+    own = flips / rows
+    # margins have about the spread of a sum of signs in half steps, sqrt(columns) / 2
+    deciding = min(1.0, 1.6 * own / columns**0.5)
+    fixed = POSITION_NS + COMPARE_NS * rows / 64 + rows * deciding * (DECIDE_NS + OWN_NS * own)
+    spare = (count - fixed) * positions
+    return int(spare / (shape.kernel**2 * FOLLOW_NS * vectors)) if spare > 0 else -1
+
+
+@numba.njit(nogil=True, cache=True)
+def _flip(
+    packed: PackedConvolution, columns: int, channels: int, flips: Longs
+) -> None:  # pragma: no cover
+    """Flip weights in place, and the limits at edges, where weights outside are counted."""
+    height, width, kernel, _ = packed.shape
+    half, taps = kernel // 2, kernel * kernel
+    words = (channels + 63) // 64
+    padded = 8 * len(packed.turned)
+    kinds = len(packed.limit) // padded
+    outside = np.zeros((kinds, taps), np.bool_)
+    for p in range(height * width):
+        for tap in range(taps):
+            y, x = p // width + tap // kernel - half, p % width + tap % kernel - half
+            outside[packed.kind[p], tap] = not (0 <= y < height and 0 <= x < width)
+    r, start = 0, 0
+    for place in flips:
+        while place >= start + columns:
+            start += columns
+            r += 1
+        # divisions of 32 bits are faster
+        own = np.int64(np.uint32(place - start) // np.uint32(channels))
+        channel = place - start - own * channels
+        at = ((r // 8) * taps * words + own * words + channel // 64) * 8 + r % 8
+        bit = np.uint64(1) << np.uint64(channel % 64)
+        packed.lanes[at] ^= bit
+        more = 1 if packed.lanes[at] & bit else -1
+        for kind in range(kinds):
+            if outside[kind, own]:
+                packed.limit[kind * padded + r] += more
+                packed.valid[kind * padded + r] += 2 * more
+
+
+@numba.njit(nogil=True, cache=True)
+def _own_flips(
+    flips: Longs,
+    columns: int,
+    channels: int,
+    kernel: int,
+    size: int,
+    by_column: Words,
+    stride: int,
+) -> Any:  # pragma: no cover
+    """Start, taps, channels, signs and number of the flipped weights of each neuron."""
+    first, number = np.empty(size + 1, np.int64), np.zeros(size, np.int8)
+    tap, channel = np.empty(len(flips), np.int32), np.empty(len(flips), np.int32)
+    sign = np.empty(len(flips), np.int8)
+    at = 0
+    for r in range(size):
+        first[r] = at
+        while at < len(flips) and flips[at] < (r + 1) * columns:
+            c = flips[at] - r * columns
+            place = c // channels
+            tap[at], channel[at] = ((place // kernel) << 16) + place % kernel, c % channels
+            bit = (by_column[c * stride + r // 64] >> np.uint64(r % 64)) & np.uint64(1)
+            sign[at] = -1 if bit else 1
+            at += 1
+        number[r] = min(at - first[r], 127)
+    first[size] = at
+    return first, tap, channel, sign, number
