@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import binary_layer, conv_columns, conv_layer, vectors
+from bnn.engines import binary_layer, conv_columns, conv_flips, conv_layer, vectors
 from bnn.engines.conv_columns import (
     MOST_SHORT,
     SHORT_PLANES,
@@ -26,6 +26,7 @@ from bnn.engines.conv_columns import (
     number_in_patch,
     plane_bytes,
 )
+from bnn.engines.conv_flips import BLOCK, SortedFlips, Strings, sum_flips, table_size
 from bnn.engines.conv_layer import PackedConvolution, Scratch, count_map, pad_map, scratch_of
 from bnn.engines.vectors import (
     add_saturated,
@@ -40,7 +41,7 @@ from bnn.engines.vectors import (
 from bnn.packing import Words
 from bnn.stored_code import forget_stale
 
-forget_stale(__file__, binary_layer, conv_columns, conv_layer, vectors)
+forget_stale(__file__, binary_layer, conv_columns, conv_flips, conv_layer, vectors)
 
 REACH = 126
 """Largest sum of changes that bytes hold for sure, with margins cut at the ends of their range."""
@@ -72,6 +73,8 @@ class CleanConvolution(NamedTuple):
         ``~q`` of every position, cut to 8 bits.
     fired : uint64 array, shape (images, positions after the pooling, out words)
         Outputs.
+    strings : Strings
+        Inputs by channel.
     """
 
     packed: PackedConvolution
@@ -81,6 +84,7 @@ class CleanConvolution(NamedTuple):
     real: Words
     ceiling: Small
     fired: Words
+    strings: Strings
 
 
 class ChipConvolution(NamedTuple):
@@ -90,27 +94,38 @@ class ChipConvolution(NamedTuple):
     ----------
     packed : PackedConvolution
         Weights with errors and limits of the chip.
+    columns : uint64 array, flat
+        As of `CleanConvolution`; with errors where flipped weights are `summed`.
+    summed : bool
+        Whether flipped weights are summed up for error-free inputs beforehand
+        (:mod:`bnn.engines.conv_flips`), or looked at where they can decide.
+    flips : SortedFlips
+        Flipped weights that are summed up.
     first : int64 array, shape (64 * out words + 1,)
-        Where the flipped weights of each neuron start.
+        Where the flipped weights of each neuron that are looked at start.
     tap, channel : int32 array, shape (flips,)
         Flipped weights: the row of the kernel times 65,536 plus its column, and the channel.
     sign : int8 array, shape (flips,)
         What each adds to ``q`` where its input is +1.
     number : int8 array, shape (64 * out words,)
-        Flipped weights of each neuron, cut to 127.
+        Flipped weights of each neuron, cut to 127; zero where they are `summed`.
     has_own : bool array, shape (out words,)
         Whether any of 64 neurons has one.
     reach : int
         Largest sum of what flipped weights and thresholds can change, at least 127 where it is cut.
     shift : int8 array, flat from (kinds of positions, 64 * out words)
-        What changed thresholds add to ``q``, cut to 8 bits.
+        What is added to ``q`` for changed thresholds and for taps outside the map that
+        `SortedFlips` counts, cut to 8 bits.
     moved : bool
-        Whether any threshold changed.
+        Whether `shift` is added.
     most : int
         Largest number of changed inputs of an image that is followed.
     """
 
     packed: PackedConvolution
+    columns: Words
+    summed: bool
+    flips: SortedFlips
     first: Longs
     tap: Ints
     channel: Ints
@@ -136,6 +151,7 @@ class _Lists(NamedTuple):
     sums: Small
     any_fires: Words
     all_fire: Words
+    own: Small
 
 
 @numba.njit(nogil=True, cache=True)
@@ -154,9 +170,9 @@ def follow_maps(
     bits : uint64 array, shape (all images, height * width, words)
         Inputs of the error-free network.
     changed : uint64 array, shape (images, height * width, words)
-        Changed inputs of the images from `start` on.
+        Changed inputs of the images from `start` on, of one block.
     start : int
-        First image.
+        First image, the first of a block of 64.
     clean : CleanConvolution
         Error-free state of all images.
     chip : ChipConvolution
@@ -168,6 +184,8 @@ def follow_maps(
     columns = chip.packed.shape.kernel**2 * clean.channels
     out_words, size = len(clean.real), positions * words
     scratch = scratch_of(chip.packed, words)
+    together = clean.strings.together
+    own_size = table_size(clean.strings, 64 * out_words) if chip.summed and chip.most >= 0 else 0
     room = positions * clean.channels + 2 * TOGETHER
     lists = _Lists(
         np.empty(size, np.uint64),
@@ -180,13 +198,24 @@ def follow_maps(
         np.empty(64, np.int8),
         np.empty(out_words, np.uint64),
         np.empty(out_words, np.uint64),
+        np.empty(own_size, np.int8),
     )
-    quiet = not (chip.moved or np.any(chip.has_own))
+    quiet = not chip.summed and not (chip.moved or np.any(chip.has_own))
     source, turned = bits.reshape(-1), changed.reshape(-1)
     after, before = result.reshape(-1), clean.fired.reshape(-1)
     out_size = result.shape[1] * out_words
     for image in range(len(changed)):
         at, to = (start + image) * size, image * out_size
+        if own_size > 0 and image % together == 0:
+            sum_flips(
+                clean.strings,
+                chip.packed.shape,
+                clean.channels,
+                start // BLOCK,
+                image,
+                chip.flips,
+                lists.own,
+            )
         for k in range(size):
             lists.now[k] = source[at + k] ^ turned[image * size + k]
         number = 0
@@ -211,7 +240,8 @@ def follow_maps(
                 after[to + k] ^= before[(start + image) * out_size + k]
             continue
         pad_map(lists.now, 0, words, chip.packed.shape, scratch.padded)
-        _follow_map(words, start + image, clean, chip, lists, scratch, before, after, to)
+        own_at = (image % together) * clean.strings.each * BLOCK * BLOCK * out_words
+        _follow_map(words, start + image, clean, chip, lists, scratch, before, after, to, own_at)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -225,21 +255,23 @@ def _follow_map(
     before: Words,
     after: Words,
     to: int,
+    own_at: int,
 ) -> None:  # pragma: no cover
-    """Changed outputs of one image."""
+    """Changed outputs of one image; ``lists.own[own_at]`` is the first sum of flipped weights."""
     # Arrays are taken out of their tuples once: each access counts a reference.
     height, width, kernel, pool = chip.packed.shape
     limit, turned, kinds = chip.packed.limit, chip.packed.turned, chip.packed.kind
     lanes, upward, padded = chip.packed.lanes, chip.packed.upward, scratch.padded
     own_first, own_tap, own_channel, own_sign = chip.first, chip.tap, chip.channel, chip.sign
     own_number, has_own, shift, moved = chip.number, chip.has_own, chip.shift, chip.moved
-    columns, stride, real, ceiling = clean.columns, clean.stride, clean.real, clean.ceiling
+    columns, stride, real, ceiling = chip.columns, clean.stride, clean.real, clean.ceiling
+    summed, own_sums = chip.summed, lists.own
     now, up, down, places, planes = lists.now, lists.up, lists.down, lists.places, lists.planes
     first_up, first_down, q_bytes = lists.first_up, lists.first_down, lists.sums
     any_fires, all_fire = lists.any_fires, lists.all_fire
     out_words, tap = len(real), clean.channels * stride
     empty = kernel * kernel * tap
-    everywhere = moved or np.any(has_own)
+    everywhere = moved or summed or np.any(has_own)
     was = image * (height // pool) * (width // pool) * out_words
     for block in range((height // pool) * (width // pool)):
         top, left = pool * (block // (width // pool)), pool * (block % (width // pool))
@@ -252,7 +284,7 @@ def _follow_map(
             to += out_words
             was += out_words
             continue
-        every = around > 0 or moved
+        every = around > 0 or moved or summed
         for word in range(out_words):
             any_fires[word], all_fire[word] = 0, ~np.uint64(0)
         for inner in range(pool * pool):
@@ -297,6 +329,12 @@ def _follow_map(
                     more = load_bytes(shift, 64 * (kind * out_words + word))
                     if careful:
                         unsure |= greater(more, fill_bytes(REACH))
+                        unsure |= greater(fill_bytes(-REACH), more)
+                    a = add_saturated(a, more)
+                if summed:
+                    more = load_bytes(own_sums, own_at + 64 * (p * out_words + word))
+                    if careful:
+                        unsure |= greater(a, fill_bytes(REACH)) | greater(fill_bytes(-REACH), a)
                         unsure |= greater(fill_bytes(-REACH), more)
                     a = add_saturated(a, more)
                 low, high = a, a

@@ -66,6 +66,8 @@ class PackedConvolution(NamedTuple):
         Weights tap by tap, every tap in whole words; see `binary_layer.lanes_of`.
     kind : int32 array, shape (height * width,)
         Kind of each position: which taps lie outside the map.
+    outside : bool array, shape (kinds, taps)
+        Taps outside the map.
     limit : int64 array, flat from (kinds, padded rows)
         A neuron fires where the count of unequal bits is at most the limit.
     valid : int64 array, flat from (kinds, padded rows)
@@ -79,6 +81,7 @@ class PackedConvolution(NamedTuple):
     shape: MapShape
     lanes: Words
     kind: Ints
+    outside: npt.NDArray[np.bool_]
     limit: Longs
     valid: Longs
     turned: Octets
@@ -117,6 +120,7 @@ def pack_convolution(layer: ConvLayer) -> PackedConvolution:
         MapShape(layer.height, layer.width, layer.kernel, layer.pool),
         aligned(lanes_of(np.ascontiguousarray(by_tap.reshape(rows, taps * words)))),
         kind.ravel().astype(np.int32),
+        kinds,
         aligned(limit),
         aligned(valid),
         np.packbits(turned, bitorder="little"),

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.engines import conv_layer
+from bnn.engines.aligned import aligned
 from bnn.engines.conv_changes import ChipConvolution, CleanConvolution
 from bnn.engines.conv_columns import MOST_CHANGED, columns_of, stride_of
+from bnn.engines.conv_flips import sort_flips, strings_of
 from bnn.engines.conv_layer import MapShape, PackedConvolution, pack_convolution
 from bnn.network import ConvLayer
 from bnn.packing import Words, pack_bits, word_count
@@ -19,7 +21,10 @@ Longs = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.int32]
 Small = npt.NDArray[np.int8]
 
-_LIMIT = 127
+CUT = 127
+"""Sums are cut here."""
+
+_NO_FLIPS = np.empty(0, np.int64)
 
 
 def clean_convolution(layer: ConvLayer, inputs: Words, *, threads: int) -> CleanConvolution:
@@ -38,7 +43,7 @@ def clean_convolution(layer: ConvLayer, inputs: Words, *, threads: int) -> Clean
     height, width, rows = layer.output_shape
     words = word_count(rows)
     # padding never fires
-    ceiling = np.full(len(inputs) * layer.height * layer.width * 64 * words, _LIMIT, np.int8)
+    ceiling = np.full(len(inputs) * layer.height * layer.width * 64 * words, CUT, np.int8)
     fired = np.empty((len(inputs), height * width, words), np.uint64)
     size = layer.height * layer.width * 64 * words
 
@@ -56,6 +61,7 @@ def clean_convolution(layer: ConvLayer, inputs: Words, *, threads: int) -> Clean
         pack_bits(np.ones((1, rows), np.uint8))[0],
         ceiling,
         fired,
+        strings_of(packed.shape, layer.channels, inputs),
     )
 
 
@@ -78,41 +84,49 @@ def chip_convolution(
     threshold : int32 array, shape (output channels,), optional
         Thresholds in place of those of the layer.
     """
-    size = 64 * len(clean.real)
-    packed = clean.packed
-    shift = np.zeros(0, np.int8)
-    reach = 0
+    size, rows = 64 * len(clean.real), len(layer.weights)
+    packed, columns = clean.packed, clean.columns
+    kinds, taps = packed.outside.shape
+    shift = np.zeros((kinds, size), np.int64)
     if threshold is not None:
         packed = pack_convolution(replace(layer, threshold=threshold))
-        kinds = len(packed.limit) // (8 * len(packed.turned))
-        moved = (packed.limit - clean.packed.limit).reshape(kinds, -1)
-        moved = np.where(layer.direction > 0, moved[:, : len(layer.weights)], 0) - np.where(
-            layer.direction < 0, moved[:, : len(layer.weights)], 0
-        )
-        reach = min(_LIMIT, int(np.abs(moved).max(initial=0)))
-        shift = np.zeros((kinds, size), np.int8)
-        shift[:, : len(layer.weights)] = np.clip(moved, -_LIMIT - 1, _LIMIT)
-        shift = shift.reshape(-1)
+        moved = (packed.limit - clean.packed.limit).reshape(kinds, -1)[:, :rows]
+        shift[:, :rows] = np.where(layer.direction > 0, moved, -moved)
     if len(flips):
         packed = packed._replace(
-            lanes=packed.lanes.copy(), limit=packed.limit.copy(), valid=packed.valid.copy()
+            lanes=aligned(packed.lanes), limit=packed.limit.copy(), valid=packed.valid.copy()
         )
         _flip(packed, layer.columns, layer.channels, flips)
-    first, tap, channel, sign, number = _own_flips(
-        flips, layer.columns, layer.channels, layer.kernel, size, clean.columns, clean.stride
+    summed, most = way_of(packed.shape, layer.columns, rows, len(flips))
+    looked, sums = (_NO_FLIPS, flips) if summed else (flips, _NO_FLIPS)
+    ordered, odd = sort_flips(
+        sums, layer.columns, layer.channels, taps, size, clean.columns, clean.stride
     )
-    most = most_followed(packed.shape, layer.columns, len(layer.weights), len(flips))
+    if summed and most >= 0:
+        columns = aligned(columns)
+        _flip_columns(columns, clean.stride, layer.columns, flips)
+        shift -= packed.outside.astype(np.int64) @ odd.T
+    number_summed = int(np.diff(ordered.first).max(initial=0))
+    first, tap, channel, sign, number = _own_flips(
+        looked, layer.columns, layer.channels, layer.kernel, size, clean.columns, clean.stride
+    )
+    reach = int(np.abs(shift).max()) + int(number.max()) + number_summed
+    # sums of flipped weights beyond 62 are not sure to fit
+    reach = CUT if number_summed > 62 else min(reach, CUT)
     return ChipConvolution(
         packed,
+        columns,
+        summed,
+        ordered,
         first,
         tap,
         channel,
         sign,
         number,
         (number > 0).reshape(-1, 64).any(axis=1),
-        reach + int(number.max(initial=0)),
-        shift,
-        threshold is not None,
+        reach,
+        np.clip(shift, -CUT - 1, CUT).astype(np.int8).reshape(-1),
+        bool(np.any(shift != 0)),
         most,
     )
 
@@ -127,11 +141,14 @@ POSITION_NS, COMPARE_NS = 40.0, 8.0
 """A position, and comparing 64 neurons there."""
 
 OWN_NS, DECIDE_NS = 3.0, 5.0
-"""A flipped weight, and a neuron, where it could decide."""
+"""A flipped weight, and a neuron, where it is looked at."""
+
+SUM_NS, NEURON_NS = 1.5, 0.25
+"""A flipped weight at 512 positions, and a neuron at a position, where they are summed up."""
 
 
-def most_followed(shape: MapShape, columns: int, rows: int, flips: int) -> int:
-    """Largest number of changed inputs of an image that is followed; -1: always count anew.
+def way_of(shape: MapShape, columns: int, rows: int, flips: int) -> tuple[bool, int]:
+    """How flipped weights and changed inputs are dealt with most cheaply.
 
     Parameters
     ----------
@@ -141,17 +158,37 @@ def most_followed(shape: MapShape, columns: int, rows: int, flips: int) -> int:
         Weights of a neuron, and neurons.
     flips : int
         Flipped weights.
+
+    Returns
+    -------
+    bool
+        Whether flipped weights are summed up beforehand.
+    int
+        Largest number of changed inputs of an image that is followed; -1: always count anew.
     """
-    if columns > MOST_CHANGED:
-        return -1
     positions, vectors = shape.height * shape.width, stride_of(rows) / 8
-    count = COUNT_NS * columns * rows / 512
     own = flips / rows
     # margins have about the spread of a sum of signs in half steps, sqrt(columns) / 2
     deciding = min(1.0, 1.6 * own / columns**0.5)
-    fixed = POSITION_NS + COMPARE_NS * rows / 64 + rows * deciding * (DECIDE_NS + OWN_NS * own)
-    spare = (count - fixed) * positions
-    return int(spare / (shape.kernel**2 * FOLLOW_NS * vectors)) if spare > 0 else -1
+    look = rows * deciding * (DECIDE_NS + OWN_NS * own)
+    add_up = rows * NEURON_NS + flips * SUM_NS / 512
+    fixed = POSITION_NS + COMPARE_NS * rows / 64 + min(look, add_up)
+    spare = (COUNT_NS * columns * rows / 512 - fixed) * positions
+    if columns > MOST_CHANGED or spare <= 0:
+        return add_up < look, -1
+    return add_up < look, int(spare / (shape.kernel**2 * FOLLOW_NS * vectors))
+
+
+@numba.njit(nogil=True, cache=True)
+def _flip_columns(
+    by_column: Words, stride: int, columns: int, flips: Longs
+) -> None:  # pragma: no cover
+    r, start = 0, 0
+    for place in flips:
+        while place >= start + columns:
+            start += columns
+            r += 1
+        by_column[(place - start) * stride + r // 64] ^= np.uint64(1) << np.uint64(r % 64)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -159,16 +196,9 @@ def _flip(
     packed: PackedConvolution, columns: int, channels: int, flips: Longs
 ) -> None:  # pragma: no cover
     """Flip weights in place, and the limits at edges, where weights outside are counted."""
-    height, width, kernel, _ = packed.shape
-    half, taps = kernel // 2, kernel * kernel
+    kinds, taps = packed.outside.shape
     words = (channels + 63) // 64
     padded = 8 * len(packed.turned)
-    kinds = len(packed.limit) // padded
-    outside = np.zeros((kinds, taps), np.bool_)
-    for p in range(height * width):
-        for tap in range(taps):
-            y, x = p // width + tap // kernel - half, p % width + tap % kernel - half
-            outside[packed.kind[p], tap] = not (0 <= y < height and 0 <= x < width)
     r, start = 0, 0
     for place in flips:
         while place >= start + columns:
@@ -182,7 +212,7 @@ def _flip(
         packed.lanes[at] ^= bit
         more = 1 if packed.lanes[at] & bit else -1
         for kind in range(kinds):
-            if outside[kind, own]:
+            if packed.outside[kind, own]:
                 packed.limit[kind * padded + r] += more
                 packed.valid[kind * padded + r] += 2 * more
 

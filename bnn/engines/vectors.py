@@ -186,6 +186,18 @@ def add_where(typing_context: Any, value: Any, mask: Any, other: Any) -> Any:
 
 
 @intrinsic
+def choose(typing_context: Any, mask: Any, chosen: Any, other: Any) -> Any:
+    """`chosen` in the lanes whose bit is set in a word, `other` in the rest."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits, one, two = arguments
+        lanes = builder.bitcast(bits, ir.VectorType(ir.IntType(1), chosen.lanes))
+        return builder.select(lanes, one, two)
+
+    return chosen(numba.types.uint64, chosen, chosen), generate
+
+
+@intrinsic
 def add_saturated(typing_context: Any, left: Any, right: Any) -> Any:
     """Sum of signed lanes, cut to their range."""
 
@@ -276,6 +288,9 @@ both = _operator(lambda builder, a, b: builder.and_(a, b))
 either = _operator(lambda builder, a, b: builder.or_(a, b))
 interleave_low, interleave_high = _interleaving(0), _interleaving(BYTES.lanes // 2)
 """Bytes of two vectors in turn: of their lower halves, of their upper halves."""
+
+shift_left = _operator(lambda builder, a, b: builder.shl(a, b))
+shift_right = _operator(lambda builder, a, b: builder.lshr(a, b))
 
 greater = _comparison(">", signed=True)
 at_most = _comparison("<=", signed=True)

@@ -18,7 +18,7 @@ from bnn.packing import pack_signs, unpack_signs
 Make = Callable[..., FoldedNetwork]
 Chip = dict[str, np.ndarray]
 
-FOLLOW, COUNT, BY_COST = 10**9, -1, None
+LOOK, SUM, COUNT, BY_COST = (False, 10**9), (True, 10**9), (False, -1), None
 """Ways that the choice by cost is replaced by, and the choice itself."""
 
 
@@ -94,18 +94,18 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize("way", [BY_COST, FOLLOW, COUNT])
+@pytest.mark.parametrize("way", [BY_COST, LOOK, SUM, COUNT])
 @pytest.mark.parametrize(("shape", "convolutions", "sizes"), NETWORKS)
 def test_followed_equals_dense(
     shape: tuple[int, int, int],
     convolutions: tuple[tuple[int, int, int], ...],
     sizes: tuple[int, ...],
-    way: int | None,
+    way: tuple[bool, int] | None,
     random_conv_network: Make,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if way is not None:
-        monkeypatch.setattr(conv_state, "most_followed", lambda *arguments: way)
+        monkeypatch.setattr(conv_state, "way_of", lambda *arguments: way)
     network = random_conv_network(shape, convolutions, sizes, seed=3)
     cases = [
         (chip_of(network, ber, 1), moved_thresholds(network, step, 4) if step else {})
@@ -126,7 +126,7 @@ def test_followed_equals_dense(
     pool=st.integers(0, 2),
     ber=st.sampled_from([0.0, 0.01, 0.1, 0.5, 1.0]),
     step=st.sampled_from([0, 1, 300]),
-    way=st.sampled_from([BY_COST, FOLLOW, COUNT]),
+    way=st.sampled_from([BY_COST, LOOK, SUM, COUNT]),
     seed=st.integers(0, 10**6),
 )
 def test_random_networks(
@@ -135,7 +135,7 @@ def test_random_networks(
     pool: int,
     ber: float,
     step: int,
-    way: int | None,
+    way: tuple[bool, int] | None,
     seed: int,
     random_conv_network: Make,
 ) -> None:
@@ -152,7 +152,7 @@ def test_random_networks(
     )
     with pytest.MonkeyPatch.context() as patch:
         if way is not None:
-            patch.setattr(conv_state, "most_followed", lambda *arguments: way)
+            patch.setattr(conv_state, "way_of", lambda *arguments: way)
         thresholds = moved_thresholds(network, step, seed) if step else {}
         images = images_of((channels, height, width), 5, seed)
         check(network, images, [(chip_of(network, ber, seed), thresholds)])
@@ -182,10 +182,13 @@ def test_ties_and_constant_neurons(sign: int, random_conv_network: Make) -> None
     check(network, images, [(chip_of(network, ber, 0), {}) for ber in (0.0, 2e-3, 0.03, 1.0)])
 
 
-def test_sums_beyond_a_byte(random_conv_network: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", [LOOK, SUM])
+def test_sums_beyond_a_byte(
+    way: tuple[bool, int], random_conv_network: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Neurons read 16 pixels, each by 200 neurons that mostly agree with their weights: margins and
     # sums of changes reach several hundred, and single neurons are counted anew.
-    monkeypatch.setattr(conv_state, "most_followed", lambda *arguments: FOLLOW)
+    monkeypatch.setattr(conv_state, "way_of", lambda *arguments: way)
     shape = (1, 4, 4)
     network = random_conv_network(shape, ((200, 1, 1), (66, 5, 1), (3, 3, 2)), (4,), seed=6)
     first, wide = network.layers[:2]
@@ -221,8 +224,8 @@ def test_sums_beyond_a_byte(random_conv_network: Make, monkeypatch: pytest.Monke
 def test_wide_kernels_are_counted() -> None:
     # planes of 13 bits do not hold sums of so many changes
     shape = MapShape(height=4, width=4, kernel=5, pool=1)
-    assert conv_state.most_followed(shape, 25 * 512, 512, 0) == -1
-    assert conv_state.most_followed(shape, 25 * 256, 512, 0) > 0
+    assert conv_state.way_of(shape, 25 * 512, 512, 0)[1] == -1
+    assert conv_state.way_of(shape, 25 * 256, 512, 0)[1] > 0
 
 
 def test_runner_follows_convolutions(random_conv_network: Make) -> None:
