@@ -17,7 +17,6 @@ import numpy.typing as npt
 from bnn.engines import binary_layer, conv_columns, conv_flips, conv_layer, vectors
 from bnn.engines.conv_columns import (
     MOST_SHORT,
-    SHORT_PLANES,
     TOGETHER,
     beyond_bytes,
     count_columns,
@@ -25,11 +24,13 @@ from bnn.engines.conv_columns import (
     list_changes,
     number_in_patch,
     plane_bytes,
+    planes_used,
 )
 from bnn.engines.conv_flips import BLOCK, SortedFlips, Strings, sum_flips, table_size
 from bnn.engines.conv_layer import PackedConvolution, Scratch, count_map, pad_map, scratch_of
 from bnn.engines.vectors import (
     add_saturated,
+    add_where_at,
     fill_bytes,
     greater,
     load_bytes,
@@ -47,6 +48,7 @@ REACH = 126
 """Largest sum of changes that bytes hold for sure, with margins cut at the ends of their range."""
 
 _HALF = 62
+_FEW = 8  # changed inputs of a position whose columns are added one by one
 
 Small = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int32]
@@ -289,7 +291,7 @@ def _follow_map(
             any_fires[word], all_fire[word] = 0, ~np.uint64(0)
         for inner in range(pool * pool):
             row, column = top + inner // pool, left + inner % pool
-            number, difference, used = 0, 0, 0
+            number_up, number_down, turn, used = 0, 0, 0, 0
             if around > 0:
                 turn, number_up = gather_places(
                     up, first_up, row, column, height, width, kernel, tap, empty, places, 0
@@ -297,15 +299,13 @@ def _follow_map(
                 last, number_down = gather_places(
                     down, first_down, row, column, height, width, kernel, tap, empty, places, turn
                 )
-                number, difference = number_up + number_down, number_up - number_down
-            long = number > MOST_SHORT
-            if number > 0:
+            number, difference = number_up + number_down, number_up - number_down
+            long, few = number > MOST_SHORT, number <= _FEW
+            if not few:
                 # sums are 2 (up - down) - difference; a half of them fits the planes
                 start = -(difference >> 1)
                 count_columns(columns, stride, places, turn, last, start, long, planes)
-                used = 2
-                while used < SHORT_PLANES and number > (1 << used) - 3:
-                    used += 1
+                used = planes_used(number)
             careful = number + chip.reach > REACH
             p = row * width + column
             base = (image * height * width + p) * 64 * out_words
@@ -315,9 +315,15 @@ def _follow_map(
                 if not (every or own):
                     continue
                 below = load_bytes(ceiling, base + 64 * word)
-                a = fill_bytes(0)
                 unsure = np.uint64(0)
-                if number > 0:
+                if few:
+                    # 2 (up - down) - difference, column by column
+                    a = fill_bytes(-difference)
+                    for k in range(np.uint64(number_up)):
+                        a = add_where_at(a, columns, np.int64(places[k]) + word, fill_bytes(2))
+                    for k in range(np.uint64(turn), np.uint64(turn + number_down)):
+                        a = add_where_at(a, columns, np.int64(places[k]) + word, fill_bytes(-2))
+                else:
                     a = plane_bytes(planes, stride, word, used)
                     if careful:
                         # twice as much would be cut, and what comes after could hide it

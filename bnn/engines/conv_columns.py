@@ -15,7 +15,7 @@ from bnn.engines import vectors
 from bnn.engines.aligned import aligned_zeros
 from bnn.engines.vectors import (
     add,
-    add_where,
+    add_where_at,
     both,
     exclusive_or,
     fill_bytes,
@@ -195,17 +195,23 @@ def gather_places(
     """
     half = kernel // 2
     end = at
+    left, right = max(0, half - column), min(kernel, width + half - column)
     for i in range(max(0, half - row), min(kernel, height + half - row)):
-        for j in range(max(0, half - column), min(kernel, width + half - column)):
-            p = (row + i - half) * width + column + j - half
-            begin, number = first[p], first[p + 1] - first[p]
-            if number == 0:
-                continue
+        # unsigned numbers index without a test for negative ones
+        p = np.uint64((row + i - half) * width + column + left - half)
+        begin = first[p]
+        for j in range(left, right):
+            p += np.uint64(1)
+            stop = first[p]
             base = fill_ints((i * kernel + j) * tap)
-            # what is copied beyond the list is overwritten
-            for k in range(0, number, TOGETHER):
+            # Always one vector, mostly enough: what is copied beyond the list is overwritten.
+            store_ints(places, end, add(load_ints(channels, begin), base))
+            k = TOGETHER
+            while k < stop - begin:
                 store_ints(places, end + k, add(load_ints(channels, begin + k), base))
-            end += number
+                k += TOGETHER
+            end += stop - begin
+            begin = stop
     store_ints(places, end, fill_ints(empty))
     number = end - at
     return at + (number + TOGETHER - 1) // TOGETHER * TOGETHER, number
@@ -357,15 +363,29 @@ def _carry(a: Any, b: Any, c: Any) -> Any:  # pragma: no cover
     return exclusive_or(both(exclusive_or(a, b), exclusive_or(c, b)), b)
 
 
+@numba.njit(nogil=True, cache=True)
+def planes_used(number: int) -> int:  # pragma: no cover
+    """Planes to read for so many columns, counted from the middle of their range: 4, 6 or 8."""
+    if number <= 2**4 - 3:
+        return 4
+    return 6 if number <= 2**6 - 3 else SHORT_PLANES
+
+
 @numba.njit(nogil=True, cache=True, forceinline=True)
 def plane_bytes(planes: Words, stride: int, word: int, used: int) -> Any:  # pragma: no cover
-    """Lowest `used` planes of 64 neurons as signed bytes."""
-    a = fill_bytes(0)
-    at = word
-    for bit in range(used - 1):
-        a = add_where(a, planes[at], fill_bytes(1 << bit))
-        at += stride
-    return add_where(a, planes[at], fill_bytes(-(1 << (used - 1))))
+    """Lowest planes of 64 neurons, as many as `used`, as signed bytes."""
+    a = add_where_at(fill_bytes(0), planes, word, fill_bytes(1))
+    a = add_where_at(a, planes, word + stride, fill_bytes(2))
+    a = add_where_at(a, planes, word + 2 * stride, fill_bytes(4))
+    if used == 4:
+        return add_where_at(a, planes, word + 3 * stride, fill_bytes(-8))
+    a = add_where_at(a, planes, word + 3 * stride, fill_bytes(8))
+    a = add_where_at(a, planes, word + 4 * stride, fill_bytes(16))
+    if used == 6:
+        return add_where_at(a, planes, word + 5 * stride, fill_bytes(-32))
+    a = add_where_at(a, planes, word + 5 * stride, fill_bytes(32))
+    a = add_where_at(a, planes, word + 6 * stride, fill_bytes(64))
+    return add_where_at(a, planes, word + 7 * stride, fill_bytes(-128))
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)

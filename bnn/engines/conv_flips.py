@@ -17,11 +17,11 @@ from bnn.engines import conv_columns, pixel_layer, vectors
 from bnn.engines.conv_columns import (
     MOST_SHORT,
     PLANES,
-    SHORT_PLANES,
     TOGETHER,
     beyond_bytes,
     count_columns,
     plane_bytes,
+    planes_used,
 )
 from bnn.engines.conv_layer import MapShape
 from bnn.engines.pixel_layer import transpose_bits
@@ -53,6 +53,9 @@ BLOCK = 64
 
 UNSURE = -128
 """Entry of a sum that does not fit."""
+
+MOST_SURE = 62
+"""Flipped weights of a neuron up to which every sum fits."""
 
 _VECTOR = 8
 _HALF = 62
@@ -107,11 +110,8 @@ class SortedFlips(NamedTuple):
 
 def strings_of(shape: MapShape, channels: int, inputs: Words) -> Strings:
     """Inputs, shape (images, height * width, words), by channel."""
-    positions = shape.height * shape.width
-    each = -(-positions // 64)
+    length, spare, each = _lengths(shape)
     half = shape.kernel // 2
-    spare = _VECTOR + half * (shape.width + 1) // 64 + 1
-    length = BLOCK * each + 2 * spare + _VECTOR
     blocks = -(-len(inputs) // BLOCK)
     bits = np.zeros(blocks * channels * length, np.uint64)
     _fill_strings(inputs, channels, each, length, spare, bits)
@@ -125,6 +125,18 @@ def strings_of(shape: MapShape, channels: int, inputs: Words) -> Strings:
         inside[tap, : together * 64 * each] = np.tile(here, together)
     words = np.packbits(inside, axis=1, bitorder="little").view("<u8").astype(np.uint64)
     return Strings(bits, length, spare, each, together, words.reshape(-1))
+
+
+def strings_bytes(shape: MapShape, channels: int, images: int) -> int:
+    """Memory that :func:`strings_of` takes, in bytes."""
+    return 8 * -(-images // BLOCK) * channels * _lengths(shape)[0]
+
+
+def _lengths(shape: MapShape) -> tuple[int, int, int]:
+    """Words of a string, to spare at its start, and of an image."""
+    each = -(-shape.height * shape.width // 64)
+    spare = _VECTOR + shape.kernel // 2 * (shape.width + 1) // 64 + 1
+    return BLOCK * each + 2 * spare + _VECTOR, spare, each
 
 
 @numba.njit(nogil=True, cache=True)
@@ -268,14 +280,14 @@ def sum_flips(
                 for half in range(2):
                     low, high = (begin, middle) if half == 0 else (middle, end)
                     for f in range(low, high):
-                        t = np.int64(tap[f])
+                        own = np.int64(tap[f])
                         source = base + np.int64(channel[f]) * length + _VECTOR * vector
-                        source += word_of[t]
-                        s = shift_of[t]
-                        a = shift_right(load_words(bits, source), fill_words(s))
+                        source += word_of[own]
+                        shift = shift_of[own]
+                        a = shift_right(load_words(bits, source), fill_words(shift))
                         b = shift_left(load_words(bits, source + 1), fill_words(1))
-                        a = either(a, shift_left(b, fill_words(63 - s)))
-                        here = load_words(inside, (t * vectors_each + vector) * _VECTOR)
+                        a = either(a, shift_left(b, fill_words(63 - shift)))
+                        here = load_words(inside, (own * vectors_each + vector) * _VECTOR)
                         beyond = both(_opposite(here), fill_words(-np.int64(outside[f])))
                         store_words(shifted, at, either(both(a, here), beyond))
                         at += _VECTOR
@@ -288,18 +300,16 @@ def sum_flips(
                 long = number > MOST_SHORT
                 start = -(difference >> 1)
                 count_columns(shifted, _VECTOR, places, edge, at // _VECTOR, start, long, planes)
-                used = 2
-                while used < SHORT_PLANES and number > (1 << used) - 3:
-                    used += 1
+                used = planes_used(number)
                 for w in range(_VECTOR):
                     a = plane_bytes(planes, _VECTOR, w, used)
-                    unsure = greater(a, fill_bytes(_HALF)) | greater(fill_bytes(-_HALF), a)
-                    a = add_saturated(a, a)
-                    if difference & 1:
-                        a = add_saturated(a, fill_bytes(-1))
-                    if number > _HALF:
+                    unsure = np.uint64(0)
+                    if number > MOST_SURE:
+                        unsure = greater(a, fill_bytes(_HALF)) | greater(fill_bytes(-_HALF), a)
                         if long:
                             unsure |= beyond_bytes(planes, _VECTOR, w)
+                    a = add_saturated(add_saturated(a, a), fill_bytes(-(difference & 1)))
+                    if unsure != 0:
                         a = choose(unsure, fill_bytes(UNSURE), a)
                     store_bytes(tiles, 4096 * w + 64 * (r % 64), a)
             for w in range(_VECTOR):

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from bnn.engines import binary_layer, conv_layer, pixel_conv
 from bnn.engines.connected_tail import BLOCK, Step, prepare_tail, tail_bytes, tail_step
 from bnn.engines.conv_changes import CleanConvolution, follow_maps
+from bnn.engines.conv_flips import strings_bytes
+from bnn.engines.conv_layer import MapShape
 from bnn.engines.conv_state import chip_convolution, clean_convolution
 from bnn.engines.incremental import Flips, FurtherLayer, Thresholds
 from bnn.engines.packed import output_answers
@@ -68,6 +70,12 @@ def state_bytes(network: FoldedNetwork, images: int) -> int:
     """Memory of the error-free state in bytes, what a chip needs on top included."""
     convolutions, tail, _ = _parts(network)
     first = convolutions[0]
+    strings = sum(
+        strings_bytes(
+            MapShape(layer.height, layer.width, layer.kernel, layer.pool), layer.channels, images
+        )
+        for layer in convolutions[1:]
+    )
     total = 2 * pixel_conv.padded_values(first)
     for layer in convolutions:
         height, width, rows = layer.output_shape
@@ -77,7 +85,7 @@ def state_bytes(network: FoldedNetwork, images: int) -> int:
     # inputs of the fully connected layers, and changes of them and of their outputs
     total += 8 * 2 * word_count(convolutions[-1].outputs)
     total += 8 * 2 * sum(word_count(layer.outputs) for layer in tail)
-    return images * total + tail_bytes(tail, images)
+    return images * total + strings + tail_bytes(tail, images)
 
 
 def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: int) -> State:

@@ -9,7 +9,7 @@ Four positions share what is loaded of the weights: those that are pooled togeth
 pooled bits are written, or four neighbours.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -433,6 +433,9 @@ def _detail(
     positions, out_words = height * width, len(packed.upward)
     size, padded = kernel * kernel * words, LANES * len(packed.turned)
     counts = scratch.counts
+    complement = np.empty(padded, np.int64)
+    for r in range(padded):
+        complement[r] = np.int64((packed.turned[r // 8] >> (r % 8)) & 1) - 1
     for first in range(0, positions, 4):
         here = min(4, positions - first)
         p1, p2, p3 = (
@@ -455,15 +458,6 @@ def _detail(
                         # ~q: count - limit - 1, or its complement where it is turned round
                         a = load_words(packed.limit, at + 8 * j)
                         a = subtract(a, load_words(counts, 16 * i + 8 * j))
-                        turn = np.int64(packed.turned[block + j])
-                        to = (image * positions + p) * 64 * out_words + 8 * (block + j)
-                        store_cut(ceiling, to, exclusive_or(a, _complements(turn)))
-
-
-@numba.njit(nogil=True, cache=True)
-def _complements(turn: int) -> Any:  # pragma: no cover
-    """All ones in the lanes whose bit is not set."""
-    lanes = np.empty(LANES, np.int64)
-    for j in range(LANES):
-        lanes[j] = ((turn >> j) & 1) - 1
-    return load_words(lanes, 0)
+                        row = 8 * (block + j)
+                        a = exclusive_or(a, load_words(complement, row))
+                        store_cut(ceiling, (image * positions + p) * 64 * out_words + row, a)

@@ -11,7 +11,7 @@ from bnn.engines import conv_layer
 from bnn.engines.aligned import aligned
 from bnn.engines.conv_changes import ChipConvolution, CleanConvolution
 from bnn.engines.conv_columns import MOST_CHANGED, columns_of, stride_of
-from bnn.engines.conv_flips import sort_flips, strings_of
+from bnn.engines.conv_flips import MOST_SURE, sort_flips, strings_of
 from bnn.engines.conv_layer import MapShape, PackedConvolution, pack_convolution
 from bnn.network import ConvLayer
 from bnn.packing import Words, pack_bits, word_count
@@ -99,10 +99,12 @@ def chip_convolution(
         _flip(packed, layer.columns, layer.channels, flips)
     summed, most = way_of(packed.shape, layer.columns, rows, len(flips))
     looked, sums = (_NO_FLIPS, flips) if summed else (flips, _NO_FLIPS)
+    if most < 0:
+        looked, sums = _NO_FLIPS, _NO_FLIPS
     ordered, odd = sort_flips(
         sums, layer.columns, layer.channels, taps, size, clean.columns, clean.stride
     )
-    if summed and most >= 0:
+    if len(sums):
         columns = aligned(columns)
         _flip_columns(columns, clean.stride, layer.columns, flips)
         shift -= packed.outside.astype(np.int64) @ odd.T
@@ -111,8 +113,7 @@ def chip_convolution(
         looked, layer.columns, layer.channels, layer.kernel, size, clean.columns, clean.stride
     )
     reach = int(np.abs(shift).max()) + int(number.max()) + number_summed
-    # sums of flipped weights beyond 62 are not sure to fit
-    reach = CUT if number_summed > 62 else min(reach, CUT)
+    reach = CUT if number_summed > MOST_SURE else min(reach, CUT)
     return ChipConvolution(
         packed,
         columns,
@@ -134,17 +135,20 @@ def chip_convolution(
 COUNT_NS = 0.45
 """Counting 512 weights at a position; measured, like all costs here, for an image and a thread."""
 
-FOLLOW_NS = 0.7
-"""Counting the column of a changed input for 512 neurons."""
+LIST_NS = 2.4
+"""A changed input."""
 
-POSITION_NS, COMPARE_NS = 40.0, 8.0
+COLUMN_NS, VECTOR_NS = 0.55, 0.4
+"""Counting its column at a position, and for 512 neurons of it."""
+
+POSITION_NS, COMPARE_NS = 12.0, 34.0
 """A position, and comparing 64 neurons there."""
 
-OWN_NS, DECIDE_NS = 3.0, 5.0
-"""A flipped weight, and a neuron, where it is looked at."""
+DECIDE_NS, OWN_NS = 10.0, 5.0
+"""A neuron that flipped weights could decide, and each of them, where they are looked at."""
 
-SUM_NS, NEURON_NS = 1.5, 0.25
-"""A flipped weight at 512 positions, and a neuron at a position, where they are summed up."""
+NEURON_NS, SUM_NS = 0.3, 4.0
+"""A neuron at a position, and a flipped weight at 512 positions, where they are summed up."""
 
 
 def way_of(shape: MapShape, columns: int, rows: int, flips: int) -> tuple[bool, int]:
@@ -166,7 +170,7 @@ def way_of(shape: MapShape, columns: int, rows: int, flips: int) -> tuple[bool, 
     int
         Largest number of changed inputs of an image that is followed; -1: always count anew.
     """
-    positions, vectors = shape.height * shape.width, stride_of(rows) / 8
+    positions, taps = shape.height * shape.width, shape.kernel**2
     own = flips / rows
     # margins have about the spread of a sum of signs in half steps, sqrt(columns) / 2
     deciding = min(1.0, 1.6 * own / columns**0.5)
@@ -176,7 +180,8 @@ def way_of(shape: MapShape, columns: int, rows: int, flips: int) -> tuple[bool, 
     spare = (COUNT_NS * columns * rows / 512 - fixed) * positions
     if columns > MOST_CHANGED or spare <= 0:
         return add_up < look, -1
-    return add_up < look, int(spare / (shape.kernel**2 * FOLLOW_NS * vectors))
+    column = COLUMN_NS + VECTOR_NS * stride_of(rows) / 8
+    return add_up < look, int(spare / (LIST_NS + taps * column))
 
 
 @numba.njit(nogil=True, cache=True)

@@ -186,6 +186,19 @@ def add_where(typing_context: Any, value: Any, mask: Any, other: Any) -> Any:
 
 
 @intrinsic
+def add_where_at(typing_context: Any, value: Any, masks: Any, index: Any, other: Any) -> Any:
+    """`value`, plus `other` in the lanes whose bit is set in ``masks[index]``, not checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start, array, at, more = arguments
+        word = builder.load(_pointer(context, builder, masks, (array, at), ir.IntType(64)))
+        lanes = builder.bitcast(word, ir.VectorType(ir.IntType(1), value.lanes))
+        return builder.select(lanes, builder.add(start, more), start)
+
+    return value(value, masks, numba.types.intp, value), generate
+
+
+@intrinsic
 def choose(typing_context: Any, mask: Any, chosen: Any, other: Any) -> Any:
     """`chosen` in the lanes whose bit is set in a word, `other` in the rest."""
 
