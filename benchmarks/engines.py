@@ -39,7 +39,7 @@ from bnn import (
     load_images,
     load_network,
 )
-from bnn.engines import dense, incremental
+from bnn.engines import dense
 from bnn.engines.runner import memory_bytes, start_runner
 from bnn.network import Layer, flip_weights, layer_signs
 from bnn.threads import torch_threads
@@ -135,8 +135,6 @@ def measure(
     int8 = int8_predictor(images, threads)
     runners, setup = {}, {}
     for engine in ENGINES:
-        if engine == "incremental" and not incremental.supports(network):
-            continue
         start_runner(engine, network, images[:128], threads=threads)  # compiles
         began = time.perf_counter()
         runners[engine] = start_runner(engine, network, images, threads=threads)

@@ -18,10 +18,15 @@ def aligned_empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDA
     return room[start : start + size * kind.itemsize].view(kind).reshape(shape)
 
 
-def aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Copy of an array that starts at a multiple of 64 bytes; the array itself if it does."""
-    if array.ctypes.data % LINE_BYTES == 0 and array.flags.c_contiguous:
-        return array
-    found = aligned_empty(array.shape, array.dtype)
-    found[...] = array
+def aligned_zeros(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Array of zeros that starts at a multiple of 64 bytes."""
+    found = aligned_empty(shape, dtype)
+    found[...] = 0
+    return found
+
+
+def aligned_copy(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Copy of an array that starts at a multiple of 64 bytes."""
+    found = aligned_empty(values.shape, values.dtype)
+    found[...] = values
     return found

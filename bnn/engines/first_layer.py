@@ -10,13 +10,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.aligned import aligned, aligned_empty
+from bnn.aligned import aligned_copy, aligned_empty
 from bnn.engines import bit_matrix, lit_groups, pixel_changes, pixel_layer, vectors
 from bnn.engines.bit_matrix import transpose_bits
-from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Step, Thresholds
+from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Step, Thresholds, mark_open
 from bnn.engines.lit_groups import LitGroups
 from bnn.engines.pixel_changes import PixelFlips, PixelState
-from bnn.engines.vectors import popcount, word_at
+from bnn.engines.vectors import word_at
 from bnn.network import HiddenLayer, layer_signs
 from bnn.packing import Words, flip_bits, word_count
 from bnn.stored_code import forget_stale
@@ -111,7 +111,7 @@ def prepare(layer: HiddenLayer, images: npt.NDArray[np.uint8], *, threads: int) 
     total = signs.sum(axis=1, dtype=np.int64)
     blocks = pixel_layer.pixel_blocks(images)
     state = PixelState(
-        aligned(blocks.reshape(-1)),
+        aligned_copy(blocks.reshape(-1)),
         columns,
         aligned_empty(len(blocks) * rows * BLOCK, np.int16),
         np.zeros((len(blocks), rows), np.uint64),
@@ -120,7 +120,7 @@ def prepare(layer: HiddenLayer, images: npt.NDArray[np.uint8], *, threads: int) 
     lit, codes = None, np.empty(0, np.uint8)
     if lit_groups.AVAILABLE:
         lit = lit_groups.lit_groups(images)
-        codes = aligned(lit_groups.codes_of(layer.weights, columns, lit.place, lit.groups))
+        codes = aligned_copy(lit_groups.codes_of(layer.weights, columns, lit.place, lit.groups))
 
         def work(start: int, stop: int) -> None:
             _margins_of_groups(
@@ -207,8 +207,10 @@ def _anew(
             )
 
     def count(start: int, stop: int) -> None:
-        fire(start * BLOCK, min(images, stop * BLOCK))
-        keep_changes(first.bits, allowed, changed, active, start, stop)
+        ends = start * BLOCK, min(images, stop * BLOCK)
+        fire(*ends)
+        _turn_into_changes(first.bits, changed, *ends)
+        mark_open(changed, allowed, active, start, stop)
 
     return count
 
@@ -223,28 +225,12 @@ def _shift_of(layer: HiddenLayer, threshold: npt.NDArray[np.int32]) -> npt.NDArr
 
 
 @numba.njit(nogil=True, cache=True)
-def keep_changes(
-    bits: Words,
-    allowed: npt.NDArray[np.int8],
-    changed: Words,
-    active: Words,
-    start: int,
-    stop: int,
-) -> None:  # pragma: no cover
-    """Turn new bits in `changed` into changes, and mark images whose answer is open."""
+def _turn_into_changes(bits: Words, changed: Words, start: int, stop: int) -> None:
+    """Turn new bits in `changed` into changes against `bits`, for images `start` to `stop`."""
     words = bits.shape[1]
     before, after = bits.reshape(-1), changed.reshape(-1)
-    for block in range(start, stop):
-        mask = np.uint64(0)
-        for image in range(64 * block, min(64 * block + 64, len(bits))):
-            total = np.uint64(0)
-            for k in range(words):
-                at = image * words + k
-                change = word_at(after, at) ^ word_at(before, at)
-                after[np.uint64(at)] = change
-                total += popcount(change)
-            mask |= np.uint64(np.int64(total) > np.int64(allowed[image])) << np.uint64(image % 64)
-        active[block] = mask
+    for at in range(start * words, stop * words):
+        after[np.uint64(at)] = word_at(after, at) ^ word_at(before, at)
 
 
 @numba.njit(nogil=True, cache=True)

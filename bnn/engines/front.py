@@ -3,10 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
+from bnn.engines import vectors
+from bnn.engines.vectors import popcount, word_at
 from bnn.packing import Words
+from bnn.stored_code import forget_stale
+
+forget_stale(__file__, vectors)
 
 BLOCK = 64
 """Images of a block, the unit of work."""
@@ -56,3 +62,20 @@ class Front(Protocol):
         threads : int
             CPU threads for what is done beforehand.
         """
+
+
+@numba.njit(nogil=True, cache=True)
+def mark_open(
+    changed: Words, allowed: npt.NDArray[np.int8], active: Words, start: int, stop: int
+) -> None:  # pragma: no cover
+    """Mark the images of blocks `start` to `stop` that have more changes than allowed."""
+    words = changed.shape[1]
+    flat = changed.reshape(-1)
+    for block in range(start, stop):
+        mask = np.uint64(0)
+        for image in range(64 * block, min(64 * block + 64, len(changed))):
+            total = np.uint64(0)
+            for k in range(words):
+                total += popcount(word_at(flat, image * words + k))
+            mask |= np.uint64(np.int64(total) > np.int64(allowed[image])) << np.uint64(image % 64)
+        active[block] = mask

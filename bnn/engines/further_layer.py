@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bnn.aligned import aligned, aligned_empty
+from bnn.aligned import aligned_copy, aligned_empty
 from bnn.engines import binary_layer, changed_layer
 from bnn.engines.changed_layer import LayerFlips, LayerState
 from bnn.engines.front import NO_FLIPS, Step
@@ -21,13 +21,14 @@ def layer_state(layer: HiddenLayer, inputs: Words, *, threads: int) -> LayerStat
     """Error-free state of a layer with the inputs of shape (images, words)."""
     count, size = len(inputs), 64 * word_count(len(layer.weights))
     limit, turned = binary_layer.limits_of(layer.threshold, layer.direction, columns=layer.columns)
+    by_column = changed_layer.column_bits(layer.weights, layer.columns, turned, _stride(size))
     state = LayerState(
         inputs,
         changed_layer.bits_by_input(inputs, layer.columns),
         binary_layer.lanes_of(layer.weights),
         limit,
         turned,
-        aligned(changed_layer.column_bits(layer.weights, layer.columns, turned, _stride(size))),
+        aligned_copy(by_column),
         aligned_empty(count * size, np.int8),
         aligned_empty((count, size // 64), np.uint64),
     )

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.aligned import aligned_empty
-from bnn.engines import binary_layer, certainty, first_layer
+from bnn.engines import binary_layer, certainty, conv_front, first_layer
 from bnn.engines.binary_layer import output_answers
 from bnn.engines.certainty import Certainty
 from bnn.engines.changed_layer import LayerState
 from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Front, Thresholds
 from bnn.engines.further_layer import layer_chip, layer_state, layer_step
-from bnn.network import FoldedNetwork, HiddenLayer, OutputLayer
+from bnn.network import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.packing import Words, word_count
 from bnn.workers import in_threads
 
@@ -33,7 +33,7 @@ class State:
     network : FoldedNetwork
         Network without errors.
     front : Front
-        The layer that reads pixels.
+        The layer that reads pixels, or the convolutions.
     further : tuple of LayerState
         The fully connected hidden layers after it.
     certain : Certainty
@@ -54,20 +54,24 @@ class State:
 
 
 def supports(network: FoldedNetwork) -> bool:
-    """Whether the engine can follow a network: fully connected, with a hidden layer."""
-    return len(network.layers) > 1 and all(
-        isinstance(layer, HiddenLayer | OutputLayer) for layer in network.layers
-    )
+    """Whether the engine can follow a network: it has a hidden layer."""
+    return len(network.layers) > 1
 
 
 def state_bytes(network: FoldedNetwork, images: int) -> int:
     """Memory of the error-free state in bytes, what a chip needs on top included."""
     padded = -(-images // BLOCK) * BLOCK
-    sizes = network.sizes
-    total = first_layer.state_bytes(sizes[0], sizes[1], padded)
-    for inputs, outputs in zip(sizes[1:-2], sizes[2:-1], strict=True):
-        total += padded * (inputs // 8 + 64 * word_count(outputs))
-    words = sum(word_count(size) for size in sizes[1:-1])
+    convolutions, connected = _parts(network)
+    if convolutions:
+        total = conv_front.state_bytes(convolutions, padded)
+        words = word_count(convolutions[-1].outputs)
+    else:
+        first, *connected = connected
+        total = first_layer.state_bytes(first.columns, first.outputs, padded)
+        words = word_count(first.outputs)
+    for layer in connected:
+        total += padded * (layer.columns // 8 + 64 * word_count(layer.outputs))
+        words += word_count(layer.outputs)
     bounds = 2 * (certainty.MOST_OUTPUT_FLIPS + 1)
     return total + padded * (bounds + 2 * 8 * words)
 
@@ -78,7 +82,7 @@ def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: i
     Parameters
     ----------
     network : FoldedNetwork
-        Network without errors, fully connected and with a hidden layer.
+        Network without errors, with a hidden layer.
     images : uint8 array, shape (images, pixels)
         Images.
     threads : int
@@ -94,21 +98,22 @@ def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: i
     ValueError
         The network cannot be followed, or the images do not fit it.
     """
-    layer = network.layers[0]
-    if not supports(network) or not isinstance(layer, HiddenLayer):
+    if not supports(network):
         raise ValueError(
-            "the incremental engine follows fully connected networks with a hidden layer; use the "
-            "packed engine"
+            "the incremental engine follows networks with a hidden layer; use the packed engine"
         )
-    if images.ndim != 2 or images.shape[1] != layer.columns:
-        raise ValueError(
-            f"the network reads {layer.columns} pixels, the images have the shape {images.shape}"
-        )
-    front = first_layer.prepare(layer, images, threads=threads)
+    pixels = network.layers[0].inputs
+    if images.ndim != 2 or images.shape[1] != pixels:
+        raise ValueError(f"the network reads {pixels} pixels, the images have {images.shape}")
+    convolutions, connected = _parts(network)
+    front: Front
+    if convolutions:
+        front = conv_front.prepare(convolutions, images, threads=threads)
+    else:
+        front = first_layer.prepare(connected.pop(0), images, threads=threads)
     further: list[LayerState] = []
     inputs = front.bits
-    for layer in network.layers[1:-1]:
-        assert isinstance(layer, HiddenLayer)
+    for layer in connected:
         further.append(layer_state(layer, inputs, threads=threads))
         inputs = further[-1].fired
     output = network.layers[-1]
@@ -123,6 +128,14 @@ def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: i
         threads=threads,
     )
     return State(network, front, tuple(further), certain, found, [])
+
+
+def _parts(network: FoldedNetwork) -> tuple[list[ConvLayer], list[HiddenLayer]]:
+    """Convolutions, and fully connected hidden layers."""
+    return (
+        [layer for layer in network.layers if isinstance(layer, ConvLayer)],
+        [layer for layer in network.layers if isinstance(layer, HiddenLayer)],
+    )
 
 
 def chip_answers(
@@ -162,7 +175,7 @@ def chip_answers(
     output = network.layers[-1]
     assert isinstance(output, OutputLayer)
     own = flips.get(output.name, NO_FLIPS)
-    hidden = [layer for layer in network.layers if isinstance(layer, HiddenLayer)]
+    _, hidden = _parts(network)
     chips = [
         layer_chip(layer, clean, flips.get(layer.name, NO_FLIPS), new.get(layer.name))
         for layer, clean in zip(

@@ -37,6 +37,12 @@ class _VectorModel(models.PrimitiveModel):
 WORDS = Vector(64, 8)
 """Eight words of 64 bits."""
 
+QUADS = Vector(64, 4)
+"""Four words of 64 bits."""
+
+INTS = Vector(32, 16)
+"""16 integers of 32 bits."""
+
 SHORTS = Vector(16, 32)
 """32 integers of 16 bits."""
 
@@ -93,20 +99,34 @@ def _filler(vector: Vector) -> Callable[..., Any]:
     @intrinsic
     def fill(typing_context: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            (one,) = arguments
-            lane = ir.IntType(vector.bits)
-            if one.type.width > vector.bits:
-                one = builder.trunc(one, lane)
-            elif one.type.width < vector.bits:
-                one = builder.sext(one, lane) if value.signed else builder.zext(one, lane)
-            empty = ir.Constant(vector.ir, ir.Undefined)
-            first = builder.insert_element(empty, one, ir.Constant(ir.IntType(32), 0))
-            places = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
-            return builder.shuffle_vector(first, empty, places)
+            return _filled(builder, vector, value, arguments[0])
 
         return vector(value), generate
 
     return fill
+
+
+def _filled(builder: Any, vector: Vector, value: Any, one: Any) -> Any:
+    """Vector with one number in all lanes, cut or widened to them."""
+    lane = ir.IntType(vector.bits)
+    if one.type.width > vector.bits:
+        one = builder.trunc(one, lane)
+    elif one.type.width < vector.bits:
+        one = builder.sext(one, lane) if value.signed else builder.zext(one, lane)
+    empty = ir.Constant(vector.ir, ir.Undefined)
+    first = builder.insert_element(empty, one, ir.Constant(ir.IntType(32), 0))
+    places = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
+    return builder.shuffle_vector(first, empty, places)
+
+
+@intrinsic
+def fill_like(typing_context: Any, like: Any, value: Any) -> Any:
+    """Vector of the type of `like` with one number in all lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _filled(builder, like, value, arguments[1])
+
+    return like(like, value), generate
 
 
 def _operator(build: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
@@ -253,6 +273,31 @@ majority = _of_three(
 
 
 @intrinsic
+def add_where_at(typing_context: Any, value: Any, masks: Any, index: Any, other: Any) -> Any:
+    """`value`, plus `other` in the lanes whose bit is set in ``masks[index]``, not checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start, array, at, more = arguments
+        word = builder.load(_pointer(context, builder, masks, (array, at), ir.IntType(64)))
+        lanes = builder.bitcast(word, ir.VectorType(ir.IntType(1), value.lanes))
+        return builder.select(lanes, builder.add(start, more), start)
+
+    return value(value, masks, numba.types.intp, value), generate
+
+
+@intrinsic
+def choose(typing_context: Any, mask: Any, chosen: Any, other: Any) -> Any:
+    """`chosen` in the lanes whose bit is set in a word, `other` in the rest."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits, one, two = arguments
+        lanes = builder.bitcast(bits, ir.VectorType(ir.IntType(1), chosen.lanes))
+        return builder.select(lanes, one, two)
+
+    return chosen(numba.types.uint64, chosen, chosen), generate
+
+
+@intrinsic
 def add_saturated(typing_context: Any, left: Any, right: Any) -> Any:
     """Sum of signed lanes, cut to their range."""
 
@@ -296,7 +341,52 @@ def load_bytes_as_shorts(typing_context: Any, array: Any, index: Any) -> Any:
     return SHORTS(array, numba.types.intp), generate
 
 
+@intrinsic
+def load_like(typing_context: Any, like: Any, array: Any, index: Any) -> Any:
+    """Load a vector of the type of `like`, so that one function serves several widths."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source = _pointer(context, builder, array, arguments[1:], like.ir)
+        return builder.load(source, align=1)
+
+    return like(like, array, numba.types.intp), generate
+
+
+@intrinsic
+def store_like(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Store a vector of any type."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target = _pointer(context, builder, array, arguments, value.ir)
+        builder.store(arguments[2], target, align=1)
+        return context.get_dummy_value()
+
+    return numba.types.void(array, numba.types.intp, value), generate
+
+
+@intrinsic
+def store_cut(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Store signed lanes as bytes, cut to their range."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        cut = arguments[2]
+        kind = ir.FunctionType(value.ir, [value.ir, value.ir])
+        for name, end in (("smin", 127), ("smax", -128)):
+            function = f"llvm.{name}.v{value.lanes}i{value.bits}"
+            limit = ir.Constant(value.ir, [end] * value.lanes)
+            called = cgutils.get_or_insert_function(builder.module, kind, function)
+            cut = builder.call(called, [cut, limit])
+        narrow = ir.VectorType(ir.IntType(8), value.lanes)
+        target = _pointer(context, builder, array, arguments, narrow)
+        builder.store(builder.trunc(cut, narrow), target, align=1)
+        return context.get_dummy_value()
+
+    return numba.types.void(array, numba.types.intp, value), generate
+
+
 load_words, store_words, fill_words = _loader(WORDS), _storer(WORDS), _filler(WORDS)
+fill_quads = _filler(QUADS)
+load_ints, store_ints, fill_ints = _loader(INTS), _storer(INTS), _filler(INTS)
 load_shorts, store_shorts, fill_shorts = _loader(SHORTS), _storer(SHORTS), _filler(SHORTS)
 load_bytes, store_bytes, fill_bytes = _loader(BYTES), _storer(BYTES), _filler(BYTES)
 
@@ -308,6 +398,9 @@ both = _operator(lambda builder, a, b: builder.and_(a, b))
 either = _operator(lambda builder, a, b: builder.or_(a, b))
 interleave_low, interleave_high = _interleaving(0), _interleaving(BYTES.lanes // 2)
 """Bytes of two vectors in turn: of their lower halves, of their upper halves."""
+
+shift_left = _operator(lambda builder, a, b: builder.shl(a, b))
+shift_right = _operator(lambda builder, a, b: builder.lshr(a, b))
 
 greater = _comparison(">", signed=True)
 at_most = _comparison("<=", signed=True)

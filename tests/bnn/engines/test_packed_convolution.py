@@ -8,7 +8,6 @@ import pytest
 
 from bnn import ConvLayer, FoldedNetwork, chip_flips, flip_weights
 from bnn.engines import dense, packed
-from bnn.engines.runner import start_runner
 from bnn.network import ALWAYS, NEVER
 
 Make = Callable[..., FoldedNetwork]
@@ -83,14 +82,3 @@ def test_ties_and_constant_neurons(random_conv_network: Make) -> None:
         packed.predict(network, packed.prepare(images), threads=2),
         dense.predict(network, dense.prepare(images), threads=1),
     )
-
-
-def test_chips_of_convolutions_run_on_the_packed_engine(random_conv_network: Make) -> None:
-    network = random_conv_network((2, 4, 4), ((5, 3, 2),), (6, 3), seed=6)
-    images = images_of((2, 4, 4), 9)
-    auto, reference = (start_runner(name, network, images, threads=1) for name in ("auto", "dense"))
-    assert auto.engine == "packed"
-    flips = {"hidden_1": np.array([0, 7]), "output": np.array([3])}
-    np.testing.assert_array_equal(auto.answers(flips), reference.answers(flips))
-    with pytest.raises(ValueError, match="fully connected networks"):
-        start_runner("incremental", network, images, threads=1)

@@ -271,7 +271,7 @@ def test_wrong_input_is_refused() -> None:
         start_runner("sparse", network, images_of(5, 2), threads=1)
     with pytest.raises(ValueError, match="reads 5 pixels"):
         start_runner("incremental", network, images_of(6, 2), threads=1)
-    with pytest.raises(ValueError, match="with a hidden layer"):
+    with pytest.raises(ValueError, match="networks with a hidden layer"):
         start_runner("incremental", network_of((5, 3), seed=0), images_of(5, 2), threads=1)
     with pytest.raises(ValueError, match="threads must be at least 1"):
         start_runner("incremental", network, images_of(5, 2), threads=0)
