@@ -157,10 +157,10 @@ def test_a_large_network_takes_well_under_a_second(
 ) -> None:
     reader = cell_reader(device("skewed-failure"), X, scheme="1T1R", options=SensingOptions())
     bits = rng_of(1).random(1_900_000) < 0.5
-    begin = time.perf_counter()
+    begin = time.process_time()
     reader.wrong(bits, draw=0, rng=rng_of(2))
     # 0.2 s on an idle core
-    assert time.perf_counter() - begin < 1.5
+    assert time.process_time() - begin < 1.5
 
 
 @pytest.mark.parametrize(
