@@ -37,8 +37,8 @@ from bnn.network import (
 from bnn.onnx_import import from_onnx
 from bnn.precision import evaluate_to_precision, loss_standard_error
 from bnn.reads import misreads_of, read_answers
-from bnn.source_folding import ImportRefusedError
 from bnn.source_graph import PixelEncoding
+from bnn.source_stages import ImportRefusedError
 from bnn.storage import load_network, save_network
 from bnn.torch_import import from_torch
 from bnn.training import EpochResult, TrainedNetwork, train, training_record
