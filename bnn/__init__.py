@@ -44,8 +44,8 @@ from bnn.precision import (
     loss_standard_error,
 )
 from bnn.reads import misreads_of, read_answers
-from bnn.source_folding import ImportRefusedError
 from bnn.source_graph import PixelEncoding
+from bnn.source_stages import ImportRefusedError
 from bnn.storage import load_network, save_network
 from bnn.torch_import import from_torch
 from bnn.training import EpochResult, TrainedNetwork, train, training_record

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from bnn.imported import ImportedNetwork, imported
-from bnn.source_folding import ImportRefusedError
 from bnn.source_graph import PixelEncoding
+from bnn.source_stages import ImportRefusedError
 from bnn.torch_import import from_torch
 
 _PARTS = ("weight", "bias", "gamma", "beta", "mean", "variance", "epsilon", "pool")

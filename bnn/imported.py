@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from bnn.engines import packed
 from bnn.network import FoldedNetwork, network_sha256
-from bnn.source_folding import ImportRefusedError
+from bnn.source_stages import ImportRefusedError
 
 
 @dataclass(frozen=True, eq=False)

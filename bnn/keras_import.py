@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from bnn.array_import import ChannelNorm, Sign, linear, sequential
 from bnn.imported import ImportedNetwork
-from bnn.source_folding import ImportRefusedError
 from bnn.source_graph import PixelEncoding
+from bnn.source_stages import ImportRefusedError
 from bnn.torch_import import from_torch
 
 _SIGNS = frozenset(("ste_sign", "approx_sign", "swish_sign", "stesign", "approxsign", "swishsign"))

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.imported import ImportedNetwork, imported
-from bnn.source_folding import ImportRefusedError, fold_source
+from bnn.source_folding import fold_source
 from bnn.source_graph import PixelEncoding, SourceGraph, Step, Values, Weighted
+from bnn.source_stages import ImportRefusedError
 
 _RECORDED_IMAGES = 8
 _BIPOLAR_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")

@@ -8,7 +8,7 @@ known of the operations by name.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,47 +25,19 @@ from bnn.network import (
     OutputLayer,
 )
 from bnn.packing import pack_bits
-from bnn.source_graph import SourceGraph, Step, Weighted
+from bnn.source_graph import SourceGraph
+from bnn.source_inputs import LayerInputs, pixel_inputs, two_values
+from bnn.source_stages import (
+    CLOSE,
+    ImportRefusedError,
+    Stage,
+    check_weights,
+    magnitudes,
+    stages_of,
+    suspects,
+)
 
-_CLOSE = 1e-5
 _GRID = 65
-
-Floats = npt.NDArray[np.float64]
-
-
-class ImportRefusedError(ValueError):
-    """A foreign network that a folded network cannot represent."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Stage:
-    """A step with weights and the steps after it, up to the next one with weights."""
-
-    number: int
-    step: Step
-    weighted: Weighted
-    after: tuple[Step, ...]
-    end: int
-
-    @property
-    def name(self) -> str:
-        return self.step.layer or f"layer {self.number}"
-
-    @property
-    def rows(self) -> int:
-        return len(self.weighted.weights)
-
-
-@dataclass(frozen=True, eq=False)
-class _Inputs:
-    """Inputs of a layer: ``spread * x + centre``, with the x of the folded network.
-
-    The values of a map come with the channel as the last axis where `channels_last`.
-    """
-
-    spread: float
-    centre: Floats
-    channels_last: bool = False
 
 
 def fold_source(graph: SourceGraph, images: npt.NDArray[np.uint8], encoded: Any) -> FoldedNetwork:
@@ -91,12 +63,12 @@ def fold_source(graph: SourceGraph, images: npt.NDArray[np.uint8], encoded: Any)
         Weights that are not binary, with the layer and their share; layers that are not
         understood, by name; or what else a folded network cannot represent.
     """
-    before, stages = _stages(graph)
-    _check_weights(stages)
+    before, stages = stages_of(graph)
+    check_weights(stages)
     for stage in stages:
         if stage.weighted.problem:
             raise ImportRefusedError(f"layer {stage.name!r}: {stage.weighted.problem}")
-    inputs = _pixel_inputs(graph, before, stages[0], images, encoded)
+    inputs = pixel_inputs(graph, before, stages[0], images, encoded)
     layers: list[Layer] = []
     for stage, following in zip(stages, [*stages[1:], None], strict=True):
         name = "output" if following is None else f"hidden_{stage.number}"
@@ -109,126 +81,11 @@ def fold_source(graph: SourceGraph, images: npt.NDArray[np.uint8], encoded: Any)
     return FoldedNetwork(tuple(layers))
 
 
-def _stages(graph: SourceGraph) -> tuple[tuple[Step, ...], list[_Stage]]:
-    """Cut the steps at those with weights; a value may only be used in its own part."""
-    part: dict[int, int] = {graph.start: 0}
-    groups: list[list[Step]] = [[]]
-    heads: list[Step] = []
-    for step in graph.steps:
-        read = {part[key] for key in step.reads}
-        if len(read) != 1 or (step.weighted and read != {len(heads)}):
-            raise ImportRefusedError(
-                f"{step.called} joins values from different places; only a chain of layers can be "
-                "imported, without shortcuts and branches"
-            )
-        number = read.pop()
-        if step.weighted:
-            heads.append(step)
-            groups.append([])
-            number = len(heads)
-        else:
-            groups[number].append(step)
-        part.update((key, number) for key in step.writes)
-    if not heads:
-        raise ImportRefusedError("no linear layer or convolution was found")
-    if part[graph.end] != len(heads):
-        raise ImportRefusedError(f"the scores do not depend on the last layer, {heads[-1].called}")
-    ends = [head.reads[0] for head in heads[1:]] + [graph.end]
-    stages = []
-    for number, (step, after, end) in enumerate(zip(heads, groups[1:], ends, strict=True), 1):
-        assert step.weighted is not None
-        stages.append(_Stage(number, step, step.weighted, tuple(after), end))
-    return tuple(groups[0]), stages
-
-
-def _check_weights(stages: list[_Stage]) -> None:
-    """Refuse weights other than plus or minus one magnitude in each row."""
-    findings = []
-    for stage in stages:
-        sizes = np.abs(stage.weighted.weights).reshape(stage.rows, -1)
-        middle = _magnitudes(sizes)[:, None]
-        bad = (np.abs(sizes - middle) > _CLOSE * middle) | (sizes == 0)
-        if bad.any():
-            findings.append(f"{stage.name!r}: {bad.mean():.1%}")
-    if findings:
-        raise ImportRefusedError(
-            "weights must be +a and -a, with one magnitude for each neuron; share of the weights "
-            f"that are not, by layer: {'; '.join(findings)}. Latent weights have to be binarized "
-            "where the network uses them"
-        )
-
-
-def _magnitudes(sizes: Floats) -> Floats:
-    """Middle magnitude of each row, zeros left aside."""
-    middle: Floats = np.ma.median(np.ma.masked_equal(sizes, 0.0), axis=1).filled(0.0)
-    return middle
-
-
-def _pixel_inputs(
-    graph: SourceGraph,
-    before: tuple[Step, ...],
-    first: _Stage,
-    images: npt.NDArray[np.uint8],
-    encoded: Any,
-) -> _Inputs:
-    """How the first layer with weights sees the pixels; every grey value is tried."""
-    count, pixels = images.shape
-    key = first.step.reads[0]
-
-    def seen(given: npt.NDArray[np.uint8]) -> Floats:
-        found = graph.repeat(before, graph.start, encoded(given), key)
-        if found[0].size != pixels:
-            suspects = _suspects(before) or "the encoding"
-            raise ImportRefusedError(
-                f"layer {first.name!r} reads {found[0].size} values of an image of {pixels} "
-                f"pixels; not understood: {suspects}"
-            )
-        return found.reshape(count, pixels).astype(np.float64)
-
-    levels = np.arange(PIXEL_LEVELS + 1)
-    table = np.empty((len(levels), pixels))
-    for start in range(0, len(levels), count):
-        grey = np.resize(levels[start : start + count], count).astype(np.uint8)
-        part = seen(np.repeat(grey[:, None], pixels, axis=1))
-        table[start : start + count] = part[: len(levels) - start]
-    slope = (table[-1] - table[0]) / PIXEL_LEVELS
-    reach = np.abs(table).max()
-    line = table[0] + levels[:, None] * slope
-    if np.abs(table - line).max() > _CLOSE * reach or (slope == 0).any():
-        raise ImportRefusedError(
-            f"layer {first.name!r} does not read the pixels but a function of them that is no "
-            "straight line; a folded network reads pixels in its first layer"
-        )
-    if np.ptp(slope) > _CLOSE * np.abs(slope).max():
-        raise ImportRefusedError(
-            f"the input is scaled by {slope.min():.4g} to {slope.max():.4g}; a first layer with "
-            "binary weights has one scale for all pixels and channels"
-        )
-    if np.abs(seen(images) - np.take_along_axis(table, images.astype(np.int64), 0)).max() > (
-        _CLOSE * reach
-    ):
-        raise ImportRefusedError(
-            f"layer {first.name!r} reads the pixels in another order, or several of them together"
-        )
-    spread = float(slope.mean()) / 2
-    centre = table[0] + slope * PIXEL_LEVELS / 2
-    centre[np.abs(centre) < _CLOSE * abs(spread) * PIXEL_LEVELS] = 0.0
-    if first.weighted.weights.ndim == 4:
-        if centre.any():
-            raise ImportRefusedError(
-                f"the convolution {first.name!r} pads with 0, which must be the middle of the "
-                f"encoded pixels, but they lie between {line.min():.4g} and {line.max():.4g}; only "
-                "encodings symmetric around 0, such as 2 * x / 255 - 1, can be folded exactly"
-            )
-        centre = np.zeros(())
-    return _Inputs(spread, centre)
-
-
 class _Rows:
     """Rows of a layer: the outputs of the source for chosen pre-activations."""
 
     def __init__(
-        self, graph: SourceGraph, stage: _Stage, inputs: _Inputs, *, of_pixels: bool
+        self, graph: SourceGraph, stage: Stage, inputs: LayerInputs, *, of_pixels: bool
     ) -> None:
         self.graph, self.stage = graph, stage
         self.channels_last = inputs.channels_last
@@ -236,7 +93,7 @@ class _Rows:
         self.signs = np.where(weights > 0, 1, -1).astype(np.int8)
         columns = weights[0].size
         self.bound = columns * (PIXEL_LEVELS if of_pixels else 1)
-        magnitude = _magnitudes(np.abs(weights).reshape(len(weights), -1))
+        magnitude = magnitudes(np.abs(weights).reshape(len(weights), -1))
         if weights.ndim == 4:
             centre = np.zeros(len(weights))
         else:
@@ -268,12 +125,12 @@ class _Rows:
 
 
 def _hidden_layer(
-    rows: _Rows, name: str, following: _Stage, map_shape: tuple[int, int, int] | None
-) -> tuple[Layer, _Inputs]:
+    rows: _Rows, name: str, following: Stage, map_shape: tuple[int, int, int] | None
+) -> tuple[Layer, LayerInputs]:
     stage = rows.stage
     grid = np.linspace(-rows.bound, rows.bound, _GRID).round()
     tried = [rows.outputs(np.full(rows.rows, z)) for z in grid]
-    inputs = _two_values(stage, following, [*tried, following.weighted.reads])
+    inputs = two_values(stage, following, [*tried, following.weighted.reads])
     middle = float(inputs.centre)
     last = _channels_last(rows, following, [found > middle for found in tried])
     inputs = replace(inputs, channels_last=last)
@@ -286,7 +143,7 @@ def _hidden_layer(
     if (changes > 1).any():
         raise ImportRefusedError(
             f"what follows {stage.name!r} changes its sign {changes.max()} times, so it is no "
-            f"threshold; not understood: {_suspects(stage.after) or 'its activation'}"
+            f"threshold; not understood: {suspects(stage.after) or 'its activation'}"
         )
     direction = np.where(fired[-1] | ~fired[0], 1, -1).astype(np.int8)
     threshold = _smallest(fires, direction, rows.bound)
@@ -393,16 +250,16 @@ def _output_layer(rows: _Rows, name: str, map_shape: tuple[int, int, int] | None
     if any(found.shape != shape for found in scores.values()):
         raise ImportRefusedError(
             f"the source gives scores of the shape {scores[0].shape}, not {shape}; not "
-            f"understood: {_suspects(after) or 'what follows the last layer'}"
+            f"understood: {suspects(after) or 'what follows the last layer'}"
         )
     low, high = scores[-rows.bound][0], scores[rows.bound][0]
     scale, shift = (high - low) / (2 * rows.bound), (high + low) / 2
     reach = np.maximum(np.abs(low), np.abs(high)).max()
     for z, found in scores.items():
-        if np.abs(found - (z * scale + shift)).max() > 10 * _CLOSE * reach:
+        if np.abs(found - (z * scale + shift)).max() > 10 * CLOSE * reach:
             raise ImportRefusedError(
                 f"the scores are no straight line of the sums of {stage.name!r}; not understood: "
-                f"{_suspects(after) or 'what follows the last layer'}"
+                f"{suspects(after) or 'what follows the last layer'}"
             )
     return OutputLayer(
         name=name,
@@ -429,32 +286,7 @@ def _map_before(layers: list[Layer]) -> tuple[int, int, int] | None:
     return before.output_shape if isinstance(before, ConvLayer) else None
 
 
-def _two_values(stage: _Stage, following: _Stage, found: list[npt.NDArray[Any]]) -> _Inputs:
-    """The two values that the next layer reads, as spread and centre."""
-    low = min(float(part.min()) for part in found)
-    high = max(float(part.max()) for part in found)
-    near = _CLOSE * max(abs(low), abs(high))
-    share = max(
-        float(np.mean(np.minimum(np.abs(part - low), np.abs(part - high)) > near)) for part in found
-    )
-    if share > 0 or low == high:
-        raise ImportRefusedError(
-            f"layer {following.name!r} must read two values, but after {stage.name!r} up to "
-            f"{share:.1%} lie between {low:.4g} and {high:.4g}; not understood: "
-            f"{_suspects(stage.after) or 'the activation'}"
-        )
-    centre = (low + high) / 2
-    if abs(centre) <= near:
-        centre = 0.0
-    elif following.weighted.weights.ndim == 4:
-        raise ImportRefusedError(
-            f"the convolution {following.name!r} pads with 0 but reads {low:.4g} and {high:.4g}; "
-            "its activations must be -a and +a"
-        )
-    return _Inputs((high - low) / 2, np.array(centre))
-
-
-def _channels_last(rows: _Rows, following: _Stage, tried: list[npt.NDArray[np.bool_]]) -> bool:
+def _channels_last(rows: _Rows, following: Stage, tried: list[npt.NDArray[np.bool_]]) -> bool:
     """Whether a map is laid out with the channel last before a fully connected layer."""
     if rows.signs.ndim == 2 or following.weighted.weights.ndim == 4:
         return False
@@ -474,7 +306,7 @@ def _by_row(
     if fired.size % (len(fired) * rows.rows):
         raise ImportRefusedError(
             f"{fired[0].size} values follow the {rows.rows} neurons of {stage.name!r}; not "
-            f"understood: {_suspects(stage.after) or 'what follows'}"
+            f"understood: {suspects(stage.after) or 'what follows'}"
         )
     if channels_last:
         places = fired.reshape(len(fired), -1, rows.rows).transpose(0, 2, 1)
@@ -484,7 +316,7 @@ def _by_row(
     if (places != bits[:, None]).any():
         raise ImportRefusedError(
             f"what follows {stage.name!r} depends on the place, the image or other neurons; not "
-            f"understood: {_suspects(stage.after) or 'what follows'}"
+            f"understood: {suspects(stage.after) or 'what follows'}"
         )
     return bits
 
@@ -492,7 +324,7 @@ def _by_row(
 def _check_seen(
     rows: _Rows,
     layer: HiddenLayer | ConvLayer,
-    following: _Stage,
+    following: Stage,
     middle: float,
     channels_last: bool,
 ) -> None:
@@ -517,11 +349,5 @@ def _check_seen(
         raise ImportRefusedError(
             f"the folded layer {rows.stage.name!r} differs from the source in {share:.2%} of its "
             f"outputs on the images given; not understood: "
-            f"{_suspects(rows.stage.after) or 'what follows it'}"
+            f"{suspects(rows.stage.after) or 'what follows it'}"
         )
-
-
-def _suspects(steps: tuple[Step, ...]) -> str:
-    """Steps that binarized networks usually do not have; all, where there is none."""
-    chosen = [step for step in steps if not step.usual] or list(steps)
-    return ", ".join(dict.fromkeys(step.called for step in chosen))

@@ -21,6 +21,7 @@ from bnn import (
     evaluate_errors,
     flip_weights,
 )
+from bnn.counting import evaluation_bytes
 from bnn.engines import dense
 from bnn.misread_law import misread_law
 from bnn.read_errors import answers_by_positions, start_reader
@@ -185,7 +186,9 @@ def counted(network: FoldedNetwork, images: np.ndarray) -> Callable[..., xr.Data
     return count
 
 
-def test_batch_threads_and_order_leave_no_trace(counted: Callable[..., xr.Dataset]) -> None:
+def test_batch_threads_and_order_leave_no_trace(
+    network: FoldedNetwork, counted: Callable[..., xr.Dataset]
+) -> None:
     whole = counted()
     assert (whole["changed"] > 0).all()
     assert "positions of pixels" in whole.attrs["reading"]
@@ -197,7 +200,7 @@ def test_batch_threads_and_order_leave_no_trace(counted: Callable[..., xr.Datase
     later = counted(chips=2, first_chip=1)
     xr.testing.assert_identical(combine(later, counted(chips=1)), whole)
     steps: list[int] = []
-    least = 2**24 + 200_000
+    least = evaluation_bytes(network, 64, transient=True)
     counted(memory=least, progress=lambda done, of: steps.append(of))
     assert steps[-1] > 3
     xr.testing.assert_identical(counted(memory=least), whole)
