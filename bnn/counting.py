@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from bnn.counts import COUNTS, OF_IMAGES, SECONDS
+from bnn.engines.cost import Workload
 from bnn.engines.engine import available_threads
 from bnn.engines.runner import memory_bytes, start_runner
 from bnn.errors import Errors
@@ -83,9 +84,14 @@ def count_answers(
         work.network, len(images), engine=work.engine, memory=work.memory, transient=transient
     )
     starts = range(0, len(images), step)
+    workload = Workload.of_cases(work.chips, len(values))
+    if dim == "ber":
+        workload = Workload(work.chips, tuple(values.values.tolist()))
     for turn, start in enumerate(starts):
         here = slice(start, start + step)
-        runner = start_runner(work.engine, work.network, images[here], threads=work.workers)
+        runner = start_runner(
+            work.engine, work.network, images[here], threads=work.workers, workload=workload
+        )
         reader: Reader | None = None
         if transient:
             reader = start_reader(

@@ -139,7 +139,7 @@ def evaluate(
 ) -> None:
     """Count right answers of a network under errors, chip by chip."""
     from bnn import load_network
-    from bnn.engines.runner import cheapest_engine, check_engine
+    from bnn.engines.runner import check_engine
     from reliability.evaluation_plan import memory_statement, outcome_lines, precision_lines
     from reliability.network_study import evaluate_network, save_counts
     from reliability.output import check_file, staged_file
@@ -168,7 +168,7 @@ def evaluate(
         limit, count = int(memory * 1e9), len(image_set.test_images)
         step, taken = memory_statement(plan, folded, count, engine=engine, memory=limit)
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        used = cheapest_engine(folded) if engine == "auto" else engine
+        used = "the cheapest" if engine == "auto" else engine
         most = "up to " if precision is not None else ""
         narrator.say(
             f"evaluating {plan.words}: {most}{options.chips} chips, {used} engine, {step} images "

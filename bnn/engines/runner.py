@@ -11,6 +11,7 @@ import numpy.typing as npt
 from bnn.calibration import CalibrationReference, calibrate_chip
 from bnn.engines import dense, incremental, packed
 from bnn.engines.calibrated import CalibratedEngine
+from bnn.engines.cost import Workload, following_pays
 from bnn.network import FoldedNetwork, Layer, OutputLayer, check_layer_names, flip_weights
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
@@ -56,6 +57,7 @@ def start_runner(
     images: npt.NDArray[np.uint8],
     *,
     threads: int,
+    workload: Workload | None = None,
 ) -> Runner:
     """Prepare an engine for the chips of a network.
 
@@ -69,6 +71,8 @@ def start_runner(
         Images.
     threads : int
         CPU threads.
+    workload : Workload, optional
+        What is going to be evaluated, for the choice of ``auto``; very many chips without it.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def start_runner(
         engine.check_network(network)
         inner = start_runner(engine.name, network, images, threads=threads)
         return _Calibrated(inner, engine.reference)
-    name = cheapest_engine(network) if engine == "auto" else engine
+    name = cheapest_engine(network, workload) if engine == "auto" else engine
     if name == "incremental":
         state = incremental.prepare(network, images, threads=threads)
         return _Followed(network, state, threads)
@@ -104,13 +108,18 @@ def check_engine(engine: str | CalibratedEngine) -> None:
         raise ValueError(f"unknown engine {engine!r}; known: {', '.join(RUNNERS)}")
 
 
-def cheapest_engine(network: FoldedNetwork) -> str:
-    """The engine that evaluates many chips of a network fastest.
+def cheapest_engine(network: FoldedNetwork, workload: Workload | None = None) -> str:
+    """The engine that evaluates a number of chips of a network fastest; None: very many.
 
     Following changes is never slower than counting anew by more than its bookkeeping, because it
-    counts anew itself where that is cheaper; without hidden layers there is nothing to follow.
+    counts anew itself where that is cheaper; what it costs is its state, computed once. Without
+    hidden layers there is nothing to follow.
     """
-    return "incremental" if incremental.supports(network) else "packed"
+    if not incremental.supports(network):
+        return "packed"
+    if workload is not None and not following_pays(network, workload):
+        return "packed"
+    return "incremental"
 
 
 def memory_bytes(engine: str | CalibratedEngine, network: FoldedNetwork, images: int) -> int:

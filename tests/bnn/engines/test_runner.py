@@ -16,6 +16,7 @@ from bnn.engines import (
     lit_groups,
     pixel_layer,
 )
+from bnn.engines.cost import Workload
 from bnn.engines.runner import cheapest_engine, memory_bytes, start_runner, with_thresholds
 from bnn.errors import chip_flips
 from bnn.network import ALWAYS, NEVER
@@ -249,6 +250,22 @@ def test_choice_of_the_engine() -> None:
     assert cheapest_engine(network_of((5, 3), seed=0)) == "packed"
     runner = start_runner("auto", network_of((5, 4, 3), seed=0), images_of(5, 3), threads=1)
     assert runner.engine == "incremental"
+
+
+@pytest.mark.parametrize(
+    ("workload", "engine"),
+    [
+        (Workload(1, (1e-4,)), "packed"),
+        (Workload(8, (1e-4,)), "incremental"),
+        (Workload(8, (0.2,)), "packed"),
+        (Workload(100, (0.0, 0.1, 0.5)), "incremental"),
+        (Workload(1000, (0.2, 1.0)), "packed"),
+        (Workload.of_cases(10, 1), "packed"),
+        (Workload.of_cases(10, 3), "incremental"),
+    ],
+)
+def test_a_state_is_computed_only_where_it_pays(workload: Workload, engine: str) -> None:
+    assert cheapest_engine(network_of((5, 4, 3), seed=0), workload) == engine
 
 
 def test_memory_is_that_of_the_arrays() -> None:
