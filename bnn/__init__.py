@@ -1,7 +1,6 @@
 """Binarized neural networks: training, folding, storage and evaluation under weight errors."""
 
 from bnn.architectures import BinaryConvNet, BinaryMLP, module_answers
-from bnn.array_import import from_arrays, from_npz
 from bnn.array_mapping import ArrayShape
 from bnn.calibrated_evaluation import evaluate_calibrated
 from bnn.calibration import (
@@ -25,8 +24,13 @@ from bnn.folding import fold
 from bnn.image_downloads import ImageDownloadError
 from bnn.image_parts import ImagePart
 from bnn.images import IMAGE_SETS, ImageSet, ImagesNotFoundError, load_images
-from bnn.imported import ImportedNetwork
-from bnn.keras_import import from_keras
+from bnn.importing.array_import import from_arrays, from_npz
+from bnn.importing.imported import ImportedNetwork
+from bnn.importing.keras_import import from_keras
+from bnn.importing.onnx_import import from_onnx
+from bnn.importing.source_graph import PixelEncoding
+from bnn.importing.source_stages import ImportRefusedError
+from bnn.importing.torch_import import from_torch
 from bnn.loss_variance import LossVariance, loss_variance
 from bnn.network import (
     ConvLayer,
@@ -36,7 +40,6 @@ from bnn.network import (
     flip_weights,
     network_sha256,
 )
-from bnn.onnx_import import from_onnx
 from bnn.precision import (
     Precision,
     count_to_precision,
@@ -44,10 +47,7 @@ from bnn.precision import (
     loss_standard_error,
 )
 from bnn.reads import misreads_of, read_answers
-from bnn.source_graph import PixelEncoding
-from bnn.source_stages import ImportRefusedError
 from bnn.storage import load_network, save_network
-from bnn.torch_import import from_torch
 from bnn.training import EpochResult, TrainedNetwork, train, training_record
 from bnn.training_options import Augmentation, Convolutions, TrainingOptions
 

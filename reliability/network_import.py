@@ -21,8 +21,8 @@ from bnn import (
     network_sha256,
 )
 from bnn.engines import packed
+from bnn.importing.onnx_import import model_shape
 from bnn.network import ALWAYS, NEVER
-from bnn.onnx_import import model_shape
 from reliability.threshold_treatment import treatment_of
 
 ROUND_TRIP_IMAGES = 500

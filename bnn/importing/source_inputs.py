@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bnn.importing.source_graph import SourceGraph, Step
+from bnn.importing.source_stages import CLOSE, ImportRefusedError, Stage, suspects
 from bnn.network import PIXEL_LEVELS
-from bnn.source_graph import SourceGraph, Step
-from bnn.source_stages import CLOSE, ImportRefusedError, Stage, suspects
 
 Floats = npt.NDArray[np.float64]
 

@@ -14,6 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bnn.importing.source_graph import SourceGraph
+from bnn.importing.source_inputs import LayerInputs, pixel_inputs, two_values
+from bnn.importing.source_stages import (
+    CLOSE,
+    ImportRefusedError,
+    Stage,
+    check_weights,
+    magnitudes,
+    stages_of,
+    suspects,
+)
 from bnn.network import (
     ALWAYS,
     NEVER,
@@ -25,17 +36,6 @@ from bnn.network import (
     OutputLayer,
 )
 from bnn.packing import pack_bits
-from bnn.source_graph import SourceGraph
-from bnn.source_inputs import LayerInputs, pixel_inputs, two_values
-from bnn.source_stages import (
-    CLOSE,
-    ImportRefusedError,
-    Stage,
-    check_weights,
-    magnitudes,
-    stages_of,
-    suspects,
-)
 
 _GRID = 65
 

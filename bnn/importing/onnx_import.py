@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bnn.imported import ImportedNetwork, imported
-from bnn.source_folding import fold_source
-from bnn.source_graph import PixelEncoding, SourceGraph, Step, Values, Weighted
-from bnn.source_stages import ImportRefusedError
+from bnn.importing.imported import ImportedNetwork, imported
+from bnn.importing.source_folding import fold_source
+from bnn.importing.source_graph import PixelEncoding, SourceGraph, Step, Values, Weighted
+from bnn.importing.source_stages import ImportRefusedError
 
 _RECORDED_IMAGES = 8
 _BIPOLAR_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bnn.source_graph import SourceGraph, Step, Weighted
+from bnn.importing.source_graph import SourceGraph, Step, Weighted
 
 CLOSE = 1e-5
 """Relative difference below which two numbers of a source count as equal."""

@@ -324,6 +324,8 @@ def test_different_answers_are_refused(digits: ImageSet, monkeypatch: pytest.Mon
     torch.manual_seed(0)
     module = nn.Sequential(BinaryLinear(64, 10)).eval()
     wrong = packed.predict
-    monkeypatch.setattr("bnn.imported.packed.predict", lambda *a, **k: wrong(*a, **k) * 0 + 9)
+    monkeypatch.setattr(
+        "bnn.importing.imported.packed.predict", lambda *a, **k: wrong(*a, **k) * 0 + 9
+    )
     with pytest.raises(ImportRefusedError, match="answers differ from the source, first at image"):
         from_torch(module, digits.test_images, encoding=SYMMETRIC)

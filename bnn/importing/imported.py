@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.engines import packed
+from bnn.importing.source_stages import ImportRefusedError
 from bnn.network import FoldedNetwork, network_sha256
-from bnn.source_stages import ImportRefusedError
 
 
 @dataclass(frozen=True, eq=False)

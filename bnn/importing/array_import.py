@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bnn.imported import ImportedNetwork, imported
-from bnn.source_graph import PixelEncoding
-from bnn.source_stages import ImportRefusedError
-from bnn.torch_import import from_torch
+from bnn.importing.imported import ImportedNetwork, imported
+from bnn.importing.source_graph import PixelEncoding
+from bnn.importing.source_stages import ImportRefusedError
+from bnn.importing.torch_import import from_torch
 
 _PARTS = ("weight", "bias", "gamma", "beta", "mean", "variance", "epsilon", "pool")
 _SETTINGS = ("layers", "image_shape", "pixel_scale", "pixel_offset", "answers")

@@ -1,8 +1,8 @@
 """A foreign network as the steps that it computed on some images, each of which can be repeated.
 
-Importers of different formats give this; `bnn.source_folding` turns it into a folded network. Only
-steps that depend on the images are kept: whatever a source does to its weights before it uses them
-is done by then.
+Importers of different formats give this; `bnn.importing.source_folding` turns it into a folded
+network. Only steps that depend on the images are kept: whatever a source does to its weights before
+it uses them is done by then.
 """
 
 from collections.abc import Callable

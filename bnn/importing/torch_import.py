@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bnn.imported import ImportedNetwork, imported
-from bnn.source_folding import fold_source
-from bnn.source_graph import PixelEncoding, SourceGraph, Step, Values, Weighted
-from bnn.source_stages import ImportRefusedError
+from bnn.importing.imported import ImportedNetwork, imported
+from bnn.importing.source_folding import fold_source
+from bnn.importing.source_graph import PixelEncoding, SourceGraph, Step, Values, Weighted
+from bnn.importing.source_stages import ImportRefusedError
 
 _RECORDED_IMAGES = 8
 _ROUND_TRIP_BLOCK = 256

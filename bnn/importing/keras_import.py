@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from bnn.array_import import ChannelNorm, Sign, linear, sequential
-from bnn.imported import ImportedNetwork
-from bnn.source_graph import PixelEncoding
-from bnn.source_stages import ImportRefusedError
-from bnn.torch_import import from_torch
+from bnn.importing.array_import import ChannelNorm, Sign, linear, sequential
+from bnn.importing.imported import ImportedNetwork
+from bnn.importing.source_graph import PixelEncoding
+from bnn.importing.source_stages import ImportRefusedError
+from bnn.importing.torch_import import from_torch
 
 _SIGNS = frozenset(("ste_sign", "approx_sign", "swish_sign", "stesign", "approxsign", "swishsign"))
 _MAGNITUDE_SIGNS = frozenset(("magnitude_aware_sign", "magnitudeawaresign"))

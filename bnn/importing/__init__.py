@@ -1,0 +1,1 @@
+"""Networks of others: read, folded with the rounding of their source, proven by a round trip."""
