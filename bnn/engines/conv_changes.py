@@ -186,7 +186,7 @@ def follow_maps(
     columns = chip.packed.shape.kernel**2 * clean.channels
     out_words, size = len(clean.real), positions * words
     scratch = scratch_of(chip.packed, words)
-    together = clean.strings.together
+    together, summed_group = clean.strings.together, -1
     own_size = table_size(clean.strings, 64 * out_words) if chip.summed and chip.most >= 0 else 0
     room = positions * clean.channels + 2 * TOGETHER
     lists = _Lists(
@@ -202,45 +202,47 @@ def follow_maps(
         np.empty(out_words, np.uint64),
         np.empty(own_size, np.int8),
     )
-    quiet = not chip.summed and not (chip.moved or np.any(chip.has_own))
+    # where an image is always counted anew, flipped weights are not listed
+    quiet = chip.most >= 0 and not (chip.summed or chip.moved or np.any(chip.has_own))
     source, turned = bits.reshape(-1), changed.reshape(-1)
     after, before = result.reshape(-1), clean.fired.reshape(-1)
     out_size = result.shape[1] * out_words
     for image in range(len(changed)):
         at, to = (start + image) * size, image * out_size
-        if own_size > 0 and image % together == 0:
-            sum_flips(
-                clean.strings,
-                chip.packed.shape,
-                clean.channels,
-                start // BLOCK,
-                image,
-                chip.flips,
-                lists.own,
-            )
+        number = np.int64(0)
         for k in range(size):
             lists.now[k] = source[at + k] ^ turned[image * size + k]
-        number = 0
-        if chip.most >= 0:
-            number = list_changes(
-                lists.now,
-                turned,
-                image * size,
-                words,
-                clean.stride,
-                lists.up,
-                lists.down,
-                lists.first_up,
-                lists.first_down,
-            )
-            if number == 0 and quiet:
-                after[to : to + out_size] = 0
-                continue
+            number += np.int64(popcount(turned[image * size + k]))
+        if number == 0 and quiet:
+            after[to : to + out_size] = 0
+            continue
         if number > chip.most:
             count_map(lists.now, 0, words, chip.packed, scratch, after, to)
             for k in range(out_size):
                 after[to + k] ^= before[(start + image) * out_size + k]
             continue
+        if own_size > 0 and image // together != summed_group:
+            summed_group = image // together
+            sum_flips(
+                clean.strings,
+                chip.packed.shape,
+                clean.channels,
+                start // BLOCK,
+                summed_group * together,
+                chip.flips,
+                lists.own,
+            )
+        list_changes(
+            lists.now,
+            turned,
+            image * size,
+            words,
+            clean.stride,
+            lists.up,
+            lists.down,
+            lists.first_up,
+            lists.first_down,
+        )
         pad_map(lists.now, 0, words, chip.packed.shape, scratch.padded)
         own_at = (image % together) * clean.strings.each * BLOCK * BLOCK * out_words
         _follow_map(words, start + image, clean, chip, lists, scratch, before, after, to, own_at)

@@ -97,7 +97,7 @@ def list_changes(
     down: Offsets,
     first_up: Longs,
     first_down: Longs,
-) -> int:  # pragma: no cover
+) -> None:  # pragma: no cover
     """Changed channels of each position of a map, as places of their columns.
 
     Parameters
@@ -110,11 +110,6 @@ def list_changes(
         Filled with ``stride * channel`` for inputs that turned to +1 and to -1.
     first_up, first_down : int64 array, shape (positions + 1,)
         Filled with where the lists of positions start.
-
-    Returns
-    -------
-    int
-        Changes.
     """
     at_up, at_down = 0, 0
     for p in range(len(first_up) - 1):
@@ -132,7 +127,6 @@ def list_changes(
                 at_down += 1
                 left &= left - np.uint64(1)
     first_up[-1], first_down[-1] = at_up, at_down
-    return at_up + at_down
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
