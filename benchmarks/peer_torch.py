@@ -157,7 +157,7 @@ def mrfi(network: FoldedNetwork, values: Tensor) -> Chip:
 
 
 def aihwkit(network: FoldedNetwork, values: Tensor) -> Chip:
-    """Analog tiles of aihwkit without noise, those in PyTorch; the weights of a chip are written to the tiles."""
+    """Tiles of aihwkit in PyTorch, without noise; the weights of a chip are written to them."""
     from aihwkit.nn import AnalogLinear
     from aihwkit.simulator.configs import TorchInferenceRPUConfig
 

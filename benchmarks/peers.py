@@ -45,14 +45,14 @@ INSTALL = {
     "tf_keras==2.16.0 larq==0.13.3 larq-compute-engine==0.16.0 numpy==1.26.4; --larq-python PATH",
 }
 NOT_RUN = {
-    "aihwkit, compiled tiles": "the wheel of 1.1.0 refuses weights under PyTorch 2.13 (weights must "
-    "be a CPU tensor); its tiles in PyTorch are run",
-    "memtorch": "its extension in C++ does not build against the present PyTorch",
+    "aihwkit, compiled tiles": "the wheel of 1.1.0 refuses weights under PyTorch 2.13 (weights "
+    "must be a CPU tensor); its tiles in PyTorch are run",
+    "memtorch": "a source distribution only, whose setup ends with an error",
     "crosssim": "not on the package index",
-    "BNN-QNN-ErrorEvaluation": "no package; a repository only, with kernels for a GPU",
-    "Atreya95, BNN inference with ReRAM bridges": "no package; a repository of notebooks only",
-    "Laborieux-Axel/Quantized_VGG": "no package; a repository only. Its method, a fresh mask in "
-    "every batch of dense PyTorch, costs at least the dense float32 pass",
+    "BNN-QNN-ErrorEvaluation": "no package; a repository only, not at hand",
+    "Atreya95, BNN inference with ReRAM bridges": "no package; notebooks only, not at hand",
+    "Laborieux-Axel/Quantized_VGG": "no package; a repository only, not at hand. Its method, "
+    "a fresh mask in every batch of dense PyTorch, costs at least the dense float32 pass",
 }
 
 
