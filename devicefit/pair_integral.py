@@ -41,8 +41,8 @@ _MOST_DOF = 12.0
 _REACH = 38.0
 _CHUNK = 16
 _ENOUGH = 1e-9
-# The nodes reach this many scales of the narrower cell.
-_FARTHEST = 1e4
+# Up to so many scales of the narrower cell the nodes give 3e-7; at 1e4 it would be 3e-6.
+_FARTHEST = 3e3
 # Nodes near a centre are _STEP * _CORE scales apart: the width of a logistic core.
 _CORE = 2.0
 # Largest offset for which the series is good to 2e-7: in units of s2 sqrt(dof), of s2 for
