@@ -225,7 +225,7 @@ def main() -> int:
     arguments = parser.parse_args()
     quick, where = arguments.quick, arguments.images_dir
     mnist, remark = images_of("mnist", where, arguments.images, 784)
-    cifar, cifar_remark = images_of("cifar-10", where, 60 if quick else 1000, 3072)
+    cifar, cifar_remark = images_of("cifar-10", where, 250 if quick else 1000, 3072)
     network, _ = load_network(NETWORK)
     # The time of a convolution hardly depends on what its weights were trained for, but for how
     # far changes spread: in an untrained network as far as can be.
@@ -236,7 +236,7 @@ def main() -> int:
     ]
     if quick:
         few = (1e-6, 1e-4, 1e-2, 0.2)
-        jobs = [(*jobs[0][:3], few, 1, 5), (*jobs[1][:3], few[::3], 1, 1)]
+        jobs = [(*jobs[0][:3], few, 1, 3), (*jobs[1][:3], few[::3], 1, 1)]
     else:
         digits = load_images("digits").test_images
         for sizes, images in (

@@ -4,9 +4,12 @@ Compiled code holds no lock, so plain Python threads do: this needs no OpenMP ru
 PyTorch and changes no global setting.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 _OTHERS = ThreadPoolExecutor(64, thread_name_prefix="engine")
 """Threads are started when they are first needed, and waiting ones cost nothing."""
@@ -33,3 +36,31 @@ def in_threads(work: Callable[[int, int], Any], items: int, threads: int) -> Non
         failed = [error for error in (other.exception() for other in others) if error]
     if failed:
         raise failed[0]
+
+
+def tasks_in_threads(tasks: Sequence[Callable[[], Result]], threads: int) -> list[Result]:
+    """Call functions in `threads` threads at once and give their results in order.
+
+    The calling thread works too; who is done takes the next task. An error is raised when all have
+    ended.
+
+    Raises
+    ------
+    ValueError
+        `threads` is below 1.
+    """
+    results: dict[int, Result] = {}
+    waiting = iter(enumerate(tasks))
+    taking = Lock()
+
+    def work(start: int, stop: int) -> None:
+        while True:
+            with taking:
+                index, task = next(waiting, (-1, None))
+            if task is None:
+                return
+            results[index] = task()
+
+    workers = min(threads, max(1, len(tasks))) if threads > 0 else threads
+    in_threads(work, max(1, workers), workers)
+    return [results[index] for index in range(len(tasks))]

@@ -4,6 +4,7 @@ The first convolution computes the channels with wrong weights anew; further one
 changes (:mod:`bnn.engines.conv_changes`). Layers before the first wrong weight cost nothing.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,10 +16,10 @@ from bnn.engines.conv_changes import CleanConvolution, follow_maps
 from bnn.engines.conv_flips import strings_bytes
 from bnn.engines.conv_layer import MapShape
 from bnn.engines.conv_state import chip_convolution, clean_convolution
-from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Step, Thresholds, mark_open
+from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Step, Thresholds, mark_open, threads_for
 from bnn.network import ConvLayer, layer_signs
 from bnn.packing import Words, pack_bits, word_count
-from bnn.workers import in_threads
+from bnn.workers import in_threads, tasks_in_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class ConvFront:
         threads: int,
     ) -> Step:
         """Prepare a chip; see :class:`bnn.engines.front.Front`."""
-        follow = _follower(self, flips, thresholds, changed)
+        follow = _follower(self, flips, thresholds, changed, threads)
 
         def step(start: int, stop: int) -> None:
             follow(start, stop)
@@ -118,6 +119,7 @@ def _follower(
     flips: Flips,
     thresholds: Thresholds,
     changed: Words,
+    threads: int,
 ) -> Step:
     """Work that fills `changed`, shape (images, words), for blocks of images."""
     convolutions = front.layers
@@ -130,10 +132,19 @@ def _follower(
         return lambda start, stop: None
     begin = touched.index(True)
     pixels = _pixel_changes(front, flips, thresholds)
-    chips = [
-        chip_convolution(layer, clean, flips.get(layer.name, NO_FLIPS), thresholds.get(layer.name))
-        for layer, clean in zip(convolutions[1:], front.further, strict=True)
-    ]
+    chips = tasks_in_threads(
+        [
+            functools.partial(
+                chip_convolution,
+                layer,
+                clean,
+                flips.get(layer.name, NO_FLIPS),
+                thresholds.get(layer.name),
+            )
+            for layer, clean in zip(convolutions[1:], front.further, strict=True)
+        ],
+        threads_for(flips, threads),
+    )
     inputs = (front.first, *(clean.fired for clean in front.further))
     channels = len(convolutions[-1].weights)
 

@@ -29,6 +29,14 @@ Step = Callable[[int, int], None]
 NO_FLIPS: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
 
+_WORTH_THREADS = 20_000
+
+
+def threads_for(flips: Flips, threads: int) -> int:
+    """Threads that what is done before the images is worth."""
+    return threads if sum(map(len, flips.values())) > _WORTH_THREADS else 1
+
+
 class Front(Protocol):
     """Layers up to the first whose outputs the fully connected layers read."""
 

@@ -6,6 +6,7 @@ the weights of changed inputs to the margins, or count anew where that is cheape
 as soon as its answer is certain.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numba
@@ -17,11 +18,11 @@ from bnn.engines import binary_layer, certainty, conv_front, first_layer
 from bnn.engines.binary_layer import output_answers
 from bnn.engines.certainty import Certainty
 from bnn.engines.changed_layer import LayerState
-from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Front, Thresholds
+from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Front, Thresholds, threads_for
 from bnn.engines.further_layer import layer_chip, layer_state, layer_step
 from bnn.network import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.packing import Words, word_count
-from bnn.workers import in_threads
+from bnn.workers import in_threads, tasks_in_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,22 +167,33 @@ def chip_answers(
     """
     network, blocks = state.network, -(-len(state.answers) // BLOCK)
     new = dict(thresholds or {})
-    for layer in network.layers:
-        _check_flips(
-            layer.name, flips.get(layer.name, NO_FLIPS), len(layer.weights) * layer.columns
+    before = threads_for(flips, threads)
+    checks = [
+        functools.partial(
+            _check_flips,
+            layer.name,
+            flips.get(layer.name, NO_FLIPS),
+            len(layer.weights) * layer.columns,
         )
+        for layer in network.layers
+    ]
+    tasks_in_threads(checks, before)
     if not new and not any(len(places) for places in flips.values()):
         return state.answers.copy()
     output = network.layers[-1]
     assert isinstance(output, OutputLayer)
     own = flips.get(output.name, NO_FLIPS)
     _, hidden = _parts(network)
-    chips = [
-        layer_chip(layer, clean, flips.get(layer.name, NO_FLIPS), new.get(layer.name))
-        for layer, clean in zip(
-            hidden[len(hidden) - len(state.further) :], state.further, strict=True
-        )
-    ]
+    further = zip(hidden[len(hidden) - len(state.further) :], state.further, strict=True)
+    chips = tasks_in_threads(
+        [
+            functools.partial(
+                layer_chip, layer, clean, flips.get(layer.name, NO_FLIPS), new.get(layer.name)
+            )
+            for layer, clean in further
+        ],
+        before,
+    )
     allowed = _allowed(state, [chip.reach for chip in chips], _most_in_a_row(own, output.columns))
     try:
         changes = state.spare.pop()
@@ -190,10 +202,10 @@ def chip_answers(
         changes.append(aligned_empty(blocks, np.uint64))
     active = changes[-1]
     steps = [state.front.step(flips, new, allowed[0], changes[0], active, threads=threads)]
-    for chip, bound, before, after in zip(
+    for chip, bound, inputs, after in zip(
         chips, allowed[1:], changes[:-2], changes[1:-1], strict=True
     ):
-        steps.append(layer_step(chip, bound, before, active, after))
+        steps.append(layer_step(chip, bound, inputs, active, after))
     found = state.answers.copy()
     weights = binary_layer.lanes_of(output.weights)
     if len(own):

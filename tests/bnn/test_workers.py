@@ -1,0 +1,40 @@
+"""Sharing work out to threads."""
+
+import threading
+import time
+
+import pytest
+
+from bnn.workers import tasks_in_threads
+
+
+@pytest.mark.parametrize("threads", [1, 2, 9])
+def test_results_come_in_the_order_of_the_tasks(threads: int) -> None:
+    def task(number: int) -> int:
+        # later tasks end first
+        time.sleep(0.002 * (5 - number))
+        return number
+
+    tasks = [lambda number=number: task(number) for number in range(5)]
+    assert tasks_in_threads(tasks, threads) == [0, 1, 2, 3, 4]
+    assert tasks_in_threads([], threads) == []
+
+
+def test_so_many_threads_work_at_once() -> None:
+    both = threading.Barrier(2, timeout=10)
+    tasks_in_threads([both.wait, both.wait], 2)
+    used = tasks_in_threads([threading.get_ident] * 50, 1)
+    assert set(used) == {threading.get_ident()}
+
+
+def test_an_error_is_raised_when_all_have_ended() -> None:
+    ended = []
+
+    def fail() -> None:
+        raise RuntimeError("task 0")
+
+    with pytest.raises(RuntimeError, match="task 0"):
+        tasks_in_threads([fail, lambda: ended.append(1), lambda: ended.append(2)], 2)
+    assert ended == [1, 2]
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        tasks_in_threads([fail], 0)
