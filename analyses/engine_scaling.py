@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bnn import BinaryMLP, FoldedNetwork, chip_flips, fold, load_images, load_network
 from bnn.engines.runner import Runner, start_runner
@@ -156,8 +157,9 @@ def draw(records: list[Record], fits: list[Record], path: Path) -> None:
         "width": "neurons of both hidden layers (5,000 images, untrained)",
         "chips": "chips, error-free state included",
     }
-    figure = Figure(figsize=(11, 8), layout="constrained")
+    figure = Figure(figsize=(11, 8.5), layout="constrained")
     for axes, (part, label) in zip(figure.subplots(2, 2).flat, names.items(), strict=True):
+        powers: dict[str, list[str]] = {engine: [] for engine in ENGINES}
         for fit in (f for f in fits if f["part"] == part):
             engine, ber = fit["engine"], fit["ber"]
             points = [
@@ -165,18 +167,25 @@ def draw(records: list[Record], fits: list[Record], path: Path) -> None:
                 for r in records
                 if r["part"] == part and r["engine"] == engine and ber in (None, r["ber"])
             ]
-            at = "" if ber is None else f", BER {ber:g}"
+            style = "--" if ber == FEW else "-"
             axes.plot(
-                *zip(*points, strict=True),
-                marker="o",
-                markersize=4,
-                linestyle="-" if ber in (None, MANY) else "--",
-                color=palette[engine],
-                label=f"{engine}{at}: exponent {fit['exponent']:.2f}",
+                *zip(*points, strict=True), style, marker="o", markersize=4, color=palette[engine]
             )
+            powers[engine].append(f"{fit['exponent']:.2f}")
+        said = ", ".join(f"{engine} {' / '.join(values)}" for engine, values in powers.items())
+        axes.set_title(f"time grows with the power\n{said}", fontsize=9, loc="left")
         axes.set(xscale="log", yscale="log", xlabel=label, ylabel="milliseconds")
         axes.grid(visible=True, which="major", linewidth=0.5)
-        axes.legend(fontsize=8, frameon=False)
+        if part in ("images", "width"):
+            ticks = sorted({r["x"] for r in records if r["part"] == part})
+            axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+            axes.set_xticks([], minor=True)
+    handles = [Line2D([], [], color=palette[engine], label=engine) for engine in ENGINES]
+    handles += [
+        Line2D([], [], color="0.4", linestyle=style, label=f"BER {ber:g}")
+        for ber, style in ((FEW, "--"), (MANY, "-"))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(path, dpi=130, metadata={"Software": None})
 
 

@@ -39,7 +39,7 @@ from bnn import (
     load_images,
     load_network,
 )
-from bnn.engines import dense
+from bnn.engines import dense, incremental
 from bnn.engines.runner import memory_bytes, start_runner
 from bnn.network import Layer, flip_weights, layer_signs
 from bnn.threads import torch_threads
@@ -52,6 +52,9 @@ GRID = (1e-5, 1e-3, 1e-2, 0.1)
 CONVOLUTIONS = "CIFAR-10 convolutions 128-128-256-256-512-512, 1024-1024-10, untrained"
 ENGINES = ("packed", "incremental", "auto")
 SEED = 20190407
+
+Job = tuple[str, FoldedNetwork, npt.NDArray[np.uint8], tuple[float, ...], int, int]
+"""Name, network, images, bit error rates, rounds, and chips after each other in a round."""
 
 Flips = dict[str, npt.NDArray[np.int64]]
 
@@ -135,6 +138,8 @@ def measure(
     int8 = int8_predictor(images, threads)
     runners, setup = {}, {}
     for engine in ENGINES:
+        if engine == "incremental" and not incremental.supports(network):
+            continue
         start_runner(engine, network, images[:128], threads=threads)  # compiles
         began = time.perf_counter()
         runners[engine] = start_runner(engine, network, images, threads=threads)
@@ -171,7 +176,7 @@ def measure(
                     began = time.perf_counter()
                     call(ber, chip)
                     seconds[c].append(time.perf_counter() - began)
-        fastest = min(statistics.median(seconds[c]) for c in runners)
+        fastest = min(statistics.median(seconds[c]) for c in ("float32", *runners))
         for c in calls:
             ratios = {
                 base: [b / own for b, own in zip(seconds[base], seconds[c], strict=True)]
@@ -219,6 +224,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, required=True, help="file to write: list of records")
     parser.add_argument("--quick", action="store_true", help="fewer networks, rates and chips")
+    parser.add_argument(
+        "--grid", action="store_true", help="the grid alone; other records of the file are kept"
+    )
     parser.add_argument("--images-dir", type=Path, default=ROOT.parent / "shared/data/images")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--images", type=int, default=10_000, help="MNIST test images")
@@ -230,13 +238,14 @@ def main() -> int:
     # The time of a convolution hardly depends on what its weights were trained for, but for how
     # far changes spread: in an untrained network as far as can be.
     convolutions = fold(BinaryConvNet((3, 32, 32), seed=SEED).eval())
-    jobs = [
+    promised: list[Job] = [
         ("-".join(map(str, network.sizes)) + remark, network, mnist, RATES, 3, 5),
         (CONVOLUTIONS + cifar_remark, convolutions, cifar, RATES, 3, 1),
     ]
+    jobs = [] if arguments.grid else promised
     if quick:
         few = (1e-6, 1e-4, 1e-2, 0.2)
-        jobs = [(*jobs[0][:3], few, 1, 3), (*jobs[1][:3], few[::3], 1, 1)]
+        jobs = [(*promised[0][:3], few, 1, 3), (*promised[1][:3], few[::3], 1, 1)]
     else:
         digits = load_images("digits").test_images
         for sizes, images in (
@@ -252,6 +261,9 @@ def main() -> int:
         narrow = fold(BinaryConvNet((3, 32, 32), width=0.25, seed=SEED).eval())
         jobs.append((f"a quarter of {CONVOLUTIONS}", narrow, cifar[:200], GRID, 2, 1))
     records: list[dict[str, Any]] = []
+    if arguments.grid and arguments.json.exists():
+        kept = json.loads(arguments.json.read_text(encoding="utf-8"))
+        records = [r for r in kept if r["network"] in {name for name, *_ in promised}]
     about: dict[str, Any] = {
         "machine": platform.processor() or platform.machine(),
         "cpus": os.cpu_count(),

@@ -377,3 +377,22 @@ def fired_words(
                 one = 4 * np.int64(whole[r]) - 2 * odd >= limits.limit[r]
                 fired |= np.uint64(one) << np.uint64(r % 64)
             bits[image, word] = fired ^ limits.turned[word]
+
+
+@numba.njit(nogil=True, cache=True)
+def pixel_sums(
+    lit: LitGroups, codes: Octets, total: Longs, z: Longs, start: int, stop: int
+) -> None:  # pragma: no cover
+    """Fill pre-activations ``z``, shape (images, neurons), for the images `start` to `stop`.
+
+    ``total``, shape (neurons,), are the sums of weights.
+    """
+    neurons = len(codes) // lit.groups
+    tables = np.empty(64 * lit.groups, np.int16)
+    short, whole = np.empty(neurons, np.int16), np.empty(neurons, np.int32)
+    for image in range(start, stop):
+        segments, odd = centred_sums(lit, image, codes, tables, short, whole)
+        for r in range(z.shape[1]):
+            light = np.int64(short[r]) if segments == 1 else np.int64(whole[r])
+            # 4 A - 2 S - 255 total
+            z[image, r] = 4 * light - 2 * odd - PIXEL_LEVELS * total[r]

@@ -228,12 +228,21 @@ def _first_bits(layer: object, prepared: PackedImages, threads: int) -> Words:
 
 
 def _pixel_sums(layer: object, prepared: PackedImages, threads: int) -> npt.NDArray[np.int64]:
-    """Pre-activations of the first layer, by the bit planes of the pixels."""
+    """Pre-activations of the first layer."""
     assert isinstance(layer, HiddenLayer | OutputLayer)
-    count = prepared.images
+    z = np.zeros((prepared.images, len(layer.weights)), np.int64)
+    if prepared.lit is not None:
+        lit = prepared.lit
+        codes = lit_groups.codes_of(layer.weights, layer.columns, lit.place, lit.groups)
+        total = layer_signs(layer).sum(axis=1, dtype=np.int64)
+
+        def work(start: int, stop: int) -> None:
+            lit_groups.pixel_sums(lit, codes, total, z, start, stop)
+
+        in_threads(work, prepared.images, threads)
+        return z
     planes = pack_pixel_planes(prepared.plain)
     # 2 * pixel - 255 = sum_b 2**b * (2 * bit_b - 1)
-    z = np.zeros((count, len(layer.weights)), np.int64)
     for b in range(planes.shape[1]):
         z += _sums(layer, np.ascontiguousarray(planes[:, b]), threads) << b
     return z

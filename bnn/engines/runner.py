@@ -163,6 +163,8 @@ class _Followed:
                 "the engine 'incremental' keeps the affine map of the output layer; use 'packed'"
             )
         check_layer_names(self.network, flips, argument="flips")
+        if thresholds:
+            with_thresholds(self.network, thresholds)  # checks them
         return incremental.chip_answers(
             self.state, flips, threads=self.threads, thresholds=thresholds
         )

@@ -298,5 +298,12 @@ def test_wrong_input_is_refused() -> None:
     for bad in ([-1], [20], [3, 3], [4, 2]):
         with pytest.raises(ValueError, match=r"layer 'hidden_1' must lie in 0..19 and strictly"):
             runner.answers({"hidden_1": np.array(bad)})
+    for thresholds, problem in (
+        ({"output": np.zeros(3, np.int32)}, "output layer"),
+        ({"hidden_9": np.zeros(4, np.int32)}, "unknown layers 'hidden_9'"),
+        ({"hidden_1": np.zeros(5, np.int32)}, "hidden_1"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            runner.answers({}, thresholds=thresholds)
     with pytest.raises(ValueError, match="output layer"):
         with_thresholds(network, {"output": np.zeros(3, np.int32)})
