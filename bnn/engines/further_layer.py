@@ -9,22 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.aligned import aligned_copy, aligned_empty
-from bnn.engines import binary_layer, changed_layer
-from bnn.engines.changed_layer import LayerFlips, LayerState
+from bnn.engines import binary_layer, changed_layer, layer_state
 from bnn.engines.front import NO_FLIPS, Step
+from bnn.engines.layer_state import LayerFlips, LayerState
 from bnn.network import HiddenLayer
 from bnn.packing import Words, word_count
 from bnn.workers import in_threads
 
 
-def layer_state(layer: HiddenLayer, inputs: Words, *, threads: int) -> LayerState:
+def error_free_state(layer: HiddenLayer, inputs: Words, *, threads: int) -> LayerState:
     """Error-free state of a layer with the inputs of shape (images, words)."""
     count, size = len(inputs), 64 * word_count(len(layer.weights))
     limit, turned = binary_layer.limits_of(layer.threshold, layer.direction, columns=layer.columns)
-    by_column = changed_layer.column_bits(layer.weights, layer.columns, turned, _stride(size))
+    by_column = layer_state.column_bits(layer.weights, layer.columns, turned, _stride(size))
     state = LayerState(
         inputs,
-        changed_layer.bits_by_input(inputs, layer.columns),
+        layer_state.bits_by_input(inputs, layer.columns),
         binary_layer.lanes_of(layer.weights),
         limit,
         turned,
@@ -90,8 +90,8 @@ def layer_chip(
     if len(own):
         lanes = binary_layer.flip_lanes(clean.lanes, words, layer.columns, own)
     if many:
-        by_column = changed_layer.flip_column_bits(by_column, _stride(size), layer.columns, own)
-    touched, first, middle, column, number = changed_layer.layer_flips(
+        by_column = layer_state.flip_column_bits(by_column, _stride(size), layer.columns, own)
+    touched, first, middle, column, number = layer_state.layer_flips(
         followed, layer.columns, size, clean.by_column, _stride(size)
     )
     flips = LayerFlips(touched, first, middle, column, number, shift, most, many, moved > 0)

@@ -17,9 +17,9 @@ from bnn.aligned import aligned_empty
 from bnn.engines import binary_layer, certainty, conv_front, first_layer
 from bnn.engines.binary_layer import output_answers
 from bnn.engines.certainty import Certainty
-from bnn.engines.changed_layer import LayerState
 from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Front, Thresholds, threads_for
-from bnn.engines.further_layer import layer_chip, layer_state, layer_step
+from bnn.engines.further_layer import error_free_state, layer_chip, layer_step
+from bnn.engines.layer_state import LayerState
 from bnn.network import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.packing import Words, word_count
 from bnn.workers import in_threads, tasks_in_threads
@@ -115,7 +115,7 @@ def prepare(network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: i
     further: list[LayerState] = []
     inputs = front.bits
     for layer in connected:
-        further.append(layer_state(layer, inputs, threads=threads))
+        further.append(error_free_state(layer, inputs, threads=threads))
         inputs = further[-1].fired
     output = network.layers[-1]
     assert isinstance(output, OutputLayer)
