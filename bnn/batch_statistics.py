@@ -37,7 +37,7 @@ def measure_statistics(
         kept.append((norm, norm.momentum, norm.by_running))
         norm.reset_running_stats()
         # plain means over the batches
-        norm.momentum, norm.by_running = None, False  # type: ignore[assignment]
+        norm.momentum, norm.by_running = None, False
     module.train()
     with torch.no_grad():
         for batch in np.array_split(used, -(-len(used) // BATCH_IMAGES)):

@@ -356,6 +356,7 @@ class BatchNorm(nn.BatchNorm1d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         with torch.no_grad():
             dims = (0,) if flat.ndim == 2 else (0, 2)
             variance, mean = torch.var_mean(flat, dims, correction=0)

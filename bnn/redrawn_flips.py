@@ -105,7 +105,7 @@ def _negate_at_gaps(
     bits = len(values)
     for index in range(len(draws)):
         # cut at the end: a gap may be too large for an integer
-        last += np.int64(min(draws[index] / rate, float(bits))) + 1
+        last += int(min(draws[index] / rate, float(bits))) + 1
         if last >= bits:
             break
         values[last] = -values[last]

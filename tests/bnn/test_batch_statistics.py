@@ -103,4 +103,4 @@ def test_running_statistics_begin_with_the_second_epoch(digits: ImageSet) -> Non
     by_running = train(digits, quick(ber=0.1, normalise_by="running")).history
     assert by_batch[0] == by_running[0]
     assert by_batch[1] != by_running[1]
-    assert by_running[-1].test_accuracy > 0.8
+    assert by_running[-1].test_accuracy > 0.6
