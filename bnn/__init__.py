@@ -50,6 +50,7 @@ from bnn.reads import misreads_of, read_answers
 from bnn.storage import load_network, save_network
 from bnn.training import EpochResult, TrainedNetwork, train, training_record
 from bnn.training_options import Augmentation, Convolutions, TrainingOptions
+from bnn.zoo import ZooNetwork, load_zoo, open_network, zoo_networks
 
 __all__ = [
     "IMAGE_SETS",
@@ -83,6 +84,7 @@ __all__ = [
     "TrainedNetwork",
     "TrainingOptions",
     "TransientFlips",
+    "ZooNetwork",
     "calibrate_chip",
     "calibration_reference",
     "chip_flips",
@@ -105,13 +107,16 @@ __all__ = [
     "from_torch",
     "load_images",
     "load_network",
+    "load_zoo",
     "loss_standard_error",
     "loss_variance",
     "misreads_of",
     "module_answers",
     "network_sha256",
+    "open_network",
     "read_answers",
     "save_network",
     "train",
     "training_record",
+    "zoo_networks",
 ]

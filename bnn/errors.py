@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bnn.array_mapping import Along, ArrayShape, check_along
-from bnn.flips import DRAWING, check_ber, chip_flips, redrawn_flips
+from bnn.flips import DRAWING, check_ber, chip_flips
 
 __all__ = [
     "Errors",
@@ -21,7 +21,6 @@ __all__ = [
     "TransientFlips",
     "check_ber",
     "chip_flips",
-    "redrawn_flips",
 ]
 
 Layers = frozenset[str] | None

@@ -1,4 +1,4 @@
-"""Independent wrong bits: nested over bit error rates for a chip, or redrawn in every step.
+"""Independent wrong bits of chips, nested over bit error rates.
 
 Each bit of a chip has a level, uniform in [0, 1), and is wrong at every bit error rate above its
 level. Only levels below the rate asked for are drawn.
@@ -159,55 +159,6 @@ def levels_of_blocks(
     """
     positions, levels = compiled_levels(bits, float(ber), first, last, MEAN_GAPS, *key.words())
     return positions, levels
-
-
-def redrawn_flips(*, bits: int, ber: float, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Bits that are wrong in one draw of independent errors, forgotten after use.
-
-    Training draws these anew at every step. They are not a chip: for evaluation use `chip_flips`.
-
-    Parameters
-    ----------
-    bits : int
-        Weight bits of the layer.
-    ber : float
-        Bit error rate, 0..1.
-    rng : numpy.random.Generator
-        Source of randomness, advanced.
-
-    Returns
-    -------
-    int64 array, shape (flips,)
-        Wrong bits, strictly increasing.
-
-    Raises
-    ------
-    ValueError
-        `ber` is outside 0..1.
-
-    Notes
-    -----
-    Gaps between errors are geometric, ``floor(E / -ln(1 - ber))`` with ``E`` standard exponential,
-    so the law is exact and the cost proportional to ``bits * ber``.
-    """
-    check_ber(ber)
-    if ber == 0.0 or bits == 0:
-        return np.empty(0, np.int64)
-    if ber == 1.0:
-        return np.arange(bits, dtype=np.int64)
-    expected = bits * ber
-    draws = int(expected + 5.0 * math.sqrt(expected)) + 8
-    parts = []
-    last = -1
-    while last < bits:
-        # a gap beyond the end is cut at the end: it may be too large for an integer
-        with np.errstate(over="ignore"):
-            gaps = np.minimum(rng.standard_exponential(draws) / -math.log1p(-ber), bits)
-        places = last + np.cumsum(gaps.astype(np.int64) + 1)
-        parts.append(places)
-        last = int(places[-1])
-    positions = np.concatenate(parts)
-    return positions[positions < bits]
 
 
 @intrinsic

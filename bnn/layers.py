@@ -12,29 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from bnn.errors import redrawn_flips
+from bnn.flips import check_ber
+from bnn.redrawn_flips import negate_redrawn, redrawn_flips
 
 EXACT_FLOAT32 = 2**24
 """Integers of a smaller magnitude are exact in float32, and so are their sums."""
 
+# limits of batch renormalization, those of Ioffe (arXiv 1702.03275, section 4)
+_MOST_RATIO, _MOST_MOVED = 3.0, 5.0
+
 
 class _BinarizeWithFlips(torch.autograd.Function):
-    """Sign, then flips at given places; the gradient passes where |latent| <= 1."""
+    """Sign, then flips; the gradient passes where |latent| <= 1."""
 
     @staticmethod
-    def forward(ctx: Any, latent: Tensor, positions: Tensor | None) -> Tensor:
+    def forward(ctx: Any, latent: Tensor, ber: float, rng: np.random.Generator | None) -> Tensor:
         ctx.save_for_backward(latent)
         # not torch.sign: that gives 0 at 0
         signs = torch.where(latent >= 0, 1.0, -1.0).to(latent.dtype)
-        if positions is not None:
-            flat = signs.view(-1)
-            flat[positions] = -flat[positions]
+        if ber > 0.0:
+            _flip_in_place(signs, ber=ber, rng=rng)
         return signs
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (latent,) = ctx.saved_tensors
-        return gradient * (latent.abs() <= 1), None
+        return gradient * (latent.abs() <= 1), None, None
 
 
 class _ProductWithFlips(torch.autograd.Function):
@@ -42,29 +45,28 @@ class _ProductWithFlips(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, weights: Tensor, positions: Tensor, padding: int
+        ctx: Any, inputs: Tensor, weights: Tensor, ber: float, rng: Any, padding: int
     ) -> Tensor:
         ctx.save_for_backward(inputs, weights)
         ctx.padding = padding
         flipped = weights.clone()
-        flat = flipped.view(-1)
-        flat[positions] = -flat[positions]
+        _flip_in_place(flipped, ber=ber, rng=rng)
         if weights.ndim == 2:
             return nn.functional.linear(inputs, flipped)
         return nn.functional.conv2d(inputs, flipped, padding=padding)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
         inputs, weights = ctx.saved_tensors
         back = None
         if weights.ndim == 2:
             if ctx.needs_input_grad[0]:
                 back = gradient @ weights
-            return back, gradient.T @ inputs, None, None
+            return back, gradient.T @ inputs, None, None, None
         if ctx.needs_input_grad[0]:
             back = conv2d_input(inputs.shape, weights, gradient, padding=ctx.padding)
         own = conv2d_weight(inputs, weights.shape, gradient, padding=ctx.padding)
-        return back, own, None, None
+        return back, own, None, None, None
 
 
 def binarize(latent: Tensor) -> Tensor:
@@ -81,7 +83,7 @@ def binarize(latent: Tensor) -> Tensor:
         +1 where `latent` is at least 0 (also at -0.0), else -1. The gradient passes unchanged where
         ``|latent| <= 1`` and is zero elsewhere.
     """
-    result: Tensor = _BinarizeWithFlips.apply(latent, None)
+    result: Tensor = _BinarizeWithFlips.apply(latent, 0.0, None)
     return result
 
 
@@ -270,25 +272,33 @@ def _initial_latent(
 
 def _binary_weights(latent: Tensor, *, ber: float, rng: np.random.Generator | None) -> Tensor:
     """Signs of the latent weights, each flipped with the probability `ber`."""
-    if ber == 0.0:
-        return binarize(latent)
-    weights: Tensor = _BinarizeWithFlips.apply(latent, _flips(latent, ber=ber, rng=rng))
+    _check_flips(ber, rng)
+    weights: Tensor = _BinarizeWithFlips.apply(latent, ber, rng)
     return weights
 
 
 def _product_with_flips(
     inputs: Tensor, latent: Tensor, *, ber: float, rng: np.random.Generator | None, padding: int
 ) -> Tensor:
-    positions = _flips(latent, ber=ber, rng=rng)
-    result: Tensor = _ProductWithFlips.apply(inputs, binarize(latent), positions, padding)
+    _check_flips(ber, rng)
+    result: Tensor = _ProductWithFlips.apply(inputs, binarize(latent), ber, rng, padding)
     return result
 
 
-def _flips(latent: Tensor, *, ber: float, rng: np.random.Generator | None) -> Tensor:
-    if rng is None:
+def _check_flips(ber: float, rng: np.random.Generator | None) -> None:
+    check_ber(ber)
+    if ber > 0.0 and rng is None:
         raise ValueError(f"ber = {ber} needs rng, a numpy.random.Generator")
-    positions = redrawn_flips(bits=latent.numel(), ber=ber, rng=rng)
-    return torch.from_numpy(positions).to(latent.device)
+
+
+def _flip_in_place(signs: Tensor, *, ber: float, rng: Any) -> None:
+    if signs.device.type == "cpu" and signs.dtype == torch.float32:
+        negate_redrawn(signs.view(-1).numpy(), ber=ber, rng=rng)
+        return
+    # the same places, as a list that travels to the device
+    positions = redrawn_flips(bits=signs.numel(), ber=ber, rng=rng)
+    flat, places = signs.view(-1), torch.from_numpy(positions).to(signs.device)
+    flat[places] = -flat[places]
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -296,7 +306,16 @@ class BatchNorm(nn.BatchNorm1d):
 
     Folding replaces this map by integer thresholds. Both evaluate the same two roundings,
     ``fl(fl(z * scale) + shift)``, so they agree on every input by construction.
+
+    Attributes
+    ----------
+    by_running : bool
+        In training, normalise with the running statistics, as in evaluation, while the gradient is
+        that of a normalisation with those of the batch: batch renormalization, Ioffe (arXiv
+        1702.03275), with its limits on how far the two may differ.
     """
+
+    by_running = False
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Scale and shift of the evaluation, float64 tensors of shape (features,).
@@ -326,8 +345,28 @@ class BatchNorm(nn.BatchNorm1d):
         if self.training:
             # a map is a row of places here: the statistics do not know where a value lies
             flat = input if input.ndim == 2 else input.flatten(2)
-            return super().forward(flat).view_as(input)
+            normalised = self._renormalised(flat) if self.by_running else super().forward(flat)
+            return normalised.view_as(input)
         scale, shift = self.scale_and_shift()
         if input.ndim == 4:
             scale, shift = scale[:, None, None], shift[:, None, None]
         return input.double() * scale + shift
+
+    def _renormalised(self, flat: Tensor) -> Tensor:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        with torch.no_grad():
+            dims = (0,) if flat.ndim == 2 else (0, 2)
+            variance, mean = torch.var_mean(flat, dims, correction=0)
+            spread = torch.sqrt(self.running_var + self.eps)
+            ratio = (torch.sqrt(variance + self.eps) / spread).clamp(1 / _MOST_RATIO, _MOST_RATIO)
+            moved = ((mean - self.running_mean) / spread).clamp(-_MOST_MOVED, _MOST_MOVED)
+            self.num_batches_tracked += 1
+        normalised = nn.functional.batch_norm(
+            flat, self.running_mean, self.running_var, None, None, True, self.momentum, self.eps
+        )
+        shape = (1, -1) if flat.ndim == 2 else (1, -1, 1)
+        scale = (ratio * self.weight).view(shape)
+        return normalised * scale + (moved * self.weight + self.bias).view(shape)

@@ -165,6 +165,30 @@ def load_network(path: str | os.PathLike[str]) -> tuple[FoldedNetwork, dict[str,
     return network, twin["record"]
 
 
+def load_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read only the record of a network that `save_network` wrote.
+
+    Parameters
+    ----------
+    path : path
+        File of the tensors, with the suffix ``.safetensors``; only the twin beside it is read.
+
+    Returns
+    -------
+    dict
+        How the network came about.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no twin.
+    ValueError
+        The twin is damaged, or of another format or version.
+    """
+    record: dict[str, Any] = _read_twin(_pair(path)[1])["record"]
+    return record
+
+
 def _read_twin(path: Path) -> dict[str, Any]:
     try:
         twin = json.loads(path.read_text(encoding="utf-8"))

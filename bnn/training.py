@@ -15,8 +15,10 @@ import torch
 
 from bnn.architectures import BinaryConvNet, BinaryMLP, BinaryNetwork, module_answers
 from bnn.augmentation import augmented
+from bnn.batch_statistics import measure_statistics
 from bnn.checkpoints import TrainingState, identity_of, load_checkpoint, save_checkpoint
 from bnn.images import ImageSet
+from bnn.layers import BatchNorm
 from bnn.losses import training_loss
 from bnn.threads import torch_threads
 from bnn.training_options import TrainingOptions
@@ -147,12 +149,23 @@ def train(
             order.bit_generator.state = rngs["order"].bit_generator.state
             parts = np.array_split(order.permutation(len(images)), batches)
             module.train()
+            for norm in module.norms:
+                assert isinstance(norm, BatchNorm)
+                # the running statistics need an epoch before they mean anything
+                norm.by_running = options.normalise_by == "running" and state.epoch > 1
             while state.batch < batches:
                 _step(state, module, image_set, parts[state.batch], options)
                 if path is not None and time.monotonic() - last >= checkpoint_seconds:
                     save_checkpoint(state, path, identity=identity)
                     last = time.monotonic()
             rngs["order"].bit_generator.state = order.bit_generator.state
+            if options.statistics_ber is not None and state.epoch == options.epochs:
+                measure_statistics(
+                    module,
+                    image_set.train_images,
+                    ber=options.statistics_ber,
+                    rng=state.rngs["flips"],
+                )
             result = _end_of_epoch(state, module, image_set)
             if progress is not None:
                 progress(result)

@@ -7,6 +7,7 @@ from bnn.errors import check_ber
 
 LOSSES = ("cross-entropy", "squared hinge")
 GRADIENTS = ("flipped", "clean")
+NORMALISATIONS = ("batch", "running")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,15 @@ class TrainingOptions:
     margin : float
         With the cross-entropy the score of the right class is lowered by so much before it is
         judged; 0 is the plain one.
+    normalise_by : {"batch", "running"}
+        Statistics with which batch norm normalises during training: those of the batch, as usual,
+        or from the second epoch on their running means. All images of a step see the same flips,
+        so those of the batch undo what the flips do to all images alike, as `bnn.calibrate_chip`
+        does on a chip; running ones leave it, as fixed thresholds do.
+    statistics_ber : float or None
+        Where given, the statistics that are folded are measured again after the last epoch, at
+        this rate: 0 for a network whose thresholds are to be calibrated, since the running ones of
+        a training with flips fit no rate exactly.
     augmentation : Augmentation or None
         Random changes of the training images, or none.
     seed : int
@@ -114,6 +124,8 @@ class TrainingOptions:
     gradient: str = "flipped"
     loss: str = "cross-entropy"
     margin: float = 0.0
+    normalise_by: str = "batch"
+    statistics_ber: float | None = None
     augmentation: Augmentation | None = None
     seed: int
     threads: int = 1
@@ -132,7 +144,13 @@ class TrainingOptions:
             raise ValueError(
                 f"ber_from must lie between 0 and ber = {self.ber}, got {self.ber_from}"
             )
-        for name, known in (("gradient", GRADIENTS), ("loss", LOSSES)):
+        if self.statistics_ber is not None:
+            check_ber(self.statistics_ber)
+        for name, known in (
+            ("gradient", GRADIENTS),
+            ("loss", LOSSES),
+            ("normalise_by", NORMALISATIONS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}"

@@ -65,6 +65,7 @@ from reliability.cli_options import (
     WarmupOption,
     WhereOption,
 )
+from reliability.cli_train import training_commands
 
 if TYPE_CHECKING:
     from reliability.network_study import NetworkStudy
@@ -83,6 +84,7 @@ app = typer.Typer(
 
 
 app.add_typer(device)
+app.add_typer(training_commands)
 app.add_typer(network_commands)
 app.add_typer(network_files)
 

@@ -189,12 +189,12 @@ def load_image_set(name: str, directory: Path | None, download: bool) -> ImageSe
 
 def load_networks(paths: list[Path], images: ImageSet) -> list[tuple[str, Any, dict[str, Any]]]:
     """Networks of a user with distinct names."""
-    from bnn import load_network
+    from bnn import open_network
     from reliability.network_study import name_of
 
     found = []
     for path in paths:
-        folded, record = load_network(path)
+        folded, record = open_network(path)
         if folded.sizes[0] != images.test_images.shape[1]:
             raise ValueError(
                 f"{path} takes {folded.sizes[0]} pixels, {images.name} has "

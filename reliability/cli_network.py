@@ -1,4 +1,4 @@
-"""Commands about networks alone: training them, and counting their answers under errors."""
+"""Counting the answers of a network under errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from reliability.cli_options import (
     ChipsOption,
     DownloadOption,
     EngineOption,
-    EpochsOption,
     ForceOption,
-    HiddenOption,
     ImagesDirOption,
     ImagesOption,
     MemoryOption,
@@ -35,47 +33,8 @@ network_commands = typer.Typer()
 
 
 @network_commands.command()
-def train(
-    out: Annotated[Path, typer.Option(help="Network file to write (.safetensors).")],
-    images: ImagesOption = "digits",
-    images_dir: ImagesDirOption = None,
-    download: DownloadOption = False,
-    train_ber: Annotated[
-        float, typer.Option("--ber", help="Bit error rate during training; 0 for none.")
-    ] = 0.0,
-    hidden: HiddenOption = None,
-    epochs: EpochsOption = None,
-    seed: SeedOption = 1,
-    threads: ThreadsOption = 2,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Train and fold one network."""
-    from bnn import save_network
-    from reliability.network_study import train_network
-    from reliability.output import check_file
-    from reliability.progress import Narrator
-
-    with checking_input():
-        check_file(out, force=force, suffix=".safetensors")
-        if not 0 <= train_ber < 0.5:
-            raise ValueError(f"--ber is {train_ber}; give a rate from 0 to below 0.5")
-        options = network_options(images, hidden, epochs, None, None, seed, threads)
-        image_set = load_image_set(images, images_dir, download)
-    with working(), Narrator(quiet=quiet) as narrator:
-        network, record = train_network(
-            image_set, options, ber=train_ber, say=narrator.say, tick=narrator.tick
-        )
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        save_network(network, out, record=record)
-    last = record["history"][-1]
-    typer.echo(f"test images right: {last['test_correct']} of {last['test_images']}")
-    typer.echo(f"network: {out}")
-
-
-@network_commands.command()
 def evaluate(
-    network: Annotated[Path, typer.Argument(help="Network written by `train`.")],
+    network: Annotated[Path, typer.Argument(help="Network written by `train`, or zoo:NAME.")],
     out: Annotated[Path, typer.Option(help="Table of counts to write (.nc).")],
     images: ImagesOption = "digits",
     images_dir: ImagesDirOption = None,
@@ -138,7 +97,7 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Count right answers of a network under errors, chip by chip."""
-    from bnn import load_network
+    from bnn import open_network
     from bnn.engines.runner import check_engine
     from reliability.evaluation_plan import memory_statement, outcome_lines, precision_lines
     from reliability.network_study import evaluate_network, save_counts
@@ -154,7 +113,7 @@ def evaluate(
     )
     with checking_input():
         check_file(out, force=force, suffix=".nc")
-        folded, record = load_network(network)
+        folded, record = open_network(network)
         options = network_options(images, None, None, None, chips, seed, threads)
         image_set = load_image_set(images, images_dir, download)
         if folded.sizes[0] != image_set.test_images.shape[1]:

@@ -25,7 +25,9 @@ network_files = typer.Typer()
 
 @network_files.command()
 def calibrate(
-    network: Annotated[Path, typer.Argument(help="Network written by `train` or `import`.")],
+    network: Annotated[
+        Path, typer.Argument(help="Network written by `train` or `import`, or zoo:NAME.")
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -63,7 +65,7 @@ def calibrate(
     Without: every chip gets thresholds of its own, as after programming it one would run some
     images through it and look at its neurons; writes the counts, as `evaluate` does, for `decide`.
     """
-    from bnn import fold_for_ber, load_network, save_network
+    from bnn import fold_for_ber, open_network, save_network
     from bnn.calibration import PER_CHIP, folded_for
     from reliability.calibrated_study import calibrated_study
     from reliability.network_study import save_counts
@@ -75,7 +77,7 @@ def calibrate(
         check_file(out, force=force, suffix=".nc" if ber is None else ".safetensors")
         if ber is not None and not 0 < ber < 0.5:
             raise ValueError(f"--ber is {ber}; give a rate between 0 and 0.5")
-        folded, record = load_network(network)
+        folded, record = open_network(network)
         try:
             check_fixed(record)
         except ValueError as error:
@@ -146,13 +148,23 @@ def import_network(
 
 @network_files.command()
 def inspect(
-    network: Annotated[Path, typer.Argument(help="Network file (.safetensors).")],
+    network: Annotated[Path, typer.Argument(help="Network file (.safetensors), or zoo:NAME.")],
 ) -> None:
     """Say what is in a network file: layers, bits, thresholds, and where it came from."""
-    from bnn import load_network
+    from bnn import open_network
     from reliability.network_import import network_lines
 
     with checking_input():
-        folded, record = load_network(network)
+        folded, record = open_network(network)
     for line in network_lines(folded, record):
         typer.echo(line)
+
+
+@network_files.command()
+def zoo() -> None:
+    """List the trained networks that come with the package."""
+    from bnn import zoo_networks
+
+    for network in zoo_networks():
+        share = f"{network.correct} of {network.images} test images right"
+        typer.echo(f"zoo:{network.name}: {network.description}; {network.image_set}, {share}")

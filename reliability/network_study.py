@@ -122,21 +122,47 @@ def train_network(
     images: ImageSet, options: NetworkOptions, *, ber: float, say: Say, tick: Tick
 ) -> tuple[FoldedNetwork, dict[str, Any]]:
     """Train and fold one network; returns it with its training record."""
+    return run_training(images, training_options(images, options, ber=ber), say=say, tick=tick)
+
+
+def training_options(
+    images: ImageSet, options: NetworkOptions, *, ber: float, **changes: Any
+) -> TrainingOptions:
+    """Options of a training; `changes` are those that a study leaves as they are."""
     # Threads gain nothing on the small digits network, and cost when cores are shared.
     threads = options.threads if len(images.train_images) > 10_000 else 1
-    training = TrainingOptions(
+    return TrainingOptions(
         hidden=options.hidden,
         epochs=options.epochs,
         ber=ber,
         seed=options.seed,
         threads=threads,
+        **changes,
     )
+
+
+def run_training(
+    images: ImageSet,
+    training: TrainingOptions,
+    *,
+    say: Say,
+    tick: Tick,
+    checkpoint: Path | None = None,
+) -> tuple[FoldedNetwork, dict[str, Any]]:
+    """Train and fold one network, from its checkpoint if there is one, and give its record."""
     sizes = "-".join(
-        str(s) for s in (images.train_images.shape[1], *options.hidden, len(images.classes))
+        str(s) for s in (images.train_images.shape[1], *training.hidden, len(images.classes))
     )
-    kind = f"at BER {ber:g}" if ber else "without errors"
+    kind = f"at BER {training.ber:g}" if training.ber else "without errors"
+    if training.ber_from is not None:
+        kind = f"at BER {training.ber_from:g} to {training.ber:g}"
     say(f"training {sizes} on {images.name} {kind}")
-    trained = train(images, training, progress=lambda result: tick(result.epoch, options.epochs))
+    trained = train(
+        images,
+        training,
+        progress=lambda result: tick(result.epoch, training.epochs),
+        checkpoint=checkpoint,
+    )
     return fold(trained.module), training_record(trained)
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bnn.counter_random import Stream, StreamKey
-from bnn.flips import BLOCK_BITS, chip_flips, levels_of_blocks, nested_levels, redrawn_flips
+from bnn.flips import BLOCK_BITS, chip_flips, levels_of_blocks, nested_levels
+from bnn.redrawn_flips import negate_redrawn, redrawn_flips
 
 REJECT = 1e-5
 RATES = st.one_of(st.floats(0.0, 1.0), st.floats(-12, 0).map(lambda x: 10.0**x))
@@ -87,6 +88,20 @@ def test_control_cutting_off_sorted_places_must_fail() -> None:
         places = np.unique(rng.integers(0, 64, 25))
         hits[places[: rng.binomial(64, 0.3)]] += 1
     assert hits_p_value(hits, draws=1500, ber=0.3) < REJECT
+
+
+# the last rate gives gaps that are far too large for an integer
+@pytest.mark.parametrize("ber", [0.0, 1.0, 0.999, 0.12, 1e-3, 1e-300])
+@pytest.mark.parametrize("bits", [0, 1, 1000])
+def test_weights_are_negated_where_the_flips_would_be(bits: int, ber: float) -> None:
+    given = np.random.default_rng(3).normal(size=bits).astype(np.float32)
+    values = given.copy()
+    rng, other = np.random.default_rng(4), np.random.default_rng(4)
+    for _ in range(3):
+        negate_redrawn(values, ber=ber, rng=rng)
+        given[redrawn_flips(bits=bits, ber=ber, rng=other)] *= -1
+        np.testing.assert_array_equal(values, given)
+    assert rng.random() == other.random()
 
 
 @pytest.mark.parametrize("ber", [1.0, 0.6, 0.02, 1e-4, 2.0**-24])

@@ -23,7 +23,7 @@ from bnn import (
 )
 from bnn.checkpoints import save_checkpoint
 from bnn.engines import packed
-from bnn.errors import redrawn_flips
+from bnn.redrawn_flips import negate_redrawn
 
 
 @pytest.mark.parametrize(
@@ -189,13 +189,12 @@ def test_every_step_has_a_rate_of_its_own(
     digits: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[float] = []
-    draw = redrawn_flips
 
-    def note(*, bits: int, ber: float, rng: np.random.Generator) -> np.ndarray:
+    def note(values: np.ndarray, *, ber: float, rng: np.random.Generator) -> None:
         rates.append(ber)
-        return draw(bits=bits, ber=ber, rng=rng)
+        negate_redrawn(values, ber=ber, rng=rng)
 
-    monkeypatch.setattr("bnn.layers.redrawn_flips", note)
+    monkeypatch.setattr("bnn.layers.negate_redrawn", note)
     train(digits, quick(ber=0.12, ber_from=0.02, epochs=3))
     # two layers, 11 steps in an epoch
     steps = np.array(rates).reshape(33, 2)

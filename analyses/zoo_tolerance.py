@@ -1,0 +1,202 @@
+"""How many wrong weights do the networks of the zoo tolerate, with which thresholds?
+
+Question
+    Accuracy of every network of the zoo over the bit error rate (BER) of its chips, all layers
+    exposed, with thresholds as trained (fixed), folded for each BER, or calibrated on each chip.
+    Which combination of training and calibration keeps the promises: clean accuracy within 0.2
+    points of the standard network and a mean loss of at most 0.15, 0.5 and 3 points at BER 4e-2,
+    1e-1 and 2e-1; and which network loses at most 0.5 points at 4e-2 with fixed thresholds, its
+    clean accuracy being within 0.3 points of the standard network?
+
+Inputs
+    The networks of `bnn.zoo`, the MNIST files under ``--images-dir``; digits need none.
+
+Choices
+    Losses are against the same network without errors. Calibration images are 4,000 training
+    images (all 1,197 of digits), drawn without their labels. Accuracy is that on all test images.
+
+Seed
+    1 for chips and drawn images; chip numbers from 0. Each network meets the same chips.
+
+Outputs
+    ``analyses/results/zoo_tolerance.json``: right answers, chip by chip; a network and treatment
+    that is there already with as many chips is not counted again.
+    ``analyses/results/zoo_tolerance.png``: heat map of the MNIST networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+
+import bnn
+from reliability.threshold_treatment import reference_from
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SEED = 1
+RATES = (0.0, 1e-3, 1e-2, 4e-2, 7e-2, 0.1, 0.15, 0.2)
+FIXED, FOLDED, CALIBRATED = "fixed", "folded for each BER", "calibrated per chip"
+TREATMENTS = (FIXED, FOLDED, CALIBRATED)
+STANDARD = "mnist-standard"
+
+Counts = npt.NDArray[np.int64]
+
+
+def right(
+    network: bnn.FoldedNetwork, images: bnn.ImageSet, treatment: str, chips: int
+) -> list[list[int]]:
+    """Right answers on the test images, for each rate and chip."""
+    data = (images.test_images, images.test_labels)
+    options: dict[str, Any] = {"chips": chips, "seed": SEED, "threads": 1}
+    if treatment == FIXED:
+        counts = bnn.evaluate(network, *data, ber=RATES, **options)
+        return counts["correct"].values.tolist()  # type: ignore[no-any-return]
+    reference = reference_from(network, images, number=None, seed=SEED, threads=1)
+    if treatment == CALIBRATED:
+        counts = bnn.evaluate_calibrated(reference, *data, ber=RATES, **options)
+        return counts["correct"].values.tolist()  # type: ignore[no-any-return]
+    found = []
+    for rate in RATES:
+        folded = bnn.fold_for_ber(reference, rate)
+        counts = bnn.evaluate(folded, *data, ber=[rate], **options)
+        found.append(counts["correct"].values[0].tolist())
+    return found
+
+
+def measure(names: Sequence[str], directory: Path | None, chips: int, out: Path) -> dict[str, Any]:
+    """Count what is not there yet; the file holds every finished part."""
+    found: dict[str, Any] = {"seed": SEED, "rates": RATES, "networks": {}}
+    if out.exists():
+        found = json.loads(out.read_text(encoding="utf-8"))
+    for name in names:
+        network, record = bnn.load_zoo(name)
+        images = bnn.load_images(record["image_set"]["name"], images_dir=directory)
+        digest = bnn.network_sha256(network)
+        line = found["networks"].get(name, {})
+        if line.get("network_sha256") != digest:
+            line = {"network_sha256": digest, "test_images": len(images.test_images), "right": {}}
+        found["networks"][name] = line
+        for treatment in TREATMENTS:
+            if len(line["right"].get(treatment, [[]])[0]) >= chips:
+                continue
+            start = time.perf_counter()
+            line["right"][treatment] = right(network, images, treatment, chips)
+            out.write_text(json.dumps(found) + "\n", encoding="utf-8")
+            print(f"{name}, {treatment}: {time.perf_counter() - start:.0f} s", flush=True)
+    return found
+
+
+def percent(line: dict[str, Any], treatment: str) -> npt.NDArray[np.float64]:
+    """Accuracy in percent, shape (rates, chips)."""
+    counts = np.array(line["right"][treatment])
+    return 100.0 * counts / line["test_images"]
+
+
+def table(found: dict[str, Any], treatment: str) -> str:
+    """Mean of the chips and the worst one, in percent, one line for each network."""
+    lines = ["| network | " + " | ".join(f"{rate:g}" for rate in RATES) + " |"]
+    lines.append("|---" * (len(RATES) + 1) + "|")
+    for name, line in found["networks"].items():
+        if treatment in line["right"]:
+            values = percent(line, treatment)
+            cells = [f"{row.mean():.2f} ({row.min():.2f})" for row in values]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def losses(found: dict[str, Any]) -> dict[str, Any]:
+    """What the promises ask of each MNIST network, in points of accuracy."""
+    standard = percent(found["networks"][STANDARD], FIXED)[0, 0]
+    at = {rate: RATES.index(rate) for rate in (0.0, 4e-2, 0.1, 0.2)}
+    answers: dict[str, Any] = {}
+    for name, line in found["networks"].items():
+        if not name.startswith("mnist"):
+            continue
+        for treatment in set(line["right"]) & {FIXED, CALIBRATED}:
+            values = percent(line, treatment)
+            clean = values[0].mean()
+            answers[f"{name}, {treatment}"] = {
+                "chips": values.shape[1],
+                "clean_below_standard": round(standard - clean, 3),
+                "mean_loss": {
+                    f"{rate:g}": round(clean - values[row].mean(), 3) for rate, row in at.items()
+                },
+                "worst_loss": {
+                    f"{rate:g}": round(clean - values[row].min(), 3) for rate, row in at.items()
+                },
+            }
+    return dict(sorted(answers.items()))
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """Heat map: training x BER of the chips for each treatment, with mean and chip spread."""
+    import seaborn as sns
+    from matplotlib import pyplot as plt
+
+    names = [name for name in found["networks"] if name.startswith("mnist")]
+    chips = min(
+        percent(found["networks"][name], treatment).shape[1]
+        for name in names
+        for treatment in TREATMENTS
+    )
+    figure, axes = plt.subplots(
+        len(TREATMENTS), 1, figsize=(11, 2.1 + 1.75 * len(TREATMENTS)), layout="constrained"
+    )
+    for axis, treatment in zip(axes, TREATMENTS, strict=True):
+        values = [percent(found["networks"][name], treatment) for name in names]
+        mean = np.array([v.mean(axis=1) for v in values])
+        texts = [[f"{row.mean():.1f} ± {row.std(ddof=1):.1f}" for row in v] for v in values]
+        sns.heatmap(
+            mean,
+            ax=axis,
+            annot=np.array(texts),
+            fmt="",
+            vmin=50,
+            vmax=100,
+            cmap="viridis",
+            xticklabels=[f"{rate:g}" for rate in RATES],
+            yticklabels=[name.removeprefix("mnist-") for name in names],
+            cbar_kws={"label": "accuracy (%)", "extend": "min"},
+            annot_kws={"fontsize": 8},
+        )
+        axis.set_title(f"thresholds {treatment}", loc="left")
+        axis.set_ylabel("training")
+    axes[-1].set_xlabel("bit error rate of the chips, all layers exposed")
+    figure.suptitle(
+        f"MNIST, 784-1024-1024-10: mean ± standard deviation over at least {chips} chips"
+    )
+    figure.savefig(path, dpi=110)
+
+
+def main() -> int:
+    """Count, draw and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="networks; all if none is named")
+    parser.add_argument("--images-dir", type=Path)
+    parser.add_argument("--chips", type=int, default=50)
+    parser.add_argument("--out", type=Path, default=RESULTS / "zoo_tolerance.json")
+    arguments = parser.parse_args()
+    mpl.use("Agg")
+    names = arguments.names or [network.name for network in bnn.zoo_networks()]
+    found = measure(names, arguments.images_dir, arguments.chips, arguments.out)
+    for treatment in TREATMENTS:
+        print(f"\n{treatment}\n{table(found, treatment)}")
+    if STANDARD in found["networks"]:
+        found["losses_in_points"] = losses(found)
+        arguments.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        print(json.dumps(found["losses_in_points"], indent=1))
+        draw(found, arguments.out.with_suffix(".png"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

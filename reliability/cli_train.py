@@ -1,0 +1,156 @@
+"""Training a network from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reliability.cli_guards import checking_input, working
+from reliability.cli_inputs import given, load_image_set, network_options
+from reliability.cli_options import (
+    DownloadOption,
+    EpochsOption,
+    ForceOption,
+    HiddenOption,
+    ImagesDirOption,
+    ImagesOption,
+    QuietOption,
+    SeedOption,
+    ThreadsOption,
+)
+
+training_commands = typer.Typer()
+
+
+@training_commands.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Network file to write (.safetensors).")],
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    train_ber: Annotated[
+        float, typer.Option("--ber", help="Bit error rate during training; 0 for none.")
+    ] = 0.0,
+    ber_from: Annotated[
+        float | None,
+        typer.Option(
+            "--ber-from", help="Every step has a rate of its own, between this one and --ber."
+        ),
+    ] = None,
+    gradient: Annotated[
+        str | None,
+        typer.Option(help="Weights that gradients travel back through: flipped (default), clean."),
+    ] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="cross-entropy (default) or 'squared hinge'.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Margin that the loss asks of the scores; 0 with the cross-entropy."),
+    ] = None,
+    normalise_by: Annotated[
+        str | None,
+        typer.Option(
+            "--normalise-by",
+            help="Batch norm during training: by the statistics of the batch (default), for chips "
+            "that are calibrated, or running, for fixed thresholds.",
+        ),
+    ] = None,
+    statistics_ber: Annotated[
+        float | None,
+        typer.Option(
+            "--statistics-ber",
+            help="Measure the statistics behind the thresholds again at the end, at this rate; 0 "
+            "for chips that are calibrated.",
+        ),
+    ] = None,
+    hidden: HiddenOption = None,
+    epochs: EpochsOption = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="File to write every two minutes, to go on from after an interruption."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the --checkpoint where it is there.")
+    ] = False,
+    seed: SeedOption = 1,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train and fold one network."""
+    from bnn import save_network
+    from reliability.network_study import run_training, training_options
+    from reliability.output import check_file
+    from reliability.progress import Narrator
+
+    changes = given(
+        ber_from=ber_from,
+        gradient=gradient,
+        loss=loss,
+        margin=margin,
+        normalise_by=normalise_by,
+        statistics_ber=statistics_ber,
+    )
+    with checking_input():
+        check_file(out, force=force, suffix=".safetensors")
+        check_rates(train_ber, changes)
+        check_checkpoint(checkpoint, resume=resume)
+        options = network_options(images, hidden, epochs, None, None, seed, threads)
+        image_set = load_image_set(images, images_dir, download)
+        training = training_options(image_set, options, ber=train_ber, **changes)
+    with working(), Narrator(quiet=quiet) as narrator:
+        if checkpoint is not None:
+            checkpoint.absolute().parent.mkdir(parents=True, exist_ok=True)
+        # a checkpoint of another training is found out only there
+        with checking_input():
+            network, record = run_training(
+                image_set, training, say=narrator.say, tick=narrator.tick, checkpoint=checkpoint
+            )
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        save_network(network, out, record=record)
+    last = record["history"][-1]
+    typer.echo(f"test images right: {last['test_correct']} of {last['test_images']}")
+    typer.echo(f"network: {out}")
+
+
+def check_rates(ber: float, changes: dict[str, Any]) -> None:
+    """Refuse rates that no training can have.
+
+    Raises
+    ------
+    ValueError
+        Names the option, its value and the remedy.
+    """
+    if not 0 <= ber < 0.5:
+        raise ValueError(f"--ber is {ber}; give a rate from 0 to below 0.5")
+    lowest = changes.get("ber_from")
+    if lowest is not None and not 0 <= lowest <= ber:
+        raise ValueError(
+            f"--ber-from is {lowest}; give a rate from 0 to {ber}, the rate of --ber, which is the "
+            f"highest one"
+        )
+    if changes.get("gradient") == "clean" and ber == 0:
+        raise ValueError("--gradient clean differs with errors only; give --ber, or drop it")
+    measured = changes.get("statistics_ber")
+    if measured is not None and not 0 <= measured < 0.5:
+        raise ValueError(f"--statistics-ber is {measured}; give a rate from 0 to below 0.5")
+
+
+def check_checkpoint(checkpoint: Path | None, *, resume: bool) -> None:
+    """Refuse to overwrite a checkpoint, or to go on from none.
+
+    Raises
+    ------
+    ValueError
+        ``--resume`` without a file, or a file that is there without ``--resume``.
+    """
+    if checkpoint is None:
+        if resume:
+            raise ValueError("--resume goes with --checkpoint FILE; name the file to go on from")
+    elif checkpoint.exists() and not resume:
+        raise ValueError(
+            f"{checkpoint} is there; go on from it with --resume, name another, or remove it"
+        )
