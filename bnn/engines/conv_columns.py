@@ -262,41 +262,41 @@ def _count(
 ) -> None:  # pragma: no cover
     ones = fill_like(zero, np.int64(-1))
     for word in range(0, stride, lanes):
-        p0, p1, p2 = _bit(zero, start, 0), _bit(zero, start, 1), _bit(zero, start, 2)
-        p3, p4, p5 = _bit(zero, start, 3), _bit(zero, start, 4), _bit(zero, start, 5)
-        p6, p7, p8 = _bit(zero, start, 6), _bit(zero, start, 7), _bit(zero, start, 8)
-        p9, p10, p11 = _bit(zero, start, 9), _bit(zero, start, 10), _bit(zero, start, 11)
-        p12 = _bit(zero, start, 12)
+        p0, p1, p2 = _bit(zero, start), _bit(zero, start >> 1), _bit(zero, start >> 2)
+        p3, p4, p5 = _bit(zero, start >> 3), _bit(zero, start >> 4), _bit(zero, start >> 5)
+        p6, p7, p8 = _bit(zero, start >> 6), _bit(zero, start >> 7), _bit(zero, start >> 8)
+        p9, p10, p11 = _bit(zero, start >> 9), _bit(zero, start >> 10), _bit(zero, start >> 11)
+        p12 = _bit(zero, start >> 12)
         begin, end = 0, turn
         for _ in range(2):
             for j in range(np.uint64(begin), np.uint64(end), np.uint64(TOGETHER)):
-                a = _column(zero, columns, places, j, 0, word)
-                b = _column(zero, columns, places, j, 1, word)
+                a = _column(zero, columns, places, j, word)
+                b = _column(zero, columns, places, j + np.uint64(1), word)
                 t1, p0 = _carry(p0, a, b), _sum(p0, a, b)
-                a = _column(zero, columns, places, j, 2, word)
-                b = _column(zero, columns, places, j, 3, word)
+                a = _column(zero, columns, places, j + np.uint64(2), word)
+                b = _column(zero, columns, places, j + np.uint64(3), word)
                 t2, p0 = _carry(p0, a, b), _sum(p0, a, b)
                 f1, p1 = _carry(p1, t1, t2), _sum(p1, t1, t2)
-                a = _column(zero, columns, places, j, 4, word)
-                b = _column(zero, columns, places, j, 5, word)
+                a = _column(zero, columns, places, j + np.uint64(4), word)
+                b = _column(zero, columns, places, j + np.uint64(5), word)
                 t1, p0 = _carry(p0, a, b), _sum(p0, a, b)
-                a = _column(zero, columns, places, j, 6, word)
-                b = _column(zero, columns, places, j, 7, word)
+                a = _column(zero, columns, places, j + np.uint64(6), word)
+                b = _column(zero, columns, places, j + np.uint64(7), word)
                 t2, p0 = _carry(p0, a, b), _sum(p0, a, b)
                 f2, p1 = _carry(p1, t1, t2), _sum(p1, t1, t2)
                 e1, p2 = _carry(p2, f1, f2), _sum(p2, f1, f2)
-                a = _column(zero, columns, places, j, 8, word)
-                b = _column(zero, columns, places, j, 9, word)
+                a = _column(zero, columns, places, j + np.uint64(8), word)
+                b = _column(zero, columns, places, j + np.uint64(9), word)
                 t1, p0 = _carry(p0, a, b), _sum(p0, a, b)
-                a = _column(zero, columns, places, j, 10, word)
-                b = _column(zero, columns, places, j, 11, word)
+                a = _column(zero, columns, places, j + np.uint64(10), word)
+                b = _column(zero, columns, places, j + np.uint64(11), word)
                 t2, p0 = _carry(p0, a, b), _sum(p0, a, b)
                 f1, p1 = _carry(p1, t1, t2), _sum(p1, t1, t2)
-                a = _column(zero, columns, places, j, 12, word)
-                b = _column(zero, columns, places, j, 13, word)
+                a = _column(zero, columns, places, j + np.uint64(12), word)
+                b = _column(zero, columns, places, j + np.uint64(13), word)
                 t1, p0 = _carry(p0, a, b), _sum(p0, a, b)
-                a = _column(zero, columns, places, j, 14, word)
-                b = _column(zero, columns, places, j, 15, word)
+                a = _column(zero, columns, places, j + np.uint64(14), word)
+                b = _column(zero, columns, places, j + np.uint64(15), word)
                 t2, p0 = _carry(p0, a, b), _sum(p0, a, b)
                 f2, p1 = _carry(p1, t1, t2), _sum(p1, t1, t2)
                 e2, p2 = _carry(p2, f1, f2), _sum(p2, f1, f2)
@@ -335,15 +335,16 @@ def _count(
 
 
 @numba.njit(nogil=True, cache=True)
-def _bit(zero: Any, number: int, bit: int) -> Any:  # pragma: no cover
-    return fill_like(zero, -((np.int64(number) >> bit) & 1))
+def _bit(zero: Any, number: int) -> Any:  # pragma: no cover
+    # the lowest bit in all lanes; a literal as argument would be compiled for each value
+    return fill_like(zero, -(np.int64(number) & 1))
 
 
 @numba.njit(nogil=True, cache=True)
 def _column(
-    zero: Any, columns: Words, places: Offsets, j: np.uint64, more: int, word: int
+    zero: Any, columns: Words, places: Offsets, j: np.uint64, word: int
 ) -> Any:  # pragma: no cover
-    return load_like(zero, columns, np.int64(places[j + np.uint64(more)]) + word)
+    return load_like(zero, columns, np.int64(places[j]) + word)
 
 
 @numba.njit(nogil=True, cache=True)
