@@ -99,8 +99,7 @@ class FirstLayer:
 
 def state_bytes(pixels: int, neurons: int, images: int) -> int:
     """Memory of the state of a layer in bytes at most, for a multiple of 64 images."""
-    groups = -(-pixels // lit_groups.GROUP)
-    lit = 10 * groups if lit_groups.AVAILABLE else 0
+    lit = lit_groups.image_bytes(pixels) if lit_groups.AVAILABLE else 0
     return images * (pixels + 2 * neurons + neurons // 4 + lit)
 
 

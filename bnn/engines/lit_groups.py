@@ -93,6 +93,11 @@ class Limits(NamedTuple):
     turned: Words
 
 
+def image_bytes(pixels: int) -> int:
+    """Bytes that the groups of an image take at most."""
+    return 10 * -(-pixels // GROUP)
+
+
 def lit_groups(images: Octets) -> LitGroups:
     """Find the groups of images, shape (images, pixels); takes ten bytes for each lit group."""
     pixels = images.shape[1]

@@ -5,6 +5,7 @@ it never counts.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,35 +29,47 @@ _CONV_IMAGES = 16
 
 @dataclass(frozen=True, eq=False)
 class PackedImages:
-    """Images as they are, and in the form in which a fully connected layer reads them.
+    """Images, and on demand the form in which a fully connected layer reads them.
 
     Attributes
     ----------
     plain : uint8 array, shape (images, pixels)
-        Images.
-    lit : LitGroups or None
-        Groups of pixels that are not dark; None where the processor lacks what they take.
-    blocks : uint8 array, flat from (blocks, pixels, 64)
-        Pixels with the image as the last axis, in their place; else empty.
-    images, pixels : int
-        Images, and pixels of each.
+        Images as they are, which convolutions read.
     """
 
     plain: npt.NDArray[np.uint8]
-    lit: LitGroups | None
-    blocks: npt.NDArray[np.uint8]
-    images: int
-    pixels: int
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return len(self.plain)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of an image."""
+        return self.plain.shape[1]
+
+    @cached_property
+    def lit(self) -> LitGroups | None:
+        """Groups of pixels that are not dark; None where the processor lacks what they take."""
+        return lit_groups.lit_groups(self.plain) if lit_groups.AVAILABLE else None
+
+    @cached_property
+    def blocks(self) -> npt.NDArray[np.uint8]:
+        """Pixels with the image as the last axis, flat from (blocks, pixels, 64)."""
+        return pixel_layer.pixel_blocks(self.plain).reshape(-1)
 
 
 def prepare(images: npt.NDArray[np.uint8]) -> PackedImages:
-    """Bring images, shape (images, pixels), into groups, which take up to twice as much again."""
-    plain = np.ascontiguousarray(images)
-    if lit_groups.AVAILABLE:
-        return PackedImages(
-            plain, lit_groups.lit_groups(plain), np.empty(0, np.uint8), *images.shape
-        )
-    return PackedImages(plain, None, pixel_layer.pixel_blocks(images).reshape(-1), *images.shape)
+    """Bring images, shape (images, pixels), into the form that the engine reads."""
+    return PackedImages(np.ascontiguousarray(images))
+
+
+def state_bytes(network: FoldedNetwork, images: int) -> int:
+    """Memory that the engine takes for a number of images, in bytes, images not counted."""
+    pixels, widest = network.sizes[0], max(network.sizes[1:])
+    # the form of the pixels at most, and the bits of two layers
+    return images * (max(pixels, lit_groups.image_bytes(pixels)) + widest // 4)
 
 
 def pre_activations(
@@ -202,10 +215,9 @@ def hidden_bits(layer: object, bits: Words, threads: int) -> Words:
 def _first_bits(layer: object, prepared: PackedImages, threads: int) -> Words:
     assert isinstance(layer, HiddenLayer)
     bits = np.empty((prepared.images, word_count(len(layer.weights))), np.uint64)
-    if prepared.lit is not None:
-        lit = prepared.lit
-        codes = lit_groups.codes_of(layer.weights, layer.columns, lit.place, lit.groups)
-        total = layer_signs(layer).sum(axis=1, dtype=np.int64)
+    lit = prepared.lit
+    if lit is not None:
+        codes, total = _codes(layer, lit)
         limits = lit_groups.limits_of(layer.threshold, layer.direction, total)
 
         def look_up(start: int, stop: int) -> None:
@@ -227,14 +239,21 @@ def _first_bits(layer: object, prepared: PackedImages, threads: int) -> Words:
     return bits
 
 
+def _codes(
+    layer: HiddenLayer | OutputLayer, lit: LitGroups
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Weights as places in tables, and their sums for each neuron."""
+    codes = lit_groups.codes_of(layer.weights, layer.columns, lit.place, lit.groups)
+    return codes, layer_signs(layer).sum(axis=1, dtype=np.int64)
+
+
 def _pixel_sums(layer: object, prepared: PackedImages, threads: int) -> npt.NDArray[np.int64]:
     """Pre-activations of the first layer."""
     assert isinstance(layer, HiddenLayer | OutputLayer)
     z = np.zeros((prepared.images, len(layer.weights)), np.int64)
-    if prepared.lit is not None:
-        lit = prepared.lit
-        codes = lit_groups.codes_of(layer.weights, layer.columns, lit.place, lit.groups)
-        total = layer_signs(layer).sum(axis=1, dtype=np.int64)
+    lit = prepared.lit
+    if lit is not None:
+        codes, total = _codes(layer, lit)
 
         def work(start: int, stop: int) -> None:
             lit_groups.pixel_sums(lit, codes, total, z, start, stop)

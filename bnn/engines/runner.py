@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bnn.calibration import CalibrationReference, calibrate_chip
-from bnn.engines import dense, incremental, packed
+from bnn.engines import incremental, packed
 from bnn.engines.calibrated import CalibratedEngine
 from bnn.engines.cost import Workload, following_pays
+from bnn.engines.engine import ENGINES
 from bnn.network import FoldedNetwork, Layer, OutputLayer, check_layer_names, flip_weights
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
@@ -93,8 +93,7 @@ def start_runner(
     if name == "incremental":
         state = incremental.prepare(network, images, threads=threads)
         return _Followed(network, state, threads)
-    modules: dict[str, ModuleType] = {"packed": packed, "dense": dense}
-    module = modules[name]
+    module = ENGINES[name]
     prepared = module.prepare(images)
     found = module.predict(network, prepared, threads=threads)
     return _FromScratch(name, module, network, prepared, threads, found)
@@ -134,14 +133,12 @@ def memory_bytes(engine: str | CalibratedEngine, network: FoldedNetwork, images:
     if isinstance(engine, CalibratedEngine):
         engine = engine.name
     name = cheapest_engine(network) if engine == "auto" else engine
-    pixels, widest = network.sizes[0], max(network.sizes[1:])
     if name == "incremental":
         return incremental.state_bytes(network, images)
     if name == "packed":
-        # images in blocks, and the bits of two layers
-        return images * (pixels + widest // 4)
+        return packed.state_bytes(network, images)
     # float32 images, and blocks of the widest layer whose size is bounded
-    return images * 4 * pixels + 2**26
+    return images * 4 * network.sizes[0] + 2**26
 
 
 @dataclass(frozen=True, eq=False)
