@@ -6,8 +6,8 @@ Question
     thresholds, and thresholds calibrated on each chip.
 
 Inputs
-    The recipes of ``train_zoo.py`` with other seeds, in bfloat16 and compiled; the MNIST files under
-    ``--images-dir``.
+    The recipes of ``train_zoo.py`` with other seeds, in bfloat16 and compiled; the MNIST files
+    under ``--images-dir``.
 
 Choices
     50 chips per network, all layers exposed; 4,000 training images calibrate. A variance between
@@ -17,8 +17,8 @@ Seed
     1 to 5 for the trainings; 1 for chips, the same for every network.
 
 Outputs
-    ``analyses/results/training_seeds.json``: right answers, chip by chip, and the table. A part that
-    is there already is not done again.
+    ``analyses/results/training_seeds.json``: right answers, chip by chip, and the table. A part
+    that is there already is not done again.
 """
 
 from __future__ import annotations

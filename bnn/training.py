@@ -3,7 +3,9 @@
 import dataclasses
 import os
 import platform
+import shutil
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -142,21 +144,24 @@ def train(
     ------
     ValueError
         The set has fewer training images than two, the convolutions do not fit its images, the
-        device is not there, the checkpoint is that of another training, or `initial` is no
-        checkpoint of such a network.
+        device or a compiler is not there, the checkpoint is that of another training, or `initial`
+        is no checkpoint of such a network.
     """
     images = image_set.train_images
     if len(images) < 2:
         raise ValueError(f"{image_set.name}: training needs at least 2 images, got {len(images)}")
-    if options.device != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device {options.device!r}: PyTorch finds no CUDA here; use cpu")
+    _check_machine(options)
     seeds = np.random.SeedSequence(options.seed).spawn(4)
     names = ("order", "flips", "augmentation")
     rngs = {name: np.random.default_rng(seed) for name, seed in zip(names, seeds[1:], strict=True)}
     batches = max(1, len(images) // options.batch_size)
     begun = () if initial is None else (sha256_of(initial),)
     identity = identity_of(options, image_set.name, image_set.sha256, torch.__version__, *begun)
-    with torch_threads(options.threads):
+    with torch_threads(options.threads), warnings.catch_warnings():
+        if options.compiled:
+            # the compiler of PyTorch looks at .grad of every input, and uses old parts of PyTorch
+            warnings.filterwarnings("ignore", ".*is not a leaf Tensor", UserWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
         module = _untrained(image_set, options, seed=int(seeds[0].generate_state(1)[0]))
         if initial is not None:
             begin_with(module, initial)
@@ -224,6 +229,14 @@ def _untrained(image_set: ImageSet, options: TrainingOptions, *, seed: int) -> B
         dense=(*options.hidden, classes),
         seed=seed,
     )
+
+
+def _check_machine(options: TrainingOptions) -> None:
+    if options.device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device {options.device!r}: PyTorch finds no CUDA here; use cpu")
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")
+    if options.compiled and not any(shutil.which(compiler) for compiler in compilers):
+        raise ValueError("compiled training needs a C++ compiler, and none is found; leave it out")
 
 
 def _scores_of(module: BinaryNetwork, options: TrainingOptions) -> Scores:

@@ -148,11 +148,12 @@ def run_training(
     say: Say,
     tick: Tick,
     checkpoint: Path | None = None,
+    initial: Path | None = None,
 ) -> tuple[FoldedNetwork, dict[str, Any]]:
     """Train and fold one network, from its checkpoint if there is one, and give its record."""
-    sizes = "-".join(
-        str(s) for s in (images.train_images.shape[1], *training.hidden, len(images.classes))
-    )
+    maps = () if training.convolutions is None else training.convolutions.channels
+    widths = (images.train_images.shape[1], *maps, *training.hidden, len(images.classes))
+    sizes = "-".join(str(s) for s in widths)
     kind = f"at BER {training.ber:g}" if training.ber else "without errors"
     if training.ber_from is not None:
         kind = f"at BER {training.ber_from:g} to {training.ber:g}"
@@ -162,6 +163,7 @@ def run_training(
         training,
         progress=lambda result: tick(result.epoch, training.epochs),
         checkpoint=checkpoint,
+        initial=initial,
     )
     return fold(trained.module), training_record(trained)
 
