@@ -13,14 +13,17 @@ from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability import records
 from reliability.accuracy_curve import fit_accuracy_curves
-from reliability.decision import Requirement
+from reliability.choices import Cycles, choices_record, pareto_record, storage_record
 from reliability.designs import Comparison, compare_designs, loss_limits
 from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions, programming_energy
+from reliability.energy_table import EnergyTable
 from reliability.network_study import NetworkStudy
 from reliability.propagation import pair_draws
+from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.truth import truth_record
+from reliability.verdict import verdict_record
 
 PAIRED_DRAWS = 2000
 CURVE_SAMPLER = SamplerOptions(draws=1000, warmup=600, target_accept=0.85)
@@ -32,7 +35,9 @@ def answer(
     *,
     requirement: Requirement,
     sensing: SensingOptions,
-    energy_options: EnergyOptions,
+    energy_options: EnergyOptions | None,
+    energy_table: EnergyTable | None = None,
+    cycles_to_requirement: Cycles = None,
     seed: int,
     command: str,
     truth: ReferenceDevice | None = None,
@@ -46,7 +51,12 @@ def answer(
     networks : mapping of str to NetworkStudy
         The standard network first; the requirement refers to its accuracy without errors.
     requirement, sensing, energy_options
-        What must hold, how bits are read, pulses.
+        What must hold, how bits are read, pulses (None: nothing is known of them).
+    energy_table : EnergyTable, optional
+        Measured energies or currents. Without them and without pulses no energy is known: the
+        decision then gives the safe programming and no saving.
+    cycles_to_requirement : float array, shape (draw, x), or mapping of (network, scheme), optional
+        Endurance for the Pareto front: cycles after which the requirement is no longer met.
     seed : int
         Seed of the pairing of draws and of the curve's sampler.
     command : str
@@ -58,14 +68,19 @@ def answer(
     -------
     Results
     """
-    c = _compare(device, networks, requirement, sensing, energy_options, seed)
+    c = _compare(device, networks, requirement, sensing, energy_options, energy_table, seed)
     limits = loss_limits(c.curves, requirement)
     gates = [*device.record["gates"], records.curve_gate(c.standard).record()]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
     frame = device.main.frame
+    bits = int(networks[c.focus.network].counts.attrs["weights"])
     values: dict[str, Any] = {
-        "verdict": records.verdict_record(
-            c, saving, gates, simulated=bool(device.record["data"]["simulated"])
+        "verdict": verdict_record(
+            c,
+            saving,
+            gates,
+            device=device.record,
+            simulated=bool(device.record["data"]["simulated"]),
         ),
         "programming": {
             "name": frame.programming.name,
@@ -100,14 +115,22 @@ def answer(
         },
         "energy": {
             "basis": c.energy.basis,
-            "options": energy_options.record(),
+            "known": c.energy.is_known,
+            "options": None
+            if energy_options is None or (energy_table is not None and energy_table.is_complete)
+            else energy_options.record(),
+            "table": None if energy_table is None else energy_table.record(),
             "grid": c.grid.tolist(),
-            "e_cell_j": records.band(c.energy.e_cell_j, axis=0),
-            "bits": int(networks[c.focus.network].counts.attrs["weights"]),
+            "e_cell_j": records.band(c.energy.e_cell_j, axis=0) if c.energy.is_known else None,
+            "extrapolated": c.energy.extrapolated.tolist(),
+            "bits": bits,
+            "storage": storage_record(c, bits, c.focus.safe.lowest),
             "scope": "programming only: SET plus RESET of every cell; reading and computing are "
             "outside",
         },
         "alternatives": [records.alternative_record(c, d, networks) for d in c.designs],
+        "choices": choices_record(c, c.focus),
+        "pareto": pareto_record(c, cycles_to_requirement),
         "gates": gates,
         "provenance": _provenance(device, networks, seed, command),
     }
@@ -121,7 +144,8 @@ def _compare(
     networks: Mapping[str, NetworkStudy],
     requirement: Requirement,
     sensing: SensingOptions,
-    energy_options: EnergyOptions,
+    energy_options: EnergyOptions | None,
+    energy_table: EnergyTable | None,
     seed: int,
 ) -> Comparison:
     posterior, grid = device.main, device.grid
@@ -143,7 +167,9 @@ def _compare(
         draws=PAIRED_DRAWS,
         rng=rng,
     )
-    energy = programming_energy(posterior, grid, pairing.device, options=energy_options, rng=rng)
+    energy = programming_energy(
+        posterior, grid, pairing.device, options=energy_options, table=energy_table, rng=rng
+    )
     return compare_designs(
         ber,
         curves,

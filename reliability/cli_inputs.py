@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from devicefit.measurements import Measurements
     from devicefit.models.frame import Frame
     from devicefit.prior_files import PriorFile
+    from devicefit.programming import Programming
     from devicefit.sensing import SensingOptions
     from reliability.network_study import NetworkOptions, NetworkStudy
     from reliability.progress import Narrator
@@ -246,18 +247,82 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def decision_options(
-    *, requirement: dict[str, Any], sensing: dict[str, Any], energy: dict[str, Any]
+    *,
+    requirement: dict[str, Any],
+    sensing: dict[str, Any],
+    energy: dict[str, Any],
+    requirement_file: Path | None = None,
+    energy_file: str | None = None,
+    energy_sd: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Requirement, sensing and energy options by name."""
+    """Requirement, sensing, energy options and table of energies by name.
+
+    What is given at the command line overrides the requirement file.
+    """
+    from dataclasses import replace
+
     from devicefit.sensing import SensingOptions
-    from reliability.decision import Requirement
+    from reliability.energy import NO_ENERGY, EnergyOptions
+    from reliability.energy_table import read_energies
+    from reliability.requirement import Requirement
+    from reliability.requirement_files import read_requirement
+
+    base = Requirement() if requirement_file is None else read_requirement(requirement_file)
+    pulses = {**energy, **_energy_sds(energy_sd or [])}
+    if energy_file == NO_ENERGY and pulses:
+        raise ValueError(
+            f"--energy {NO_ENERGY} says that nothing is known of the energy; leave out "
+            f"{', '.join(pulses)}, or --energy {NO_ENERGY}"
+        )
+    none = energy_file == NO_ENERGY
+    return {
+        "requirement": replace(base, **requirement),
+        "sensing": SensingOptions(**sensing),
+        "energy": None if none else EnergyOptions(**pulses),
+        "energy_table": None if none or energy_file is None else read_energies(energy_file),
+    }
+
+
+def check_decision(
+    options: dict[str, Any], programming: Programming, low: float, high: float
+) -> None:
+    """Refuse options that do not belong to the device, before any work is done.
+
+    Raises
+    ------
+    ValueError
+        One condition only, or energies or a reference of another variable or range.
+    """
+    if low == high:
+        raise ValueError(
+            "all readings are at one condition, so there is no programming to choose; measure two "
+            "conditions or more, or stop at `fit`, `ber` and `predict`"
+        )
+    if options["energy_table"] is not None:
+        options["energy_table"].check(programming, low, high)
+    if options["requirement"].reference is not None:
+        options["requirement"].reference.check(programming, low, high)
+
+
+def _energy_sds(texts: list[str]) -> dict[str, float]:
+    """``NAME=SD`` texts as fields of the energy options."""
+    from dataclasses import fields
+
     from reliability.energy import EnergyOptions
 
-    return {
-        "requirement": Requirement(**requirement),
-        "sensing": SensingOptions(**sensing),
-        "energy": EnergyOptions(**energy),
-    }
+    known = [f.name.removesuffix("_sd") for f in fields(EnergyOptions) if f.name.endswith("_sd")]
+    found = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or name not in known:
+            raise ValueError(
+                f"--energy-sd {text!r} is not of the form NAME=SD; names: {', '.join(known)}"
+            )
+        try:
+            found[f"{name}_sd"] = float(value)
+        except ValueError:
+            raise ValueError(f"--energy-sd {text!r}: {value!r} is not a number") from None
+    return found
 
 
 def answer_from(
@@ -280,6 +345,7 @@ def answer_from(
         requirement=options["requirement"],
         sensing=options["sensing"],
         energy_options=options["energy"],
+        energy_table=options["energy_table"],
         seed=seed,
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),
         truth=ReferenceDevice() if truth else None,

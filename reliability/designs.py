@@ -12,7 +12,6 @@ from devicefit.sensing import CELLS_PER_BIT, SCHEMES, BerCurve, SensingOptions
 from reliability.accuracy_curve import AccuracyCurve, tolerated_ln_ber
 from reliability.decision import (
     Condition,
-    Requirement,
     SafeSet,
     Saving,
     safe_set,
@@ -21,6 +20,7 @@ from reliability.decision import (
 from reliability.ecc import NO_CODE, SECDED_72_64, Code, raw_ber_for
 from reliability.energy import Energy, energy_at
 from reliability.propagation import AccuracyDraws, Pairing, propagate
+from reliability.requirement import Requirement, StatedReference
 
 
 @dataclass(frozen=True)
@@ -126,17 +126,28 @@ class Comparison:
 
     @property
     def best(self) -> Design | None:
-        """Design with the least median energy per bit at its lowest safe programming."""
+        """Design with the least median energy per bit at its lowest safe programming.
+
+        Where no energy is known: with the fewest cells per bit, and the weakest programming.
+        """
         safe = [d for d in self.designs if d.safe.lowest is not None]
         if not safe:
             return None
-        return min(safe, key=lambda d: float(np.median(design_energy(d, self.energy))))
+        return min(safe, key=lambda d: _rank(d, self.energy))
 
     @property
     def focus(self) -> Design:
         """The best design, or, where none is safe, the last network read as 1T1R."""
         last = list(self.curves)[-1]
         return self.best or next(d for d in self.designs if d.network == last)
+
+
+def _rank(design: Design, energy: Energy) -> tuple[float, float]:
+    """Smallest for the design to recommend."""
+    if energy.is_known:
+        return float(np.median(design_energy(design, energy))), 0.0
+    assert design.safe.lowest is not None
+    return float(design.cells), design.safe.lowest
 
 
 def compare_designs(
@@ -237,7 +248,25 @@ def _references(
                 safe_set(grid, p_reached, requirement, programming).lowest,
             )
         )
+    if requirement.reference is not None:
+        references.append(_stated_reference(requirement.reference, grid, len(at), programming))
     return references
+
+
+def _stated_reference(
+    stated: StatedReference, grid: FloatArray, draws: int, programming: Programming
+) -> Reference:
+    """The programming value that the user compares with, the same in every draw."""
+    stated.check(programming, float(grid[0]), float(grid[-1]))
+    never = np.zeros(draws, dtype=bool)
+    return Reference(
+        "stated",
+        f"programming at {programming.format(stated.programming)}, as stated, "
+        f"{stated.cells_per_bit:g} cells per bit",
+        Condition(np.full(draws, stated.programming), never, never),
+        stated.cells_per_bit,
+        stated.programming,
+    )
 
 
 def _rate(rate: float) -> str:

@@ -12,7 +12,7 @@ from devicefit.intervals import PROBABILITY, equal_tailed
 from devicefit.programming import FloatArray
 from devicefit.sensing import SCHEMES, BerCurve, SensingOptions
 from reliability.accuracy_curve import AccuracyCurve, mean_loss
-from reliability.decision import points, saving_sentence
+from reliability.decision import saving_sentence
 from reliability.designs import (
     Comparison,
     Design,
@@ -50,7 +50,8 @@ def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any
     else:
         record |= saving_at_safe(design, reference, comparison.energy).record()
         record["sentence"] = saving_sentence(record)
-        record["same_rule"] = _same_rule_record(comparison, reference)
+        if comparison.energy.is_known:
+            record["same_rule"] = _same_rule_record(comparison, reference)
     at_tolerance = saving_at_limit(comparison, design, reference).record()
     record["at_tolerance"] = {
         "meaning": "both sides exactly at the limit of what they tolerate, mean chip",
@@ -241,7 +242,7 @@ def alternative_record(
         "lowest_safe_programming": design.safe.lowest,
         "sentence": design.safe.sentence,
     }
-    if design.safe.lowest is None:
+    if design.safe.lowest is None or not comparison.energy.is_known:
         return {**record, "e_bit_j": None, "e_network_j": None, "saving": None}
     e_bit = design_energy(design, comparison.energy)
     bits = int(networks[design.network].counts.attrs["weights"])
@@ -280,51 +281,3 @@ def curve_gate(curve: AccuracyCurve) -> Gate:
         f"{d['divergences']:.0f} divergences",
         "evaluate more chips (--chips)",
     )
-
-
-def verdict_record(
-    comparison: Comparison,
-    saving: Mapping[str, Any],
-    gates: list[dict[str, Any]],
-    *,
-    simulated: bool,
-) -> dict[str, Any]:
-    """The answer in one sentence, with what it rests on."""
-    failed = [gate["name"] for gate in gates if not gate["passed"]]
-    best, requirement = comparison.best, comparison.requirement
-    programming = comparison.programming
-    record: dict[str, Any] = {
-        "simulated": simulated,
-        "failed_gates": failed,
-        "gates_passed": not failed,
-    }
-    if best is None or best.safe.lowest is None:
-        return {
-            **record,
-            "recommended_programming": None,
-            "network": None,
-            "scheme": None,
-            "p_requirement_met": None,
-            "sentence": f"No measured {programming.name} meets the requirement with any of the "
-            "compared designs: a loss of at most "
-            f"{points(requirement.max_loss)} with probability "
-            f"{1 - requirement.risk:g}.",
-        }
-    at = int(np.argmin(np.abs(comparison.grid - best.safe.lowest)))
-    return {
-        **record,
-        "recommended_programming": best.safe.lowest,
-        "recommended_programming_words": programming.format(best.safe.lowest),
-        "network": best.network,
-        "scheme": best.scheme,
-        "p_requirement_met": float(best.p_met[at]),
-        "sentence": f"Program at {programming.format(best.safe.lowest)} "
-        f"({programming.name}), read as {best.scheme}, network {best.network!r}: "
-        f"P(loss <= {points(requirement.max_loss)}) = {best.p_met[at]:.3f}. "
-        "Programming energy saved if both sides went to the limit of what they tolerate: "
-        f"{saving['standard_bnn']['at_tolerance']['sentence']} against the standard network, "
-        f"{saving['memory']['at_tolerance']['sentence']} against plain memory. At the recommended "
-        "programming, which keeps a margin, against references that keep none: "
-        f"{saving['standard_bnn']['sentence']} and {saving['memory']['sentence']}.",
-        "safe_set": best.safe.sentence,
-    }

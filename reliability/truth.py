@@ -50,7 +50,7 @@ def truth_record(
             "true": np.exp(ln_ber).tolist(),
             "share_of_grid_inside": float(inside.mean()),
         }
-    if design.safe.lowest is None:
+    if design.safe.lowest is None or not values["energy"]["known"] or values["energy"]["table"]:
         return record
     requirement, curves = comparison.requirement, comparison.curves
     targets = {

@@ -13,6 +13,7 @@ from devicefit.programming import Programming
 from reliability.report import (
     answer_figures,
     check_figures,
+    choice_figures,
     device_figures,
     study_tables,
     tables,
@@ -122,7 +123,27 @@ def draw(values: Mapping[str, Any], programming: Programming, required: float) -
             lowest=values["verdict"]["recommended_programming"],
         ),
         "savings": saving_figure(tables.saving_rows(values)),
+        **draw_choices(values, programming, required),
     }
+
+
+def draw_choices(
+    values: Mapping[str, Any], programming: Programming, required: float
+) -> dict[str, str]:
+    """Figures of energy, regret and Pareto front, those for which there are values."""
+    figures = {}
+    if values["energy"]["e_cell_j"] is not None:
+        figures["energy"] = choice_figures.energy_figure(values["energy"], programming)
+    if (values.get("choices") or {}).get("energy_regret"):
+        figures["regret"] = choice_figures.regret_figure(
+            values["choices"],
+            programming,
+            risk=values["requirement"]["risk"],
+            lowest=values["verdict"]["recommended_programming"],
+        )
+    if values.get("pareto"):
+        figures["pareto"] = choice_figures.pareto_figure(values["pareto"], required=required)
+    return figures
 
 
 def draw_checks(checks: Mapping[str, Any], programming: Programming) -> dict[str, str]:
@@ -156,6 +177,7 @@ def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, A
         "shares": None if recommended is None else tables.share_table(record, recommended),
         "alternatives": tables.alternative_table(values, programming),
         "energy": tables.energy_table(values["energy"]),
+        "storage": tables.storage_table(values["energy"]),
         "truth": tables.truth_table(values) if values.get("simulated_truth") else None,
         "provenance": study_tables.provenance_tables(values["provenance"]),
     }

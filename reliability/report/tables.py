@@ -28,6 +28,7 @@ REFERENCES = {
     "standard_bnn": "Standard network",
     "memory": "Plain memory",
     "memory_with_ecc": "Plain memory with ECC",
+    "stated": "Stated reference",
 }
 COMPARISONS = {
     "at_tolerance": "Both exactly at their limit",
@@ -42,6 +43,9 @@ ENERGY_WORDS = {
     "voltage_sd": "relative standard deviation of each voltage",
     "reset_current_sd": "standard deviation of ln(RESET current / SET current)",
     "inference_sd": "standard deviation of the exponent when current is inferred from resistance",
+    "pulse_sd": "relative standard deviation of each pulse width",
+    "current_sd": "relative standard deviation of all stated currents together",
+    "current_slope_sd": "standard deviation of the exponent of true over stated current, less 1",
 }
 
 
@@ -70,6 +74,11 @@ class Table:
     marked: int | None = None
 
 
+def references(values: Mapping[str, Any]) -> dict[str, str]:
+    """Name of each reference there is, by key."""
+    return {key: name for key, name in REFERENCES.items() if key in values["energy_saving"]}
+
+
 def lower_first(text: str) -> str:
     """Text as it stands within a sentence: ``"plain memory with ECC"``."""
     return text[:1].lower() + text[1:]
@@ -85,7 +94,7 @@ def saving_rows(values: Mapping[str, Any]) -> list[SavingRow]:
     """Rows of the saving figure, with true factors where they are known."""
     truth = values.get("simulated_truth") or {}
     rows = []
-    for key, name in REFERENCES.items():
+    for key, name in references(values).items():
         record = values["energy_saving"][key]
         true = (truth.get("energy_saving") or {}).get(key) or {}
         factors = {
@@ -104,7 +113,7 @@ def saving_table(values: Mapping[str, Any]) -> Table:
     found = values["energy_saving"]
     rows = tuple(
         (name, *(saving(comparison(found[key], which)) for which in COMPARISONS))
-        for key, name in REFERENCES.items()
+        for key, name in references(values).items()
     )
     design = found["design"]
     rank = "compared" if values["verdict"]["network"] is None else "recommended"
@@ -119,7 +128,7 @@ def reference_table(values: Mapping[str, Any], programming: Programming) -> Tabl
     """Where each reference has to be programmed."""
     found = values["energy_saving"]
     rows = []
-    for key, name in REFERENCES.items():
+    for key, name in references(values).items():
         record = found[key]
         at = record["reference_programming"]
         rule = record.get("same_rule")
@@ -189,10 +198,10 @@ def alternative_table(values: Mapping[str, Any], programming: Programming) -> Ta
                 text,
                 energy(design["e_bit_j"]),
                 energy(design["e_network_j"]),
-                *(saving(savings.get(key)) for key in REFERENCES),
+                *(saving(savings.get(key)) for key in references(values)),
             )
         )
-    kind = interval_name(values["energy"]["e_cell_j"])
+    kind = interval_name(values["energy_saving"]["memory"])
     return Table(
         f"All designs at their lowest safe programming: medians ({kind}). Savings are against the "
         "reference at its own limit.",
@@ -203,7 +212,7 @@ def alternative_table(values: Mapping[str, Any], programming: Programming) -> Ta
             f"Lowest safe {programming.name}",
             "Energy per bit",
             "Energy for all weights",
-            *(f"Saving: {lower_first(name)}" for name in REFERENCES.values()),
+            *(f"Saving: {lower_first(name)}" for name in references(values).values()),
         ),
         tuple(rows),
         words=2,
@@ -211,8 +220,10 @@ def alternative_table(values: Mapping[str, Any], programming: Programming) -> Ta
     )
 
 
-def energy_table(record: Mapping[str, Any]) -> Table:
-    """Assumptions about the pulses."""
+def energy_table(record: Mapping[str, Any]) -> Table | None:
+    """Assumptions about the pulses; None where the energy does not rest on them."""
+    if record["options"] is None:
+        return None
     rows = []
     for key, value in record["options"].items():
         if key.endswith("_v"):
@@ -226,6 +237,32 @@ def energy_table(record: Mapping[str, Any]) -> Table:
         "Pulses that the energy rests on: as given by the user, else assumed values of usual size.",
         ("Quantity", "Value"),
         tuple(rows),
+    )
+
+
+def storage_table(record: Mapping[str, Any]) -> Table | None:
+    """Cells and energy of the network for each way of storing it."""
+    if not record.get("storage"):
+        return None
+    rows = tuple(
+        (
+            row["storage"],
+            number(row["cells_per_bit"]),
+            number(row["cells"]),
+            energy(row["e_bit_j"]),
+            energy(row["e_network_j"]),
+        )
+        for row in record["storage"]
+    )
+    kind = next(
+        (f" ({interval_name(r['e_bit_j'])})" for r in record["storage"] if r["e_bit_j"]), ""
+    )
+    return Table(
+        "What the network takes, parity and doubled cells counted, each stored at the recommended "
+        f"programming{' of the design above' if kind else ''}: medians{kind}. Whether it is safe "
+        "there is another question.",
+        ("Stored as", "Cells per bit", "Cells", "Energy per bit", "Energy for all weights"),
+        rows,
     )
 
 

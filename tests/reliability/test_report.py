@@ -151,7 +151,7 @@ def test_example_is_balanced_with_unique_ids_and_its_anchors_exist(example_html)
     assert anchors <= set(page.ids)
     assert {"verdict", "data", "device", "ber", "network", "propagation", "decision"} <= anchors
     assert {"truth", "reproduce"} <= anchors
-    assert example_html.count("<svg") == 7
+    assert example_html.count("<svg") == 8
 
 
 def test_page_asks_for_nothing_outside(example_html):
