@@ -13,6 +13,7 @@ from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability import records
 from reliability.accuracy_curve import fit_accuracy_curves
+from reliability.alternatives import alternative_records
 from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs, loss_limits
 from reliability.device_study import DeviceStudy
@@ -107,7 +108,7 @@ def answer(
             "scope": "programming only: SET plus RESET of every cell; reading and computing are "
             "outside",
         },
-        "alternatives": [records.alternative_record(c, d, networks) for d in c.designs],
+        "alternatives": alternative_records(c, networks),
         "gates": gates,
         "provenance": _provenance(device, networks, seed, command),
     }

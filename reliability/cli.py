@@ -25,6 +25,7 @@ from reliability.cli_inputs import (
     chosen_models,
     decision_options,
     evaluated,
+    file_stem,
     given,
     load_image_set,
     load_networks,
@@ -34,6 +35,7 @@ from reliability.cli_inputs import (
     read_input,
     sampler_options,
     study_networks,
+    with_treatments,
 )
 from reliability.cli_network import network_commands
 from reliability.cli_network_files import network_files
@@ -62,6 +64,7 @@ from reliability.cli_options import (
     SetVoltageOption,
     ThreadsOption,
     ThresholdOption,
+    ThresholdsOption,
     WarmupOption,
     WhereOption,
 )
@@ -181,6 +184,7 @@ def run(
         typer.Option("--train-ber", help="BER of the network trained for errors."),
     ] = None,
     chips: ChipsOption = None,
+    thresholds: ThresholdsOption = None,
     model: ModelOption = None,
     priors: PriorsOption = None,
     max_loss: MaxLossOption = None,
@@ -222,7 +226,9 @@ def run(
                 reset_pulse_s=pulse_s,
             ),
         )
-        training = network_options(images, hidden, epochs, train_ber, chips, seed, threads)
+        training = with_treatments(
+            network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds
+        )
         found = read_input(measurements, column, where)
         image_set = load_image_set(images, images_dir, download)
         loaded = load_networks(network or [], image_set)
@@ -242,10 +248,10 @@ def run(
         save_study(study, stage)
         networks: dict[str, NetworkStudy] = {}
         for name, folded, record in study_networks(loaded, image_set, training, narrator):
-            networks[name] = evaluated(name, folded, record, image_set, training, narrator)
-            stem = name.replace(" ", "-")
-            save_network(folded, stage / f"{stem}.safetensors", record=record)
-            save_counts(networks[name], stage / f"{stem}.nc")
+            save_network(folded, stage / f"{file_stem(name)}.safetensors", record=record)
+            for treated, counted in evaluated(name, folded, record, image_set, training, narrator):
+                networks[treated] = counted
+                save_counts(counted, stage / f"{file_stem(treated)}.nc")
         results = answer_from(study, networks, options, seed, narrator, truth=measurements is None)
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")
@@ -255,11 +261,15 @@ def run(
 
 
 def _print_verdict(results: Results) -> None:
+    from reliability.alternatives import alternative_lines
+
     verdict = results.values["verdict"]
     if verdict["simulated"]:
         typer.echo("SIMULATED DEVICE: nothing here was measured")
     print_gates(results.values["gates"])
     typer.echo(verdict["sentence"])
+    for line in alternative_lines(results.values):
+        typer.echo(line)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

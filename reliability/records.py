@@ -230,32 +230,6 @@ def tolerated_record(curve: AccuracyCurve, limit: float) -> dict[str, Any]:
     }
 
 
-def alternative_record(
-    comparison: Comparison, design: Design, networks: Mapping[str, NetworkStudy]
-) -> dict[str, Any]:
-    """One row of the table of alternatives."""
-    record: dict[str, Any] = {
-        "network": design.network,
-        "scheme": design.scheme,
-        "cells_per_bit": design.cells,
-        "lowest_safe_programming": design.safe.lowest,
-        "sentence": design.safe.sentence,
-    }
-    if design.safe.lowest is None:
-        return {**record, "e_bit_j": None, "e_network_j": None, "saving": None}
-    e_bit = design_energy(design, comparison.energy)
-    bits = int(networks[design.network].counts.attrs["weights"])
-    return {
-        **record,
-        "e_bit_j": band(e_bit, axis=0),
-        "e_network_j": band(e_bit * bits, axis=0),
-        "saving": {
-            r.key: saving_at_safe(design, r, comparison.energy).record()
-            for r in comparison.references
-        },
-    }
-
-
 def safe_record(design: Design) -> dict[str, Any]:
     """Where a design meets the requirement."""
     return {
@@ -317,9 +291,10 @@ def verdict_record(
         "recommended_programming_words": programming.format(best.safe.lowest),
         "network": best.network,
         "scheme": best.scheme,
+        "cells_per_bit": best.cells,
         "p_requirement_met": float(best.p_met[at]),
         "sentence": f"Program at {programming.format(best.safe.lowest)} "
-        f"({programming.name}), read as {best.scheme}, network {best.network!r}: "
+        f"({programming.name}), stored as {best.scheme}, network {best.network!r}: "
         f"P(loss <= {points(requirement.max_loss)}) = {best.p_met[at]:.3f}. "
         "Programming energy saved if both sides went to the limit of what they tolerate: "
         f"{saving['standard_bnn']['at_tolerance']['sentence']} against the standard network, "

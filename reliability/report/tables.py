@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ import numpy as np
 from devicefit.programming import Programming
 from reliability.report.answer_figures import SHARE_WORDS
 from reliability.report.saving_figure import SavingRow
+from reliability.report.table import Table as Table
 from reliability.report.words import (
-    NONE,
-    energy,
     estimate,
     interval_name,
     number,
@@ -43,31 +41,6 @@ ENERGY_WORDS = {
     "reset_current_sd": "standard deviation of ln(RESET current / SET current)",
     "inference_sd": "standard deviation of the exponent when current is inferred from resistance",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of words.
-
-    Parameters
-    ----------
-    caption : str
-        What it shows, with kind and probability of its intervals.
-    header : tuple of str
-        Column heads.
-    rows : tuple of tuple of str
-        Cells.
-    words : int
-        How many columns on the left hold words; the others hold numbers.
-    marked : int or None
-        Row to stress.
-    """
-
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: int = 1
-    marked: int | None = None
 
 
 def lower_first(text: str) -> str:
@@ -162,53 +135,6 @@ def share_table(record: Mapping[str, Any], at: float) -> Table:
         for name, shares in record["variance_shares"].items()
     )
     return Table("Shares at the recommended programming.", ("Source", "Share"), rows)
-
-
-def alternative_table(values: Mapping[str, Any], programming: Programming) -> Table:
-    """All designs beside each other."""
-    verdict = values["verdict"]
-    rows, marked = [], None
-    for row, design in enumerate(values["alternatives"]):
-        found = values["safe_programming"][design["network"]][design["scheme"]]
-        lowest = design["lowest_safe_programming"]
-        text = NONE if lowest is None else programming.format(lowest)
-        if found["at_weakest_measured"]:
-            text = f"at most {text}"
-        savings = design["saving"] or {}
-        recommended = (design["network"], design["scheme"]) == (
-            verdict["network"],
-            verdict["scheme"],
-        )
-        if recommended:
-            marked = row
-        rows.append(
-            (
-                design["network"] + (" (recommended)" if recommended else ""),
-                design["scheme"],
-                number(design["cells_per_bit"]),
-                text,
-                energy(design["e_bit_j"]),
-                energy(design["e_network_j"]),
-                *(saving(savings.get(key)) for key in REFERENCES),
-            )
-        )
-    kind = interval_name(values["energy"]["e_cell_j"])
-    return Table(
-        f"All designs at their lowest safe programming: medians ({kind}). Savings are against the "
-        "reference at its own limit.",
-        (
-            "Network",
-            "Read as",
-            "Cells per bit",
-            f"Lowest safe {programming.name}",
-            "Energy per bit",
-            "Energy for all weights",
-            *(f"Saving: {lower_first(name)}" for name in REFERENCES.values()),
-        ),
-        tuple(rows),
-        words=2,
-        marked=marked,
-    )
 
 
 def energy_table(record: Mapping[str, Any]) -> Table:
