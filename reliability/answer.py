@@ -13,7 +13,8 @@ from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability import records
 from reliability.accuracy_curve import fit_accuracy_curves
-from reliability.choices import Cycles, choices_record, pareto_record, storage_record
+from reliability.alternatives import alternative_records
+from reliability.choices import Cycles, choices_record, pareto_record
 from reliability.designs import Comparison, compare_designs, loss_limits
 from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions, programming_energy
@@ -124,11 +125,10 @@ def answer(
             "e_cell_j": records.band(c.energy.e_cell_j, axis=0) if c.energy.is_known else None,
             "extrapolated": c.energy.extrapolated.tolist(),
             "bits": bits,
-            "storage": storage_record(c, bits, c.focus.safe.lowest),
             "scope": "programming only: SET plus RESET of every cell; reading and computing are "
             "outside",
         },
-        "alternatives": [records.alternative_record(c, d, networks) for d in c.designs],
+        "alternatives": alternative_records(c, networks),
         "choices": choices_record(c, c.focus),
         "pareto": pareto_record(c, cycles_to_requirement),
         "gates": gates,

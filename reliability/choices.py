@@ -9,10 +9,7 @@ import numpy as np
 
 from devicefit.programming import FloatArray
 from reliability.designs import Comparison, Design
-from reliability.ecc import NO_CODE, SECDED_72_64
-from reliability.energy import cells_per_bit, energy_at, network_cells
 from reliability.pareto import front_probability, pareto_front
-from reliability.records import band
 from reliability.regret import energy_regret, utility_regret
 
 FRONT_CANDIDATES = 300
@@ -179,33 +176,3 @@ def _cycles_of(cycles: Cycles, design: Design) -> FloatArray:
         return cycles[design.network, design.scheme]
     assert cycles is not None
     return cycles
-
-
-def storage_record(comparison: Comparison, bits: int, at: float | None) -> list[dict[str, Any]]:
-    """Cells and energy of a network for each way of storing it, at one programming value.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        For the energies.
-    bits : int
-        Weight bits of the network.
-    at : float or None
-        Programming value; None gives cells only.
-    """
-    rows = []
-    for scheme, code in (("1T1R", NO_CODE), ("1T1R", SECDED_72_64), ("2T2R", NO_CODE)):
-        per_bit, cells = cells_per_bit(scheme, code), network_cells(bits, scheme, code)
-        row: dict[str, Any] = {
-            "storage": scheme if code is NO_CODE else f"{scheme} + {code.name}",
-            "cells_per_bit": per_bit,
-            "cells": cells,
-            "e_bit_j": None,
-            "e_network_j": None,
-        }
-        if at is not None and comparison.energy.is_known:
-            e_cell = energy_at(comparison.energy, at)
-            row["e_bit_j"] = band(per_bit * e_cell, axis=0)
-            row["e_network_j"] = band(cells * e_cell, axis=0)
-        rows.append(row)
-    return rows

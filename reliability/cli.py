@@ -27,6 +27,7 @@ from reliability.cli_inputs import (
     chosen_models,
     decision_options,
     evaluated,
+    file_stem,
     given,
     load_image_set,
     load_networks,
@@ -36,6 +37,7 @@ from reliability.cli_inputs import (
     read_input,
     sampler_options,
     study_networks,
+    with_treatments,
 )
 from reliability.cli_network import network_commands
 from reliability.cli_network_files import network_files
@@ -67,6 +69,7 @@ from reliability.cli_options import (
     SetVoltageOption,
     ThreadsOption,
     ThresholdOption,
+    ThresholdsOption,
     WarmupOption,
     WhereOption,
 )
@@ -136,6 +139,7 @@ def run(
         typer.Option("--train-ber", help="BER of the network trained for errors."),
     ] = None,
     chips: ChipsOption = None,
+    thresholds: ThresholdsOption = None,
     model: ModelOption = None,
     priors: PriorsOption = None,
     requirement: RequirementOption = None,
@@ -183,7 +187,9 @@ def run(
             energy_file=energy,
             energy_sd=energy_sd,
         )
-        training = network_options(images, hidden, epochs, train_ber, chips, seed, threads)
+        training = with_treatments(
+            network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds
+        )
         found = read_input(measurements, column, where)
         values = found.conditions
         check_decision(options, found.programming, float(values[0]), float(values[-1]))
@@ -205,10 +211,10 @@ def run(
         save_study(study, stage)
         networks: dict[str, NetworkStudy] = {}
         for name, folded, record in study_networks(loaded, image_set, training, narrator):
-            networks[name] = evaluated(name, folded, record, image_set, training, narrator)
-            stem = name.replace(" ", "-")
-            save_network(folded, stage / f"{stem}.safetensors", record=record)
-            save_counts(networks[name], stage / f"{stem}.nc")
+            save_network(folded, stage / f"{file_stem(name)}.safetensors", record=record)
+            for treated, counted in evaluated(name, folded, record, image_set, training, narrator):
+                networks[treated] = counted
+                save_counts(counted, stage / f"{file_stem(treated)}.nc")
         results = answer_from(study, networks, options, seed, narrator, truth=measurements is None)
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")

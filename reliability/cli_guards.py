@@ -57,7 +57,9 @@ def print_gates(gates: list[dict[str, Any]]) -> None:
 
 
 def print_verdict(results: Results) -> None:
-    """Say the gates and the answer, a few lines to take along."""
+    """Say the gates and the answer, a few lines to take along, then the alternatives."""
+    from reliability.alternatives import alternative_lines
+
     verdict = results.values["verdict"]
     if verdict["simulated"]:
         typer.echo("SIMULATED DEVICE: nothing here was measured")
@@ -66,3 +68,5 @@ def print_verdict(results: Results) -> None:
     for line in [*verdict["lines"], *([utility["sentence"]] if utility else [])]:
         typer.echo(line)
     typer.echo(verdict["failed"])
+    for line in alternative_lines(results.values):
+        typer.echo(line)

@@ -191,7 +191,7 @@ def load_image_set(name: str, directory: Path | None, download: bool) -> ImageSe
 def load_networks(paths: list[Path], images: ImageSet) -> list[tuple[str, Any, dict[str, Any]]]:
     """Networks of a user with distinct names."""
     from bnn import open_network
-    from reliability.network_study import name_of
+    from reliability.network_names import names_of
 
     found = []
     for path in paths:
@@ -201,12 +201,9 @@ def load_networks(paths: list[Path], images: ImageSet) -> list[tuple[str, Any, d
                 f"{path} takes {folded.sizes[0]} pixels, {images.name} has "
                 f"{images.test_images.shape[1]}; choose the image set it was trained on"
             )
-        found.append((name_of(record), folded, record))
-    names = [name for name, _, _ in found]
-    if len(set(names)) < len(names):
-        found = [(f"{name} ({path.stem})", f, r) for path, (name, f, r) in
-                 zip(paths, found, strict=True)]  # fmt: skip
-    return found
+        found.append((folded, record))
+    names = names_of([record for _, record in found])
+    return [(name, folded, record) for name, (folded, record) in zip(names, found, strict=True)]
 
 
 def study_networks(
@@ -226,6 +223,27 @@ def study_networks(
         yield name_of(record), folded, record
 
 
+def with_treatments(options: NetworkOptions, words: list[str] | None) -> NetworkOptions:
+    """Options with the treatments of thresholds that the user asked for, fixed ones first."""
+    from dataclasses import replace
+
+    from bnn.calibration import FIXED
+    from reliability.treated_study import TREATMENTS
+
+    for word in words or ():
+        if word not in TREATMENTS:
+            raise ValueError(f"--thresholds {word!r} is not known; known: {', '.join(TREATMENTS)}")
+    if not words:
+        return options
+    treatments = tuple(dict.fromkeys([FIXED, *(TREATMENTS[word] for word in words)]))
+    return replace(options, treatments=treatments, calibrated_chips=None)
+
+
+def file_stem(name: str) -> str:
+    """Name of a network as the name of a file."""
+    return name.replace(",", "").replace(" ", "-")
+
+
 def evaluated(
     name: str,
     folded: Any,
@@ -233,12 +251,37 @@ def evaluated(
     images: ImageSet,
     options: NetworkOptions,
     narrator: Narrator,
-) -> NetworkStudy:
-    """Counts of one network."""
+) -> Iterator[tuple[str, NetworkStudy]]:
+    """Counts of one network with each treatment of its thresholds, and their names."""
+    from dataclasses import replace
+
+    from bnn.calibration import FIXED, PER_CHIP
     from reliability.network_study import evaluate_network
+    from reliability.threshold_treatment import reference_from, treated_record, treatment_of
+    from reliability.treated_study import treated_study
 
     narrator.say(f"evaluating {options.chips} chips of the network {name!r}")
-    return evaluate_network(folded, images, options, record, tick=narrator.tick)
+    yield name, evaluate_network(folded, images, options, record, tick=narrator.tick)
+    others = [treatment for treatment in options.treatments if treatment != FIXED]
+    if not others or treatment_of(record) != FIXED:
+        return
+    reference = reference_from(
+        folded, images, number=None, seed=options.seed, threads=options.threads
+    )
+    for treatment in others:
+        chips = options.chips
+        if treatment == PER_CHIP and options.calibrated_chips is not None:
+            chips = min(chips, options.calibrated_chips)
+        narrator.say(f"evaluating {chips} chips with thresholds {treatment}")
+        study = treated_study(
+            reference,
+            images,
+            replace(options, chips=chips),
+            treated_record(record, treatment, reference, images, seed=options.seed),
+            treatment=treatment,
+            tick=narrator.tick,
+        )
+        yield f"{name}, thresholds {treatment}", study
 
 
 def given(**values: Any) -> dict[str, Any]:

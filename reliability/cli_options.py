@@ -69,6 +69,15 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold-ohm", help="1T1R threshold; else the best one is chosen."),
 ]
+ThresholdsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--thresholds",
+        help="Besides thresholds as trained (fixed), count with thresholds folded for each BER "
+        "(folded) or calibrated on each chip (calibrated). Repeatable; digits: all unless said, "
+        "other images: fixed alone.",
+    ),
+]
 OffsetOption = Annotated[
     float | None, typer.Option("--offset-ln-r", help="Sense amplifier offset (sd in ln R), 2T2R.")
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,8 +10,6 @@ from numpy.typing import NDArray
 
 from devicefit.fitted import Fitted
 from devicefit.programming import Programming
-from devicefit.sensing import CELLS_PER_BIT
-from reliability.ecc import NO_CODE, Code
 from reliability.energy_table import EnergyTable
 
 FloatArray = NDArray[np.float64]
@@ -263,31 +260,3 @@ def energy_at(energy: Energy, at: FloatArray | float) -> FloatArray:
     rows = np.arange(draws)
     ln_e = np.log(energy.e_cell_j)
     return np.asarray(np.exp((1 - weight) * ln_e[rows, right - 1] + weight * ln_e[rows, right]))
-
-
-def cells_per_bit(scheme: str, code: Code = NO_CODE) -> float:
-    """Cells that are programmed for each bit of data, doubled cells and parity counted.
-
-    Parameters
-    ----------
-    scheme : {"1T1R", "2T2R"}
-        How bits are read.
-    code : Code, optional
-        Error-correcting code.
-    """
-    return CELLS_PER_BIT[scheme] * code.cells_per_bit
-
-
-def network_cells(bits: int, scheme: str, code: Code = NO_CODE) -> int:
-    """Cells that all weights of a network take; the last code word is filled up.
-
-    Parameters
-    ----------
-    bits : int
-        Weight bits.
-    scheme : {"1T1R", "2T2R"}
-        How bits are read.
-    code : Code, optional
-        Error-correcting code.
-    """
-    return CELLS_PER_BIT[scheme] * math.ceil(bits / code.k) * code.n

@@ -23,14 +23,11 @@ from bnn import (
     train,
     training_record,
 )
-from bnn.calibration import FIXED
+from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from bnn.counts import SECONDS
 from reliability.evaluation_plan import EvaluationPlan, rates_plan
-from reliability.threshold_treatment import treatment_of
-
-STANDARD = "standard"
-TRAINED_FOR_ERRORS = "trained for errors"
-IMPORTED = "imported"
+from reliability.network_names import name_of as name_of
+from reliability.network_names import names_of
 
 BER_GRID = (
     1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 7e-2, 0.1, 0.15, 0.2, 0.3,
@@ -60,6 +57,10 @@ class NetworkOptions:
         Seed of training and of chips.
     threads : int
         CPU threads.
+    treatments : tuple of str
+        Treatments of thresholds that are counted, of `bnn.calibration`; the first one first.
+    calibrated_chips : int or None
+        Most chips that are calibrated one by one, which costs more; None: as many as `chips`.
     """
 
     hidden: tuple[int, ...] = (256, 256)
@@ -68,6 +69,8 @@ class NetworkOptions:
     chips: int = 100
     seed: int = 1
     threads: int = 2
+    treatments: tuple[str, ...] = (FIXED,)
+    calibrated_chips: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.train_ber < 0.5:
@@ -79,27 +82,8 @@ class NetworkOptions:
 def options_for(image_set: str) -> NetworkOptions:
     """Defaults of an image set: small for digits, the paper's size for the others."""
     if image_set == "digits":
-        return NetworkOptions()
+        return NetworkOptions(treatments=(FIXED, FOLDED_FOR_EACH, PER_CHIP), calibrated_chips=40)
     return NetworkOptions(hidden=(1024, 1024), epochs=15, chips=50)
-
-
-def name_of(record: dict[str, Any]) -> str:
-    """Name of a network from its record: how it came about, and its thresholds unless fixed."""
-    rate = float(record.get("training", {}).get("ber", 0.0))
-    name = TRAINED_FOR_ERRORS if rate > 0 else STANDARD
-    if "source" in record and "training" not in record:
-        name = IMPORTED
-    treatment = treatment_of(record)
-    return name if treatment == FIXED else f"{name}, thresholds {treatment}"
-
-
-def network_names(studies: list[NetworkStudy]) -> list[str]:
-    """Distinct names for several networks, numbered where two would be the same."""
-    names = [name_of(study.record) for study in studies]
-    return [
-        name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}"
-        for i, name in enumerate(names)
-    ]
 
 
 @dataclass(frozen=True)
@@ -209,6 +193,11 @@ def evaluate_network(
             progress=lambda done, _: tick(done, most),
         )
     return NetworkStudy(counts, {**record, "network_sha256": network_sha256(network)})
+
+
+def network_names(studies: list[NetworkStudy]) -> list[str]:
+    """Distinct names for several networks."""
+    return names_of([study.record for study in studies])
 
 
 def save_counts(study: NetworkStudy, path: Path) -> None:

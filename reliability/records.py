@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -228,32 +227,6 @@ def tolerated_record(curve: AccuracyCurve, limit: float) -> dict[str, Any]:
         "max_loss_from_own_error_free": limit,
         "sentence": f"{record['median']:.2g} ({100 * found['probability']:.0f} % {found['kind']} "
         f"{record['low']:.2g} to {record['high']:.2g}), mean chip",
-    }
-
-
-def alternative_record(
-    comparison: Comparison, design: Design, networks: Mapping[str, NetworkStudy]
-) -> dict[str, Any]:
-    """One row of the table of alternatives."""
-    record: dict[str, Any] = {
-        "network": design.network,
-        "scheme": design.scheme,
-        "cells_per_bit": design.cells,
-        "lowest_safe_programming": design.safe.lowest,
-        "sentence": design.safe.sentence,
-    }
-    if design.safe.lowest is None or not comparison.energy.is_known:
-        return {**record, "e_bit_j": None, "e_network_j": None, "saving": None}
-    e_bit = design_energy(design, comparison.energy)
-    bits = int(networks[design.network].counts.attrs["weights"])
-    return {
-        **record,
-        "e_bit_j": band(e_bit, axis=0),
-        "e_network_j": band(e_bit * bits, axis=0),
-        "saving": {
-            r.key: saving_at_safe(design, r, comparison.energy).record()
-            for r in comparison.references
-        },
     }
 
 

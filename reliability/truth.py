@@ -66,7 +66,10 @@ def truth_record(
     }
     own = tolerated(curves[design.network], loss_limits(curves, requirement)[design.network])
     limit = weakest_condition(
-        grid, ln_true[design.scheme][None, :], np.array([float(np.median(own))]), programming
+        grid,
+        design.storage.ln_ber_after(ln_true[design.storage.scheme])[None, :],
+        np.array([float(np.median(own))]),
+        programming,
     )
     # Energy is proportional to the current in the simulated device: what is uncertain cancels.
     for key, (ln_target, cells) in targets.items():

@@ -83,7 +83,7 @@ def verdict_record(
     risk = _risk(comparison, best, at)
     record["rests_on"] += _support(comparison, best, at)
     lines = [
-        f"Program at {programming.format(best.safe.lowest)} ({programming.name}), read as "
+        f"Program at {programming.format(best.safe.lowest)} ({programming.name}), stored as "
         f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
         *_saving_lines(comparison, saving),
         risk["sentence"],
@@ -96,6 +96,7 @@ def verdict_record(
         "recommended_programming_words": programming.format(best.safe.lowest),
         "network": best.network,
         "scheme": best.scheme,
+        "cells_per_bit": best.cells,
         "p_requirement_met": float(best.p_met[at]),
         "risk": risk,
         "lines": lines,
@@ -109,7 +110,7 @@ def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, a
     assert best.safe.lowest is not None
     text = (
         f"Program at {programming.format(best.safe.lowest)} "
-        f"({programming.name}), read as {best.scheme}, network {best.network!r}: "
+        f"({programming.name}), stored as {best.scheme}, network {best.network!r}: "
         f"P(loss <= {points(requirement.max_loss)}) = {best.p_met[at]:.3f}. "
     )
     if not comparison.energy.is_known:
@@ -232,7 +233,7 @@ def _numbers(values: set[int]) -> str:
 
 def _support(comparison: Comparison, best: Design, at: int) -> list[str]:
     """Whether the BER at the recommendation is one that data can show."""
-    curve = comparison.main_ber[best.scheme]
+    curve = comparison.main_ber[best.storage.scheme]
     ber = float(np.exp(curve.ln_ber[..., at]).mean())
     if ber >= curve.support:
         return []

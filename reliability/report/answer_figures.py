@@ -13,7 +13,8 @@ from reliability.report.drawing import (
     INK,
     NETWORK_COLOURS,
     PALETTE,
-    SCHEME_COLOURS,
+    QUIET,
+    STORAGE_COLOURS,
     WIDTH_PX,
     beside,
     log_axis,
@@ -138,7 +139,7 @@ def accuracy_over_programming_figure(
         axes = figure.subplots(
             2, len(accuracy), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2)
         )
-        colour = SCHEME_COLOURS[scheme]
+        colour = STORAGE_COLOURS.get(scheme, QUIET)
         floor, top, name_of_band = required, required, ""
         for column, (name, schemes) in enumerate(accuracy.items()):
             upper, lower = axes[:, column]
@@ -159,18 +160,19 @@ def accuracy_over_programming_figure(
             programming_axis(lower, programming, grid[0], grid[-1])
             safe_from = []
             for other, values in schemes.items():
-                lower.plot(grid, values["p_met"], color=SCHEME_COLOURS[other])
+                lower.plot(grid, values["p_met"], color=STORAGE_COLOURS.get(other, QUIET))
                 lowest = safe[name][other]["lowest"]
                 safe_from.append(
                     f"{other} {NONE if lowest is None else programming.format(lowest)}"
                 )
                 if lowest is None:
                     continue
-                lower.axvline(lowest, color=SCHEME_COLOURS[other], lw=1.2, ls=":")
+                lower.axvline(lowest, color=STORAGE_COLOURS.get(other, QUIET), lw=1.2, ls=":")
                 if other == scheme:
                     upper.axvline(lowest, color=colour, lw=1, ls=":")
                     beside(upper, lowest, 0.06, f"lowest safe: {programming.format(lowest)}", INK)
-            lower.set_title("lowest safe: " + ", ".join(safe_from), weight="normal")
+            pairs = [", ".join(safe_from[i : i + 2]) for i in range(0, len(safe_from), 2)]
+            lower.set_title("lowest safe: " + "\n".join(pairs), weight="normal")
         axes[0, 0].set_ylim(max(floor, required - 8 * max_loss, 0.0), min(top + max_loss / 2, 1))
         percent_axis(axes[0, 0].yaxis, decimals=1)
         axes[0, 0].set_ylabel(f"accuracy of a chip, {scheme} (%)")
@@ -181,7 +183,7 @@ def accuracy_over_programming_figure(
             Patch(color=colour, alpha=0.16, label=f"in the population: {name_of_band}"),
             *(
                 Line2D([], [], color=c, label=f"P(met), {s}")
-                for s, c in SCHEME_COLOURS.items()
+                for s, c in STORAGE_COLOURS.items()
                 if any(s in schemes for schemes in accuracy.values())
             ),
             Line2D(

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from devicefit.programming import Programming
 from reliability.report import (
+    alternatives,
     answer_figures,
     check_figures,
     choice_figures,
@@ -68,6 +69,7 @@ def render_report(results: Results) -> str:
         required=required,
         leading=leading_family(values["device"]),
         standard=next(iter(values["networks"])),
+        below_evaluated=alternatives.below_evaluated(values),
         failed=[gate for gate in values["gates"] if not gate["passed"]],
         measured=programming_words(
             programming,
@@ -100,16 +102,20 @@ def draw(values: Mapping[str, Any], programming: Programming, required: float) -
     device = values["device"]
     family = device["families"][leading_family(device)]
     truth = values.get("simulated_truth")
+    shown = alternatives.shown_networks(values)
     return {
         **draw_checks(device.get("checks", {}), programming),
         "ber": device_figures.ber_figure(values["ber"], programming, truth and truth["ber"]),
         "quantiles": device_figures.quantile_figure(device["quantiles"], programming),
         "priors": device_figures.prior_figure(family["parameters"]),
         "accuracy_ber": answer_figures.accuracy_over_ber_figure(
-            values["networks"], values["tolerated_ber"], required=required, max_loss=max_loss
+            {name: values["networks"][name] for name in shown},
+            values["tolerated_ber"],
+            required=required,
+            max_loss=max_loss,
         ),
         "accuracy_programming": answer_figures.accuracy_over_programming_figure(
-            values["accuracy"],
+            {n: values["accuracy"][n] for n in dict.fromkeys((shown[0], design["network"]))},
             values["safe_programming"],
             programming,
             scheme=design["scheme"],
@@ -122,6 +128,7 @@ def draw(values: Mapping[str, Any], programming: Programming, required: float) -
             programming,
             lowest=values["verdict"]["recommended_programming"],
         ),
+        "alternatives": alternatives.alternative_figure(values),
         "savings": saving_figure(tables.saving_rows(values)),
         **draw_choices(values, programming, required),
     }
@@ -173,11 +180,14 @@ def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, A
         "priors": study_tables.prior_table(family["parameters"]),
         "counts": study_tables.count_table(values["ber"]["counts"], programming),
         "networks": study_tables.network_table(values),
-        "chips": study_tables.chip_table(values["networks"]),
+        "chips": study_tables.chip_table(
+            {name: values["networks"][name] for name in alternatives.shown_networks(values)}
+        ),
         "shares": None if recommended is None else tables.share_table(record, recommended),
-        "alternatives": tables.alternative_table(values, programming),
+        "alternatives": alternatives.alternative_table(
+            values, programming, tables.references(values)
+        ),
         "energy": tables.energy_table(values["energy"]),
-        "storage": tables.storage_table(values["energy"]),
         "truth": tables.truth_table(values) if values.get("simulated_truth") else None,
         "provenance": study_tables.provenance_tables(values["provenance"]),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ import numpy as np
 from devicefit.programming import Programming
 from reliability.report.answer_figures import SHARE_WORDS
 from reliability.report.saving_figure import SavingRow
+from reliability.report.table import Table as Table
 from reliability.report.words import (
-    NONE,
-    energy,
     estimate,
     interval_name,
     number,
@@ -47,31 +45,6 @@ ENERGY_WORDS = {
     "current_sd": "relative standard deviation of all stated currents together",
     "current_slope_sd": "standard deviation of the exponent of true over stated current, less 1",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of words.
-
-    Parameters
-    ----------
-    caption : str
-        What it shows, with kind and probability of its intervals.
-    header : tuple of str
-        Column heads.
-    rows : tuple of tuple of str
-        Cells.
-    words : int
-        How many columns on the left hold words; the others hold numbers.
-    marked : int or None
-        Row to stress.
-    """
-
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: int = 1
-    marked: int | None = None
 
 
 def references(values: Mapping[str, Any]) -> dict[str, str]:
@@ -173,53 +146,6 @@ def share_table(record: Mapping[str, Any], at: float) -> Table:
     return Table("Shares at the recommended programming.", ("Source", "Share"), rows)
 
 
-def alternative_table(values: Mapping[str, Any], programming: Programming) -> Table:
-    """All designs beside each other."""
-    verdict = values["verdict"]
-    rows, marked = [], None
-    for row, design in enumerate(values["alternatives"]):
-        found = values["safe_programming"][design["network"]][design["scheme"]]
-        lowest = design["lowest_safe_programming"]
-        text = NONE if lowest is None else programming.format(lowest)
-        if found["at_weakest_measured"]:
-            text = f"at most {text}"
-        savings = design["saving"] or {}
-        recommended = (design["network"], design["scheme"]) == (
-            verdict["network"],
-            verdict["scheme"],
-        )
-        if recommended:
-            marked = row
-        rows.append(
-            (
-                design["network"] + (" (recommended)" if recommended else ""),
-                design["scheme"],
-                number(design["cells_per_bit"]),
-                text,
-                energy(design["e_bit_j"]),
-                energy(design["e_network_j"]),
-                *(saving(savings.get(key)) for key in references(values)),
-            )
-        )
-    kind = interval_name(values["energy_saving"]["memory"])
-    return Table(
-        f"All designs at their lowest safe programming: medians ({kind}). Savings are against the "
-        "reference at its own limit.",
-        (
-            "Network",
-            "Read as",
-            "Cells per bit",
-            f"Lowest safe {programming.name}",
-            "Energy per bit",
-            "Energy for all weights",
-            *(f"Saving: {lower_first(name)}" for name in references(values).values()),
-        ),
-        tuple(rows),
-        words=2,
-        marked=marked,
-    )
-
-
 def energy_table(record: Mapping[str, Any]) -> Table | None:
     """Assumptions about the pulses; None where the energy does not rest on them."""
     if record["options"] is None:
@@ -237,32 +163,6 @@ def energy_table(record: Mapping[str, Any]) -> Table | None:
         "Pulses that the energy rests on: as given by the user, else assumed values of usual size.",
         ("Quantity", "Value"),
         tuple(rows),
-    )
-
-
-def storage_table(record: Mapping[str, Any]) -> Table | None:
-    """Cells and energy of the network for each way of storing it."""
-    if not record.get("storage"):
-        return None
-    rows = tuple(
-        (
-            row["storage"],
-            number(row["cells_per_bit"]),
-            number(row["cells"]),
-            energy(row["e_bit_j"]),
-            energy(row["e_network_j"]),
-        )
-        for row in record["storage"]
-    )
-    kind = next(
-        (f" ({interval_name(r['e_bit_j'])})" for r in record["storage"] if r["e_bit_j"]), ""
-    )
-    return Table(
-        "What the network takes, parity and doubled cells counted, each stored at the recommended "
-        f"programming{' of the design above' if kind else ''}: medians{kind}. Whether it is safe "
-        "there is another question.",
-        ("Stored as", "Cells per bit", "Cells", "Energy per bit", "Energy for all weights"),
-        rows,
     )
 
 
