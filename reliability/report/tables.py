@@ -247,7 +247,7 @@ def storage_table(record: Mapping[str, Any]) -> Table | None:
     rows = tuple(
         (
             row["storage"],
-            number(row["cells_per_bit"]),
+            number(row["cells_per_bit"], 4),
             number(row["cells"]),
             energy(row["e_bit_j"]),
             energy(row["e_network_j"]),

@@ -1,16 +1,23 @@
 """Regret and Pareto fronts against brute force. All numbers are made up."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from devicefit.programming import Programming
+from reliability.choices import pareto_record
 from reliability.ecc import SECDED_72_64
-from reliability.energy import cells_per_bit, network_cells
+from reliability.energy import Energy, cells_per_bit, network_cells
 from reliability.pareto import front_probability, pareto_front
 from reliability.regret import energy_regret, utility_regret
 from reliability.requirement import Utility
+
+CURRENT = Programming("SET compliance current", "A")
 
 
 def test_energy_regret_of_a_table_by_hand() -> None:
@@ -81,3 +88,31 @@ def test_parity_is_counted_by_whole_words() -> None:
     assert network_cells(128, "1T1R", SECDED_72_64) == 144
     assert network_cells(129, "1T1R", SECDED_72_64) == 216
     assert network_cells(1, "2T2R", SECDED_72_64) == 144
+
+
+def test_endurance_joins_the_front() -> None:
+    """The strong programming is worse in energy and no better in accuracy, but lives longer."""
+    x = np.array([1e-4, 2e-4])
+    energy = Energy(x, np.array([[1.0, 2.0], [1.1, 2.2]]), CURRENT, "made up")
+    accuracy = np.full((2, 2), 0.9)
+    design = SimpleNamespace(
+        network="standard",
+        scheme="1T1R",
+        cells=1,
+        accuracy=SimpleNamespace(test_set=accuracy),
+        p_met=np.ones(2),
+        safe=SimpleNamespace(lowest=1e-4),
+    )
+    comparison: Any = SimpleNamespace(
+        energy=energy, designs=(design,), grid=x, standard=SimpleNamespace(images=100)
+    )
+    without = pareto_record(comparison)
+    assert without is not None
+    assert [row["on_front"] for row in without["candidates"]] == [True, False]
+    cycles = np.array([[1e4, 1e6], [1e4, 1e6]])
+    for given_as in (cycles, {("standard", "1T1R"): cycles}):
+        found = pareto_record(comparison, given_as)
+        assert found is not None
+        assert [row["on_front"] for row in found["candidates"]] == [True, True]
+        assert [row["cycles"] for row in found["candidates"]] == [1e4, 1e6]
+        assert found["objectives"][-1] == "median cycles to requirement"
