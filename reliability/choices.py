@@ -120,7 +120,9 @@ def pareto_record(
     accuracy = _joined(
         [d.accuracy.test_set[:, at] for d, at in zip(c.designs, places, strict=True)]
     )
-    gains = [accuracy]
+    # Accuracies are equal when they differ by less than a tenth of a test image.
+    steps = 10 * c.standard.images
+    gains = [np.round(accuracy * steps) / steps]
     if cycles_to_requirement is not None:
         gains.append(
             _joined(
@@ -131,7 +133,8 @@ def pareto_record(
             )
         )
     middle = np.median(energy, axis=0)
-    centre = [accuracy.mean(axis=0), *(np.median(g, axis=0) for g in gains[1:])]
+    means = accuracy.mean(axis=0)
+    centre = [np.round(means * steps) / steps, *(np.median(g, axis=0) for g in gains[1:])]
     front = pareto_front(middle, *centre)
     share = front_probability(energy[draws], *(gain[draws] for gain in gains))
     names = [(d, at) for d, where in zip(c.designs, places, strict=True) for at in where]
@@ -141,7 +144,7 @@ def pareto_record(
             "scheme": design.scheme,
             "programming": float(c.grid[at]),
             "e_bit_j": float(middle[i]),
-            "mean_accuracy": float(centre[0][i]),
+            "mean_accuracy": float(means[i]),
             "p_requirement_met": float(design.p_met[at]),
             "cycles": float(centre[1][i]) if len(centre) > 1 else None,
             "on_front": bool(front[i]),
@@ -152,6 +155,7 @@ def pareto_record(
     return {
         "objectives": ["median energy per bit", "mean accuracy of chips"]
         + (["median cycles to requirement"] if len(gains) > 1 else []),
+        "resolution": f"accuracies are equal within {1 / steps:g}, a tenth of a test image",
         "draws": len(draws),
         "candidates": rows,
     }

@@ -198,7 +198,8 @@ def _reference(file: _File, table: Mapping[str, Any]) -> dict[str, Any]:
             f"{where}: unit {unit.strip()!r} of {value!r} is not known; known: {', '.join(units)}"
         )
     si_unit, factor = to_si(unit.strip())
-    values: dict[str, Any] = {"programming": bare * factor, "unit": si_unit}
+    # Rounded, so that 200 uA is 2e-4 A.
+    values: dict[str, Any] = {"programming": float(f"{bare * factor:.12g}"), "unit": si_unit}
     if "cells_per_bit" in table:
         values["cells_per_bit"] = file.number("reference", "cells_per_bit", table["cells_per_bit"])
     return values

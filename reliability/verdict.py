@@ -188,11 +188,16 @@ def _risk(comparison: Comparison, best: Design, at: int) -> dict[str, Any]:
         "loss_not_exceeded": kept,
         "probability": 1 - requirement.risk,
         "sentence": f"Risk: a chip loses more than {points(requirement.max_loss)} with probability "
-        f"{p_violated:.3f} (allowed: {requirement.risk:g}); on average it loses "
+        f"{_probability(p_violated)} (allowed: {requirement.risk:g}); on average it loses "
         f"{100 * loss.mean():.2f} points, and at most {100 * kept:.2f} points with probability "
         f"{1 - requirement.risk:g}. This counts what is not known of device and accuracy curve, "
         "and that chips differ.",
     }
+
+
+def _probability(p: float) -> str:
+    """Three decimals; a draw that was not seen is no impossibility."""
+    return "below 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def _life_lines(life: Life | None) -> list[str]:
@@ -223,7 +228,7 @@ def _rests_on(comparison: Comparison, device: Mapping[str, Any]) -> list[str]:
         f"device model {families[0]}"
         + (f" (for comparison: {', '.join(families[1:])})" if families[1:] else ""),
         f"{_numbers(chips)} simulated chips of each network on {_numbers(images)} test images",
-        f"energy: {comparison.energy.basis}",
+        f"energy: {comparison.energy.basis}" if comparison.energy.is_known else "no energies",
     ]
 
 
@@ -237,9 +242,8 @@ def _support(comparison: Comparison, best: Design, at: int) -> list[str]:
     ber = float(np.exp(curve.ln_ber[..., at]).mean())
     if ber >= curve.support:
         return []
-    return [
-        f"the shape of the model: the BER there, {ber:.1e}, is below 1 in the number of devices"
-    ]
+    rate = f"{ber:.1e}".replace("e-0", "e-")
+    return [f"the shape of the model, for the BER there, {rate}, is below 1 / devices"]
 
 
 def failed_families(device: Mapping[str, Any]) -> dict[str, str]:
