@@ -110,11 +110,12 @@ def device_study(directory: Path | None) -> DeviceStudy:
 def draw(values: dict[str, Any], path: Path) -> None:
     """Energy per bit of every design, one panel for each treatment of thresholds."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
     from reliability.report.drawing import STORAGE_COLOURS
 
     rows = values["alternatives"]
-    networks = list(dict.fromkeys(n.split(", thresholds")[0] for n in values["networks"]))
+    networks = list(dict.fromkeys(n.split(", thresholds")[0] for n in values["tolerated_ber"]))
     storages = list(STORAGE_COLOURS)
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots(1, len(TREATMENTS), sharey=True)
@@ -132,6 +133,9 @@ def draw(values: dict[str, Any], path: Path) -> None:
         ax.set_title(f"thresholds {treatment}", fontsize=10)
         ax.set_xticks(range(len(networks)), [n.replace(" ", "\n", 2) for n in networks], fontsize=8)
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(FixedLocator([4, 5, 6, 7, 8, 10, 12, 15, 20, 30]))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
         ax.grid(axis="y", which="both", lw=0.4)
     axes[0].set_ylabel("programming energy per bit (pJ), 90 % ETI")
     for name, colour in STORAGE_COLOURS.items():
@@ -170,8 +174,6 @@ def main() -> int:
     (arguments.out / "results.json").write_text(text + "\n", encoding="utf-8")
     draw(values, arguments.out / "alternatives.png")
     print(values["verdict"]["sentence"])
-    for row in values["alternatives"]:
-        print(row["network"], "|", row["scheme"], "|", row["sentence"])
     print("\n".join(alternative_lines(values)))
     if np.any([gate["passed"] is False for gate in values["gates"]]):
         print("a gate failed:", values["verdict"]["failed_gates"])
