@@ -58,7 +58,7 @@ def answer(
     -------
     Results
     """
-    c = _compare(device, networks, requirement, sensing, energy_options, seed)
+    c = compare(device, networks, requirement, sensing, energy_options, seed)
     limits = loss_limits(c.curves, requirement)
     gates = [*device.record["gates"], records.curve_gate(c.standard).record()]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
@@ -116,7 +116,7 @@ def answer(
     return Results(values)
 
 
-def _compare(
+def compare(
     device: DeviceStudy,
     networks: Mapping[str, NetworkStudy],
     requirement: Requirement,
@@ -124,6 +124,13 @@ def _compare(
     energy_options: EnergyOptions,
     seed: int,
 ) -> Comparison:
+    """All designs and references on the same draws; arguments as of :func:`answer`.
+
+    Raises
+    ------
+    ValueError
+        There is one condition only.
+    """
     posterior, grid = device.main, device.grid
     curves = fit_accuracy_curves(
         {name: study.counts for name, study in networks.items()},
