@@ -144,8 +144,8 @@ def _edges(law: Mixture) -> FloatArray:
     low = np.where(seen, few.location - reach * few.scale, np.inf).min()
     high = np.where(seen, few.location + reach * few.scale, -np.inf).max()
     grid = np.linspace(low, high, 2000)
-    below = np.array([np.exp(few.ln_distribution(y)).mean() for y in grid])
-    above = np.array([np.exp(few.ln_survival(y)).mean() for y in grid])
+    below = np.exp(few.ln_distribution(grid[:, None])).mean(axis=1)
+    above = np.exp(few.ln_survival(grid[:, None])).mean(axis=1)
     half = np.concatenate([_TAILS, _INNER[_INNER <= 0.5]])
     left = np.interp(half, np.maximum.accumulate(below), grid)
     right = np.interp(half, np.maximum.accumulate(above[::-1]), grid[::-1])
@@ -156,8 +156,8 @@ def _ln_probabilities(law: Mixture, edges: FloatArray) -> FloatArray:
     """Logarithm of the probability of the bins between `edges`, shape (draw, bin)."""
     half = len(edges) // 2
     # Differences are taken on the side of the tail, where they keep their digits.
-    below = np.stack([np.exp(law.ln_distribution(e)) for e in edges[: half + 1]], axis=-1)
-    above = np.stack([np.exp(law.ln_survival(e)) for e in edges[half:]], axis=-1)
+    below = np.exp(law.ln_distribution(edges[: half + 1, None])).T
+    above = np.exp(law.ln_survival(edges[half:, None])).T
     parts = [below[..., :1], np.diff(below, axis=-1), -np.diff(above, axis=-1), above[..., -1:]]
     return np.log(np.maximum(np.concatenate(parts, axis=-1), 1e-300))
 

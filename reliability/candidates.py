@@ -269,6 +269,8 @@ def read_candidates(path: Path, programming: Programming) -> list[Candidate]:
     ValueError
         As :func:`candidate_of` with the place in the file; another kind of file; no candidate.
     """
+    if path.suffix not in (".toml", ".csv"):
+        raise ValueError(f"{path}: candidates are in a .toml or a .csv file")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -285,15 +287,13 @@ def read_candidates(path: Path, programming: Programming) -> list[Candidate]:
         if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
             raise ValueError(f"{path}: write each candidate as a table [[candidate]]")
         rows = [(f"{path}, candidate {i + 1}", table) for i, table in enumerate(tables)]
-    elif path.suffix == ".csv":
+    else:
         rows = []
         for i, row in enumerate(csv.DictReader(text.splitlines())):
             where = f"{path}, line {i + 2}"
             if None in row:
                 raise ValueError(f"{where}: more values than columns")
             rows.append((where, {key.strip(): v for key, v in row.items() if v and v.strip()}))
-    else:
-        raise ValueError(f"{path}: candidates are in a .toml or a .csv file")
     if not rows:
         raise ValueError(f"{path}: no candidate in it; give {FORMS}")
     return [candidate_of(fields, programming, where) for where, fields in rows]

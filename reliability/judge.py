@@ -20,7 +20,6 @@ from devicefit.preposterior import (
     updated,
 )
 from devicefit.programming import FloatArray, IntArray
-from devicefit.sensing import ber_curves
 from reliability.accuracy_curve import mean_loss, mean_share
 from reliability.candidates import (
     Candidate,
@@ -38,6 +37,7 @@ from reliability.limit_saving import (
     Limits,
     ber_table,
     limits_of,
+    ln_ber_of,
     ln_saving,
     weighted_quantile,
 )
@@ -63,10 +63,6 @@ class Judge:
         self.device, self.c, self.options = device, comparison, options
         self.energy_options, self.seed = energy_options, seed
         known = {r.key: r for r in comparison.references}
-        if options.reference not in known:
-            raise ValueError(
-                f"reference {options.reference!r} is not known; known: {', '.join(known)}"
-            )
         self.reference = known[options.reference]
         self.focus = comparison.focus
         self.limits = limits_of(comparison, self.focus, self.reference)
@@ -322,12 +318,9 @@ class Judge:
         """
         c = self.c
         grid, few = c.grid[::2], slice(None, None, 2)
-        curves = ber_curves(posterior, grid, options=c.sensing)
-        rows = np.arange(curves["1T1R"].ln_ber[..., 0].size) % self.draws
-        tables = [
-            BerTable(curves[s].ln_ber.reshape(1, -1, len(grid)), None)
-            for s in (self.focus.scheme, "1T1R")
-        ]
+        ln_ber = ln_ber_of(posterior, grid, {self.focus.scheme, "1T1R"}, c.sensing)
+        rows = np.arange(len(ln_ber["1T1R"])) % self.draws
+        tables = [BerTable(ln_ber[s][None], None) for s in (self.focus.scheme, "1T1R")]
         if c.programming.is_current:
             ln_energy = self.limits.ln_energy[rows][:, few]
         else:

@@ -20,8 +20,11 @@ from devicefit.threshold import choose_threshold
 from reliability.designs import Comparison, Design, Reference, loss_limits, tolerated
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 
+REFERENCES = ("standard_bnn", "memory", "memory_with_ecc")
+"""References whose limit is known here; keys of :func:`reliability.designs.compare_designs`."""
+
 _STEPS = np.linspace(-3.5, 3.5, 15)
-_SPREAD_DRAWS = 48
+_SPREAD_DRAWS = 16
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,24 @@ def ber_table(
     return BerTable(np.stack([ln_ber_1t1r(lrs, hrs, t) for t in thresholds]), thresholds)
 
 
+def ln_ber_of(
+    posterior: Fitted, x: FloatArray, schemes: set[str], sensing: SensingOptions
+) -> dict[str, FloatArray]:
+    """Ln BER of all draws, shape (draw, x), for some schemes; thresholds as in a fresh study."""
+    laws = posterior.mixtures(x)
+    lrs, hrs = laws["LRS"], laws["HRS"]
+    found = {}
+    if "2T2R" in schemes:
+        found["2T2R"] = ln_ber_2t2r(lrs, hrs, sensing.offset_ln_r)
+    if "1T1R" in schemes:
+        if sensing.threshold_ohm is None:
+            threshold = choose_threshold(lrs, hrs)
+        else:
+            threshold = np.full(len(x), np.log(sensing.threshold_ohm))
+        found["1T1R"] = ln_ber_1t1r(lrs, hrs, threshold)
+    return {scheme: values.reshape(-1, len(x)) for scheme, values in found.items()}
+
+
 def _one_chain(law: Mixture, draws: slice) -> Mixture:
     """Draws of a law (draw, x) as (chain, draw, x)."""
     part = law.part((draws,))
@@ -157,7 +178,7 @@ def reference_limit(comparison: Comparison, key: str) -> FloatArray:
         return tolerated(c.standard, c.requirement.max_loss)[c.pairing.curve]
     codes = {"memory": NO_CODE, "memory_with_ecc": SECDED_72_64}
     if key not in codes:
-        raise ValueError(f"reference {key!r} is not known; known: standard_bnn, {', '.join(codes)}")
+        raise ValueError(f"reference {key!r} is not known; known: {', '.join(REFERENCES)}")
     return np.full(len(c.pairing.device), np.log(raw_ber_for(codes[key], c.requirement.memory_ber)))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reliability.candidates import Candidate, candidate_record
+from reliability.limit_saving import REFERENCES
 
 QUESTIONS = ("test-set", "population")
 WEIGHTS, MOMENTS, EXACT = "weights", "moments", "none needed"
@@ -38,6 +39,10 @@ class MeasureNextOptions:
     least_effective: float = 50.0
 
     def __post_init__(self) -> None:
+        if self.reference not in REFERENCES:
+            raise ValueError(
+                f"reference {self.reference!r} is not known; known: {', '.join(REFERENCES)}"
+            )
         if self.question not in QUESTIONS:
             raise ValueError(
                 f"question {self.question!r} is not known; known: {', '.join(QUESTIONS)}"
