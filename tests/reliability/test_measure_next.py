@@ -82,8 +82,8 @@ def _curve(seed: int, spread: float, shift: float) -> AccuracyCurve:
 def _case(device_spread: float = 0.1, curve_spread: float = 0.1) -> tuple[DeviceStudy, Comparison]:
     study = _study(device_spread)
     curves = {
-        "standard": _curve(2, curve_spread, 0.0),
-        "trained for errors": _curve(3, curve_spread, -3.0),
+        "standard": _curve(2, curve_spread, 2.5),
+        "trained for errors": _curve(3, curve_spread, 0.8),
     }
     rng = np.random.default_rng(4)
     pairing = pair_draws(DRAWS, DRAWS, draws=DRAWS, rng=rng)
@@ -172,7 +172,7 @@ def test_shrinkage_grows_with_devices() -> None:
     assert found[2].route == MOMENTS
     assert shrinkage[0] < shrinkage[1] < shrinkage[2]
     assert shrinkage[0] > -3 * found[0].standard_error
-    assert shrinkage[2] > 0.3
+    assert shrinkage[2] > 0.15
 
 
 def test_both_routes_agree(judge: Judge) -> None:
@@ -189,8 +189,10 @@ def test_chips_shrink_what_chips_leave_open() -> None:
     study, comparison = _case(1e-6, 0.1)
     judge = Judge(study, comparison, EnergyOptions(), MeasureNextOptions(simulations=50), 1)
     shares = judge.shares()
-    assert shares["chips simulated"] > 0.97
-    assert shares["device"] < 0.02
+    # A correlation of 600 pairs has a standard error of 0.04: z = 4.
+    assert shares["device"] < 0.16
+    assert shares["energy inputs"] < 0.16
+    assert shares["chips simulated"] > 0.84
     # Four times the chips: half the width.
     assert judge.outlook(MoreChips(150)).shrinkage == pytest.approx(0.5, abs=0.02)
 
@@ -227,7 +229,7 @@ def test_images_matter_for_the_population_alone() -> None:
 def test_an_energy_that_cancels_teaches_nothing(judge: Judge) -> None:
     """With the current known, voltages and widths are factors of both sides."""
     found = judge.outlook(MeasuredEnergy(1e-4, 0.05))
-    assert judge.shares()["energy inputs"] < 0.05
+    assert judge.shares()["energy inputs"] < 0.16
     assert abs(found.shrinkage) < 0.02
 
 
