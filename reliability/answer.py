@@ -69,7 +69,15 @@ def answer(
     -------
     Results
     """
-    c = _compare(device, networks, requirement, sensing, energy_options, energy_table, seed)
+    c = compare(
+        device,
+        networks,
+        requirement,
+        sensing,
+        energy_options,
+        seed,
+        energy_table=energy_table,
+    )
     limits = loss_limits(c.curves, requirement)
     gates = [*device.record["gates"], records.curve_gate(c.standard).record()]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
@@ -139,15 +147,23 @@ def answer(
     return Results(values)
 
 
-def _compare(
+def compare(
     device: DeviceStudy,
     networks: Mapping[str, NetworkStudy],
     requirement: Requirement,
     sensing: SensingOptions,
     energy_options: EnergyOptions | None,
-    energy_table: EnergyTable | None,
     seed: int,
+    *,
+    energy_table: EnergyTable | None = None,
 ) -> Comparison:
+    """All designs and references on the same draws; arguments as of :func:`answer`.
+
+    Raises
+    ------
+    ValueError
+        There is one condition only.
+    """
     posterior, grid = device.main, device.grid
     curves = fit_accuracy_curves(
         {name: study.counts for name, study in networks.items()},
