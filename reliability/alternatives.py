@@ -162,7 +162,7 @@ def _row(record: Mapping[str, Any], programming: Programming) -> tuple[str, ...]
         record["scheme"],
         record["training"],
         record["thresholds"],
-        f"{record['cells_per_bit']:.3g}",
+        f"{record['cells_per_bit']:.4g}",
         f"at most {lowest}" if record["at_weakest_measured"] else lowest,
         f"{record['p_requirement_met']:.3f}",
         f"{energy['median'] * 1e12:.3g} pJ ({energy['low'] * 1e12:.3g} to "
