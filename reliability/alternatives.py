@@ -166,7 +166,7 @@ def _row(record: Mapping[str, Any], programming: Programming) -> tuple[str, ...]
         record["scheme"],
         record["training"],
         record["thresholds"],
-        f"{record['cells_per_bit']:.3g}",
+        f"{record['cells_per_bit']:.4g}",
         f"at most {lowest}" if record["at_weakest_measured"] else lowest,
         f"{record['p_requirement_met']:.3f}",
         "not known"

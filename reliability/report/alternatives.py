@@ -34,6 +34,7 @@ from reliability.report.words import (
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 SHOWN_NETWORKS = 4
+COMPARED_WITH = ("standard_bnn", "memory")
 
 Record = Mapping[str, Any]
 
@@ -59,8 +60,9 @@ def alternative_table(
     programming : Programming
         The programming variable.
     references : mapping of str to str
-        Names of the references by their keys.
+        Names of the references by their keys; those of `COMPARED_WITH` have a column.
     """
+    references = {key: references[key] for key in COMPARED_WITH}
     verdict = values["verdict"]
     rows, marked = [], None
     for row, design in enumerate(values["alternatives"]):
@@ -73,7 +75,7 @@ def alternative_table(
                 design["scheme"] + (" (recommended)" if recommended else ""),
                 _training(design),
                 design["thresholds"],
-                number(design["cells_per_bit"]),
+                number(design["cells_per_bit"], 4),
                 _lowest(design, programming),
                 probability(design["p_requirement_met"]),
                 _tolerated(design["tolerated_read_ber"]),
