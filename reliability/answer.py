@@ -23,7 +23,7 @@ from reliability.results import Results
 from reliability.truth import truth_record
 
 PAIRED_DRAWS = 2000
-CURVE_SAMPLER = SamplerOptions(draws=1000, warmup=600, target_accept=0.85)
+CURVE_SAMPLER = SamplerOptions(draws=500, warmup=150, target_accept=0.85)
 
 
 def answer(

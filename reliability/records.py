@@ -25,6 +25,7 @@ from reliability.designs import (
 from reliability.device_study import DeviceStudy
 from reliability.energy import energy_at
 from reliability.network_study import NetworkStudy
+from reliability.variance_shares import not_in_the_shares
 
 
 def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any]:
@@ -202,7 +203,7 @@ def accuracy_record(design: Design, grid: FloatArray) -> dict[str, Any]:
         "error_free": design.accuracy.error_free,
         "p_met": design.p_met.tolist(),
         "variance_shares": {k: v.tolist() for k, v in design.accuracy.shares.items()},
-        "not_in_the_shares": "model family and training seed (one of each)",
+        "not_in_the_shares": not_in_the_shares(design.accuracy.shares),
     }
 
 
