@@ -17,12 +17,19 @@ import json
 import os
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import bnn
 from analyses.measured_gate_sweep import read_sweep
-from benchmarks.reliability_brute_force import choose_places, compare, push_through, summary
+from benchmarks.reliability_brute_force import (
+    DRAWS,
+    choose_places,
+    compare,
+    push_through,
+    summary,
+)
 from benchmarks.reliability_decision import time_decision
 from devicefit.backend import SamplerOptions
 from devicefit.reference_device import reference_measurements
@@ -41,7 +48,6 @@ from reliability.network_study import (
 
 NETWORKS = ("mnist-standard", "mnist-4e-2")
 DEVICES = ("simulated reference device", "measured gate sweep")
-DRAWS = 1000
 SEED = 1
 PARTS = ("brute-force", "decision")
 
@@ -93,6 +99,7 @@ def brute_force(arguments: argparse.Namespace, images: bnn.ImageSet) -> dict[str
         study = device_study(device, arguments.data, arguments.work)
         ber = ber_curves(study.main, study.grid, options=SensingOptions())["1T1R"].ln_ber
         place = choose_places(study.grid, ber.reshape(-1, len(study.grid)), draws=DRAWS)
+        place = replace(place, ln_ber=place.ln_ber[: arguments.draws])
         store = arguments.work / f"{name}-{device.replace(' ', '-')}-brute.npy"
         brute = push_through(
             network, images, place, threads=arguments.threads, store=store, say=say
@@ -104,7 +111,7 @@ def brute_force(arguments: argparse.Namespace, images: bnn.ImageSet) -> dict[str
             "family": study.main.family,
             "programming": study.main.frame.programming.name,
             "unit": study.main.frame.programming.unit,
-            "draws": DRAWS,
+            "draws": arguments.draws,
             "chips_of_the_curve": curve.chips,
             "summary": summary(compared),
             "rows": compared,
@@ -119,6 +126,12 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="has devices/ and images/")
     parser.add_argument("--work", type=Path, required=True, help="keeps fits and chips")
     parser.add_argument("--chips", type=int, default=50, help="chips behind the curve")
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=DRAWS,
+        help=f"of {DRAWS} draws, chain after chain, those pushed straight through",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     arguments = parser.parse_args()

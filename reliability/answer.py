@@ -11,6 +11,7 @@ import numpy as np
 from devicefit.backend import SamplerOptions, versions
 from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.stacking import StackedDevice
 from reliability import records
 from reliability.accuracy_curve import fit_accuracy_curves
 from reliability.decision import Requirement
@@ -83,7 +84,9 @@ def answer(
         },
         "accuracy": {
             name: {
-                d.scheme: records.accuracy_record(d, c.grid) for d in c.designs if d.network == name
+                d.scheme: records.accuracy_record(d, c.grid, requirement.risk)
+                for d in c.designs
+                if d.network == name
             }
             for name in c.curves
         },
@@ -126,7 +129,7 @@ def _compare(
 ) -> Comparison:
     posterior, grid = device.main, device.grid
     curves = fit_accuracy_curves(
-        {name: study.counts for name, study in networks.items()},
+        {name: (study.counts, *study.further_trainings) for name, study in networks.items()},
         options=replace(CURVE_SAMPLER, seed=seed),
     )
     if posterior.frame.is_single:
@@ -152,6 +155,7 @@ def _compare(
         requirement=requirement,
         sensing=sensing,
         programming=posterior.frame.programming,
+        family=posterior.allotment().ravel() if isinstance(posterior, StackedDevice) else None,
     )
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from devicefit.compressed import IntArray
 from devicefit.programming import FloatArray, Programming
 from devicefit.sensing import CELLS_PER_BIT, SCHEMES, BerCurve, SensingOptions
 from reliability.accuracy_curve import AccuracyCurve, tolerated_ln_ber
+from reliability.chip_yield import ChipYield, chip_yield
 from reliability.decision import (
     Condition,
     Requirement,
@@ -37,6 +39,8 @@ class Design:
         P(loss <= max_loss).
     safe : SafeSet
         Where the requirement is met.
+    chip_yield : ChipYield
+        Share of chips that meet it, and how well that share is known.
     """
 
     network: str
@@ -44,6 +48,7 @@ class Design:
     accuracy: AccuracyDraws
     p_met: FloatArray
     safe: SafeSet
+    chip_yield: ChipYield
 
     @property
     def cells(self) -> int:
@@ -148,8 +153,12 @@ def compare_designs(
     requirement: Requirement,
     sensing: SensingOptions,
     programming: Programming,
+    family: IntArray | None = None,
 ) -> Comparison:
-    """Propagate every design and find the references; arguments as in :class:`Comparison`."""
+    """Propagate every design and find the references; arguments as in :class:`Comparison`.
+
+    `family` is the model family of each draw of the device where several are stacked.
+    """
     main = next(iter(ber.values()))
     grid = main["1T1R"].programming
     flat = {scheme: main[scheme].ln_ber.reshape(-1, len(grid)) for scheme in SCHEMES}
@@ -157,11 +166,10 @@ def compare_designs(
     designs = []
     for name, curve in curves.items():
         for scheme in SCHEMES:
-            draws = propagate(curve, flat[scheme], pairing)
-            # A loss equal to the limit meets it; the tiny addition is for rounding.
-            p_met = (draws.loss <= limits[name] + 1e-12).mean(axis=0)
-            safe = safe_set(grid, p_met, requirement, programming)
-            designs.append(Design(name, scheme, draws, p_met, safe))
+            draws = propagate(curve, flat[scheme], pairing, family=family)
+            met = chip_yield(curve, flat[scheme], pairing, limits[name])
+            safe = safe_set(grid, met.p_met, requirement, programming)
+            designs.append(Design(name, scheme, draws, met.p_met, safe, met))
     standard = next(iter(curves.values()))
     references = _references(
         standard, designs[0].safe, flat["1T1R"], pairing, grid, requirement, programming

@@ -7,26 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from bnn import (
-    FoldedNetwork,
-    ImageSet,
-    Precision,
-    TrainingOptions,
-    combine,
-    count_to_precision,
-    fold,
-    network_sha256,
-    train,
-    training_record,
-)
-from bnn.calibration import FIXED
-from bnn.counts import SECONDS
-from reliability.evaluation_plan import EvaluationPlan, rates_plan
-from reliability.threshold_treatment import treatment_of
+from reliability.threshold_treatment import FIXED, treatment_of
+
+if TYPE_CHECKING:
+    # A decision reads counts only: the packages of networks take it seconds to import.
+    from bnn import FoldedNetwork, ImageSet, Precision, TrainingOptions
+    from reliability.evaluation_plan import EvaluationPlan
 
 STANDARD = "standard"
 TRAINED_FOR_ERRORS = "trained for errors"
@@ -112,10 +102,13 @@ class NetworkStudy:
         From ``bnn.evaluate``.
     record : dict
         How the network came to be, as plain values.
+    further_trainings : tuple of xarray.Dataset
+        Counts of trainings of the same recipe with other seeds.
     """
 
     counts: xr.Dataset
     record: dict[str, Any]
+    further_trainings: tuple[xr.Dataset, ...] = ()
 
 
 def train_network(
@@ -129,6 +122,8 @@ def training_options(
     images: ImageSet, options: NetworkOptions, *, ber: float, **changes: Any
 ) -> TrainingOptions:
     """Options of a training; `changes` are those that a study leaves as they are."""
+    from bnn import TrainingOptions
+
     # Threads gain nothing on the small digits network, and cost when cores are shared.
     threads = options.threads if len(images.train_images) > 10_000 else 1
     return TrainingOptions(
@@ -150,6 +145,8 @@ def run_training(
     checkpoint: Path | None = None,
 ) -> tuple[FoldedNetwork, dict[str, Any]]:
     """Train and fold one network, from its checkpoint if there is one, and give its record."""
+    from bnn import fold, train, training_record
+
     sizes = "-".join(
         str(s) for s in (images.train_images.shape[1], *training.hidden, len(images.classes))
     )
@@ -185,6 +182,9 @@ def evaluate_network(
     `bnn.evaluate`. With a `precision` chips and images are added until the mean accuracy loss is
     known so well. `earlier` counts of the plan's first chips are added to.
     """
+    from bnn import combine, count_to_precision, network_sha256
+    from reliability.evaluation_plan import rates_plan
+
     if plan is None:
         plan = rates_plan(network, images, BER_GRID, seed=options.seed)
     common: dict[str, Any] = {"engine": engine, "threads": options.threads, "memory": memory}
@@ -214,6 +214,8 @@ def save_counts(study: NetworkStudy, path: Path) -> None:
 
     The seconds that counting took are left out: the same seed gives the same bytes.
     """
+    from bnn.counts import SECONDS
+
     attrs = {key: value for key, value in study.counts.attrs.items() if key != SECONDS}
     counts = study.counts.drop_attrs(deep=False).assign_attrs(attrs)
     counts.assign_attrs(record=json.dumps(study.record)).to_netcdf(path, engine="h5netcdf")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from reliability.network_study import NetworkStudy
 
 Counts = xr.Dataset | Sequence[xr.Dataset]
 """Table of one training, or tables of several trainings of one recipe."""
@@ -61,3 +66,39 @@ def _check_trainings(name: str, tables: tuple[xr.Dataset, ...]) -> None:
             f"{name!r} has one network twice among its trainings; give each training once, and "
             "chips of one network in one table"
         )
+
+
+def join_trainings(studies: Sequence[NetworkStudy]) -> list[NetworkStudy]:
+    """One study for each recipe: trainings that differ in their seed alone belong together.
+
+    Parameters
+    ----------
+    studies : sequence of NetworkStudy
+        Counts of single networks.
+
+    Returns
+    -------
+    list of NetworkStudy
+        In the order of the first training of each recipe; networks that were not trained here have
+        no recipe and stay alone, and so do the same weights with other thresholds.
+    """
+    joined: dict[str, NetworkStudy] = {}
+    for number, study in enumerate(studies):
+        key = recipe_of(study.record) or f"network {number}"
+        if key in joined:
+            first = joined[key]
+            further = (*first.further_trainings, study.counts, *study.further_trainings)
+            study = replace(first, further_trainings=further)
+        joined[key] = study
+    return list(joined.values())
+
+
+def recipe_of(record: Mapping[str, Any]) -> str | None:
+    """What a training is but for its seed, as text; None where the record does not say."""
+    if "training" not in record:
+        return None
+    # Threads change no bits; seeds are what trainings of one recipe differ in.
+    training = {k: v for k, v in record["training"].items() if k not in ("seed", "threads")}
+    kept = {k: record.get(k) for k in ("architecture", "image_set")}
+    treatment = record.get("thresholds", {}).get("treatment")
+    return json.dumps({**kept, "training": training, "treatment": treatment}, sort_keys=True)
