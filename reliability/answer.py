@@ -11,6 +11,7 @@ import numpy as np
 from devicefit.backend import SamplerOptions, versions
 from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.stacking import StackedDevice
 from reliability import records
 from reliability.accuracy_curve import fit_accuracy_curves
 from reliability.alternatives import alternative_records
@@ -27,7 +28,7 @@ from reliability.truth import truth_record
 from reliability.verdict import verdict_record
 
 PAIRED_DRAWS = 2000
-CURVE_SAMPLER = SamplerOptions(draws=1000, warmup=600, target_accept=0.85)
+CURVE_SAMPLER = SamplerOptions(draws=500, warmup=150, target_accept=0.85)
 
 
 def answer(
@@ -107,7 +108,9 @@ def answer(
         },
         "accuracy": {
             name: {
-                d.scheme: records.accuracy_record(d, c.grid) for d in c.designs if d.network == name
+                d.scheme: records.accuracy_record(d, c.grid, requirement.risk)
+                for d in c.designs
+                if d.network == name
             }
             for name in c.curves
         },
@@ -166,7 +169,7 @@ def compare(
     """
     posterior, grid = device.main, device.grid
     curves = fit_accuracy_curves(
-        {name: study.counts for name, study in networks.items()},
+        {name: (study.counts, *study.further_trainings) for name, study in networks.items()},
         options=replace(CURVE_SAMPLER, seed=seed),
     )
     if posterior.frame.is_single:
@@ -194,6 +197,7 @@ def compare(
         requirement=requirement,
         sensing=sensing,
         programming=posterior.frame.programming,
+        family=posterior.allotment().ravel() if isinstance(posterior, StackedDevice) else None,
     )
 
 

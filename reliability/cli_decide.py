@@ -53,11 +53,11 @@ def decide(
     quiet: QuietOption = False,
 ) -> None:
     """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
-    from reliability.accuracy_curve import check_counts
     from reliability.device_study import load_study
     from reliability.network_study import load_counts, network_names
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
+    from reliability.training_counts import check_counts, join_trainings
 
     with checking_input():
         check_file(out, force=force, suffix=".json")
@@ -77,9 +77,9 @@ def decide(
         study = load_study(device)
         frame = study.main.frame
         check_decision(options, frame.programming, frame.low, frame.high)
-        tables = [load_counts(path) for path in counts]
+        tables = join_trainings([load_counts(path) for path in counts])
         networks = dict(zip(network_names(tables), tables, strict=True))
-        check_counts({name: study.counts for name, study in networks.items()})
+        check_counts({n: (s.counts, *s.further_trainings) for n, s in networks.items()})
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         results = answer_from(study, networks, options, seed, narrator, truth=False)
         stage.write_text(results.to_json(), encoding="utf-8")

@@ -85,7 +85,6 @@ def measure_next_command(
     quiet: QuietOption = False,
 ) -> None:
     """Rank further measurements by what they are expected to do to the interval of the saving."""
-    from reliability.accuracy_curve import check_counts
     from reliability.answer import compare
     from reliability.candidates import MoreCycles, MoreDevices, default_candidates
     from reliability.device_study import load_study
@@ -94,6 +93,7 @@ def measure_next_command(
     from reliability.output import check_file, staged_file
     from reliability.planned_readings import planned_readings
     from reliability.progress import Narrator
+    from reliability.training_counts import check_counts, join_trainings
 
     with checking_input():
         check_file(out, force=force, suffix=".json")
@@ -126,9 +126,9 @@ def measure_next_command(
         for one in chosen:
             if isinstance(one, MoreDevices | MoreCycles):
                 planned_readings(one, study)
-        tables = [load_counts(path) for path in counts]
+        tables = join_trainings([load_counts(path) for path in counts])
         networks = dict(zip(network_names(tables), tables, strict=True))
-        check_counts({name: study.counts for name, study in networks.items()})
+        check_counts({n: (s.counts, *s.further_trainings) for n, s in networks.items()})
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         narrator.say("propagating bit errors to accuracy")
         comparison = compare(

@@ -8,9 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
+from devicefit.compressed import IntArray
 from devicefit.programming import FloatArray, Programming
 from devicefit.sensing import BerCurve, SensingOptions
 from reliability.accuracy_curve import AccuracyCurve, tolerated_ln_ber
+from reliability.chip_yield import ChipYield, chip_yield
 from reliability.decision import (
     Condition,
     SafeSet,
@@ -41,6 +43,8 @@ class Design:
         P(loss <= max_loss).
     safe : SafeSet
         Where the requirement is met.
+    chip_yield : ChipYield
+        Share of chips that meet it, and how well that share is known.
     """
 
     network: str
@@ -48,6 +52,7 @@ class Design:
     accuracy: AccuracyDraws
     p_met: FloatArray
     safe: SafeSet
+    chip_yield: ChipYield
 
     @property
     def scheme(self) -> str:
@@ -185,10 +190,12 @@ def compare_designs(
     sensing: SensingOptions,
     programming: Programming,
     storages: Sequence[Storage] = STORAGES,
+    family: IntArray | None = None,
 ) -> Comparison:
     """Propagate every design and find the references; arguments as in :class:`Comparison`.
 
-    `storages` begin with single cells without a code, in which the references are held.
+    `storages` begin with single cells without a code, in which the references are held. `family` is
+    the model family of each draw of the device where several are stacked.
     """
     if not storages or storages[0] != PLAIN:
         raise ValueError(f"storages must begin with {PLAIN.name}, got {storages}")
@@ -199,11 +206,10 @@ def compare_designs(
     designs = []
     for name, curve in curves.items():
         for storage in storages:
-            draws = propagate(curve, flat[storage], pairing)
-            # A loss equal to the limit meets it; the tiny addition is for rounding.
-            p_met = (draws.error_free - draws.test_set <= limits[name] + 1e-12).mean(axis=0)
-            safe = safe_set(grid, p_met, requirement, programming)
-            designs.append(Design(name, storage, draws, p_met, safe))
+            draws = propagate(curve, flat[storage], pairing, family=family)
+            met = chip_yield(curve, flat[storage], pairing, limits[name])
+            safe = safe_set(grid, met.p_met, requirement, programming)
+            designs.append(Design(name, storage, draws, met.p_met, safe, met))
     standard = next(iter(curves.values()))
     references = _references(
         standard, designs[0].safe, flat[PLAIN], pairing, grid, requirement, programming

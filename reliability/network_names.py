@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bnn.calibration import FIXED
-from reliability.threshold_treatment import treatment_of
+from reliability.threshold_treatment import FIXED, treatment_of
 
 STANDARD = "standard"
 TRAINED_FOR_ERRORS = "trained for errors"

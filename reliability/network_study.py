@@ -7,27 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from bnn import (
-    FoldedNetwork,
-    ImageSet,
-    Precision,
-    TrainingOptions,
-    combine,
-    count_to_precision,
-    fold,
-    network_sha256,
-    train,
-    training_record,
-)
-from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
-from bnn.counts import SECONDS
-from reliability.evaluation_plan import EvaluationPlan, rates_plan
 from reliability.network_names import name_of as name_of
 from reliability.network_names import names_of
+from reliability.threshold_treatment import FIXED, FOLDED_FOR_EACH, PER_CHIP
+
+if TYPE_CHECKING:
+    # A decision reads counts only: the packages of networks take it seconds to import.
+    from bnn import FoldedNetwork, ImageSet, Precision, TrainingOptions
+    from reliability.evaluation_plan import EvaluationPlan
 
 BER_GRID = (
     1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 7e-2, 0.1, 0.15, 0.2, 0.3,
@@ -96,10 +87,13 @@ class NetworkStudy:
         From ``bnn.evaluate``.
     record : dict
         How the network came to be, as plain values.
+    further_trainings : tuple of xarray.Dataset
+        Counts of trainings of the same recipe with other seeds.
     """
 
     counts: xr.Dataset
     record: dict[str, Any]
+    further_trainings: tuple[xr.Dataset, ...] = ()
 
 
 def train_network(
@@ -113,6 +107,8 @@ def training_options(
     images: ImageSet, options: NetworkOptions, *, ber: float, **changes: Any
 ) -> TrainingOptions:
     """Options of a training; `changes` are those that a study leaves as they are."""
+    from bnn import TrainingOptions
+
     # Threads gain nothing on the small digits network, and cost when cores are shared.
     threads = options.threads if len(images.train_images) > 10_000 else 1
     return TrainingOptions(
@@ -135,6 +131,8 @@ def run_training(
     initial: Path | None = None,
 ) -> tuple[FoldedNetwork, dict[str, Any]]:
     """Train and fold one network, from its checkpoint if there is one, and give its record."""
+    from bnn import fold, train, training_record
+
     maps = () if training.convolutions is None else training.convolutions.channels
     widths = (images.train_images.shape[1], *maps, *training.hidden, len(images.classes))
     sizes = "-".join(str(s) for s in widths)
@@ -171,6 +169,9 @@ def evaluate_network(
     `bnn.evaluate`. With a `precision` chips and images are added until the mean accuracy loss is
     known so well. `earlier` counts of the plan's first chips are added to.
     """
+    from bnn import combine, count_to_precision, network_sha256
+    from reliability.evaluation_plan import rates_plan
+
     if plan is None:
         plan = rates_plan(network, images, BER_GRID, seed=options.seed)
     common: dict[str, Any] = {"engine": engine, "threads": options.threads, "memory": memory}
@@ -205,6 +206,8 @@ def save_counts(study: NetworkStudy, path: Path) -> None:
 
     The seconds that counting took are left out: the same seed gives the same bytes.
     """
+    from bnn.counts import SECONDS
+
     attrs = {key: value for key, value in study.counts.attrs.items() if key != SECONDS}
     counts = study.counts.drop_attrs(deep=False).assign_attrs(attrs)
     counts.assign_attrs(record=json.dumps(study.record)).to_netcdf(path, engine="h5netcdf")

@@ -24,6 +24,7 @@ from reliability.designs import (
 from reliability.device_study import DeviceStudy
 from reliability.energy import energy_at
 from reliability.network_study import NetworkStudy
+from reliability.variance_shares import not_in_the_shares
 
 
 def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any]:
@@ -183,11 +184,13 @@ def network_record(study: NetworkStudy, curve: AccuracyCurve) -> dict[str, Any]:
         "accuracy_worst_chip": accuracy_of_chips.min(axis=1).tolist(),
         "accuracy_sd_of_chips": accuracy_of_chips.std(axis=1, ddof=1).tolist(),
         "curve": {"ber": np.exp(fine).tolist(), "accuracy": band(accuracy, axis=0)},
+        "condition": curve.condition,
+        "further_training": None if curve.further is None else curve.further.record(),
         "curve_diagnostics": curve.diagnostics,
     }
 
 
-def accuracy_record(design: Design, grid: FloatArray) -> dict[str, Any]:
+def accuracy_record(design: Design, grid: FloatArray, risk: float) -> dict[str, Any]:
     """Accuracy of a design over the programming variable."""
     return {
         "grid": grid.tolist(),
@@ -201,8 +204,9 @@ def accuracy_record(design: Design, grid: FloatArray) -> dict[str, Any]:
         },
         "error_free": design.accuracy.error_free,
         "p_met": design.p_met.tolist(),
+        "yield": design.chip_yield.record(least=1 - risk),
         "variance_shares": {k: v.tolist() for k, v in design.accuracy.shares.items()},
-        "not_in_the_shares": "model family and training seed (one of each)",
+        "not_in_the_shares": not_in_the_shares(design.accuracy.shares),
     }
 
 

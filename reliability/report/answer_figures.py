@@ -28,13 +28,15 @@ from reliability.report.drawing import (
 from reliability.report.words import NONE, interval_name, percent, rate
 
 SHARE_WORDS = {
+    "family": "family: which model of the device",
     "device": "device: its law is not known exactly",
+    "training": "training: trainings differ",
     "curve": "simulation: a finite number of chips",
     "chip": "chip: chips differ",
     "test set": "test set: a finite number of images",
-    "interaction": "device and simulation together",
+    "interaction": "these together",
 }
-SHARE_COLOURS = (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[9], PALETTE[7], PALETTE[4])
+SHARE_COLOURS = (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[9], PALETTE[7], PALETTE[4], PALETTE[5])
 
 
 def accuracy_over_ber_figure(
