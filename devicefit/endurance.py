@@ -88,7 +88,12 @@ class EnduranceCounts:
 
 
 def count_windows(
-    unit: ArrayLike, cycles: ArrayLike, wrong: ArrayLike, *, per_decade: int = 3
+    unit: ArrayLike,
+    cycles: ArrayLike,
+    wrong: ArrayLike,
+    *,
+    trials: ArrayLike | None = None,
+    per_decade: int = 3,
 ) -> EnduranceCounts:
     """Count readings of one state by unit and window.
 
@@ -98,8 +103,10 @@ def count_windows(
         Names of units.
     cycles : array, shape (reading,)
         Cycles before each reading, positive.
-    wrong : bool array, shape (reading,)
-        Whether the reading is an error.
+    wrong : array, shape (reading,)
+        Whether the reading is an error, or how many of `trials` are.
+    trials : int array, shape (reading,), optional
+        Readings of each row; one when left out.
     per_decade : int, optional
         Windows per decade; empty ones are left out.
 
@@ -116,10 +123,13 @@ def count_windows(
     shape = (int(rows.max()) + 1, int(columns.max()) + 1)
     flat = np.ravel_multi_index((rows.ravel(), columns.ravel()), shape)
     size = shape[0] * shape[1]
-    trials = np.bincount(flat, minlength=size).reshape(shape)
+    weight = np.ones(len(at)) if trials is None else np.asarray(trials, dtype=np.float64)
+    totals = np.bincount(flat, weights=weight, minlength=size).reshape(shape)
     errors = np.bincount(flat, weights=np.asarray(wrong, dtype=float), minlength=size)
-    ln_cycles = np.bincount(columns.ravel(), weights=np.log(at)) / trials.sum(axis=0)
-    return EnduranceCounts(np.exp(ln_cycles), errors.astype(np.int64).reshape(shape), trials)
+    ln_cycles = np.bincount(columns.ravel(), weights=weight * np.log(at)) / totals.sum(axis=0)
+    return EnduranceCounts(
+        np.exp(ln_cycles), errors.astype(np.int64).reshape(shape), totals.astype(np.int64)
+    )
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,7 @@ class EnduranceState:
         Each of shape (chain, draw, cycles).
         """
         ln_c = np.log(np.atleast_1d(np.asarray(cycles, dtype=np.float64)))
-        p = {name: self.fitted[name][..., None] for name in self.fitted.draws.data_vars}
+        p = {name: self.fitted[name][..., None] for name in self.fitted.names}
         middle = 0.5 * math.log(self.cycles_low * self.cycles_high)
         sound = expit(p["logit_rate"] + p["slope"] * (ln_c - middle))
         worn = ndtr((ln_c - p["ln_cycles_worn"]) / np.exp(p["ln_sd_worn"]))
@@ -250,9 +260,7 @@ def _change_points(theta, ln_c, centred, errors, trials, weight):  # type: ignor
             p, q = 1.0 / (1.0 + math.exp(-logit)), 1.0 / (1.0 + math.exp(logit))
             value, by_p, by_kappa = beta_binomial(errors[u, w], trials[u, w], p, q, -theta[5])
             sound[w, 0], sound[w, 1], sound[w, 2] = value, by_p * p * q, by_kappa
-            value, by_p, by_kappa = beta_binomial(
-                errors[u, w], trials[u, w], worn, left, -theta[6]
-            )
+            value, by_p, by_kappa = beta_binomial(errors[u, w], trials[u, w], worn, left, -theta[6])
             broken[w, 0], broken[w, 1], broken[w, 2] = value, by_p * worn * left, by_kappa
         rest = broken[:, 0].sum()
         for k in range(windows + 1):
@@ -308,7 +316,7 @@ def replicate(
     """
     number = state.fitted.diagnostics.draws
     chosen = rng.permutation(number)[: min(draws, number)]
-    p = {n: state.fitted[n].reshape(-1)[chosen] for n in state.fitted.draws.data_vars}
+    p = {n: state.fitted[n].reshape(-1)[chosen] for n in state.fitted.names}
     mu, sd = p["ln_cycles_worn"], np.exp(p["ln_sd_worn"])
     shape = (len(chosen), counts.units)
     low, high = np.zeros(shape), np.ones(shape)  # quantiles between which a unit wears out

@@ -42,6 +42,11 @@ class LifeDraws:
         """Draws of one parameter, shape (chain, draw)."""
         return np.asarray(self.draws[name].values, dtype=np.float64)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+        return tuple(str(name) for name in self.draws.data_vars)
+
 
 def sample_life(
     ln_likelihood: ValueAndGradient,

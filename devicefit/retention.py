@@ -104,7 +104,9 @@ class BakeCounts:
     def hardest(self) -> int:
         """Row of the hardest bake."""
         with np.errstate(divide="ignore"):
-            return int(np.argmax(np.log(self.time_s) - TYPICAL_EV / BOLTZMANN_EV / self.temperature_k))
+            return int(
+                np.argmax(np.log(self.time_s) - TYPICAL_EV / BOLTZMANN_EV / self.temperature_k)
+            )
 
     def rows(self, keep: np.ndarray) -> BakeCounts:
         """Some of the rows."""
@@ -163,7 +165,9 @@ class RetentionState:
         ev, n = self.fitted["ln_activation_ev"].ravel(), self.fitted["ln_exponent"].ravel()
         ranks = np.stack([rankdata(a) for a in (ev, n, z)])
         share = float(np.corrcoef(ranks)[0, 2] ** 2) if np.ptp(z) > 0 else 0.0
-        design = np.column_stack([np.ones(len(z)), ranks[0], ranks[1], ranks[0] ** 2, ranks[1] ** 2])
+        design = np.column_stack(
+            [np.ones(len(z)), ranks[0], ranks[1], ranks[0] ** 2, ranks[1] ** 2]
+        )
         design /= np.abs(design).max(axis=0)
         rest = ranks[2] - design @ np.linalg.lstsq(design, ranks[2], rcond=None)[0]
         prior = next(p for p in PRIORS if p.name == "ln_activation_ev")
@@ -358,9 +362,7 @@ def check_hardest(
 ) -> BakeCheck | None:
     """Predict the hardest bake from a fit to all others; None where no other bake is left."""
     at = counts.hardest
-    last = (counts.time_s == counts.time_s[at]) & (
-        counts.temperature_k == counts.temperature_k[at]
-    )
+    last = (counts.time_s == counts.time_s[at]) & (counts.temperature_k == counts.temperature_k[at])
     if not (counts.time_s[~last] > 0).any():
         return None
     rest = fit_retention(counts.rows(~last), options=options)

@@ -1,4 +1,4 @@
-"""Cycles to wear-out over the programming variable, from cells that failed and cells that did not."""
+"""Cycles to wear-out over the programming variable, from cells that failed and survivors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ PRIORS = (
         "change of that from mid range to the strong end",
         "weak, either way; published: low-voltage programming lives for billions (Bocquet 2018)",
     ),
-    Prior("ln_scale", math.log(1.5), 0.5, "ln of the scale of ln cycles at one programming", "weak"),
+    Prior(
+        "ln_scale", math.log(1.5), 0.5, "ln of the scale of ln cycles at one programming", "weak"
+    ),
 )
 
 
@@ -139,9 +141,33 @@ class WearOut:
         """
         if not 0 < share < 1:
             raise ValueError(f"share is {share}; it must lie between 0 and 1")
-        v = float(ndtri(share)) if self.law == "lognormal" else math.log(math.log2(1 / (1 - share)))
-        scale = np.exp(self.fitted["ln_scale"])[..., None]
-        return np.asarray(self.median_cycles(x) * np.exp(scale * v))
+        number = self.fitted.diagnostics.draws
+        found = self.cycles_to_shares(x, np.full((number, 1), share), np.arange(number))
+        return found.reshape(*self.fitted["slope"].shape, -1)
+
+    def cycles_to_shares(self, x: ArrayLike, share: FloatArray, draw: IntArray) -> FloatArray:
+        """The same for a share of each draw and value.
+
+        Parameters
+        ----------
+        x : float array, shape (x,)
+            Programming values.
+        share : float array, shape (draw, x) or (draw, 1)
+            Between 0 and 1.
+        draw : int array, shape (draw,)
+            Which draw of the posterior (chains flattened) belongs to each row.
+
+        Returns
+        -------
+        float array, shape (draw, x)
+        """
+        if self.law == "lognormal":
+            v = ndtri(share)
+        else:
+            v = np.log(-np.log1p(-share) / math.log(2.0))
+        median = self.median_cycles(x)
+        scale = np.exp(self.fitted["ln_scale"].ravel()[draw])[:, None]
+        return np.asarray(median.reshape(-1, median.shape[-1])[draw] * np.exp(scale * v))
 
     def worn(self, x: ArrayLike, cycles: float) -> FloatArray:
         """Share of cells that are worn out after a number of cycles, shape (chain, draw, x)."""
