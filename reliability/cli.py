@@ -35,6 +35,7 @@ from reliability.cli_inputs import (
     sampler_options,
     study_networks,
 )
+from reliability.cli_life import life
 from reliability.cli_network import network_commands
 from reliability.cli_network_files import network_files
 from reliability.cli_options import (
@@ -87,6 +88,7 @@ app.add_typer(device)
 app.add_typer(training_commands)
 app.add_typer(network_commands)
 app.add_typer(network_files)
+app.add_typer(life, name="life")
 
 
 @app.command()
