@@ -15,6 +15,7 @@ from scipy.special import expit, ndtr, ndtri
 from scipy.stats import betabinom
 
 from devicefit.backend import SamplerOptions
+from devicefit.density import ValueAndGradient
 from devicefit.life_fit import LifeDraws, beta_binomial, normal_tails, sample_life
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray
@@ -202,6 +203,19 @@ def fit_endurance(counts: EnduranceCounts, *, options: SamplerOptions) -> Endura
             f"all readings are near {counts.cycles[0]:.3g} cycles, which tells no trend; measure "
             "after more cycles, spread over decades"
         )
+    record = {
+        "units": counts.units,
+        "errors": int(counts.errors.sum()),
+        "trials": int(counts.trials.sum()),
+        "cycles_low": float(counts.cycles[0]),
+        "cycles_high": float(counts.cycles[-1]),
+    }
+    fitted = sample_life(endurance_likelihood(counts), PRIORS, options, record)
+    return EnduranceState(fitted, float(counts.cycles[0]), float(counts.cycles[-1]))
+
+
+def endurance_likelihood(counts: EnduranceCounts) -> ValueAndGradient:
+    """Ln likelihood of the parameters of :data:`PRIORS`, in their order, with its gradient."""
     rows, number = np.unique(
         np.concatenate([counts.errors, counts.trials], axis=1), axis=0, return_counts=True
     )
@@ -215,15 +229,7 @@ def fit_endurance(counts: EnduranceCounts, *, options: SamplerOptions) -> Endura
         value, gradient = _change_points(theta, ln_c, ln_c - middle, errors, trials, weight)
         return float(value), np.asarray(gradient)
 
-    record = {
-        "units": counts.units,
-        "errors": int(counts.errors.sum()),
-        "trials": int(counts.trials.sum()),
-        "cycles_low": float(counts.cycles[0]),
-        "cycles_high": float(counts.cycles[-1]),
-    }
-    fitted = sample_life(ln_likelihood, PRIORS, options, record)
-    return EnduranceState(fitted, float(counts.cycles[0]), float(counts.cycles[-1]))
+    return ln_likelihood
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -21,6 +21,7 @@ from scipy.special import ndtr
 from scipy.stats import rankdata
 
 from devicefit.backend import SamplerOptions
+from devicefit.density import ValueAndGradient
 from devicefit.life_fit import BOLTZMANN_EV, LifeDraws, beta_binomial, normal_tails, sample_life
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray
@@ -251,15 +252,8 @@ def fit_retention(counts: BakeCounts, *, options: SamplerOptions) -> RetentionSt
     """
     hardest = counts.hardest
     reference_s, reference_k = float(counts.time_s[hardest]), float(counts.temperature_k[hardest])
-    ln_time, cold = _coordinates(counts.time_s, counts.temperature_k, reference_s, reference_k)
-    errors, trials = counts.errors.astype(float), counts.trials.astype(float)
-
-    def ln_likelihood(theta: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = _density(theta, ln_time, cold, errors, trials)
-        return float(value), np.asarray(gradient)
-
     record = {
-        "rows": len(errors),
+        "rows": len(counts.errors),
         "errors": int(counts.errors.sum()),
         "trials": int(counts.trials.sum()),
         "reference_s": reference_s,
@@ -269,8 +263,22 @@ def fit_retention(counts: BakeCounts, *, options: SamplerOptions) -> RetentionSt
         "temperature_low_k": float(counts.temperature_k.min()),
         "temperature_high_k": float(counts.temperature_k.max()),
     }
-    fitted = sample_life(ln_likelihood, PRIORS, options, record)
+    fitted = sample_life(retention_likelihood(counts), PRIORS, options, record)
     return RetentionState(fitted, reference_s, reference_k)
+
+
+def retention_likelihood(counts: BakeCounts) -> ValueAndGradient:
+    """Ln likelihood of the parameters of :data:`PRIORS`, in their order, with its gradient."""
+    hardest = counts.hardest
+    reference_s, reference_k = float(counts.time_s[hardest]), float(counts.temperature_k[hardest])
+    ln_time, cold = _coordinates(counts.time_s, counts.temperature_k, reference_s, reference_k)
+    errors, trials = counts.errors.astype(float), counts.trials.astype(float)
+
+    def ln_likelihood(theta: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = _density(theta, ln_time, cold, errors, trials)
+        return float(value), np.asarray(gradient)
+
+    return ln_likelihood
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

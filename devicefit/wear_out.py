@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import log_ndtr, ndtri
 
 from devicefit.backend import SamplerOptions
+from devicefit.density import ValueAndGradient
 from devicefit.life_fit import LifeDraws, sample_life
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray, Programming
@@ -227,6 +228,22 @@ def fit_wear_out(
     if law not in LAWS:
         raise ValueError(f"law {law!r} is not known; known: {', '.join(LAWS)}")
     low, high = float(table.x.min()), float(table.x.max())
+    record = {
+        "law": law,
+        "cells": table.cells,
+        "failed": int(table.failed.sum()),
+        "survivors": int(table.survivors.sum()),
+        "x_low": low,
+        "x_high": high,
+        "cycles_high": float(table.cycles.max()),
+    }
+    fitted = sample_life(wear_out_likelihood(table, law), PRIORS, options, record)
+    return WearOut(law, fitted, table.programming, low, high, float(table.cycles.max()))
+
+
+def wear_out_likelihood(table: WearOutTable, law: str) -> ValueAndGradient:
+    """Ln likelihood of the parameters of :data:`PRIORS`, in their order, with its gradient."""
+    low, high = float(table.x.min()), float(table.x.max())
     u = _coordinate(table.programming, table.x, low, high)
     with np.errstate(divide="ignore"):
         ends = np.log(np.stack([table.previous_cycles, table.cycles]))
@@ -251,14 +268,4 @@ def fit_wear_out(
         gradient = np.array([by_mu.sum(), by_mu @ u, -float((by_v * v).sum())])
         return value, gradient
 
-    record = {
-        "law": law,
-        "cells": table.cells,
-        "failed": int(table.failed.sum()),
-        "survivors": int(table.survivors.sum()),
-        "x_low": low,
-        "x_high": high,
-        "cycles_high": float(table.cycles.max()),
-    }
-    fitted = sample_life(ln_likelihood, PRIORS, options, record)
-    return WearOut(law, fitted, table.programming, low, high, float(table.cycles.max()))
+    return ln_likelihood
