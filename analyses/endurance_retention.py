@@ -420,7 +420,9 @@ def main() -> int:
     ember = study_endurance(counts, options=SAMPLER, about={"source": "EMBER"})
     print("EMBER by bit column done", flush=True)
     single = study_endurance(
-        ember_counts(data, "device_id")[0], options=SAMPLER, about={"source": "EMBER, by cell"}
+        ember_counts(data, "device_id")[0],
+        options=replace(SAMPLER, draws=500, warmup=400, target_accept=0.9),
+        about={"source": "EMBER, by cell"},
     )
     print("EMBER by cell done", flush=True)
     values: dict[str, Any] = {

@@ -164,19 +164,15 @@ class RetentionState:
         """What an answer at a condition of use rests on."""
         z = self.probit(time_s, temperature_k).ravel()
         ev, n = self.fitted["ln_activation_ev"].ravel(), self.fitted["ln_exponent"].ravel()
-        ranks = np.stack([rankdata(a) for a in (ev, n, z)])
-        share = float(np.corrcoef(ranks)[0, 2] ** 2) if np.ptp(z) > 0 else 0.0
-        design = np.column_stack(
-            [np.ones(len(z)), ranks[0], ranks[1], ranks[0] ** 2, ranks[1] ** 2]
-        )
-        design /= np.abs(design).max(axis=0)
-        rest = ranks[2] - design @ np.linalg.lstsq(design, ranks[2], rcond=None)[0]
+        answer = rankdata(z)
+        design = np.stack([np.ones(len(z)), rankdata(ev) / len(z), rankdata(n) / len(z)], axis=1)
+        design = np.column_stack([design, design[:, 1:] ** 2])
         prior = next(p for p in PRIORS if p.name == "ln_activation_ev")
         equivalent = self.equivalent_s(time_s, temperature_k)
         return Extrapolation(
             probability_beyond=float((equivalent > self.reference_s).mean()),
-            activation_share=share,
-            acceleration_share=float(1 - rest.var() / max(ranks[2].var(), 1e-300)),
+            activation_share=_explained(answer, design[:, [0, 1, 3]]),
+            acceleration_share=_explained(answer, design),
             activation_sd_ratio=float(ev.std() / prior.sd),
         )
 
@@ -216,6 +212,14 @@ class Extrapolation:
             f"(sd {self.activation_sd_ratio:.2f} of the prior's). With probability "
             f"{self.probability_beyond:.2f} the use is harder than the hardest bake."
         )
+
+
+def _explained(answer: FloatArray, design: FloatArray) -> float:
+    """Share of the variance of an answer that a regression explains; 0 where nothing varies."""
+    if np.ptp(answer) == 0:
+        return 0.0
+    rest = answer - design @ np.linalg.lstsq(design, answer, rcond=None)[0]
+    return float(max(1 - rest.var() / answer.var(), 0.0))
 
 
 def _coordinates(
