@@ -24,7 +24,7 @@ from devicefit.endurance import (
 from devicefit.fitting import Diagnostics
 from devicefit.life_fit import LifeDraws
 
-SAMPLER = SamplerOptions(chains=2, draws=400, warmup=300, seed=1, cores=1, target_accept=0.9)
+SAMPLER = SamplerOptions(chains=2, draws=250, warmup=250, seed=1, cores=1, target_accept=0.9)
 TRUTH = {
     "logit_rate": -5.0,
     "slope": 0.3,
@@ -89,7 +89,7 @@ def test_likelihood_is_the_sum_over_when_each_unit_wore_out() -> None:
 
 def test_truth_of_simulated_units_is_recovered() -> None:
     """Every parameter and the BER over cycles within 3.3 posterior sd: 10 checks, 1 % together."""
-    counts = simulated(150, np.random.default_rng(5))
+    counts = simulated(90, np.random.default_rng(5))
     state = fit_endurance(counts, options=SAMPLER)
     z = {n: (state.fitted[n].mean() - v) / state.fitted[n].std() for n, v in TRUTH.items()}
     ln_ber = np.log(state.ber([1e3, 1e5, 1e7]))
