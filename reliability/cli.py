@@ -39,6 +39,7 @@ from reliability.cli_inputs import (
     study_networks,
     with_treatments,
 )
+from reliability.cli_life import life
 from reliability.cli_measure_next import next_commands
 from reliability.cli_network import network_commands
 from reliability.cli_network_files import network_files
@@ -97,6 +98,7 @@ app.add_typer(training_commands)
 app.add_typer(network_commands)
 app.add_typer(network_files)
 app.add_typer(next_commands)
+app.add_typer(life, name="life")
 
 
 @app.command()
