@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from devicefit.backend import SamplerOptions, versions
+from devicefit.life_study import Life
 from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, ber_curves
 from devicefit.stacking import StackedDevice
@@ -20,6 +21,7 @@ from reliability.designs import Comparison, compare_designs, loss_limits
 from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions, programming_energy
 from reliability.energy_table import EnergyTable
+from reliability.life_decision import design_cycles, life_answer, life_asked
 from reliability.network_study import NetworkStudy
 from reliability.propagation import pair_draws
 from reliability.requirement import Requirement
@@ -40,6 +42,7 @@ def answer(
     energy_options: EnergyOptions | None,
     energy_table: EnergyTable | None = None,
     cycles_to_requirement: Cycles = None,
+    lives: Sequence[Life] = (),
     seed: int,
     command: str,
     truth: ReferenceDevice | None = None,
@@ -59,6 +62,9 @@ def answer(
         decision then gives the safe programming and no saving.
     cycles_to_requirement : float array, shape (draw, x), or mapping of (network, scheme), optional
         Endurance for the Pareto front: cycles after which the requirement is no longer met.
+    lives : sequence of Endurance, Retention or CycledCells
+        What is known of the life that the requirement asks for; the answer then tells of the end
+        of life too. Cycles to wear-out over programming give the endurance of the Pareto front.
     seed : int
         Seed of the pairing of draws and of the curve's sampler.
     command : str
@@ -82,6 +88,11 @@ def answer(
     limits = loss_limits(c.curves, requirement)
     gates = [*device.record["gates"], records.curve_gate(c.standard).record()]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
+    end_of_life = life_answer(c, lives, life_asked(requirement), seed=seed) if lives else None
+    if end_of_life is not None:
+        gates += end_of_life["gates"]
+    if cycles_to_requirement is None:
+        cycles_to_requirement = design_cycles(c, lives, seed=seed)
     frame = device.main.frame
     bits = int(networks[c.focus.network].counts.attrs["weights"])
     values: dict[str, Any] = {
@@ -90,6 +101,7 @@ def answer(
             saving,
             gates,
             device=device.record,
+            end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
             simulated=bool(device.record["data"]["simulated"]),
         ),
         "programming": {
@@ -142,6 +154,7 @@ def answer(
         "alternatives": alternative_records(c, networks),
         "choices": choices_record(c, c.focus),
         "pareto": pareto_record(c, cycles_to_requirement),
+        "life": end_of_life,
         "gates": gates,
         "provenance": _provenance(device, networks, seed, command),
     }

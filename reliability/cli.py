@@ -56,6 +56,7 @@ from reliability.cli_options import (
     HiddenOption,
     ImagesDirOption,
     ImagesOption,
+    LivesOption,
     MaxLossOption,
     MeasurementsOption,
     MemoryBerOption,
@@ -157,6 +158,7 @@ def run(
     pulse_s: PulseOption = None,
     energy: EnergyOption = None,
     energy_sd: EnergySdOption = None,
+    life_files: LivesOption = None,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
     warmup: WarmupOption = None,
@@ -190,6 +192,7 @@ def run(
             requirement_file=requirement,
             energy_file=energy,
             energy_sd=energy_sd,
+            life_files=life_files,
         )
         training = with_treatments(
             network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds

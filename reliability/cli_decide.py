@@ -13,6 +13,7 @@ from reliability.cli_options import (
     EnergyOption,
     EnergySdOption,
     ForceOption,
+    LivesOption,
     MaxLossOption,
     MemoryBerOption,
     OffsetOption,
@@ -48,6 +49,7 @@ def decide(
     pulse_s: PulseOption = None,
     energy: EnergyOption = None,
     energy_sd: EnergySdOption = None,
+    life_files: LivesOption = None,
     seed: SeedOption = 1,
     force: ForceOption = False,
     quiet: QuietOption = False,
@@ -73,6 +75,7 @@ def decide(
             requirement_file=requirement,
             energy_file=energy,
             energy_sd=energy_sd,
+            life_files=life_files,
         )
         study = load_study(device)
         frame = study.main.frame

@@ -297,8 +297,9 @@ def decision_options(
     requirement_file: Path | None = None,
     energy_file: str | None = None,
     energy_sd: list[str] | None = None,
+    life_files: list[Path] | None = None,
 ) -> dict[str, Any]:
-    """Requirement, sensing, energy options and table of energies by name.
+    """Requirement, sensing, energy options, table of energies and posteriors of life by name.
 
     What is given at the command line overrides the requirement file.
     """
@@ -318,8 +319,19 @@ def decision_options(
             f"{', '.join(pulses)}, or --energy {NO_ENERGY}"
         )
     none = energy_file == NO_ENERGY
+    wanted = replace(base, **requirement)
+    lives = []
+    if life_files:
+        # imported here: no other decision needs them
+        from devicefit.life_files import load_life
+        from reliability.life_decision import life_asked
+        from reliability.life_factors import check_lives
+
+        lives = [load_life(path) for path in life_files]
+        check_lives(lives, life_asked(wanted))
     return {
-        "requirement": replace(base, **requirement),
+        "requirement": wanted,
+        "lives": lives,
         "sensing": SensingOptions(**sensing),
         "energy": None if none else EnergyOptions(**pulses),
         "energy_table": None if none or energy_file is None else read_energies(energy_file),
@@ -343,6 +355,14 @@ def check_decision(
         )
     if options["energy_table"] is not None:
         options["energy_table"].check(programming, low, high)
+    for life in options["lives"]:
+        worn = getattr(life, "wear_out", None)
+        if worn is not None and worn.programming.unit != programming.unit:
+            raise ValueError(
+                f"cycles to wear-out are over {worn.programming.name} ({worn.programming.unit}), "
+                f"the device over {programming.name} ({programming.unit}); give those of this "
+                "variable"
+            )
     if options["requirement"].reference is not None:
         options["requirement"].reference.check(programming, low, high)
 
@@ -389,6 +409,7 @@ def answer_from(
         sensing=options["sensing"],
         energy_options=options["energy"],
         energy_table=options["energy_table"],
+        lives=options["lives"],
         seed=seed,
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),
         truth=ReferenceDevice() if truth else None,

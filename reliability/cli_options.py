@@ -155,6 +155,14 @@ EnergySdOption = Annotated[
         "reset_current or inference, e.g. voltage=0.05. Repeatable.",
     ),
 ]
+LivesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--life",
+        help="Posterior of endurance, retention or wear-out, written by a `life` command, for the "
+        "life that the requirement file asks for. Repeatable.",
+    ),
+]
 RequirementOption = Annotated[
     Path | None,
     typer.Option(

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.life_study import Life
-from reliability.designs import Comparison, compare_designs
+from devicefit.life_study import CycledCells, Life
+from devicefit.programming import FloatArray
+from reliability.designs import Comparison, compare_designs, loss_limits, tolerated
 from reliability.life import LifeFactor, LifeRequirement, age_curves
-from reliability.life_factors import life_factor
+from reliability.life_factors import cycles_to_requirement, life_factor
 from reliability.records import saving_record
+from reliability.requirement import Requirement
 
 
 def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Comparison:
@@ -38,6 +40,62 @@ def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Co
         sensing=fresh.sensing,
         programming=fresh.programming,
     )
+
+
+def life_asked(requirement: Requirement) -> LifeRequirement:
+    """Life that a requirement asks for.
+
+    Raises
+    ------
+    ValueError
+        It asks for none, or for a time without a temperature.
+    """
+    life = requirement.life
+    if life is None:
+        raise ValueError(
+            "posteriors of life are given, but no life is asked for; add a section [life] with "
+            "cycles, or years and temperature, to the requirement file"
+        )
+    return LifeRequirement.of(
+        cycles=life.cycles, years=life.years, temperature_k=life.temperature_k
+    )
+
+
+def design_cycles(
+    fresh: Comparison, lives: Sequence[Life], *, seed: int
+) -> dict[tuple[str, str], FloatArray] | None:
+    """Cycles until the mean chip of each design no longer meets the requirement.
+
+    Parameters
+    ----------
+    fresh : Comparison
+        For fresh cells.
+    lives : sequence of Endurance, Retention or CycledCells
+        What is known of life.
+    seed : int
+        Pairs draws.
+
+    Returns
+    -------
+    dict of (network, scheme) to float array, shape (draw, x), or None
+        None where nothing is known of cycles to wear-out over programming.
+    """
+    cycled = next((life for life in lives if isinstance(life, CycledCells)), None)
+    if cycled is None:
+        return None
+    limits = loss_limits(fresh.curves, fresh.requirement)
+    found = {}
+    for design in fresh.designs:
+        borne = tolerated(fresh.curves[design.network], limits[design.network])
+        read = fresh.main_ber[design.storage.scheme].ln_ber
+        found[design.network, design.scheme] = cycles_to_requirement(
+            cycled,
+            fresh.grid,
+            read.reshape(-1, read.shape[-1])[fresh.pairing.device],
+            design.storage.ln_ber_read(borne)[fresh.pairing.curve],
+            rng=np.random.default_rng([seed, 25]),
+        )
+    return found
 
 
 def life_answer(

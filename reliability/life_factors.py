@@ -38,32 +38,43 @@ def life_factor(
     ValueError
         A part of the required life has no posterior, or a kind comes twice.
     """
-    kinds = [type(life) for life in lives]
-    for kind in kinds:
-        if kinds.count(kind) > 1:
-            raise ValueError(f"{kinds.count(kind)} posteriors of kind {_name(kind)}; give one")
+    check_lives(lives, required)
     cycled = [life for life in lives if isinstance(life, CycledCells)]
     endured = [life for life in lives if isinstance(life, Endurance)]
     kept = [life for life in lives if isinstance(life, Retention)]
     factors = []
     if required.cycles is not None:
-        if not cycled and not endured:
-            raise ValueError(
-                f"{required.cycles:.3g} cycles are required, but nothing is known of cycling; give "
-                "the posterior of `rram-reliability life endurance` or `life wear-out`"
-            )
         if endured:
             factors.append(endurance_factor(endured[0], required.cycles, worn=not cycled))
         if cycled:
             factors.append(wear_out_factor(cycled[0], required.cycles, x))
     if required.retention_s is not None and required.temperature_k is not None:
-        if not kept:
-            raise ValueError(
-                f"{required.words()} is required, but nothing is known of retention; give the "
-                "posterior of `rram-reliability life retention`"
-            )
         factors.append(retention_factor(kept[0], required.retention_s, required.temperature_k))
     return combine(factors, rng=rng)
+
+
+def check_lives(lives: Sequence[Life], required: LifeRequirement) -> None:
+    """Refuse posteriors that do not cover a required life.
+
+    Raises
+    ------
+    ValueError
+        A part of the required life has no posterior, or a kind comes twice.
+    """
+    kinds = [type(life) for life in lives]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise ValueError(f"{kinds.count(kind)} posteriors of kind {_name(kind)}; give one")
+    if required.cycles is not None and not {CycledCells, Endurance} & set(kinds):
+        raise ValueError(
+            f"{required.cycles:.3g} cycles are required, but nothing is known of cycling; give "
+            "the posterior of `rram-reliability life endurance` or `life wear-out`"
+        )
+    if required.retention_s is not None and Retention not in kinds:
+        raise ValueError(
+            f"{required.words()} is required, but nothing is known of retention; give the "
+            "posterior of `rram-reliability life retention`"
+        )
 
 
 def _name(kind: type) -> str:

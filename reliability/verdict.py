@@ -27,6 +27,7 @@ def verdict_record(
     gates: Sequence[Mapping[str, Any]],
     *,
     device: Mapping[str, Any],
+    end_of_life: str | None = None,
     simulated: bool,
 ) -> dict[str, Any]:
     """The answer, with what it rests on.
@@ -41,6 +42,8 @@ def verdict_record(
         Records of all gates.
     device : mapping
         Record of the device study.
+    end_of_life : str, optional
+        What is found for the end of the life that the requirement asks for.
     simulated : bool
         Whether the device is simulated.
 
@@ -66,7 +69,7 @@ def verdict_record(
             _nothing_safe(comparison),
             nearest["sentence"],
             "Saving: none, because no programming is safe.",
-            *_life_lines(comparison.requirement.life),
+            *_life_lines(comparison.requirement.life, end_of_life),
             f"Rests on: {'; '.join(record['rests_on'])}.",
         ]
         return {
@@ -87,7 +90,7 @@ def verdict_record(
         f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
         *_saving_lines(comparison, saving),
         risk["sentence"],
-        *_life_lines(comparison.requirement.life),
+        *_life_lines(comparison.requirement.life, end_of_life),
         f"Rests on: {'; '.join(record['rests_on'])}.",
     ]
     return {
@@ -200,7 +203,9 @@ def _probability(p: float) -> str:
     return "below 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
-def _life_lines(life: Life | None) -> list[str]:
+def _life_lines(life: Life | None, end_of_life: str | None) -> list[str]:
+    if end_of_life is not None:
+        return [f"At the end of life: {end_of_life}"]
     if life is None:
         return []
     asked = []
@@ -212,7 +217,7 @@ def _life_lines(life: Life | None) -> list[str]:
         asked.append(f"{life.cycles:g} programming cycles")
     return [
         f"Life asked for: {', '.join(asked)}. The probabilities above hold for cells as they were "
-        "measured; they say nothing about wear and retention."
+        "measured; they say nothing about wear and retention. Give what is known with --life FILE."
     ]
 
 
