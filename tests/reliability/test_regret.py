@@ -12,10 +12,11 @@ from hypothesis.extra import numpy as hnp
 from devicefit.programming import Programming
 from reliability.choices import pareto_record
 from reliability.ecc import SECDED_72_64
-from reliability.energy import Energy, cells_per_bit, network_cells
+from reliability.energy import Energy
 from reliability.pareto import front_probability, pareto_front
 from reliability.regret import energy_regret, utility_regret
 from reliability.requirement import Utility
+from reliability.storage import Storage
 
 CURRENT = Programming("SET compliance current", "A")
 
@@ -79,15 +80,15 @@ def test_front_probability_counts_draws() -> None:
     [("1T1R", 100, 1.0, 100), ("2T2R", 100, 2.0, 200)],
 )
 def test_cells_without_code(scheme: str, bits: int, per_bit: float, cells: int) -> None:
-    assert cells_per_bit(scheme) == per_bit
-    assert network_cells(bits, scheme) == cells
+    assert Storage(scheme).cells_per_bit == per_bit
+    assert Storage(scheme).cells_for(bits) == cells
 
 
 def test_parity_is_counted_by_whole_words() -> None:
-    assert cells_per_bit("1T1R", SECDED_72_64) == 72 / 64
-    assert network_cells(128, "1T1R", SECDED_72_64) == 144
-    assert network_cells(129, "1T1R", SECDED_72_64) == 216
-    assert network_cells(1, "2T2R", SECDED_72_64) == 144
+    assert Storage("1T1R", SECDED_72_64).cells_per_bit == 72 / 64
+    assert Storage("1T1R", SECDED_72_64).cells_for(128) == 144
+    assert Storage("1T1R", SECDED_72_64).cells_for(129) == 216
+    assert Storage("2T2R", SECDED_72_64).cells_for(1) == 144
 
 
 def test_endurance_joins_the_front() -> None:
