@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 import bnn
 from analyses.abstract_tables import EXPOSED, draw, write_tables
+from analyses.fit_only import fit_only
 from analyses.measured_gate_sweep import read_sweep
 from devicefit.backend import SamplerOptions
 from devicefit.intervals import PROBABILITY
@@ -56,7 +57,7 @@ from reliability.accuracy_curve import (
     tolerated_ln_ber,
 )
 from reliability.decision import Requirement, Saving, saving_sentence, weakest_condition
-from reliability.device_study import DeviceStudy, load_study, save_study, study_device
+from reliability.device_study import DeviceStudy, load_study, save_study
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 from reliability.energy import EnergyOptions, energy_at, programming_energy
 from reliability.network_study import NetworkStudy, load_counts, save_counts
@@ -114,6 +115,7 @@ SENSING = SensingOptions()
 GATE_SWEEP_PULSES = EnergyOptions(
     set_voltage_v=2.0, reset_voltage_v=2.0, set_pulse_s=1e-6, reset_pulse_s=1e-6, voltage_sd=0.1
 )
+DEVICE_SAMPLER = SamplerOptions(draws=500, warmup=500, seed=SEED, cores=1)
 CURVE_SAMPLER = SamplerOptions(draws=1000, warmup=600, target_accept=0.85, seed=SEED, cores=1)
 
 
@@ -265,12 +267,7 @@ def study_of(name: str, data: Path | None, cache: Path) -> DeviceStudy:
     else:
         assert data is not None
         measurements = read_sweep(data)
-    study = study_device(
-        measurements,
-        families=("switching-failure",),
-        sampler=SamplerOptions(draws=750, warmup=700, target_accept=0.98, seed=SEED, cores=1),
-        sensing=SENSING,
-    )
+    study = fit_only(measurements, "switching-failure", DEVICE_SAMPLER, {})
     directory.mkdir(parents=True, exist_ok=True)
     save_study(study, directory)
     return study
@@ -357,6 +354,13 @@ def papers_rates_record(device: Device) -> dict[str, Any]:
     }
 
 
+def _devices(data: Path | None) -> tuple[dict[str, EnergyOptions], list[str]]:
+    """Pulses of the devices that are there, and what is not."""
+    if data is None:
+        return {"simulated": EnergyOptions()}, ["measured gate sweep (--data)"]
+    return {"simulated": EnergyOptions(), "gate sweep": GATE_SWEEP_PULSES}, []
+
+
 def measure(
     images_dir: Path | None, data: Path | None, cache: Path, image_sets: list[str]
 ) -> dict[str, Any]:
@@ -389,11 +393,8 @@ def measure(
             found, curves = networks_record(image_set, exposure, studies)
             record["tolerance"].append(found)
             all_curves[image_set, exposure] = curves
-    devices = {"simulated": EnergyOptions()}
-    if data is None:
-        record["absent"].append("measured gate sweep (--data)")
-    else:
-        devices["gate sweep"] = GATE_SWEEP_PULSES
+    devices, missing = _devices(data)
+    record["absent"] += missing
     for name, energy in devices.items():
         print(f"device: {name}", flush=True)
         study = study_of(name, data, cache)

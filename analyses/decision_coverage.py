@@ -11,15 +11,18 @@ Inputs
     independent wrong bits of the two networks of `bnn.zoo` for digits.
 
 Choices
-    Fits use the family ``switching-failure``, four chains of 400 draws after 400; of the checks of
-    a fit only convergence is looked at. Each data set has truth and readings of its own; five
-    (``--shared-by``) share the counts of 100 chips of each network, and the networks are always the
+    Populations of truths (``--population``): ``priors``, drawn from the priors of the fitted
+    family, each device read once, kept if its readings leave a decision to be made; ``reference``,
+    around the reference device, five cycles of each device; ``never-fails`` and ``heavy-tails``,
+    which the fitted family does not contain. Fits use the family ``switching-failure``, four chains
+    of 400 draws after 400; of the checks of a fit only convergence is looked at. Five data sets
+    (``--shared-by``) share the counts of 100 chips of each network; the networks are always the
     same. The true tolerated BER comes from 2,000 other chips, the share that keeps the promise from
     500 chips at the true BER of the chosen programming, further ones for each data set. Plain
-    memory needs a BER of 1e-4: with 800 devices the default of 1e-5 rests on the prior of the
-    floors alone, and nearly every interval would be open to one side. Energy is proportional to the
-    current. A true limit outside the measured range is taken where it is; one that no current
-    reaches counts as infinite.
+    memory needs a BER of 1e-4: with 4,000 readings of a state the default of 1e-5 rests on the
+    prior of the floors alone, and nearly every interval would be open to one side. Energy is
+    proportional to the current. A true limit outside the measured range is taken where it is; one
+    that no current reaches counts as infinite.
 
 Seed
     Truth, readings, chains, chips and decision of data set ``k`` follow from ``k``.
@@ -27,7 +30,7 @@ Seed
 Outputs
     ``analyses/results/decision_coverage/POPULATION.jsonl``: a line for each data set; a run that is
     stopped goes on. ``truth.json``: mean answers of the 2,000 chips. ``summary.json`` and
-    ``coverage.png``: counts with exact intervals, and the intervals of all data sets. Posteriors
+    ``POPULATION.png``: counts with exact intervals, and the intervals of all data sets. Posteriors
     and counts are kept in ``build/decision_coverage``: after a change of the decision, move the
     lines away and run again, and only decisions are made anew.
 """
@@ -53,9 +56,14 @@ from scipy.interpolate import PchipInterpolator
 
 import bnn
 from analyses.coverage_summary import draw, summary
+from analyses.fit_only import fit_only
 from analyses.simulated_truths import (
+    FAMILY,
+    FRAME,
     PLAN,
     POPULATIONS,
+    STRONGEST,
+    WEAKEST,
     TrueCurves,
     Truth,
     cells_of,
@@ -63,24 +71,18 @@ from analyses.simulated_truths import (
     draw_measured,
     draw_truth,
     reference_limits,
+    truth_of,
 )
 from devicefit.backend import SamplerOptions
-from devicefit.checks import convergence_gates
-from devicefit.compression import compress
-from devicefit.fitting import fit
 from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
 from devicefit.priors import prior_record
-from devicefit.reference_device import PROGRAMMING, ReferenceDevice
 from devicefit.sensing import SensingOptions
 from reliability.accuracy_curve import first_crossing
 from reliability.answer import answer
 from reliability.decision import Requirement
-from reliability.device_records import data_record
 from reliability.device_study import (
     GRID_POINTS,
     DeviceStudy,
-    adaptive_grid,
     load_study,
     save_study,
 )
@@ -98,7 +100,6 @@ from reliability.results import Results
 RESULTS = Path(__file__).resolve().parent / "results" / "decision_coverage"
 CACHE = Path(__file__).resolve().parents[1] / "build" / "decision_coverage"
 NETWORKS = ("digits-standard", "digits-4e-2")
-FAMILY = "switching-failure"
 SAMPLER = SamplerOptions(chains=4, draws=400, warmup=400, target_accept=0.95, cores=1)
 REQUIREMENT = Requirement(memory_ber=1e-4)
 SENSING = SensingOptions()
@@ -116,7 +117,7 @@ def load_networks() -> Zoo:
     return {name_of(record): (network, record) for network, record in found}
 
 
-def fingerprint(shared_by: int) -> str:
+def fingerprint(population: str, shared_by: int) -> str:
     """Hash of what must not change within a file of results."""
     digests = [bnn.network_sha256(network) for network, _ in load_networks().values()]
     chips = (
@@ -129,18 +130,18 @@ def fingerprint(shared_by: int) -> str:
         KEPT_SEED,
         CURVE_SEED,
     )
-    text = repr((fit_fingerprint(), digests, REQUIREMENT, SENSING, chips))
+    text = repr((fit_fingerprint(population), digests, REQUIREMENT, SENSING, chips))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def fit_fingerprint() -> str:
-    """Hash of what determines the posterior of a data set."""
-    law = [draw_truth(p, rng=np.random.default_rng(0)).record() for p in POPULATIONS]
+def fit_fingerprint(population: str) -> str:
+    """Hash of what determines the posteriors of a population."""
+    law = draw_truth(population, rng=np.random.default_rng(0)).record()
     priors = [
         {k: row[k] for k in ("name", "mean", "sd", "size")}
-        for row in prior_record(FAMILIES[FAMILY].priors(Frame(PROGRAMMING, 1e-5, 1e-3)))
+        for row in prior_record(FAMILIES[FAMILY].priors(FRAME))
     ]
-    text = repr((FAMILY, SAMPLER, PLAN, law, priors, GRID_POINTS))
+    text = repr((FAMILY, SAMPLER, PLAN, WEAKEST, STRONGEST, law, priors, GRID_POINTS))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -211,24 +212,18 @@ def fitted(population: str, number: int) -> tuple[DeviceStudy, Truth, int]:
 
     Of the checks of a fit only those of convergence are made.
     """
-    directory = CACHE / f"{population}_{fit_fingerprint()}" / f"{number:03d}"
+    directory = CACHE / f"{population}_{fit_fingerprint(population)}" / f"{number:03d}"
     if (directory / "device.json").exists():
         study = load_study(directory)
-        known = study.record["simulated_truth"]
-        dof = known["truth"].pop("dof")
-        return study, Truth(ReferenceDevice(**known["truth"]), dof), int(known["refused"])
+        known = study.record["note"]
+        return study, truth_of(known["truth"]), int(known["refused"])
     truth, measurements, refused = draw_measured(population, number)
-    compressed = compress(measurements)
-    posterior = fit(compressed, family=FAMILY, options=replace(SAMPLER, seed=number + 1))
-    record = {
-        "data": data_record(measurements, compressed),
-        "gates": [gate.record() for gate in convergence_gates(posterior)],
-        **{key: {} for key in ("counts", "families", "levels", "checks")},
-        "quantiles": [],
-        "left_out_conditions": [],
-        "simulated_truth": {"truth": truth.record(), "refused": refused},
-    }
-    study = DeviceStudy({FAMILY: posterior}, {}, {}, adaptive_grid(posterior, GRID_POINTS), record)
+    study = fit_only(
+        measurements,
+        FAMILY,
+        replace(SAMPLER, seed=number + 1),
+        {"truth": truth.record(), "refused": refused},
+    )
     directory.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=directory.parent) as unfinished:
         save_study(study, Path(unfinished))
@@ -377,7 +372,7 @@ def run(
 ) -> list[dict[str, Any]]:
     """Do the data sets that are missing, a line for each."""
     out.mkdir(parents=True, exist_ok=True)
-    path, mark = out / f"{population}.jsonl", fingerprint(shared_by)
+    path, mark = out / f"{population}.jsonl", fingerprint(population, shared_by)
     rows = read_rows(path, mark)
     missing = sorted(set(range(first, data_sets)) - {row["number"] for row in rows})
     if missing:
@@ -406,7 +401,7 @@ def main() -> int:
     parser.add_argument(
         "--shared-by", type=int, default=5, help="data sets that share the counts of chips"
     )
-    parser.add_argument("--population", choices=POPULATIONS, default=POPULATIONS[0])
+    parser.add_argument("--population", choices=tuple(POPULATIONS), default="priors")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -422,8 +417,7 @@ def main() -> int:
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     known[arguments.population] = summary(rows, REQUIREMENT)
     path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    figure = "coverage" if arguments.population == POPULATIONS[0] else arguments.population
-    draw(rows, REQUIREMENT, arguments.out / f"{figure}.png")
+    draw(rows, REQUIREMENT, arguments.out / f"{arguments.population}.png")
     print(json.dumps(known[arguments.population], indent=1))
     return 0
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from devicefit.measurements import MeasurementError, Measurements, check_measurements
 from devicefit.mixture import Mixture
+from devicefit.models import FAMILIES
+from devicefit.models.frame import Frame
+from devicefit.priors import sample_priors
 from devicefit.programming import FloatArray
 from devicefit.reference_device import (
     PROGRAMMING,
@@ -28,20 +31,41 @@ from devicefit.sensing import CELLS_PER_BIT, ln_ber_1t1r, ln_ber_2t2r
 from reliability.accuracy_curve import first_crossing
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 
-POPULATIONS = ("switching-failure", "lognormal", "student-t")
+POPULATIONS = {"priors": 0, "reference": 0, "never-fails": 1, "heavy-tails": 2}
+"""Names of the populations, with what sets their random numbers apart."""
+
+FAMILY = "switching-failure"
+"""Family whose priors give the first population."""
+
 PLAN = ReferencePlan(low_a=10e-6)
 """From weaker currents than the plan of the reference device: limits of networks lie inside."""
 
 BEYOND = 50.0
 """How far outside the measured range, as a factor, a true limit is looked for."""
 
+FRAME = Frame(PROGRAMMING, PLAN.currents_a[0], PLAN.currents_a[-1])
+"""Measured range of the fits."""
+
+WEAKEST, STRONGEST = (0.04, 0.35), 0.002
+"""Shares of wrong readings, at the best threshold for them, between which a decision lies."""
+
 _SINGLE_READS = 500
 _CLOSE = 1e-9
 
 
+class Truth(Protocol):
+    """Law of a simulated device."""
+
+    def laws(self, current_a: FloatArray) -> dict[str, Mixture]:
+        """Law of ln R of both states at currents."""
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON, of which :func:`truth_of` makes the same law."""
+
+
 @dataclass(frozen=True)
-class Truth:
-    """Law of a simulated device.
+class ReferenceTruth:
+    """A device like the reference device.
 
     Parameters
     ----------
@@ -68,17 +92,47 @@ class Truth:
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**asdict(self.device), "dof": self.dof}
+        return {"device": asdict(self.device), "dof": self.dof}
 
 
-def draw_truth(population: str, *, rng: np.random.Generator) -> Truth:
-    """Draw a device from a population around the reference device.
+@dataclass(frozen=True)
+class FamilyTruth:
+    """A device of the fitted family.
 
     Parameters
     ----------
-    population : {"switching-failure", "lognormal", "student-t"}
-        Failing SETs and RESETs with lognormal states; lognormal states that never fail; failures
-        with heavy-tailed states.
+    parameters : dict of str to float
+        Its parameters on the scale of their priors.
+    """
+
+    parameters: dict[str, float]
+
+    def laws(self, current_a: FloatArray) -> dict[str, Mixture]:
+        """Law of ln R of both states at currents."""
+        draws = {name: np.full((1, 1), value) for name, value in self.parameters.items()}
+        laws = FAMILIES[FAMILY].mixtures(draws, FRAME, FRAME.places(current_a))
+        return {state: law.part((0, 0)) for state, law in laws.items()}
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"parameters": self.parameters}
+
+
+def truth_of(record: Mapping[str, Any]) -> Truth:
+    """The truth that a record describes."""
+    if "parameters" in record:
+        return FamilyTruth(dict(record["parameters"]))
+    return ReferenceTruth(ReferenceDevice(**record["device"]), record["dof"])
+
+
+def draw_truth(population: str, *, rng: np.random.Generator) -> Truth:
+    """Draw a device from a population.
+
+    Parameters
+    ----------
+    population : {"priors", "reference", "never-fails", "heavy-tails"}
+        The priors of the fitted family; around the reference device, with lognormal states and
+        failing SETs and RESETs; the same without failures; the same with Student-t states.
     rng : numpy.random.Generator
         One truth per call.
 
@@ -89,12 +143,15 @@ def draw_truth(population: str, *, rng: np.random.Generator) -> Truth:
 
     Notes
     -----
-    Medians, spreads, the place and width of the SET transition are lognormal around the reference
-    device, narrower than the priors of the fit, which are weak. Floors are as wide as what is known
-    of them: a log10 standard deviation of 1 around 1e-5, the centre of the prior.
+    Around the reference device medians, spreads, the place and the width of the SET transition are
+    lognormal and narrower than the priors of the fit, which are weak. Floors have a log10 standard
+    deviation of 1 around 1e-5, the centre of their prior.
     """
     if population not in POPULATIONS:
         raise ValueError(f"no population {population!r}; known: {', '.join(POPULATIONS)}")
+    if population == "priors":
+        drawn = sample_priors(FAMILIES[FAMILY].priors(FRAME), draws=1, rng=rng)
+        return FamilyTruth({name: float(value[0, 0]) for name, value in drawn.items()})
 
     def around(centre: float, ln_sd: float) -> float:
         return float(centre * np.exp(ln_sd * rng.standard_normal()))
@@ -122,60 +179,81 @@ def draw_truth(population: str, *, rng: np.random.Generator) -> Truth:
     )
     strongest = np.exp(true_mixtures(device, np.array(PLAN.high_a))["LRS"].location[0])
     device = replace(device, r_stuck_ohm=around(float(strongest), 0.3))
-    if population == "lognormal":
+    if population == "never-fails":
         # Odds that no reading and no decision can tell from zero.
         never = {"set_floor": 1e-15, "reset_floor": 1e-15, "incomplete": 1e-15}
         device = replace(device, set_current_a=1e-12, **never)
-    return Truth(device, float(rng.uniform(3.0, 12.0)) if population == "student-t" else None)
+    dof = float(rng.uniform(3.0, 12.0)) if population == "heavy-tails" else None
+    return ReferenceTruth(device, dof)
 
 
 def measured(truth: Truth, *, seed: int) -> Measurements:
     """Readings of a truth.
 
-    Eight currents with 100 devices at each, five cycles of each; a Student-t device is measured
-    with 500 devices at each current, one cycle of each.
+    Lognormal devices like the reference device have 100 devices at each of eight currents, five
+    cycles of each; all others 500 devices at each current, each read once.
 
     Raises
     ------
     MeasurementError
         Readings that the library refuses.
     """
-    if truth.dof is None:
+    if isinstance(truth, ReferenceTruth) and truth.dof is None:
         return reference_measurements(seed=seed, device=truth.device, plan=PLAN)
     rng = np.random.default_rng(seed)
+    x = PLAN.currents_a
     frames = []
-    for number, current in enumerate(PLAN.currents_a):
-        for state, law in truth.laws(np.array([current])).items():
-            y = law.sample(_SINGLE_READS, rng=rng)[:, 0]
-            first = number * _SINGLE_READS
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "device_id": [f"sim-{first + i:05d}" for i in range(len(y))],
-                        "state": state,
-                        "programming": current,
-                        "resistance_ohm": np.exp(y),
-                    }
-                )
+    for state, law in truth.laws(x).items():
+        y = law.sample(_SINGLE_READS, rng=rng)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "device_id": [f"sim-{i:05d}" for i in range(y.size)],
+                    "state": state,
+                    "programming": np.tile(x, len(y)),
+                    "resistance_ohm": np.exp(y).ravel(),
+                }
             )
+        )
     return check_measurements(
         pd.concat(frames, ignore_index=True),
         PROGRAMMING,
         simulated=True,
-        source=f"simulated Student-t device (seed {seed})",
+        source=f"simulated device (seed {seed})",
     )
 
 
+def least_errors(table: pd.DataFrame, current_a: float) -> float:
+    """Share of readings at a current on the wrong side of the threshold that is best for them."""
+    here = table[table["programming"] == current_a].sort_values("resistance_ohm")
+    is_lrs = (here["state"] == "LRS").to_numpy()
+    wrong = is_lrs.sum() - np.cumsum(is_lrs) + np.cumsum(~is_lrs)
+    return float(min(wrong.min(), is_lrs.sum()) / len(is_lrs))
+
+
+def has_a_decision(measurements: Measurements) -> bool:
+    """Whether readings are bad at the weakest current and good at the strongest."""
+    weakest, strongest = (least_errors(measurements.table, x) for x in (FRAME.low, FRAME.high))
+    return WEAKEST[0] <= weakest <= WEAKEST[1] and strongest <= STRONGEST
+
+
 def draw_measured(population: str, number: int) -> tuple[Truth, Measurements, int]:
-    """Truth and readings number `number` of a population, and how many were refused before."""
-    for refused in range(100):
-        rng = np.random.default_rng([number, refused, POPULATIONS.index(population)])
+    """Truth and readings number `number` of a population, and how many were refused before.
+
+    Weak priors allow devices that nobody would ask about. Truths drawn from them are drawn again
+    together with their readings until the readings leave a decision to be made. That depends on the
+    readings alone, so the posterior given the readings is what it was.
+    """
+    for refused in range(1000):
+        rng = np.random.default_rng([number, refused, POPULATIONS[population]])
         truth = draw_truth(population, rng=rng)
         try:
-            return truth, measured(truth, seed=int(rng.integers(2**31))), refused
+            found = measured(truth, seed=int(rng.integers(2**31)))
         except MeasurementError:
             continue
-    raise RuntimeError(f"{population} {number}: a hundred simulated data sets were refused")
+        if population != "priors" or has_a_decision(found):
+            return truth, found, refused
+    raise RuntimeError(f"{population} {number}: a thousand simulated data sets were refused")
 
 
 @dataclass(frozen=True)

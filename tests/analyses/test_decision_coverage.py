@@ -12,7 +12,16 @@ from scipy.stats import t as student
 
 import bnn
 from analyses import coverage_summary, decision_coverage, simulated_truths
-from analyses.simulated_truths import TrueCurves, Truth, compared, draw_truth, measured, true_saving
+from analyses.simulated_truths import (
+    ReferenceTruth,
+    TrueCurves,
+    compared,
+    draw_measured,
+    draw_truth,
+    measured,
+    true_saving,
+    truth_of,
+)
 from devicefit.reference_device import ReferenceDevice
 from reliability.decision import Requirement
 
@@ -31,7 +40,7 @@ def _interval(low: float, high: float, *marks: str) -> dict[str, Any]:
 
 @pytest.fixture
 def curves() -> TrueCurves:
-    return TrueCurves(Truth(ReferenceDevice()), GRID, np.full(len(GRID), 1.5e4), 0.05)
+    return TrueCurves(ReferenceTruth(ReferenceDevice()), GRID, np.full(len(GRID), 1.5e4), 0.05)
 
 
 def test_rates_of_states_are_the_ber_of_simulated_cells(curves: TrueCurves) -> None:
@@ -111,25 +120,42 @@ def test_bounds_hold_what_lies_beyond_the_measured_range(
 
 
 def test_truths_vary_and_are_drawn_again_alike() -> None:
-    found = [draw_truth("switching-failure", rng=np.random.default_rng(k)) for k in (1, 2, 1)]
+    found = [draw_truth("reference", rng=np.random.default_rng(k)) for k in (1, 2, 1)]
     assert found[0] == found[2] != found[1]
-    medians = np.log(
-        [
-            draw_truth("switching-failure", rng=np.random.default_rng(k)).device.r_hrs_ohm
-            for k in range(400)
-        ]
-    )
+    truths = [draw_truth("reference", rng=np.random.default_rng(k)) for k in range(400)]
+    medians = np.log([t.record()["device"]["r_hrs_ohm"] for t in truths])
     # Standard deviation 0.35 of 400 draws, z = 4.
     assert abs(medians.mean() - math.log(ReferenceDevice().r_hrs_ohm)) < 4 * 0.35 / 20
     assert 0.3 < medians.std() < 0.4
-    with pytest.raises(ValueError, match="known: switching-failure, lognormal, student-t"):
+    with pytest.raises(ValueError, match="known: priors, reference, never-fails, heavy-tails"):
         draw_truth("weibull", rng=np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("population", simulated_truths.POPULATIONS)
+def test_a_truth_comes_back_from_its_record(population: str) -> None:
+    truth = draw_truth(population, rng=np.random.default_rng(3))
+    again = truth_of(json.loads(json.dumps(truth.record())))
+    for state, law in truth.laws(GRID).items():
+        y = np.full(len(GRID), 9.0)
+        np.testing.assert_array_equal(again.laws(GRID)[state].ln_density(y), law.ln_density(y))
+
+
+def test_truths_from_the_priors_leave_a_decision_to_be_made() -> None:
+    """Wrong readings at the best threshold by trying them all."""
+    _, measurements, refused = draw_measured("priors", 0)
+    assert refused >= 0
+    for current, low, high in ((1e-5, 0.04, 0.35), (6e-4, 0.0, 0.002)):
+        here = measurements.table[measurements.table["programming"] == current]
+        r = {s: here.loc[here["state"] == s, "resistance_ohm"].to_numpy() for s in ("LRS", "HRS")}
+        tried = [((r["LRS"] > t).sum() + (r["HRS"] <= t).sum()) for t in here["resistance_ohm"]]
+        assert low <= min(tried) / len(here) <= high
+        assert simulated_truths.least_errors(measurements.table, current) == min(tried) / len(here)
 
 
 def test_heavy_tailed_readings_follow_their_law() -> None:
     """HRS of a device without stuck cells: a Student-t law; Kolmogorov's distance, p = 1e-3."""
     device = replace(ReferenceDevice(), reset_floor=1e-15)
-    table = measured(Truth(device, dof=3.0), seed=4).table
+    table = measured(ReferenceTruth(device, dof=3.0), seed=4).table
     y = np.sort(np.log(table.loc[table["state"] == "HRS", "resistance_ohm"].to_numpy()))
     law = student.cdf((y - math.log(device.r_hrs_ohm)) / device.hrs_spread, df=3.0)
     place = (np.arange(len(y)) + 0.5) / len(y)
