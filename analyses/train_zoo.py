@@ -4,7 +4,7 @@ Question
     None of its own: makes the networks of `bnn.zoo`, whose tolerance `zoo_tolerance.py` measures.
 
 Inputs
-    The MNIST files under ``--images-dir``; digits need none.
+    The MNIST and CIFAR-10 files under ``--images-dir``; digits need none.
 
 Seed
     In the recipe, part of the network's record.
@@ -45,11 +45,14 @@ class Recipe:
         Image set.
     options : TrainingOptions
         Everything else.
+    begins_with : str or None
+        Network of this table whose latent weights and batch norm it begins with, or none.
     """
 
     description: str
     images: str
     options: bnn.TrainingOptions
+    begins_with: str | None = None
 
 
 def mnist(description: str, **changes: Any) -> Recipe:
@@ -62,6 +65,19 @@ def digits(description: str, **changes: Any) -> Recipe:
     """64-256-256-10, the network of the embedded default."""
     options = {"hidden": (256, 256), "epochs": 100, "seed": 1, **changes}
     return Recipe(description, "digits", bnn.TrainingOptions(**options))
+
+
+def cifar(description: str, *, begins_with: str | None = None, **changes: Any) -> Recipe:
+    """The CIFAR-10 network with convolutions of 0.375 times the usual width."""
+    options = {
+        "convolutions": bnn.Convolutions(channels=(48, 48, 96, 96, 192, 192)),
+        "augmentation": bnn.Augmentation(shift=2),
+        "arithmetic": "bfloat16",
+        "compiled": True,
+        "seed": 1,
+        **changes,
+    }
+    return Recipe(description, "cifar-10", bnn.TrainingOptions(**options), begins_with)
 
 
 RECIPES = {
@@ -86,7 +102,37 @@ RECIPES = {
     "mnist-margin": mnist(
         "trained without errors, cross-entropy with a margin of 4", margin=4.0, epochs=10
     ),
+    "cifar-standard": cifar("trained without errors", epochs=24),
+    "cifar-range": cifar(
+        "goes on from cifar-standard at rates from 0 to 0.12, thresholds for error-free weights: "
+        "calibrate each chip",
+        begins_with="cifar-standard",
+        epochs=10,
+        learning_rate=2e-3,
+        ber=0.12,
+        ber_from=0.0,
+        statistics_ber=0.0,
+    ),
+    "cifar-4e-2": cifar(
+        "goes on from cifar-standard at BER 4e-2, flips drawn anew at every step",
+        begins_with="cifar-standard",
+        epochs=4,
+        learning_rate=2e-3,
+        ber=0.04,
+    ),
+    "cifar-margin": cifar(
+        "goes on from cifar-standard without errors, cross-entropy with a margin of 4",
+        begins_with="cifar-standard",
+        epochs=4,
+        learning_rate=2e-3,
+        margin=4.0,
+    ),
 }
+
+
+def checkpoint_of(name: str, checkpoints: Path) -> Path:
+    """File that a training goes on from."""
+    return checkpoints / f"{name}.checkpoint.safetensors"
 
 
 def train(name: str, images_dir: Path | None, checkpoints: Path, zoo: Path) -> dict[str, Any]:
@@ -102,11 +148,17 @@ def train(name: str, images_dir: Path | None, checkpoints: Path, zoo: Path) -> d
             flush=True,
         )
 
+    initial = None
+    if recipe.begins_with is not None:
+        initial = checkpoint_of(recipe.begins_with, checkpoints)
+        if not initial.exists():
+            raise SystemExit(f"{name} begins with {recipe.begins_with}: train that one first")
     trained = bnn.train(
         images,
         recipe.options,
         progress=say,
-        checkpoint=checkpoints / f"{name}.checkpoint.safetensors",
+        checkpoint=checkpoint_of(name, checkpoints),
+        initial=initial,
     )
     network = bnn.fold(trained.module)
     last_epoch = trained.history[-1]
@@ -115,6 +167,7 @@ def train(name: str, images_dir: Path | None, checkpoints: Path, zoo: Path) -> d
         "description": recipe.description,
         **bnn.training_record(trained),
         "command": command,
+        **({} if initial is None else {"begins_with": recipe.begins_with}),
         "test": {"correct": last_epoch.test_correct, "images": last_epoch.test_images},
     }
     bnn.save_network(network, zoo / f"{name}.safetensors", record=record)

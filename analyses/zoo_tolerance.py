@@ -6,14 +6,17 @@ Question
     Which combination of training and calibration keeps the promises: clean accuracy within 0.2
     points of the standard network and a mean loss of at most 0.15, 0.5 and 3 points at BER 4e-2,
     1e-1 and 2e-1; and which network loses at most 0.5 points at 4e-2 with fixed thresholds, its
-    clean accuracy being within 0.3 points of the standard network?
+    clean accuracy being within 0.3 points of the standard network? The same table for CIFAR-10,
+    where the promise is a mean loss of at most 1 and 3 points at 4e-2 and 1e-1.
 
 Inputs
-    The networks of `bnn.zoo`, the MNIST files under ``--images-dir``; digits need none.
+    The networks of `bnn.zoo`, the MNIST and CIFAR-10 files under ``--images-dir``; digits need
+    none.
 
 Choices
     Losses are against the same network without errors. Calibration images are 4,000 training
-    images (all 1,197 of digits), drawn without their labels. Accuracy is that on all test images.
+    images (all 1,197 of digits; 2,000 of CIFAR-10, where convolutions see every image at many
+    places), drawn without their labels. Accuracy is that on all test images.
 
 Seed
     1 for chips and drawn images; chip numbers from 0. Each network meets the same chips.
@@ -21,7 +24,7 @@ Seed
 Outputs
     ``analyses/results/zoo_tolerance.json``: right answers, chip by chip; a network and treatment
     that is there already with as many chips is not counted again.
-    ``analyses/results/zoo_tolerance.png``: heat map of the MNIST networks.
+    ``analyses/results/zoo_tolerance.png``, ``zoo_tolerance_cifar.png``: heat maps.
 """
 
 from __future__ import annotations
@@ -44,35 +47,63 @@ from reliability.threshold_treatment import reference_from
 RESULTS = Path(__file__).resolve().parent / "results"
 SEED = 1
 RATES = (0.0, 1e-3, 1e-2, 4e-2, 7e-2, 0.1, 0.15, 0.2)
+CIFAR_RATES = (0.0, 1e-3, 1e-2, 4e-2, 0.1)
+CIFAR_CALIBRATION = 2000
 FIXED, FOLDED, CALIBRATED = "fixed", "folded for each BER", "calibrated per chip"
 TREATMENTS = (FIXED, FOLDED, CALIBRATED)
-STANDARD = "mnist-standard"
+FAMILIES = {
+    "mnist": "MNIST, 784-1024-1024-10",
+    "cifar": "CIFAR-10, convolutions 48-48-96-96-192-192, then 1024-1024-10",
+}
 
 Counts = npt.NDArray[np.int64]
 
 
+def family_of(name: str) -> str:
+    """Image set of a network as its name begins."""
+    return name.split("-")[0]
+
+
+def rates_of(name: str) -> tuple[float, ...]:
+    """Rates at which a network is measured: fewer where it takes long."""
+    return CIFAR_RATES if family_of(name) == "cifar" else RATES
+
+
 def right(
-    network: bnn.FoldedNetwork, images: bnn.ImageSet, treatment: str, chips: int
+    network: bnn.FoldedNetwork,
+    images: bnn.ImageSet,
+    treatment: str,
+    *,
+    rates: Sequence[float],
+    chips: int,
 ) -> list[list[int]]:
     """Right answers on the test images, for each rate and chip."""
     data = (images.test_images, images.test_labels)
     options: dict[str, Any] = {"chips": chips, "seed": SEED, "threads": 1}
     if treatment == FIXED:
-        counts = bnn.evaluate(network, *data, ber=RATES, **options)
+        counts = bnn.evaluate(network, *data, ber=rates, **options)
         return counts["correct"].values.tolist()  # type: ignore[no-any-return]
-    reference = reference_from(network, images, number=None, seed=SEED, threads=1)
+    number = CIFAR_CALIBRATION if images.name == "cifar-10" else None
+    reference = reference_from(network, images, number=number, seed=SEED, threads=1)
     if treatment == CALIBRATED:
-        counts = bnn.evaluate_calibrated(reference, *data, ber=RATES, **options)
+        counts = bnn.evaluate_calibrated(reference, *data, ber=rates, **options)
         return counts["correct"].values.tolist()  # type: ignore[no-any-return]
     found = []
-    for rate in RATES:
+    for rate in rates:
         folded = bnn.fold_for_ber(reference, rate)
         counts = bnn.evaluate(folded, *data, ber=[rate], **options)
         found.append(counts["correct"].values[0].tolist())
     return found
 
 
-def measure(names: Sequence[str], directory: Path | None, chips: int, out: Path) -> dict[str, Any]:
+def measure(
+    names: Sequence[str],
+    directory: Path | None,
+    *,
+    treatments: Sequence[str],
+    chips: int,
+    out: Path,
+) -> dict[str, Any]:
     """Count what is not there yet; the file holds every finished part."""
     found: dict[str, Any] = {"seed": SEED, "rates": RATES, "networks": {}}
     if out.exists():
@@ -85,11 +116,13 @@ def measure(names: Sequence[str], directory: Path | None, chips: int, out: Path)
         if line.get("network_sha256") != digest:
             line = {"network_sha256": digest, "test_images": len(images.test_images), "right": {}}
         found["networks"][name] = line
-        for treatment in TREATMENTS:
+        for treatment in treatments:
             if len(line["right"].get(treatment, [[]])[0]) >= chips:
                 continue
             start = time.perf_counter()
-            line["right"][treatment] = right(network, images, treatment, chips)
+            line["right"][treatment] = right(
+                network, images, treatment, rates=rates_of(name), chips=chips
+            )
             out.write_text(json.dumps(found) + "\n", encoding="utf-8")
             print(f"{name}, {treatment}: {time.perf_counter() - start:.0f} s", flush=True)
     return found
@@ -101,26 +134,26 @@ def percent(line: dict[str, Any], treatment: str) -> npt.NDArray[np.float64]:
     return 100.0 * counts / line["test_images"]
 
 
-def table(found: dict[str, Any], treatment: str) -> str:
+def table(found: dict[str, Any], treatment: str, rates: Sequence[float]) -> str:
     """Mean of the chips and the worst one, in percent, one line for each network."""
-    lines = ["| network | " + " | ".join(f"{rate:g}" for rate in RATES) + " |"]
-    lines.append("|---" * (len(RATES) + 1) + "|")
+    lines = ["| network | " + " | ".join(f"{rate:g}" for rate in rates) + " |"]
+    lines.append("|---" * (len(rates) + 1) + "|")
     for name, line in found["networks"].items():
-        if treatment in line["right"]:
+        if treatment in line["right"] and rates_of(name) == rates:
             values = percent(line, treatment)
             cells = [f"{row.mean():.2f} ({row.min():.2f})" for row in values]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def losses(found: dict[str, Any]) -> dict[str, Any]:
-    """What the promises ask of each MNIST network, in points of accuracy."""
-    standard = percent(found["networks"][STANDARD], FIXED)[0, 0]
-    at = {rate: RATES.index(rate) for rate in (0.0, 4e-2, 0.1, 0.2)}
+def losses(found: dict[str, Any], family: str) -> dict[str, Any]:
+    """What the promises ask of each network of a family, in points of accuracy."""
+    networks = {n: line for n, line in found["networks"].items() if family_of(n) == family}
+    standard = percent(networks[f"{family}-standard"], FIXED)[0, 0]
     answers: dict[str, Any] = {}
-    for name, line in found["networks"].items():
-        if not name.startswith("mnist"):
-            continue
+    for name, line in networks.items():
+        rates = rates_of(name)
+        at = {rate: rates.index(rate) for rate in (0.0, 4e-2, 0.1, 0.2) if rate in rates}
         for treatment in set(line["right"]) & {FIXED, CALIBRATED}:
             values = percent(line, treatment)
             clean = values[0].mean()
@@ -137,17 +170,19 @@ def losses(found: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(answers.items()))
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(found: dict[str, Any], family: str, path: Path) -> None:
     """Heat map: training x BER of the chips for each treatment, with mean and chip spread."""
     import seaborn as sns
     from matplotlib import pyplot as plt
 
-    names = [name for name in found["networks"] if name.startswith("mnist")]
+    names = [name for name in found["networks"] if family_of(name) == family]
+    rates = rates_of(names[0])
     chips = min(
         percent(found["networks"][name], treatment).shape[1]
         for name in names
         for treatment in TREATMENTS
     )
+    least = 50 if family == "mnist" else 35
     figure, axes = plt.subplots(
         len(TREATMENTS), 1, figsize=(11, 2.1 + 1.75 * len(TREATMENTS)), layout="constrained"
     )
@@ -160,20 +195,18 @@ def draw(found: dict[str, Any], path: Path) -> None:
             ax=axis,
             annot=np.array(texts),
             fmt="",
-            vmin=50,
-            vmax=100,
+            vmin=least,
+            vmax=least + 50,
             cmap="viridis",
-            xticklabels=[f"{rate:g}" for rate in RATES],
-            yticklabels=[name.removeprefix("mnist-") for name in names],
+            xticklabels=[f"{rate:g}" for rate in rates],
+            yticklabels=[name.removeprefix(f"{family}-") for name in names],
             cbar_kws={"label": "accuracy (%)", "extend": "min"},
             annot_kws={"fontsize": 8},
         )
         axis.set_title(f"thresholds {treatment}", loc="left")
         axis.set_ylabel("training")
     axes[-1].set_xlabel("bit error rate of the chips, all layers exposed")
-    figure.suptitle(
-        f"MNIST, 784-1024-1024-10: mean ± standard deviation over at least {chips} chips"
-    )
+    figure.suptitle(f"{FAMILIES[family]}: mean ± standard deviation over at least {chips} chips")
     figure.savefig(path, dpi=110)
 
 
@@ -182,19 +215,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks; all if none is named")
     parser.add_argument("--images-dir", type=Path)
+    parser.add_argument("--treatment", action="append", choices=TREATMENTS)
     parser.add_argument("--chips", type=int, default=50)
     parser.add_argument("--out", type=Path, default=RESULTS / "zoo_tolerance.json")
     arguments = parser.parse_args()
     mpl.use("Agg")
     names = arguments.names or [network.name for network in bnn.zoo_networks()]
-    found = measure(names, arguments.images_dir, arguments.chips, arguments.out)
-    for treatment in TREATMENTS:
-        print(f"\n{treatment}\n{table(found, treatment)}")
-    if STANDARD in found["networks"]:
-        found["losses_in_points"] = losses(found)
-        arguments.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
-        print(json.dumps(found["losses_in_points"], indent=1))
-        draw(found, arguments.out.with_suffix(".png"))
+    found = measure(
+        names,
+        arguments.images_dir,
+        treatments=arguments.treatment or TREATMENTS,
+        chips=arguments.chips,
+        out=arguments.out,
+    )
+    for rates in (RATES, CIFAR_RATES):
+        for treatment in TREATMENTS:
+            print(f"\n{treatment}\n{table(found, treatment, rates)}")
+    for family in FAMILIES:
+        if any(family_of(name) == family for name in found["networks"]):
+            found.setdefault("losses_in_points", {})[family] = losses(found, family)
+            print(json.dumps(found["losses_in_points"][family], indent=1))
+            tail = "" if family == "mnist" else f"_{family}"
+            draw(found, family, arguments.out.with_name(f"{arguments.out.stem}{tail}.png"))
+    arguments.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
     return 0
 
 

@@ -2,13 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bnn.layers import EXACT_FLOAT32, BatchNorm, BinaryConv2d, BinaryLinear, binarize
+from bnn.layers import (
+    EXACT_FLOAT32,
+    BatchNorm,
+    BinaryConv2d,
+    BinaryLinear,
+    DrawnWeights,
+    binarize,
+    draw_weights,
+)
 from bnn.network import PIXEL_LEVELS
 
 # about 100 MB in the evaluation of a batch norm, which needs a few float64 copies
@@ -97,9 +105,28 @@ class BinaryMLP(nn.Module):
         ValueError
             `pixels` is not uint8 or has another width.
         """
-        values = _encode_checked(pixels, self.sizes[0])
-        options: dict[str, Any] = {"ber": ber, "rng": rng, "clean_gradient": clean_gradient}
-        return _fully_connected(values, self.linears, self.norms, options)
+        return self.scores(pixels, drawn_weights(self, ber, rng, clean_gradient))
+
+    def scores(
+        self,
+        pixels: Tensor,
+        weights: Sequence[DrawnWeights],
+        values: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Scores with given weights; draws nothing, so that PyTorch can compile it.
+
+        Parameters
+        ----------
+        pixels : uint8 tensor, shape (batch, pixels)
+            Images.
+        weights : sequence of DrawnWeights
+            From `drawn_weights`.
+        values : torch.dtype
+            Type of the products: float32, or in training bfloat16, which holds pixels, weights and
+            signs exactly and rounds sums.
+        """
+        encoded = _encode_checked(pixels, self.sizes[0]).to(values)
+        return _fully_connected(encoded, self.linears, self.norms, weights)
 
 
 class BinaryConvNet(nn.Module):
@@ -248,19 +275,38 @@ class BinaryConvNet(nn.Module):
         ValueError
             `pixels` is not uint8 or has another width.
         """
-        values = _encode_checked(pixels, self.sizes[0]).unflatten(1, self.maps[0])
-        options: dict[str, Any] = {"ber": ber, "rng": rng, "clean_gradient": clean_gradient}
-        for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=False):
-            z = convolution(values, **options)
+        return self.scores(pixels, drawn_weights(self, ber, rng, clean_gradient))
+
+    def scores(
+        self,
+        pixels: Tensor,
+        weights: Sequence[DrawnWeights],
+        values: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Scores with given weights, as in `BinaryMLP.scores`."""
+        signs = _encode_checked(pixels, self.sizes[0]).unflatten(1, self.maps[0]).to(values)
+        count = len(self.convolutions)
+        layers = zip(self.convolutions, self.norms, self.pools, weights, strict=False)
+        for convolution, norm, pool, drawn in layers:
+            z = convolution(signs, drawn.cast(values))
             if pool > 1:
                 z = nn.functional.max_pool2d(z, pool)
-            values = _hidden_signs(norm(z))
-        norms = self.norms[len(self.convolutions) :]
-        return _fully_connected(values.flatten(1), self.linears, norms, options)
+            signs = _hidden_signs(norm(z.float()), values)
+        return _fully_connected(signs.flatten(1), self.linears, self.norms[count:], weights[count:])
 
 
 BinaryNetwork = BinaryMLP | BinaryConvNet
 """Any binarized network that can be trained and folded."""
+
+
+def drawn_weights(
+    module: BinaryNetwork, ber: float, rng: np.random.Generator | None, clean_gradient: bool
+) -> list[DrawnWeights]:
+    """Weights of every layer in order, as of `bnn.layers.draw_weights`."""
+    return [
+        draw_weights(latent, ber=ber, rng=rng, clean_gradient=clean_gradient)
+        for latent in module.latents
+    ]
 
 
 def encode_pixels(pixels: Tensor) -> Tensor:
@@ -342,16 +388,21 @@ def _encode_checked(pixels: Tensor, size: int) -> Tensor:
     return encode_pixels(pixels)
 
 
-def _hidden_signs(normalised: Tensor) -> Tensor:
+def _hidden_signs(normalised: Tensor, values: torch.dtype) -> Tensor:
     # gradient of hardtanh: passes where the normalised value is within [-1, 1]
-    return binarize(normalised).float()
+    return binarize(normalised).to(values)
 
 
 def _fully_connected(
-    values: Tensor, linears: nn.ModuleList, norms: nn.ModuleList, options: dict[str, Any]
+    inputs: Tensor,
+    linears: nn.ModuleList,
+    norms: nn.ModuleList,
+    weights: Sequence[DrawnWeights],
 ) -> Tensor:
-    for index, (linear, norm) in enumerate(zip(linears, norms, strict=True)):
-        values = norm(linear(values, **options))
-        if index < len(linears) - 1:
-            values = _hidden_signs(values)
-    return values
+    values = inputs.dtype
+    for index, (linear, norm, drawn) in enumerate(zip(linears, norms, weights, strict=True)):
+        normalised = norm(linear(inputs, drawn.cast(values)).float())
+        if index == len(linears) - 1:
+            return normalised
+        inputs = _hidden_signs(normalised, values)
+    raise AssertionError("a network has an output layer")

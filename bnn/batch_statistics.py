@@ -41,7 +41,7 @@ def measure_statistics(
     module.train()
     with torch.no_grad():
         for batch in np.array_split(used, -(-len(used) // BATCH_IMAGES)):
-            module(torch.tensor(batch), ber=ber, rng=rng)
+            module(torch.tensor(batch, device=module.latents[0].device), ber=ber, rng=rng)
     for norm, momentum, by_running in kept:
         norm.momentum, norm.by_running = momentum, by_running
     module.train(mode)

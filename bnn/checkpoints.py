@@ -108,24 +108,13 @@ def load_checkpoint(state: TrainingState, path: Path, *, identity: str) -> None:
     ValueError
         The file is damaged, no checkpoint, or that of another training.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            text = json.loads((file.metadata() or {})["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not a checkpoint of a training ({error})") from error
+    text, tensors = _read(path)
     if text.get("format") != FORMAT or text["identity"] != identity:
         raise ValueError(
             f"{path} is the checkpoint of another training (options, images or version); name "
             "another file, or remove it to start anew"
         )
-    state.module.load_state_dict(
-        {
-            name.removeprefix("module."): value
-            for name, value in tensors.items()
-            if name.startswith("module.")
-        }
-    )
+    state.module.load_state_dict(_of_module(tensors))
     kept: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
@@ -137,3 +126,60 @@ def load_checkpoint(state: TrainingState, path: Path, *, identity: str) -> None:
         rng.bit_generator.state = text["rngs"][name]
     for name in _COUNTERS:
         setattr(state, name, text[name])
+
+
+def begin_with(module: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Give a fresh module the latent weights and batch norm of a checkpoint.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Module of the architecture of that training; changed.
+    path : path
+        File written by `save_checkpoint`.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, no checkpoint, or that of another architecture.
+    """
+    text, tensors = _read(Path(path))
+    if text.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a checkpoint of this version ({FORMAT!r})")
+    try:
+        module.load_state_dict(_of_module(tensors))
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the checkpoint of another architecture ({error})") from error
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of the bytes of a file.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            text = json.loads((file.metadata() or {})["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: not a checkpoint of a training ({error})") from error
+    return text, tensors
+
+
+def _of_module(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix("module."): value
+        for name, value in tensors.items()
+        if name.startswith("module.")
+    }

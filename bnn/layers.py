@@ -5,6 +5,7 @@ the backward pass a straight-through estimator.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,51 +23,124 @@ EXACT_FLOAT32 = 2**24
 _MOST_RATIO, _MOST_MOVED = 3.0, 5.0
 
 
-class _BinarizeWithFlips(torch.autograd.Function):
-    """Sign, then flips; the gradient passes where |latent| <= 1."""
+class _Binarize(torch.autograd.Function):
+    """Sign; the gradient passes where |latent| <= 1."""
 
     @staticmethod
-    def forward(ctx: Any, latent: Tensor, ber: float, rng: np.random.Generator | None) -> Tensor:
+    def forward(ctx: Any, latent: Tensor) -> Tensor:
         ctx.save_for_backward(latent)
         # not torch.sign: that gives 0 at 0
-        signs = torch.where(latent >= 0, 1.0, -1.0).to(latent.dtype)
-        if ber > 0.0:
-            _flip_in_place(signs, ber=ber, rng=rng)
+        return torch.where(latent >= 0, 1.0, -1.0).to(latent.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (latent,) = ctx.saved_tensors
+        return gradient * (latent.abs() <= 1)
+
+
+class _Flip(torch.autograd.Function):
+    """Flips of some signs, in place; the gradient passes unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, signs: Tensor, ber: float, rng: np.random.Generator) -> Tensor:
+        ctx.mark_dirty(signs)
+        _flip_in_place(signs, ber=ber, rng=rng)
         return signs
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (latent,) = ctx.saved_tensors
-        return gradient * (latent.abs() <= 1), None, None
+        return gradient, None, None
 
 
-class _ProductWithFlips(torch.autograd.Function):
-    """Product with flipped weights whose gradient travels back through the right ones."""
+class _ProductGradientAt(torch.autograd.Function):
+    """Product with some weights whose gradient travels back through others."""
 
     @staticmethod
-    def forward(
-        ctx: Any, inputs: Tensor, weights: Tensor, ber: float, rng: Any, padding: int
-    ) -> Tensor:
-        ctx.save_for_backward(inputs, weights)
+    def forward(ctx: Any, inputs: Tensor, used: Tensor, right: Tensor, padding: int) -> Tensor:
+        ctx.save_for_backward(inputs, right)
         ctx.padding = padding
-        flipped = weights.clone()
-        _flip_in_place(flipped, ber=ber, rng=rng)
-        if weights.ndim == 2:
-            return nn.functional.linear(inputs, flipped)
-        return nn.functional.conv2d(inputs, flipped, padding=padding)
+        if used.ndim == 2:
+            return nn.functional.linear(inputs, used)
+        return nn.functional.conv2d(inputs, used, padding=padding)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, Tensor, None]:
         inputs, weights = ctx.saved_tensors
         back = None
         if weights.ndim == 2:
             if ctx.needs_input_grad[0]:
                 back = gradient @ weights
-            return back, gradient.T @ inputs, None, None, None
+            return back, None, gradient.T @ inputs, None
         if ctx.needs_input_grad[0]:
             back = conv2d_input(inputs.shape, weights, gradient, padding=ctx.padding)
         own = conv2d_weight(inputs, weights.shape, gradient, padding=ctx.padding)
-        return back, own, None, None, None
+        return back, None, own, None
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnWeights:
+    """Binary weights of one layer for one step.
+
+    Attributes
+    ----------
+    used : float32 tensor
+        Weights of the product, some of them flipped.
+    right : float32 tensor or None
+        Weights without flips, where gradients are to travel back through these.
+    """
+
+    used: Tensor
+    right: Tensor | None = None
+
+    def cast(self, values: torch.dtype) -> "DrawnWeights":
+        """The same in another type of numbers, which holds +1 and -1 exactly."""
+        right = None if self.right is None else self.right.to(values)
+        return DrawnWeights(self.used.to(values), right)
+
+
+def draw_weights(
+    latent: Tensor,
+    *,
+    ber: float = 0.0,
+    rng: np.random.Generator | None = None,
+    clean_gradient: bool = False,
+) -> DrawnWeights:
+    """Signs of latent weights, some of them flipped.
+
+    Parameters
+    ----------
+    latent : float32 tensor, any shape
+        Latent weights of a layer.
+    ber : float
+        Probability that the sign of a weight is flipped, drawn anew in each call. The gradient is
+        taken at the flipped weights and goes to the latent weights unchanged, as in Hirtzlin et al.
+        (arXiv 1904.03652).
+    rng : numpy.random.Generator, optional
+        Source of the flips, needed where `ber` is positive.
+    clean_gradient : bool
+        The gradient of a layer's inputs is taken at the right weights instead.
+
+    Returns
+    -------
+    DrawnWeights
+        Of the shape of `latent`.
+
+    Raises
+    ------
+    ValueError
+        `ber` is outside 0..1, or positive without `rng`.
+    """
+    check_ber(ber)
+    signs = binarize(latent)
+    if ber == 0.0:
+        return DrawnWeights(signs)
+    if rng is None:
+        raise ValueError(f"ber = {ber} needs rng, a numpy.random.Generator")
+    if not clean_gradient:
+        return DrawnWeights(_Flip.apply(signs, ber, rng))
+    used = signs.detach().clone()
+    _flip_in_place(used, ber=ber, rng=rng)
+    return DrawnWeights(used, signs)
 
 
 def binarize(latent: Tensor) -> Tensor:
@@ -83,7 +157,7 @@ def binarize(latent: Tensor) -> Tensor:
         +1 where `latent` is at least 0 (also at -0.0), else -1. The gradient passes unchanged where
         ``|latent| <= 1`` and is zero elsewhere.
     """
-    result: Tensor = _BinarizeWithFlips.apply(latent, 0.0, None)
+    result: Tensor = _Binarize.apply(latent)
     return result
 
 
@@ -110,42 +184,26 @@ class BinaryLinear(nn.Module):
         super().__init__()
         self.latent = _initial_latent(out_features, in_features, generator=generator)
 
-    def forward(
-        self,
-        inputs: Tensor,
-        *,
-        ber: float = 0.0,
-        rng: np.random.Generator | None = None,
-        clean_gradient: bool = False,
-    ) -> Tensor:
-        """Multiply with the binary weights, some of them flipped.
+    def forward(self, inputs: Tensor, weights: DrawnWeights | None = None) -> Tensor:
+        """Multiply with the binary weights.
 
         Parameters
         ----------
-        inputs : float32 tensor, shape (batch, in_features)
-            Integers, so that the result is exact.
-        ber : float
-            Probability that the sign of a weight is flipped, drawn anew in each call. The gradient
-            is taken at the flipped weights and goes to the latent weights unchanged, as in
-            Hirtzlin et al. (arXiv 1904.03652).
-        rng : numpy.random.Generator, optional
-            Source of the flips, needed where `ber` is positive.
-        clean_gradient : bool
-            The gradient of the inputs is taken at the right weights instead.
+        inputs : float tensor, shape (batch, in_features)
+            Integers, so that the result is exact in float32.
+        weights : DrawnWeights, optional
+            From `draw_weights`; those without flips if not given.
 
         Returns
         -------
-        float32 tensor, shape (batch, out_features)
+        tensor of the type of `inputs`, shape (batch, out_features)
             Pre-activations.
-
-        Raises
-        ------
-        ValueError
-            `ber` is outside 0..1, or positive without `rng`.
         """
-        if clean_gradient and ber > 0.0:
-            return _product_with_flips(inputs, self.latent, ber=ber, rng=rng, padding=0)
-        return nn.functional.linear(inputs, _binary_weights(self.latent, ber=ber, rng=rng))
+        drawn = draw_weights(self.latent) if weights is None else weights
+        if drawn.right is None:
+            return nn.functional.linear(inputs, drawn.used)
+        result: Tensor = _ProductGradientAt.apply(inputs, drawn.used, drawn.right, 0)
+        return result
 
 
 class BinaryConv2d(nn.Module):
@@ -189,46 +247,30 @@ class BinaryConv2d(nn.Module):
         """Rows and columns of the kernel."""
         return self.latent.shape[2]
 
-    def forward(
-        self,
-        inputs: Tensor,
-        *,
-        ber: float = 0.0,
-        rng: np.random.Generator | None = None,
-        clean_gradient: bool = False,
-    ) -> Tensor:
-        """Convolve with the binary weights, some of them flipped.
+    def forward(self, inputs: Tensor, weights: DrawnWeights | None = None) -> Tensor:
+        """Convolve with the binary weights.
 
         Parameters
         ----------
-        inputs : float32 tensor, shape (batch, in_channels, height, width)
-            Integers, so that the result is exact.
-        ber : float
-            Probability that the sign of a weight is flipped, drawn anew in each call, as in
-            `BinaryLinear`.
-        rng : numpy.random.Generator, optional
-            Source of the flips, needed where `ber` is positive.
-        clean_gradient : bool
-            The gradient of the inputs is taken at the right weights instead.
+        inputs : float tensor, shape (batch, in_channels, height, width)
+            Integers, so that the result is exact in float32.
+        weights : DrawnWeights, optional
+            From `draw_weights`; those without flips if not given.
 
         Returns
         -------
-        float32 tensor, shape (batch, out_channels, height, width)
+        tensor of the type of `inputs`, shape (batch, out_channels, height, width)
             Pre-activations. In training PyTorch may choose an algorithm that rounds; in evaluation
             they are exact.
-
-        Raises
-        ------
-        ValueError
-            `ber` is outside 0..1, or positive without `rng`.
         """
-        if clean_gradient and ber > 0.0 and self.training:
-            padding = self.kernel // 2
-            return _product_with_flips(inputs, self.latent, ber=ber, rng=rng, padding=padding)
-        weights = _binary_weights(self.latent, ber=ber, rng=rng)
-        if self.training:
-            return nn.functional.conv2d(inputs, weights, padding=self.kernel // 2)
-        return exact_conv2d(inputs, weights)
+        drawn = draw_weights(self.latent) if weights is None else weights
+        if not self.training:
+            return exact_conv2d(inputs, drawn.used)
+        padding = self.kernel // 2
+        if drawn.right is None:
+            return nn.functional.conv2d(inputs, drawn.used, padding=padding)
+        result: Tensor = _ProductGradientAt.apply(inputs, drawn.used, drawn.right, padding)
+        return result
 
 
 def exact_conv2d(inputs: Tensor, weights: Tensor) -> Tensor:
@@ -268,27 +310,6 @@ def _initial_latent(
     limit = min(1.0, math.sqrt(6.0 / (math.prod(kernel) * (inputs + outputs))))
     latent = torch.empty(outputs, inputs, *kernel)
     return nn.Parameter(latent.uniform_(-limit, limit, generator=generator))
-
-
-def _binary_weights(latent: Tensor, *, ber: float, rng: np.random.Generator | None) -> Tensor:
-    """Signs of the latent weights, each flipped with the probability `ber`."""
-    _check_flips(ber, rng)
-    weights: Tensor = _BinarizeWithFlips.apply(latent, ber, rng)
-    return weights
-
-
-def _product_with_flips(
-    inputs: Tensor, latent: Tensor, *, ber: float, rng: np.random.Generator | None, padding: int
-) -> Tensor:
-    _check_flips(ber, rng)
-    result: Tensor = _ProductWithFlips.apply(inputs, binarize(latent), ber, rng, padding)
-    return result
-
-
-def _check_flips(ber: float, rng: np.random.Generator | None) -> None:
-    check_ber(ber)
-    if ber > 0.0 and rng is None:
-        raise ValueError(f"ber = {ber} needs rng, a numpy.random.Generator")
 
 
 def _flip_in_place(signs: Tensor, *, ber: float, rng: Any) -> None:

@@ -3,8 +3,10 @@
 import dataclasses
 import os
 import platform
+import shutil
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,16 +14,32 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from bnn.architectures import BinaryConvNet, BinaryMLP, BinaryNetwork, module_answers
+from bnn.architectures import (
+    BinaryConvNet,
+    BinaryMLP,
+    BinaryNetwork,
+    drawn_weights,
+    module_answers,
+)
 from bnn.augmentation import augmented
 from bnn.batch_statistics import measure_statistics
-from bnn.checkpoints import TrainingState, identity_of, load_checkpoint, save_checkpoint
+from bnn.checkpoints import (
+    TrainingState,
+    begin_with,
+    identity_of,
+    load_checkpoint,
+    save_checkpoint,
+    sha256_of,
+)
 from bnn.images import ImageSet
-from bnn.layers import BatchNorm
+from bnn.layers import BatchNorm, DrawnWeights
 from bnn.losses import training_loss
 from bnn.threads import torch_threads
 from bnn.training_options import TrainingOptions
+
+Scores = Callable[[Tensor, Sequence[DrawnWeights], torch.dtype], Tensor]
 
 CHECKPOINT_SECONDS = 120.0
 """Time between two checkpoints."""
@@ -92,6 +110,7 @@ def train(
     *,
     progress: Callable[[EpochResult], None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    initial: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainedNetwork:
     """Train a binarized network, fully connected or convolutional.
@@ -110,6 +129,9 @@ def train(
     checkpoint : path, optional
         File to go on from where it is there, and to write every `checkpoint_seconds` and at the
         end. A training that was interrupted ends with the same bytes as one that was not.
+    initial : path, optional
+        Checkpoint of another training of the same architecture: latent weights and batch norm begin
+        as they are there, instead of at random.
     checkpoint_seconds : float
         Time between two checkpoints, s.
 
@@ -121,20 +143,32 @@ def train(
     Raises
     ------
     ValueError
-        The set has fewer training images than two, the convolutions do not fit its images, or the
-        checkpoint is that of another training.
+        The set has fewer training images than two, the convolutions do not fit its images, the
+        device or a compiler is not there, the checkpoint is that of another training, or `initial`
+        is no checkpoint of such a network.
     """
     images = image_set.train_images
     if len(images) < 2:
         raise ValueError(f"{image_set.name}: training needs at least 2 images, got {len(images)}")
+    _check_machine(options)
     seeds = np.random.SeedSequence(options.seed).spawn(4)
     names = ("order", "flips", "augmentation")
     rngs = {name: np.random.default_rng(seed) for name, seed in zip(names, seeds[1:], strict=True)}
     batches = max(1, len(images) // options.batch_size)
-    identity = identity_of(options, image_set.name, image_set.sha256, torch.__version__)
-    with torch_threads(options.threads):
+    begun = () if initial is None else (sha256_of(initial),)
+    identity = identity_of(options, image_set.name, image_set.sha256, torch.__version__, *begun)
+    with torch_threads(options.threads), warnings.catch_warnings():
+        if options.compiled:
+            # the compiler of PyTorch looks at .grad of every input, and uses old parts of PyTorch
+            warnings.filterwarnings("ignore", ".*is not a leaf Tensor", UserWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
         module = _untrained(image_set, options, seed=int(seeds[0].generate_state(1)[0]))
-        optimizer = torch.optim.Adam(module.parameters(), lr=options.learning_rate)
+        if initial is not None:
+            begin_with(module, initial)
+        module.to(options.device)
+        optimizer = torch.optim.Adam(
+            module.parameters(), lr=options.learning_rate, fused=options.compiled or None
+        )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, T_max=options.epochs * batches
         )
@@ -142,6 +176,7 @@ def train(
         path = None if checkpoint is None else Path(checkpoint)
         if path is not None and path.exists():
             load_checkpoint(state, path, identity=identity)
+        scores = _scores_of(module, options)
         last = time.monotonic()
         while state.epoch <= options.epochs:
             # a copy draws the order, so that a checkpoint can draw it once more
@@ -154,7 +189,7 @@ def train(
                 # the running statistics need an epoch before they mean anything
                 norm.by_running = options.normalise_by == "running" and state.epoch > 1
             while state.batch < batches:
-                _step(state, module, image_set, parts[state.batch], options)
+                _step(state, module, scores, image_set, parts[state.batch], options)
                 if path is not None and time.monotonic() - last >= checkpoint_seconds:
                     save_checkpoint(state, path, identity=identity)
                     last = time.monotonic()
@@ -196,9 +231,25 @@ def _untrained(image_set: ImageSet, options: TrainingOptions, *, seed: int) -> B
     )
 
 
+def _check_machine(options: TrainingOptions) -> None:
+    if options.device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device {options.device!r}: PyTorch finds no CUDA here; use cpu")
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")
+    if options.compiled and not any(shutil.which(compiler) for compiler in compilers):
+        raise ValueError("compiled training needs a C++ compiler, and none is found; leave it out")
+
+
+def _scores_of(module: BinaryNetwork, options: TrainingOptions) -> Scores:
+    if not options.compiled:
+        return module.scores
+    compiled: Scores = torch.compile(module.scores, dynamic=False)
+    return compiled
+
+
 def _step(
     state: TrainingState,
     module: BinaryNetwork,
+    scores: Scores,
     image_set: ImageSet,
     batch: np.ndarray,
     options: TrainingOptions,
@@ -212,8 +263,10 @@ def _step(
     ber, flips = options.ber, state.rngs["flips"]
     if options.ber_from is not None:
         ber = float(flips.uniform(options.ber_from, options.ber))
-    scores = module(pixels, ber=ber, rng=flips, clean_gradient=options.gradient == "clean")
-    loss = training_loss(scores, targets, loss=options.loss, margin=options.margin)
+    weights = drawn_weights(module, ber, flips, options.gradient == "clean")
+    result = scores(pixels.to(options.device), weights, getattr(torch, options.arithmetic))
+    targets = targets.to(options.device)
+    loss = training_loss(result, targets, loss=options.loss, margin=options.margin)
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()
@@ -221,7 +274,7 @@ def _step(
     _clip_latent(module)
     state.batch += 1
     state.loss_sum += float(loss.detach()) * len(batch)
-    state.correct += int((scores.detach().argmax(dim=1) == targets).sum())
+    state.correct += int((result.detach().argmax(dim=1) == targets).sum())
 
 
 def _end_of_epoch(state: TrainingState, module: BinaryNetwork, image_set: ImageSet) -> EpochResult:

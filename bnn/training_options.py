@@ -1,6 +1,7 @@
 """What a training is: architecture, schedule, errors, loss, augmentation and seed."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from bnn.errors import check_ber
@@ -8,6 +9,7 @@ from bnn.errors import check_ber
 LOSSES = ("cross-entropy", "squared hinge")
 GRADIENTS = ("flipped", "clean")
 NORMALISATIONS = ("batch", "running")
+ARITHMETICS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,17 @@ class TrainingOptions:
         Random changes of the training images, or none.
     seed : int
         Seed of initial weights, order of images, flips and augmentation.
+    arithmetic : {"float32", "bfloat16"}
+        Numbers of the products. bfloat16 holds pixels, weights and signs exactly; sums are
+        gathered in float32 and rounded to 8 bits. Twice as fast for convolutions where the
+        processor has instructions for it. Batch norm, loss and latent weights stay in float32, and
+        evaluation is exact in either case.
+    compiled : bool
+        Let PyTorch compile the step, and Adam do its work in one pass. Needs a C++ compiler;
+        the first step takes a while.
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. Flips and augmentation are drawn on the CPU, the same
+        ones for any device.
     threads : int
         CPU threads. Another number may round sums differently and so give other bytes.
     """
@@ -127,6 +140,9 @@ class TrainingOptions:
     normalise_by: str = "batch"
     statistics_ber: float | None = None
     augmentation: Augmentation | None = None
+    arithmetic: str = "float32"
+    compiled: bool = False
+    device: str = "cpu"
     seed: int
     threads: int = 1
 
@@ -150,11 +166,14 @@ class TrainingOptions:
             ("gradient", GRADIENTS),
             ("loss", LOSSES),
             ("normalise_by", NORMALISATIONS),
+            ("arithmetic", ARITHMETICS),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}"
                 )
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"unknown device {self.device!r}; known: cpu, cuda, cuda:N")
         least_margin = "positive" if self.loss == "squared hinge" else "not negative"
         if not math.isfinite(self.margin) or self.margin < 0:
             raise ValueError(f"margin must be {least_margin}, got {self.margin}")

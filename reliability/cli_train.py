@@ -67,6 +67,39 @@ def train(
         ),
     ] = None,
     hidden: HiddenOption = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="Output channels of 3 x 3 convolutions before the hidden layers, e.g. "
+            "48,48,96,96,192,192; a pooling follows every second one."
+        ),
+    ] = None,
+    pool_after: Annotated[
+        int | None, typer.Option(help="A pooling follows every so many convolutions.")
+    ] = None,
+    shift: Annotated[
+        int | None,
+        typer.Option(help="Shift training images by up to so many pixels, drawn anew each time."),
+    ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Mirror half of the training images.")
+    ] = False,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="First step size of Adam.")
+    ] = None,
+    arithmetic: Annotated[
+        str | None, typer.Option(help="Numbers of the products: float32 (default) or bfloat16.")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Let PyTorch compile the step (needs a compiler).")
+    ] = False,
+    processor: Annotated[
+        str | None, typer.Option("--processor", help="cpu (default), cuda or cuda:N.")
+    ] = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option(help="Begin with the weights in the checkpoint of another training."),
+    ] = None,
     epochs: EpochsOption = None,
     checkpoint: Annotated[
         Path | None,
@@ -93,11 +126,16 @@ def train(
         margin=margin,
         normalise_by=normalise_by,
         statistics_ber=statistics_ber,
+        learning_rate=learning_rate,
+        arithmetic=arithmetic,
+        device=processor,
     )
     with checking_input():
         check_file(out, force=force, suffix=".safetensors")
         check_rates(train_ber, changes)
         check_checkpoint(checkpoint, resume=resume)
+        changes |= shape_of(channels, pool_after, shift, mirror=mirror)
+        changes["compiled"] = compiled
         options = network_options(images, hidden, epochs, None, None, seed, threads)
         image_set = load_image_set(images, images_dir, download)
         training = training_options(image_set, options, ber=train_ber, **changes)
@@ -107,13 +145,45 @@ def train(
         # a checkpoint of another training is found out only there
         with checking_input():
             network, record = run_training(
-                image_set, training, say=narrator.say, tick=narrator.tick, checkpoint=checkpoint
+                image_set,
+                training,
+                say=narrator.say,
+                tick=narrator.tick,
+                checkpoint=checkpoint,
+                initial=initial,
             )
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         save_network(network, out, record=record)
     last = record["history"][-1]
     typer.echo(f"test images right: {last['test_correct']} of {last['test_images']}")
     typer.echo(f"network: {out}")
+
+
+def shape_of(
+    channels: str | None, pool_after: int | None, shift: int | None, *, mirror: bool
+) -> dict[str, Any]:
+    """Convolutions and augmentation that the user asked for, as options of a training.
+
+    Raises
+    ------
+    ValueError
+        Channels that are no positive numbers, or a pooling without convolutions.
+    """
+    from bnn import Augmentation, Convolutions
+
+    found: dict[str, Any] = {}
+    if channels is None:
+        if pool_after is not None:
+            raise ValueError("--pool-after goes with --channels")
+    else:
+        try:
+            sizes = tuple(int(text) for text in channels.split(","))
+        except ValueError:
+            raise ValueError(f"--channels {channels!r}: give numbers like 48,48,96,96") from None
+        found["convolutions"] = Convolutions(channels=sizes, **given(pool_after=pool_after))
+    if shift is not None or mirror:
+        found["augmentation"] = Augmentation(shift=shift or 0, mirror=mirror)
+    return found
 
 
 def check_rates(ber: float, changes: dict[str, Any]) -> None:

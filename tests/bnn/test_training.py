@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from bnn import (
     train,
     training_record,
 )
+from bnn.architectures import BinaryMLP, drawn_weights
 from bnn.checkpoints import save_checkpoint
 from bnn.engines import packed
+from bnn.layers import draw_weights
 from bnn.redrawn_flips import negate_redrawn
 
 
@@ -43,6 +46,8 @@ from bnn.redrawn_flips import negate_redrawn
         ({"loss": "hinge"}, "unknown loss 'hinge'; known: cross-entropy, squared hinge"),
         ({"margin": -1.0}, "margin must be not negative, got -1.0"),
         ({"loss": "squared hinge"}, "margin must be positive with the squared hinge"),
+        ({"arithmetic": "float16"}, "unknown arithmetic 'float16'; known: float32, bfloat16"),
+        ({"device": "gpu"}, "unknown device 'gpu'; known: cpu, cuda, cuda:N"),
     ],
 )
 def test_bad_options_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -331,3 +336,71 @@ def test_wrong_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a checkpoint of a training"):
         train(images, convolutional(epochs=1), checkpoint=file)
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_compiled_steps_are_those_of_pytorch(digits: ImageSet, tmp_path: Path) -> None:
+    options = quick(hidden=(40,), epochs=1, ber=0.05, ber_from=0.0, gradient="clean")
+    plain = train(digits, options)
+    compiled = dataclasses.replace(options, compiled=True)
+    file = tmp_path / "training.safetensors"
+    fused = train(digits, compiled, checkpoint=file, checkpoint_seconds=0.0)
+    # 11 steps of about 5e-3: sums in another order move a weight by far less, but where a sign
+    # tips the rest of the way differs
+    for one, other in zip(plain.module.latents, fused.module.latents, strict=True):
+        off = (one - other).detach().abs()
+        assert float(off.median()) < 1e-5
+    assert abs(plain.history[0].loss - fused.history[0].loss) < 0.02
+    assert latent_bytes(train(digits, compiled)) == latent_bytes(fused)
+
+
+def test_products_in_bfloat16_are_exact_where_sums_are_small() -> None:
+    module = BinaryMLP((2, 60, 100, 3), seed=1)
+    pixels = torch.zeros((1, 2), dtype=torch.uint8)
+    signs = torch.where(torch.rand(20, 60, generator=torch.Generator().manual_seed(0)) < 0.5, -1, 1)
+    layer = module.linears[1]
+    weights = draw_weights(module.latents[1])
+    found = layer(signs.bfloat16(), weights.cast(torch.bfloat16))
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found.float(), layer(signs.float()))
+    module.train()
+    drawn = drawn_weights(module, 0.0, None, False)
+    assert module.scores(pixels.expand(4, 2), drawn, torch.bfloat16).dtype == torch.float32
+
+
+@pytest.mark.parametrize("make", [quick, convolutional])
+def test_bfloat16_learns_as_float32_does(make: Any, digits: ImageSet) -> None:
+    images = digits if make is quick else stripes()
+    options = make(epochs=12, hidden=(40,), ber=0.0)
+    results = [
+        train(images, dataclasses.replace(options, arithmetic=a)) for a in ("float32", "bfloat16")
+    ]
+    exact, rounded = (result.history[-1] for result in results)
+    assert latent_bytes(results[0]) != latent_bytes(results[1])
+    # binomial error of a difference of two trainings on the same images, z = 4
+    images_count = exact.test_images
+    p = exact.test_accuracy
+    assert abs(rounded.test_accuracy - p) < 4 * np.sqrt(2 * p * (1 - p) / images_count) + 0.02
+
+
+def test_a_training_begins_with_another(tmp_path: Path) -> None:
+    images, file, own = stripes(), tmp_path / "first.safetensors", tmp_path / "own.safetensors"
+    first = train(images, convolutional(), checkpoint=file)
+    options = convolutional(epochs=1, seed=8, learning_rate=1e-9, ber=0.0)
+    second = train(images, options, initial=file, checkpoint=own)
+    for one, other in zip(first.module.latents, second.module.latents, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="the checkpoint of another training"):
+        train(images, options, checkpoint=own)
+    with pytest.raises(ValueError, match="the checkpoint of another architecture"):
+        train(images, convolutional(hidden=(9,)), initial=file)
+    with pytest.raises(ValueError, match=r"nothing: cannot be read"):
+        train(images, options, initial=tmp_path / "nothing")
+
+
+def test_what_a_machine_lacks_is_named(digits: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ValueError, match="device 'cuda:1': PyTorch finds no CUDA here; use cpu"):
+        train(digits, quick(device="cuda:1"))
+    with pytest.raises(ValueError, match="compiled training needs a C\\+\\+ compiler"):
+        train(digits, quick(compiled=True))

@@ -28,6 +28,23 @@ def test_every_option_of_a_training_reaches_the_record(
     assert {name: record["training"][name] for name in expected} == expected
 
 
+def test_convolutions_are_trained(tmp_path: Path, call: Callable[..., Any]) -> None:
+    first = ("train", "--channels", "4,6", "--hidden", "10", "--epochs", 1, "--pool-after", 2)
+    kept = ("--checkpoint", "state.safetensors")
+    assert call(*first, "--out", "a.safetensors", *kept).returncode == 0
+    found = call(
+        *(*first, "--out", "b.safetensors", "--initial", "state.safetensors"),
+        *("--shift", 1, "--mirror", "--arithmetic", "bfloat16", "--learning-rate", 0.001),
+    )
+    assert found.returncode == 0, found.stderr
+    assert "training 64-4-6-10-10 on digits without errors" in found.stderr + found.stdout
+    network, record = load_network(tmp_path / "b.safetensors")
+    assert network.sizes == (64, 256, 96, 10, 10)
+    assert record["training"]["augmentation"] == {"shift": 1, "mirror": True}
+    assert record["training"]["arithmetic"] == "bfloat16"
+    assert record["training"]["learning_rate"] == 0.001
+
+
 def test_a_training_goes_on_from_its_checkpoint(tmp_path: Path, call: Callable[..., Any]) -> None:
     first = (*SMALL, "--out", "a.safetensors", "--checkpoint", "state.safetensors")
     assert call(*first).returncode == 0
@@ -55,6 +72,13 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path: Path, call: Callable[.
         (["--margin", -1], "margin must be not negative, got -1.0"),
         (["--normalise-by", "me"], "unknown normalise_by 'me'; known: batch, running"),
         (["--statistics-ber", 0.5], "--statistics-ber is 0.5; give a rate from 0 to below 0.5"),
+        (["--channels", "8,x"], "--channels '8,x': give numbers like 48,48,96,96"),
+        (["--channels", "8,0"], "channels must be a tuple of positive integers, got (8, 0)"),
+        (["--pool-after", 1], "--pool-after goes with --channels"),
+        (["--shift", -1], "shift must not be negative, got -1"),
+        (["--processor", "gpu"], "unknown device 'gpu'; known: cpu, cuda, cuda:N"),
+        (["--arithmetic", "int8"], "unknown arithmetic 'int8'; known: float32, bfloat16"),
+        (["--initial", "none.safetensors"], "none.safetensors: cannot be read"),
         (["--resume"], "--resume goes with --checkpoint FILE; name the file to go on from"),
     ],
 )
