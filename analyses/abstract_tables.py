@@ -12,13 +12,13 @@ EXPOSED = {"all layers exposed": "all", "first and last layer protected": "all b
 
 
 def rate_words(found: Mapping[str, Any]) -> str:
-    """A tolerated BER with its interval, ``"3.1e-2 (2.9e-2 to 3.2e-2)"``."""
+    """A tolerated BER with its interval, ``"3.10e-2 (2.92e-2 to 3.23e-2)"``."""
     return f"{short(found['median'])} ({short(found['low'])} to {short(found['high'])})"
 
 
 def short(rate: float) -> str:
-    """A rate with two digits, ``"3.1e-2"``."""
-    mantissa, exponent = f"{rate:.1e}".split("e")
+    """A rate with three digits, ``"3.10e-2"``."""
+    mantissa, exponent = f"{rate:.2e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
@@ -80,6 +80,8 @@ def savings_table(record: Mapping[str, Any], *, loss_limit: float) -> list[str]:
             exposed = EXPOSED[group["exposure"]]
             for name, savings in group["by_loss"][f"{loss_limit:g}"].items():
                 cells = [savings[key]["sentence"] for key in keys]
+                if name == next(iter(group["by_loss"][f"{loss_limit:g}"])):
+                    cells[0] = "the reference itself"
                 lines.append(f"| {device} | {name} | {exposed} | " + " | ".join(cells) + " |")
     return lines
 
@@ -145,7 +147,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
                         ms=4,
                         color=f"C{shift}",
                         mfc="white" if key == "share_of_chips" else None,
-                        label=f"{100 * float(limit):g} points, "
+                        label=f"{points(float(limit))}, "
                         + ("mean chip" if key == "mean_chip" else "95 % of chips"),
                     )
         for words, rate in record["paper"].items():

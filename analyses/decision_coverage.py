@@ -15,13 +15,14 @@ Choices
     family, each device read once, kept if its readings leave a decision to be made; ``reference``,
     around the reference device, five cycles of each device; ``never-fails`` and ``heavy-tails``,
     which the fitted family does not contain. Fits use the family ``switching-failure``, four chains
-    of 400 draws after 400; of the checks of a fit only convergence is looked at. Five data sets
-    (``--shared-by``) share the counts of 100 chips of each network; the networks are always the
-    same. The true tolerated BER comes from 2,000 other chips, the share that keeps the promise from
-    500 chips at the true BER of the chosen programming, further ones for each data set. Plain
-    memory needs a BER of 1e-4: with 4,000 readings of a state the default of 1e-5 rests on the
-    prior of the floors alone, and nearly every interval would be open to one side. Energy is
-    proportional to the current. A true limit outside the measured range is taken where it is; one
+    of 400 draws after 400; of the checks of a fit only convergence is looked at. Each data set has
+    counts of 100 chips of each network of its own, unless several share them (``--shared-by``); the
+    networks are always the same. The true tolerated BER comes from 2,000 other chips, the share
+    that keeps the promise from 500 chips at the true BER of the chosen programming, further ones
+    for each data set. Plain memory needs a BER of 1e-4: with 4,000 readings of a state the default
+    of 1e-5 rests on the prior of the floors alone, and nearly every interval would be open to one
+    side. Energy is proportional to the current. A true limit outside the measured range is taken
+    where it is; one
     that no current reaches counts as infinite.
 
 Seed
@@ -399,7 +400,7 @@ def main() -> int:
     parser.add_argument("--data-sets", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="number of the first data set")
     parser.add_argument(
-        "--shared-by", type=int, default=5, help="data sets that share the counts of chips"
+        "--shared-by", type=int, default=1, help="data sets that share the counts of chips"
     )
     parser.add_argument("--population", choices=tuple(POPULATIONS), default="priors")
     parser.add_argument("--workers", type=int, default=1)

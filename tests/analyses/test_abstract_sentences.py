@@ -90,7 +90,7 @@ def test_tables_go_between_their_marks_and_the_rest_stays(tmp_path: Path) -> Non
     page.write_text(abstract_sentences.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     abstract_tables.write_tables(_record(["network cifar-standard"]), page)
     first = page.read_text(encoding="utf-8")
-    assert "| mnist-standard | all but the ends | 98.00 % | 3.0e-2 (2.0e-2 to 4.0e-2)" in first
+    assert "| mnist-standard | all but the ends | 98.00 % | 3.00e-2 (2.00e-2 to 4.00e-2)" in first
     assert "Not there when the tables were made: network cifar-standard." in first
     abstract_tables.write_tables(_record(["network cifar-standard"]), page)
     assert page.read_text(encoding="utf-8") == first
