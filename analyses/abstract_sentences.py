@@ -216,18 +216,26 @@ def tolerated_by_share(
     return np.asarray((low + high) / 2)
 
 
-def ber_record(ln_p: FloatArray) -> dict[str, Any]:
-    """Median and interval of draws of ln BER, as rates."""
+def ber_record(ln_p: FloatArray, curve: AccuracyCurve) -> dict[str, Any]:
+    """Median and interval of draws of ln BER, as rates, and which of them are at the range's end.
+
+    A rate at the end of the evaluated range is a lower bound.
+    """
     found = band(ln_p, axis=0)
-    rates = {key: float(np.exp(found[key])) for key in ("median", "low", "high")}
-    return {**rates, "kind": found["kind"], "probability": found["probability"]}
+    names = ("median", "low", "high")
+    rates = {key: float(np.exp(found[key])) for key in names}
+    bounds = {f"{key}_is_lower_bound": found[key] > curve.ln_ber[-1] - 0.01 for key in names}
+    return {**rates, **bounds, "kind": found["kind"], "probability": found["probability"]}
 
 
 def tolerance(curve: AccuracyCurve, limit: float) -> dict[str, Any]:
     """Tolerated BER of the mean chip and of 95 % of chips."""
     return {
-        "mean_chip": ber_record(tolerated_ln_ber(curve, limit)),
-        "share_of_chips": {"share": SHARE, **ber_record(tolerated_by_share(curve, limit))},
+        "mean_chip": ber_record(tolerated_ln_ber(curve, limit), curve),
+        "share_of_chips": {
+            "share": SHARE,
+            **ber_record(tolerated_by_share(curve, limit), curve),
+        },
     }
 
 
@@ -272,7 +280,9 @@ def networks_record(
             "loss_at_the_papers_ber": {w: loss_at(curve, p) for w, p in PAPER.items()},
             "tolerated": {f"{d:g}": tolerance(curve, d) for d in LOSSES},
             "mean_chip_against_standard": {
-                f"{d:g}": ber_record(tolerated_ln_ber(curve, d - behind)) if d > behind else None
+                f"{d:g}": ber_record(tolerated_ln_ber(curve, d - behind), curve)
+                if d > behind
+                else None
                 for d in LOSSES
             },
         }
@@ -393,6 +403,7 @@ def measure(
         "tolerance": [],
         "savings": {},
     }
+    record["absent"] += [f"{name}: not asked for" for name in ARMS if name not in image_sets]
     all_curves: dict[tuple[str, str], dict[str, AccuracyCurve]] = {}
     for image_set in image_sets:
         arms = ARMS[image_set]

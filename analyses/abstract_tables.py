@@ -13,7 +13,13 @@ EXPOSED = {"all layers exposed": "all", "first and last layer protected": "all b
 
 def rate_words(found: Mapping[str, Any]) -> str:
     """A tolerated BER with its interval, ``"3.10e-2 (2.92e-2 to 3.23e-2)"``."""
-    return f"{short(found['median'])} ({short(found['low'])} to {short(found['high'])})"
+    rates = {
+        key: ("at least " if found[f"{key}_is_lower_bound"] else "") + short(found[key])
+        for key in ("median", "low", "high")
+    }
+    if found["low_is_lower_bound"]:
+        return rates["low"]
+    return f"{rates['median']} ({rates['low']} to {rates['high']})"
 
 
 def short(rate: float) -> str:

@@ -48,8 +48,24 @@ def test_no_limit_within_the_evaluated_range_gives_its_end(curve: AccuracyCurve)
     assert np.exp(tolerated_by_share(curve, 0.9))[0] == pytest.approx(0.3, rel=1e-3)
 
 
+def test_the_end_of_the_evaluated_range_is_a_lower_bound(curve: AccuracyCurve) -> None:
+    end = abstract_sentences.ber_record(tolerated_by_share(curve, 0.9), curve)
+    assert abstract_tables.rate_words(end) == "at least 3.00e-1"
+    inside = abstract_sentences.ber_record(tolerated_by_share(curve, 0.02), curve)
+    assert "at least" not in abstract_tables.rate_words(inside)
+
+
 def _record(absent: list[str]) -> dict[str, Any]:
-    one = {"median": 0.03, "low": 0.02, "high": 0.04, "kind": "ETI", "probability": 0.9}
+    one = {
+        "median": 0.03,
+        "low": 0.02,
+        "high": 0.04,
+        "median_is_lower_bound": False,
+        "low_is_lower_bound": False,
+        "high_is_lower_bound": False,
+        "kind": "ETI",
+        "probability": 0.9,
+    }
     both = {"mean_chip": one, "share_of_chips": {**one, "share": 0.95}}
     losses = (0.001, 0.01)
     network = {
