@@ -224,7 +224,8 @@ def ber_record(ln_p: FloatArray, curve: AccuracyCurve) -> dict[str, Any]:
     found = band(ln_p, axis=0)
     names = ("median", "low", "high")
     rates = {key: float(np.exp(found[key])) for key in names}
-    bounds = {f"{key}_is_lower_bound": found[key] > curve.ln_ber[-1] - 0.01 for key in names}
+    end = curve.ln_ber[-1] - 0.01
+    bounds = {f"{key}_is_lower_bound": bool(found[key] > end) for key in names}
     return {**rates, **bounds, "kind": found["kind"], "probability": found["probability"]}
 
 
