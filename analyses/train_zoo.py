@@ -107,7 +107,7 @@ RECIPES = {
         "goes on from cifar-standard at rates from 0 to 0.12, thresholds for error-free weights: "
         "calibrate each chip",
         begins_with="cifar-standard",
-        epochs=10,
+        epochs=8,
         learning_rate=2e-3,
         ber=0.12,
         ber_from=0.0,
@@ -116,14 +116,14 @@ RECIPES = {
     "cifar-4e-2": cifar(
         "goes on from cifar-standard at BER 4e-2, flips drawn anew at every step",
         begins_with="cifar-standard",
-        epochs=4,
+        epochs=3,
         learning_rate=2e-3,
         ber=0.04,
     ),
     "cifar-margin": cifar(
         "goes on from cifar-standard without errors, cross-entropy with a margin of 4",
         begins_with="cifar-standard",
-        epochs=4,
+        epochs=3,
         learning_rate=2e-3,
         margin=4.0,
     ),
