@@ -2,7 +2,7 @@
 
 from bnn.architectures import BinaryConvNet, BinaryMLP, module_answers
 from bnn.array_mapping import ArrayShape
-from bnn.calibrated_evaluation import evaluate_calibrated
+from bnn.calibrated_evaluation import evaluate_calibrated, evaluate_folded
 from bnn.calibration import (
     CalibrationReference,
     ChipThresholds,
@@ -95,6 +95,7 @@ __all__ = [
     "evaluate",
     "evaluate_calibrated",
     "evaluate_errors",
+    "evaluate_folded",
     "evaluate_positions",
     "evaluate_to_precision",
     "flip_weights",

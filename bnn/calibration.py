@@ -44,6 +44,7 @@ from bnn.threads import torch_threads
 
 FIXED = "fixed"
 PER_CHIP = "calibrated per chip"
+FOLDED_FOR_EACH = "folded for each BER"
 
 _EXACT_FLOAT64 = 2**53
 # pre-activations of a layer that are kept rather than computed twice: 512 MB

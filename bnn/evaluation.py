@@ -99,7 +99,7 @@ def evaluate(
         Rates not increasing or out of range, no chips, unknown layer or engine, or images, labels
         and network that do not fit together.
     """
-    rates = _checked_rates(ber, protected)
+    rates = checked_rates(ber, protected)
     check_layer_names(network, protected, argument="protected")
     exposed = {
         name: (index, bits)
@@ -320,7 +320,8 @@ def evaluate_positions(
     )
 
 
-def _checked_rates(ber: Sequence[float], protected: frozenset[str]) -> list[float]:
+def checked_rates(ber: Sequence[float], protected: frozenset[str]) -> list[float]:
+    """Rates as floats; ValueError unless they increase strictly within 0..1."""
     Errors(protected=protected)  # checks the names
     rates = [float(rate) for rate in ber]
     for rate in rates:

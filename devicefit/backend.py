@@ -6,24 +6,16 @@ Everything outside this module sees ``xarray.Dataset`` with dimensions ``chain, 
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 import xarray as xr
-
-with warnings.catch_warnings():
-    # ArviZ 0.23 announces its successor at every import.
-    warnings.simplefilter("ignore", FutureWarning)
-    import arviz as az
-
-import numba
-import nutpie
-from nutpie.compile_pymc import CompiledPyMCModel
-from nutpie.compiled_pyfunc import from_pyfunc
 
 from devicefit.density import ValueAndGradient
 from devicefit.laplace import find_modes
@@ -62,8 +54,23 @@ class SamplerOptions:
             raise ValueError(f"target_accept is {self.target_accept}; use 0.5 to below 1")
 
 
+def _arviz() -> Any:
+    """ArviZ, imported where it is needed: it and nutpie take seconds that a decision has not."""
+    with warnings.catch_warnings():
+        # ArviZ 0.23 announces its successor at every import.
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz
+    return arviz
+
+
+def _nutpie(module: str = "nutpie") -> Any:
+    """The sampler; it imports ArviZ."""
+    _arviz()
+    return importlib.import_module(module)
+
+
 def _run(compiled: Any, options: SamplerOptions) -> Any:
-    return nutpie.sample(
+    return _nutpie().sample(
         compiled,
         draws=options.draws,
         tune=options.warmup,
@@ -167,7 +174,7 @@ def _model(
         value, gradient = density(at + root @ w)
         return value, gradient @ root
 
-    return from_pyfunc(
+    return _nutpie("nutpie.compiled_pyfunc").from_pyfunc(
         len(at),
         lambda: evaluate,
         lambda *_: lambda w: {"w": w},
@@ -180,7 +187,7 @@ def _model(
 
 def _native_model(compiled: Native, n: int, start: Callable[[Any], FloatArray]) -> Any:
     """Model of nutpie for a density that is machine code: what it makes of PyMC models."""
-    return CompiledPyMCModel(
+    return _nutpie("nutpie.compile_pymc").CompiledPyMCModel(
         dims={},
         compiled_logp_func=compiled.function,
         compiled_expand_func=_expand,
@@ -227,17 +234,17 @@ def _dataset(trace: Any, group: str) -> xr.Dataset:
 
 def r_hat(posterior: xr.Dataset) -> dict[str, float]:
     """Largest rank-normalised split R-hat of each variable (Vehtari et al. 2021)."""
-    return _largest(az.rhat(posterior), np.nanmax)
+    return _largest(_arviz().rhat(posterior), np.nanmax)
 
 
 def bulk_ess(posterior: xr.Dataset) -> dict[str, float]:
     """Smallest bulk effective sample size of each variable."""
-    return _largest(az.ess(posterior, method="bulk"), np.nanmin)
+    return _largest(_arviz().ess(posterior, method="bulk"), np.nanmin)
 
 
 def tail_ess(posterior: xr.Dataset) -> dict[str, float]:
     """Smallest tail effective sample size of each variable."""
-    return _largest(az.ess(posterior, method="tail"), np.nanmin)
+    return _largest(_arviz().ess(posterior, method="tail"), np.nanmin)
 
 
 def _largest(summary: Any, pick: Any) -> dict[str, float]:
@@ -260,7 +267,7 @@ def psis(ln_ratios: FloatArray) -> tuple[FloatArray, FloatArray]:
     pareto_k : float array, shape (case,)
         Shape of the tail; infinite where it cannot be fitted.
     """
-    ln_weight, k = az.psislw(np.ascontiguousarray(ln_ratios, dtype=np.float64))
+    ln_weight, k = _arviz().psislw(np.ascontiguousarray(ln_ratios, dtype=np.float64))
     return np.asarray(ln_weight), np.asarray(k)
 
 

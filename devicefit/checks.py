@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from devicefit.compressed import Compressed
-from devicefit.fitting import DevicePosterior
+from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.gates import Gate, GateReport
 from devicefit.laplace import EVIDENCE_LOST
 from devicefit.loo import K_LIMIT, Loo
@@ -15,7 +16,6 @@ from devicefit.predicted_failures import PREDICTIVE, FailureCell, predicted_fail
 from devicefit.reading_density import thinned
 from devicefit.sensing import BerCurve, ErrorCounts
 from devicefit.sensitivity import SENSITIVE, Sensitivity, curve_sensitivity
-from devicefit.stacking import StackedDevice
 
 __all__ = [
     "ESS_LIMIT",
@@ -45,7 +45,16 @@ OTHER_MODES_LIMIT = 0.05
 _SAME_MODE = 1.0
 
 
-def convergence_gates(posterior: DevicePosterior | StackedDevice) -> tuple[Gate, ...]:
+class Diagnosed(Protocol):
+    """Anything that was sampled."""
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """Convergence."""
+        ...
+
+
+def convergence_gates(posterior: Diagnosed) -> tuple[Gate, ...]:
     """R-hat, effective sample size and divergences."""
     d = posterior.diagnostics
     ess = min(d.bulk_ess, d.tail_ess)

@@ -146,7 +146,7 @@ def to_schema(frame: pd.DataFrame, schema: Schema, source: str) -> pd.DataFrame:
     for mapping in schema.mappings:
         series = frame[mapping.theirs]
         if mapping.ours not in NAMES:
-            series = _as_numbers(series, mapping.theirs, source) * mapping.factor
+            series = as_numbers(series, mapping.theirs, source) * mapping.factor
             if mapping.ours in ("programming", "programming_2") and mapping.factor != 1.0:
                 series = _twelve_digits(series)
         table[mapping.ours] = series
@@ -218,7 +218,8 @@ def _twelve_digits(series: pd.Series) -> pd.Series:
     return pd.Series(rounded[index.ravel()], index=series.index)
 
 
-def _as_numbers(series: pd.Series, column: str, source: str) -> pd.Series:
+def as_numbers(series: pd.Series, column: str, source: str) -> pd.Series:
+    """Numbers of a column; refuses text, with rows and values."""
     numbers = pd.to_numeric(series, errors="coerce")
     bad = (numbers.isna() & series.notna()).to_numpy(dtype=bool)
     if bad.any():

@@ -3,27 +3,86 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numba
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
-from scipy.special import betaincinv, expit
 
-from devicefit import native
-from devicefit.backend import Sampled, SamplerOptions, bulk_ess, r_hat, sample_density
-from devicefit.native import DENSITY, Native, answer, floats, forget_stale, out_of_scale, place
+from devicefit.backend import SamplerOptions
+from devicefit.native import forget_stale
+from reliability import chip_law
+from reliability.chip_law import count_variance, segment, share_at
+from reliability.curve_density import KINDS, CurveDensity
+from reliability.curve_sampler import CurveDraws, bulk_ess, sample_curve, split_r_hat
+from reliability.training_counts import Counts, check_counts, tables_of
+from reliability.training_level import (
+    SPREAD_OF_LOGIT,
+    kernels_over_ber,
+    moments,
+    training_level,
+)
 
-forget_stale(__file__, native)
+forget_stale(__file__, chip_law)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-KINDS = ("lost", "gained")
-GAINED_CENTRE = -6.0
-"""Prior mean of the logit of the share of gained images."""
+
+__all__ = [
+    "KINDS",
+    "AccuracyCurve",
+    "FurtherTraining",
+    "check_counts",
+    "first_crossing",
+    "fit_accuracy_curves",
+    "loss",
+    "mean_loss",
+    "mean_share",
+    "tolerated_ln_ber",
+]
+
+
+@dataclass(frozen=True)
+class FurtherTraining:
+    """How a further training of the recipe differs from the mean over its trainings.
+
+    Parameters
+    ----------
+    trainings : int
+        Trainings that were evaluated.
+    deviation : dict of str to float array, shape (draw, knot)
+        For ``"lost"`` and ``"gained"``: what the logit of the share differs by. It is contained in
+        that of the curve.
+    spread : dict of str to float array, shape (draw,)
+        Standard deviation of these between trainings; under ``"error-free"`` that of the accuracy
+        without errors.
+    error_free : float array, shape (draw,)
+        What the accuracy without errors on this test set differs by.
+    """
+
+    trainings: int
+    deviation: dict[str, FloatArray]
+    spread: dict[str, FloatArray]
+    error_free: FloatArray
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON: median and 90 % ETI of the spreads between trainings."""
+        spreads = {}
+        for name, draws in self.spread.items():
+            low, median, high = np.quantile(draws, [0.05, 0.5, 0.95])
+            spreads[name] = {
+                "median": float(median),
+                "low": float(low),
+                "high": float(high),
+                "kind": "ETI",
+                "probability": 0.9,
+                "unit": "accuracy" if name == "error-free" else "logit of the share",
+            }
+        return {"trainings": self.trainings, "spread_between_trainings": spreads}
 
 
 @dataclass(frozen=True)
@@ -43,11 +102,14 @@ class AccuracyCurve:
     ln_dispersion : dict of str to float array, shape (draw, knot)
         ln of the variance over chips relative to a binomial law.
     images, correct : int
-        Test images, and right answers among them without errors.
+        Test images, and right answers among them without errors (mean of the trainings, rounded).
     chips : int
         Chips per BER behind the fit.
     diagnostics : dict
         ``r_hat``, ``bulk_ess``, ``divergences``, ``draws`` of the fit.
+    further : FurtherTraining or None
+        With several trainings of the recipe each draw is a further training; None with one: all
+        uncertainty is then conditional on that training.
     """
 
     ln_ber: FloatArray
@@ -57,6 +119,7 @@ class AccuracyCurve:
     correct: int
     chips: int
     diagnostics: dict[str, float]
+    further: FurtherTraining | None = field(default=None)
 
     @property
     def draws(self) -> int:
@@ -65,35 +128,67 @@ class AccuracyCurve:
 
     @property
     def error_free(self) -> float:
-        """Accuracy without errors on this test set."""
+        """Accuracy without errors on this test set, mean over trainings."""
         return self.correct / self.images
+
+    @property
+    def trainings(self) -> int:
+        """Trainings behind the curve."""
+        return 1 if self.further is None else self.further.trainings
+
+    @property
+    def error_free_deviation(self) -> FloatArray:
+        """What the error-free accuracy of each draw's training differs by, shape (draw,)."""
+        return np.zeros(self.draws) if self.further is None else self.further.error_free
+
+    @property
+    def condition(self) -> str:
+        """What the uncertainty refers to, in words."""
+        if self.further is None:
+            return "conditional on this training: one training seed says nothing of others"
+        return (
+            f"for a further training of the recipe: {self.further.trainings} training seeds were "
+            "evaluated and are taken as exchangeable"
+        )
 
     def pool(self, kind: str) -> int:
         """Images that can be lost (right without errors) or gained (wrong without errors)."""
         return self.correct if kind == "lost" else self.images - self.correct
 
+    @property
+    def pools(self) -> FloatArray:
+        """Both pools in the order of `KINDS`."""
+        return np.array([float(self.pool(kind)) for kind in KINDS])
+
+    def stacked(self, name: str) -> FloatArray:
+        """``logit_share`` or ``ln_dispersion`` of both kinds, shape (kind, draw, knot)."""
+        return np.ascontiguousarray(np.stack([getattr(self, name)[kind] for kind in KINDS]))
+
 
 def fit_accuracy_curves(
-    counts: Mapping[str, xr.Dataset], *, options: SamplerOptions
+    counts: Mapping[str, Counts], *, options: SamplerOptions
 ) -> dict[str, AccuracyCurve]:
     """Fit the curves of several networks.
 
     Parameters
     ----------
-    counts : mapping of str to xarray.Dataset
+    counts : mapping of str to xarray.Dataset, or to a sequence of them
         For each network the output of ``bnn.evaluate``: ``lost`` and ``gained`` with dimensions
         (ber, chip), attributes ``images`` and ``error_free_correct``. The same BER grid for all.
+        Several tables are trainings of one recipe that differ in their seed alone.
     options : SamplerOptions
-        Sampler.
+        Sampler; networks are fitted `cores` at a time, which does not change the draws.
 
     Returns
     -------
     dict of str to AccuracyCurve
+        One for each network; of several trainings that of a further one.
 
     Raises
     ------
     ValueError
-        No network, different grids, fewer than four BER above zero or fewer than two chips.
+        No network, different grids, fewer than four BER above zero or fewer than two chips,
+        trainings with different test sets.
 
     Notes
     -----
@@ -108,214 +203,122 @@ def fit_accuracy_curves(
 
     Counts of one chip at several BER are correlated since chips are nested; each knot's mean is
     estimated from its own chips, so this hardly matters.
+
+    Several trainings are fitted one by one and joined by :mod:`reliability.training_level`.
     """
     check_counts(counts)
-    names = list(counts)
-    ber = np.asarray(counts[names[0]]["ber"].values, dtype=np.float64)
-    use = ber > 0
-    ln_ber = np.log(ber[use])
-    fits = {}
-    for i, name in enumerate(names):
-        images = int(counts[name].attrs["images"])
-        correct = int(counts[name].attrs["error_free_correct"])
-        density = _CurveDensity(
-            ln_ber,
-            {k: np.asarray(counts[name][k].values[use], dtype=np.int64) for k in KINDS},
-            {"lost": correct, "gained": images - correct},
+    tables = [(name, table) for name, of in counts.items() for table in tables_of(of)]
+    ber = np.asarray(tables[0][1]["ber"].values, dtype=np.float64)
+    ln_ber = np.log(ber[ber > 0])
+    densities = [_density(table, ln_ber, ber > 0) for _, table in tables]
+    # Chains of one network owe nothing to those of another.
+    seeds = [replace(options, seed=options.seed + 7919 * i) for i in range(len(tables))]
+    with ThreadPoolExecutor(options.cores) as pool:
+        sampled = list(pool.map(sample_curve, densities, seeds))
+    diagnostics = _diagnostics(sampled)
+    curves: dict[str, list[AccuracyCurve]] = {name: [] for name in counts}
+    for (name, table), density, found in zip(tables, densities, sampled, strict=True):
+        shares, dispersions = density.curves(found.draws.reshape(-1, density.size))
+        curves[name].append(
+            AccuracyCurve(
+                ln_ber=ln_ber,
+                logit_share=shares,
+                ln_dispersion=dispersions,
+                images=int(table.attrs["images"]),
+                correct=int(table.attrs["error_free_correct"]),
+                chips=int(table.sizes["chip"]),
+                diagnostics=diagnostics,
+            )
         )
-        sampled = sample_density(
-            density,
-            # Chains of one network owe nothing to those of another.
-            replace(options, seed=options.seed + 7919 * i),
-            centre=np.zeros(density.size),
-            spread=np.full(density.size, 0.1),
-            climbs=2,
-        )
-        fits[name] = (density, sampled)
-    diagnostics = _diagnostics([sampled for _, sampled in fits.values()])
-    curves = {}
-    for name, (density, sampled) in fits.items():
-        shares, dispersions = density.curves(sampled.draws.reshape(-1, density.size))
-        curves[name] = AccuracyCurve(
-            ln_ber=ln_ber,
-            logit_share=shares,
-            ln_dispersion=dispersions,
-            images=int(counts[name].attrs["images"]),
-            correct=int(counts[name].attrs["error_free_correct"]),
-            chips=int(counts[name].sizes["chip"]),
-            diagnostics=diagnostics,
-        )
-    return curves
-
-
-def _diagnostics(fits: Sequence[Sampled]) -> dict[str, float]:
-    draws = xr.Dataset(
-        {f"z{i}": (("chain", "draw", f"w{i}"), fit.draws) for i, fit in enumerate(fits)}
-    )
+    rng = np.random.default_rng([options.seed, 7])
     return {
-        "r_hat": max(r_hat(draws).values()),
-        "bulk_ess": min(bulk_ess(draws).values()),
-        "divergences": float(sum(fit.diverging.sum() for fit in fits)),
-        "draws": float(fits[0].diverging.size),
+        name: of[0] if len(of) == 1 else further_training(of, rng=rng)
+        for name, of in curves.items()
     }
 
 
-def check_counts(counts: Mapping[str, xr.Dataset]) -> None:
-    """Refuse counts that no curves can be fitted to.
-
-    Raises
-    ------
-    ValueError
-        As :func:`fit_accuracy_curves`.
-    """
-    names = list(counts)
-    if not names:
-        raise ValueError("no network to fit; give at least one table of counts")
-    for name in names:
-        if "ber" not in counts[name].dims:
-            raise ValueError(
-                f"{name!r} was evaluated over {counts[name]['correct'].dims[0]}, a curve needs "
-                "counts over BER; run `rram-reliability evaluate` without --errors and --device"
-            )
-    first = counts[names[0]]
-    ber = np.asarray(first["ber"].values, dtype=np.float64)
-    for name in names:
-        if not np.array_equal(counts[name]["ber"].values, ber):
-            raise ValueError(f"{name!r} was evaluated at other BER than {names[0]!r}; use one grid")
-        if counts[name].sizes["chip"] < 2:
-            raise ValueError(f"{name!r} has {counts[name].sizes['chip']} chip; at least 2 needed")
-    if np.sum(ber > 0) < 4:
-        raise ValueError(
-            f"{int(np.sum(ber > 0))} BER above zero; at least 4 are needed for a curve"
-        )
+def _density(table: xr.Dataset, ln_ber: FloatArray, use: NDArray[np.bool_]) -> CurveDensity:
+    correct = int(table.attrs["error_free_correct"])
+    return CurveDensity(
+        ln_ber,
+        {
+            kind: np.asarray(table[kind].transpose("ber", "chip").values[use], dtype=np.int64)
+            for kind in KINDS
+        },
+        {"lost": correct, "gained": int(table.attrs["images"]) - correct},
+    )
 
 
-class _CurveDensity:
-    """Log posterior density of the curves of one network, with its gradient.
+def _diagnostics(fits: list[CurveDraws]) -> dict[str, float]:
+    chains, draws, _ = fits[0].draws.shape
+    return {
+        "r_hat": float(max(split_r_hat(fit.draws).max() for fit in fits)),
+        "bulk_ess": float(min(bulk_ess(fit.draws).min() for fit in fits)),
+        "divergences": float(sum(fit.divergences for fit in fits)),
+        "draws": float(chains * draws),
+    }
+
+
+def further_training(curves: list[AccuracyCurve], *, rng: np.random.Generator) -> AccuracyCurve:
+    """Curve of a further training of a recipe, from the curves of several trainings.
 
     Parameters
     ----------
-    ln_ber : float array, shape (knot,)
-        Knots.
-    tables : dict of str to int array, shape (knot, chip)
-        Images lost and gained.
-    pools : dict of str to int
-        Images that can be lost or gained.
+    curves : list of AccuracyCurve
+        Two trainings or more on one test set, with the same knots and numbers of draws.
+    rng : numpy.random.Generator
+        Randomness.
+
+    Returns
+    -------
+    AccuracyCurve
 
     Notes
     -----
-    The vector holds innovations, standard normal before the data. The curve of lost images hangs
-    from its last knot, where the counts are largest: each slope then moves only what lies below
-    it, and a first knot without a lost image disturbs nothing.
+    The logits of the shares follow :func:`reliability.training_level.training_level`; where a
+    deviation would make the curve of lost images fall, it stays level. The error-free accuracy has
+    a level of its own. Dispersions of a draw are those of one of the trainings.
     """
-
-    def __init__(
-        self, ln_ber: FloatArray, tables: dict[str, IntArray], pools: dict[str, int]
-    ) -> None:
-        knots = len(ln_ber)
-        self.fall = _fall(ln_ber)
-        self.pools = np.array([pools[k] for k in KINDS], dtype=np.float64)
-        both = np.stack([tables[k] for k in KINDS]).astype(np.float64)
-        self.chips = np.array([float(both.shape[2])])
-        self.mean = both.mean(axis=2)
-        self.squares = ((both - self.mean[..., None]) ** 2).sum(axis=2)
-        blocks = [
-            np.full((1, 1), 2.5),
-            _random_walk(knots - 1, first=0.5, step=0.4),
-            _random_walk(knots, first=2.5, step=1.0),
-            *(_random_walk(knots, first=1.0, step=0.5) for _ in KINDS),
-        ]
-        self.root = block_diag(*blocks)
-        self.size = len(self.root)
-        self.ends = np.cumsum([len(b) for b in blocks])[:-1]
-
-    def curves(self, z: FloatArray) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-        """Logit of the shares and ln of the dispersions at the knots, shape (draw, knot)."""
-        top, ln_slope, gained, *dispersions = np.split(z @ self.root.T, self.ends, axis=-1)
-        shares = {"lost": top - np.exp(ln_slope) @ self.fall, "gained": gained + GAINED_CENTRE}
-        return shares, dict(zip(KINDS, dispersions, strict=True))
-
-    def __call__(self, z: FloatArray) -> tuple[float, FloatArray]:
-        """Value and gradient."""
-        value, gradient = _curve_density(z, *self._data)
-        return float(value), np.asarray(gradient)
-
-    @property
-    def _data(self) -> tuple[FloatArray, ...]:
-        return self.root, self.fall, self.pools, self.mean, self.squares, self.chips
-
-    def native(self, centre: FloatArray, root: FloatArray) -> Native:
-        """The same at ``centre + root @ w`` as machine code."""
-        kept = tuple(np.ascontiguousarray(a) for a in (centre, root, *self._data))
-        table = np.array([self.mean.shape[1], *(place(a)[0] for a in kept)], dtype=np.int64)
-        return Native(_native_curve_density, table, kept)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _curve_density(z, root, fall, pools, mean, squares, chips):  # type: ignore[no-untyped-def]
-    """Normal counts from their mean and sum of squares over chips; rows are `KINDS`."""
-    knots = mean.shape[1]
-    values = root @ z
-    slope = np.exp(values[1:knots])
-    logit = np.empty((2, knots))
-    logit[0] = values[0] - slope @ fall
-    logit[1] = values[knots : 2 * knots] + GAINED_CENTRE
-    gradient = np.zeros(len(z))
-    total = -0.5 * (z @ z)
-    by_lost = np.zeros(knots)
-    for kind in range(2):
-        if pools[kind] == 0:
-            continue
-        first = (2 + kind) * knots
-        for k in range(knots):
-            share = 1.0 / (1.0 + math.exp(-logit[kind, k]))
-            left = 1.0 / (1.0 + math.exp(logit[kind, k]))
-            binomial = pools[kind] * share * left
-            scale = math.exp(values[first + k])
-            variance = scale * binomial + 1.0 / 12.0
-            off = mean[kind, k] - pools[kind] * share
-            ratio = (squares[kind, k] + chips[0] * off * off) / variance
-            total -= 0.5 * (chips[0] * math.log(variance) + ratio)
-            by_variance = -0.5 * (chips[0] - ratio) / variance
-            by_logit = binomial * (chips[0] * off / variance + by_variance * scale * (left - share))
-            gradient[first + k] = by_variance * scale * binomial
-            if kind == 0:
-                by_lost[k] = by_logit
-            else:
-                gradient[knots + k] = by_logit
-    gradient[0] = by_lost.sum()
-    gradient[1:knots] = -slope * (fall @ by_lost)
-    return total, root.T @ gradient - z
-
-
-@numba.cfunc(DENSITY, cache=True, error_model="numpy")
-def _native_curve_density(n, w_, gradient_, value_, table_):  # type: ignore[no-untyped-def]
-    table = numba.carray(table_, (9,), dtype=np.int64)
-    knots = table[0]
-    root = floats(table[2], n * n)
-    z = out_of_scale(numba.carray(w_, (n,)), floats(table[1], n), root)
-    value, gradient = _curve_density(
-        z,
-        floats(table[3], n * n).reshape(n, n),
-        floats(table[4], (knots - 1) * knots).reshape(knots - 1, knots),
-        floats(table[5], 2),
-        floats(table[6], 2 * knots).reshape(2, knots),
-        floats(table[7], 2 * knots).reshape(2, knots),
-        floats(table[8], 1),
+    first, draws = curves[0], curves[0].draws
+    kernels = kernels_over_ber(first.ln_ber)
+    shares, deviation, spread = {}, {}, {}
+    for kind in KINDS:
+        means, covariances = moments([c.logit_share[kind] for c in curves])
+        level = training_level(
+            means, covariances, kernels, scale=SPREAD_OF_LOGIT, draws=draws, rng=rng
+        )
+        drawn = level.centre + level.deviation
+        shares[kind] = np.maximum.accumulate(drawn, axis=1) if kind == "lost" else drawn
+        deviation[kind], spread[kind] = shares[kind] - level.centre, level.spread
+    right = np.array([[float(c.correct)] for c in curves])
+    a = right.mean() / first.images
+    free = training_level(
+        right / first.images,
+        np.full((len(curves), 1, 1), 1 / 12 / first.images**2),
+        [np.ones((1, 1))],
+        # Were the trainings wrong on images of their own, this would be their spread.
+        scale=math.sqrt(max(a * (1 - a), 1 / first.images) / first.images),
+        draws=draws,
+        rng=rng,
     )
-    return answer(value, gradient, root, numba.carray(value_, (1,)), numba.carray(gradient_, (n,)))
-
-
-def _fall(ln_ber: FloatArray) -> FloatArray:
-    """Matrix that turns slopes between knots into the fall of each knot below the last."""
-    steps = np.diff(ln_ber)
-    below = np.arange(len(ln_ber))[None, :] <= np.arange(len(steps))[:, None]
-    return steps[:, None] * below
-
-
-def _random_walk(knots: int, *, first: float, step: float) -> FloatArray:
-    """Root of the covariance of a Gaussian random walk."""
-    return np.tril(np.ones((knots, knots))) * np.where(np.arange(knots) == 0, first, step)
+    spread["error-free"] = free.spread
+    correct = int(round(float(right.mean())))
+    drawn_free = (free.centre + free.deviation)[:, 0]
+    of = rng.integers(len(curves), size=draws)
+    dispersions = {
+        kind: np.stack([c.ln_dispersion[kind] for c in curves])[of, np.arange(draws)]
+        for kind in KINDS
+    }
+    return replace(
+        first,
+        logit_share=shares,
+        ln_dispersion=dispersions,
+        correct=correct,
+        chips=min(c.chips for c in curves),
+        further=FurtherTraining(
+            len(curves), deviation, spread, np.minimum(drawn_free, 1.0) - correct / first.images
+        ),
+    )
 
 
 def mean_share(curve: AccuracyCurve, kind: str, ln_ber: FloatArray, draw: IntArray) -> FloatArray:
@@ -337,64 +340,52 @@ def mean_share(curve: AccuracyCurve, kind: str, ln_ber: FloatArray, draw: IntArr
     -------
     float array, shape of `ln_ber`
     """
-    knots, h = curve.ln_ber, curve.logit_share[kind]
-    inside = _interpolate(knots, h, ln_ber, draw)
-    return np.asarray(expit(inside + np.minimum(ln_ber - knots[0], 0.0)))
+    at = np.ascontiguousarray(ln_ber, dtype=np.float64)
+    logit = np.ascontiguousarray(curve.logit_share[kind])
+    found = _shares(curve.ln_ber, logit, at.reshape(len(at), -1), draw)
+    return np.asarray(found.reshape(at.shape))
 
 
-def _interpolate(
-    knots: FloatArray, values: FloatArray, at: FloatArray, draw: IntArray
-) -> FloatArray:
-    """Linear between knots and constant beyond them, each row with its own draw."""
-    rows = draw.reshape((-1,) + (1,) * (at.ndim - 1))
-    right = np.clip(np.searchsorted(knots, at), 1, len(knots) - 1)
-    low = knots[right - 1]
-    weight = np.clip((at - low) / (knots[right] - low), 0.0, 1.0)
-    at_low, at_high = values[rows, right - 1], values[rows, right]
-    return np.asarray(at_low + weight * (at_high - at_low))
-
-
-def chip_share(
-    curve: AccuracyCurve, kind: str, ln_ber: FloatArray, draw: IntArray, uniform: FloatArray
-) -> FloatArray:
-    """Share of lost or gained images of single chips.
-
-    Parameters
-    ----------
-    curve, kind, ln_ber, draw
-        As in :func:`mean_share`.
-    uniform : float array, broadcastable to `ln_ber`
-        Quantile of the chip among chips, in (0, 1): the same number is the same rank of chip at
-        every BER.
-
-    Returns
-    -------
-    float array, shape of `ln_ber`
-        A beta law with the fitted mean and variance.
-    """
-    mean = mean_share(curve, kind, ln_ber, draw)
-    variance = chip_variance(curve, kind, ln_ber, draw, mean)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = mean * (1 - mean) / variance - 1
-    # Less than a thousandth of an image: the mean itself, and nothing for the inverse to resolve.
-    tiny = ~(mean * max(curve.pool(kind), 1) > 1e-3) | ~(precision > 0)
-    a = np.where(tiny, 1.0, mean * precision)
-    b = np.where(tiny, 1.0, (1 - mean) * precision)
-    drawn = betaincinv(a, b, np.broadcast_to(uniform, mean.shape))
-    return np.where(tiny, mean, drawn)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _shares(knots, logit, at, draw):  # type: ignore[no-untyped-def]
+    out = np.empty(at.shape)
+    for i in range(at.shape[0]):
+        for j in range(at.shape[1]):
+            k, weight = segment(knots, at[i, j])
+            out[i, j] = share_at(logit[draw[i]], k, weight, at[i, j] - knots[0])
+    return out
 
 
 def chip_variance(
-    curve: AccuracyCurve, kind: str, ln_ber: FloatArray, draw: IntArray, mean: FloatArray
+    curve: AccuracyCurve, kind: str, ln_ber: FloatArray, draw: IntArray
 ) -> FloatArray:
-    """Variance over chips of the share of lost or gained images."""
-    pool = max(curve.pool(kind), 1)
-    dispersion = _interpolate(curve.ln_ber, curve.ln_dispersion[kind], ln_ber, draw)
-    return np.asarray(np.exp(dispersion) * mean * (1 - mean) / pool)
+    """Variance over chips of the number of lost or gained images; arguments as `mean_share`."""
+    at = np.ascontiguousarray(ln_ber, dtype=np.float64)
+    found = _variances(
+        curve.ln_ber,
+        np.ascontiguousarray(curve.logit_share[kind]),
+        np.ascontiguousarray(curve.ln_dispersion[kind]),
+        float(curve.pool(kind)),
+        at.reshape(len(at), -1),
+        draw,
+    )
+    return np.asarray(found.reshape(at.shape))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _variances(knots, logit, ln_dispersion, pool, at, draw):  # type: ignore[no-untyped-def]
+    out = np.empty(at.shape)
+    for i in range(at.shape[0]):
+        d = ln_dispersion[draw[i]]
+        for j in range(at.shape[1]):
+            k, weight = segment(knots, at[i, j])
+            share = share_at(logit[draw[i]], k, weight, at[i, j] - knots[0])
+            out[i, j] = count_variance(share, d[k] + weight * (d[k + 1] - d[k]), pool)
+    return out
 
 
 def loss(curve: AccuracyCurve, lost: FloatArray, gained: FloatArray) -> FloatArray:
-    """Accuracy lost against no errors, as a fraction of the test images."""
+    """Accuracy lost against no errors, as a fraction of the test images, from shares."""
     return (curve.pool("lost") * lost - curve.pool("gained") * gained) / curve.images
 
 

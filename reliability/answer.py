@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from devicefit.backend import SamplerOptions, versions
+from devicefit.life_study import Life
 from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.stacking import StackedDevice
 from reliability import records
 from reliability.accuracy_curve import fit_accuracy_curves
-from reliability.decision import Requirement
+from reliability.alternatives import alternative_records
+from reliability.choices import Cycles, choices_record, pareto_record
 from reliability.designs import Comparison, compare_designs, loss_limits
 from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions, programming_energy
+from reliability.energy_table import EnergyTable
+from reliability.life_decision import design_cycles, life_answer, life_asked
 from reliability.network_study import NetworkStudy
 from reliability.propagation import pair_draws
+from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.truth import truth_record
+from reliability.verdict import verdict_record
 
 PAIRED_DRAWS = 2000
-CURVE_SAMPLER = SamplerOptions(draws=1000, warmup=600, target_accept=0.85)
+CURVE_SAMPLER = SamplerOptions(draws=500, warmup=150, target_accept=0.85)
 
 
 def answer(
@@ -32,7 +39,10 @@ def answer(
     *,
     requirement: Requirement,
     sensing: SensingOptions,
-    energy_options: EnergyOptions,
+    energy_options: EnergyOptions | None,
+    energy_table: EnergyTable | None = None,
+    cycles_to_requirement: Cycles = None,
+    lives: Sequence[Life] = (),
     seed: int,
     command: str,
     truth: ReferenceDevice | None = None,
@@ -46,7 +56,15 @@ def answer(
     networks : mapping of str to NetworkStudy
         The standard network first; the requirement refers to its accuracy without errors.
     requirement, sensing, energy_options
-        What must hold, how bits are read, pulses.
+        What must hold, how bits are read, pulses (None: nothing is known of them).
+    energy_table : EnergyTable, optional
+        Measured energies or currents. Without them and without pulses no energy is known: the
+        decision then gives the safe programming and no saving.
+    cycles_to_requirement : float array, shape (draw, x), or mapping of (network, scheme), optional
+        Endurance for the Pareto front: cycles after which the requirement is no longer met.
+    lives : sequence of Endurance, Retention or CycledCells
+        What is known of the life that the requirement asks for; the answer then tells of the end
+        of life too. Cycles to wear-out over programming give the endurance of the Pareto front.
     seed : int
         Seed of the pairing of draws and of the curve's sampler.
     command : str
@@ -58,14 +76,33 @@ def answer(
     -------
     Results
     """
-    c = _compare(device, networks, requirement, sensing, energy_options, seed)
+    c = compare(
+        device,
+        networks,
+        requirement,
+        sensing,
+        energy_options,
+        seed,
+        energy_table=energy_table,
+    )
     limits = loss_limits(c.curves, requirement)
     gates = [*device.record["gates"], records.curve_gate(c.standard).record()]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
+    end_of_life = life_answer(c, lives, life_asked(requirement), seed=seed) if lives else None
+    if end_of_life is not None:
+        gates += end_of_life["gates"]
+    if cycles_to_requirement is None:
+        cycles_to_requirement = design_cycles(c, lives, seed=seed)
     frame = device.main.frame
+    bits = int(networks[c.focus.network].counts.attrs["weights"])
     values: dict[str, Any] = {
-        "verdict": records.verdict_record(
-            c, saving, gates, simulated=bool(device.record["data"]["simulated"])
+        "verdict": verdict_record(
+            c,
+            saving,
+            gates,
+            device=device.record,
+            end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
+            simulated=bool(device.record["data"]["simulated"]),
         ),
         "programming": {
             "name": frame.programming.name,
@@ -83,7 +120,9 @@ def answer(
         },
         "accuracy": {
             name: {
-                d.scheme: records.accuracy_record(d, c.grid) for d in c.designs if d.network == name
+                d.scheme: records.accuracy_record(d, c.grid, requirement.risk)
+                for d in c.designs
+                if d.network == name
             }
             for name in c.curves
         },
@@ -100,14 +139,22 @@ def answer(
         },
         "energy": {
             "basis": c.energy.basis,
-            "options": energy_options.record(),
+            "known": c.energy.is_known,
+            "options": None
+            if energy_options is None or (energy_table is not None and energy_table.is_complete)
+            else energy_options.record(),
+            "table": None if energy_table is None else energy_table.record(),
             "grid": c.grid.tolist(),
-            "e_cell_j": records.band(c.energy.e_cell_j, axis=0),
-            "bits": int(networks[c.focus.network].counts.attrs["weights"]),
+            "e_cell_j": records.band(c.energy.e_cell_j, axis=0) if c.energy.is_known else None,
+            "extrapolated": c.energy.extrapolated.tolist(),
+            "bits": bits,
             "scope": "programming only: SET plus RESET of every cell; reading and computing are "
             "outside",
         },
-        "alternatives": [records.alternative_record(c, d, networks) for d in c.designs],
+        "alternatives": alternative_records(c, networks),
+        "choices": choices_record(c, c.focus),
+        "pareto": pareto_record(c, cycles_to_requirement),
+        "life": end_of_life,
         "gates": gates,
         "provenance": _provenance(device, networks, seed, command),
     }
@@ -116,17 +163,26 @@ def answer(
     return Results(values)
 
 
-def _compare(
+def compare(
     device: DeviceStudy,
     networks: Mapping[str, NetworkStudy],
     requirement: Requirement,
     sensing: SensingOptions,
-    energy_options: EnergyOptions,
+    energy_options: EnergyOptions | None,
     seed: int,
+    *,
+    energy_table: EnergyTable | None = None,
 ) -> Comparison:
+    """All designs and references on the same draws; arguments as of :func:`answer`.
+
+    Raises
+    ------
+    ValueError
+        There is one condition only.
+    """
     posterior, grid = device.main, device.grid
     curves = fit_accuracy_curves(
-        {name: study.counts for name, study in networks.items()},
+        {name: (study.counts, *study.further_trainings) for name, study in networks.items()},
         options=replace(CURVE_SAMPLER, seed=seed),
     )
     if posterior.frame.is_single:
@@ -143,7 +199,9 @@ def _compare(
         draws=PAIRED_DRAWS,
         rng=rng,
     )
-    energy = programming_energy(posterior, grid, pairing.device, options=energy_options, rng=rng)
+    energy = programming_energy(
+        posterior, grid, pairing.device, options=energy_options, table=energy_table, rng=rng
+    )
     return compare_designs(
         ber,
         curves,
@@ -152,6 +210,7 @@ def _compare(
         requirement=requirement,
         sensing=sensing,
         programming=posterior.frame.programming,
+        family=posterior.allotment().ravel() if isinstance(posterior, StackedDevice) else None,
     )
 
 

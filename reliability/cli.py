@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reliability.cli_decide import decision_commands
 from reliability.cli_device import device
 from reliability.cli_guards import (
     Stop,
     checking_input,
-    print_gates,
+    print_verdict,
     working,
 )
 from reliability.cli_inputs import (
     answer_from,
+    check_decision,
     chosen_models,
     decision_options,
     evaluated,
+    file_stem,
     given,
     load_image_set,
     load_networks,
@@ -34,7 +37,10 @@ from reliability.cli_inputs import (
     read_input,
     sampler_options,
     study_networks,
+    with_treatments,
 )
+from reliability.cli_life import life
+from reliability.cli_measure_next import next_commands
 from reliability.cli_network import network_commands
 from reliability.cli_network_files import network_files
 from reliability.cli_options import (
@@ -43,11 +49,14 @@ from reliability.cli_options import (
     ColumnOption,
     DownloadOption,
     DrawsOption,
+    EnergyOption,
+    EnergySdOption,
     EpochsOption,
     ForceOption,
     HiddenOption,
     ImagesDirOption,
     ImagesOption,
+    LivesOption,
     MaxLossOption,
     MeasurementsOption,
     MemoryBerOption,
@@ -56,12 +65,14 @@ from reliability.cli_options import (
     PriorsOption,
     PulseOption,
     QuietOption,
+    RequirementOption,
     ResetVoltageOption,
     RiskOption,
     SeedOption,
     SetVoltageOption,
     ThreadsOption,
     ThresholdOption,
+    ThresholdsOption,
     WarmupOption,
     WhereOption,
 )
@@ -69,7 +80,6 @@ from reliability.cli_train import training_commands
 
 if TYPE_CHECKING:
     from reliability.network_study import NetworkStudy
-    from reliability.results import Results
 
 INTERRUPTED = 130
 """What Typer returns for an interrupted command."""
@@ -84,59 +94,12 @@ app = typer.Typer(
 
 
 app.add_typer(device)
+app.add_typer(decision_commands)
 app.add_typer(training_commands)
 app.add_typer(network_commands)
 app.add_typer(network_files)
-
-
-@app.command()
-def decide(
-    device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
-    counts: Annotated[
-        list[Path],
-        typer.Option(help="Counts written by `evaluate`; the standard network first. Repeatable."),
-    ],
-    out: Annotated[Path, typer.Option(help="Results to write (.json).")],
-    max_loss: MaxLossOption = None,
-    risk: RiskOption = None,
-    memory_ber: MemoryBerOption = None,
-    threshold_ohm: ThresholdOption = None,
-    offset_ln_r: OffsetOption = None,
-    set_voltage_v: SetVoltageOption = None,
-    reset_voltage_v: ResetVoltageOption = None,
-    pulse_s: PulseOption = None,
-    seed: SeedOption = 1,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
-    from reliability.accuracy_curve import check_counts
-    from reliability.device_study import load_study
-    from reliability.network_study import load_counts, network_names
-    from reliability.output import check_file, staged_file
-    from reliability.progress import Narrator
-
-    with checking_input():
-        check_file(out, force=force, suffix=".json")
-        options = decision_options(
-            requirement=given(max_loss=max_loss, risk=risk, memory_ber=memory_ber),
-            sensing=given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r),
-            energy=given(
-                set_voltage_v=set_voltage_v,
-                reset_voltage_v=reset_voltage_v,
-                set_pulse_s=pulse_s,
-                reset_pulse_s=pulse_s,
-            ),
-        )
-        study = load_study(device)
-        tables = [load_counts(path) for path in counts]
-        networks = dict(zip(network_names(tables), tables, strict=True))
-        check_counts({name: study.counts for name, study in networks.items()})
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        results = answer_from(study, networks, options, seed, narrator, truth=False)
-        stage.write_text(results.to_json(), encoding="utf-8")
-    _print_verdict(results)
-    typer.echo(f"results: {out}")
+app.add_typer(next_commands)
+app.add_typer(life, name="life")
 
 
 @app.command()
@@ -181,8 +144,10 @@ def run(
         typer.Option("--train-ber", help="BER of the network trained for errors."),
     ] = None,
     chips: ChipsOption = None,
+    thresholds: ThresholdsOption = None,
     model: ModelOption = None,
     priors: PriorsOption = None,
+    requirement: RequirementOption = None,
     max_loss: MaxLossOption = None,
     risk: RiskOption = None,
     memory_ber: MemoryBerOption = None,
@@ -191,6 +156,9 @@ def run(
     set_voltage_v: SetVoltageOption = None,
     reset_voltage_v: ResetVoltageOption = None,
     pulse_s: PulseOption = None,
+    energy: EnergyOption = None,
+    energy_sd: EnergySdOption = None,
+    life_files: LivesOption = None,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
     warmup: WarmupOption = None,
@@ -221,9 +189,17 @@ def run(
                 set_pulse_s=pulse_s,
                 reset_pulse_s=pulse_s,
             ),
+            requirement_file=requirement,
+            energy_file=energy,
+            energy_sd=energy_sd,
+            life_files=life_files,
         )
-        training = network_options(images, hidden, epochs, train_ber, chips, seed, threads)
+        training = with_treatments(
+            network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds
+        )
         found = read_input(measurements, column, where)
+        values = found.conditions
+        check_decision(options, found.programming, float(values[0]), float(values[-1]))
         image_set = load_image_set(images, images_dir, download)
         loaded = load_networks(network or [], image_set)
         warnings = prior_warnings(found, known, families, options["sensing"], seed)
@@ -242,24 +218,16 @@ def run(
         save_study(study, stage)
         networks: dict[str, NetworkStudy] = {}
         for name, folded, record in study_networks(loaded, image_set, training, narrator):
-            networks[name] = evaluated(name, folded, record, image_set, training, narrator)
-            stem = name.replace(" ", "-")
-            save_network(folded, stage / f"{stem}.safetensors", record=record)
-            save_counts(networks[name], stage / f"{stem}.nc")
+            save_network(folded, stage / f"{file_stem(name)}.safetensors", record=record)
+            for treated, counted in evaluated(name, folded, record, image_set, training, narrator):
+                networks[treated] = counted
+                save_counts(counted, stage / f"{file_stem(treated)}.nc")
         results = answer_from(study, networks, options, seed, narrator, truth=measurements is None)
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")
         (stage / "index.html").write_text(render_report(results), encoding="utf-8")
-    _print_verdict(results)
+    print_verdict(results)
     typer.echo(f"report: {out / 'index.html'}")
-
-
-def _print_verdict(results: Results) -> None:
-    verdict = results.values["verdict"]
-    if verdict["simulated"]:
-        typer.echo("SIMULATED DEVICE: nothing here was measured")
-    print_gates(results.values["gates"])
-    typer.echo(verdict["sentence"])
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from reliability.results import Results
 
 
 class Stop(Exception):
@@ -51,3 +54,19 @@ def print_gates(gates: list[dict[str, Any]]) -> None:
             typer.echo(f"FAILED {gate['name']}: {gate['finding']}. Remedy: {gate['remedy']}")
     passed = sum(gate["passed"] for gate in gates)
     typer.echo(f"{passed} of {len(gates)} gates passed")
+
+
+def print_verdict(results: Results) -> None:
+    """Say the gates and the answer, a few lines to take along, then the alternatives."""
+    from reliability.alternatives import alternative_lines
+
+    verdict = results.values["verdict"]
+    if verdict["simulated"]:
+        typer.echo("SIMULATED DEVICE: nothing here was measured")
+    print_gates(results.values["gates"])
+    utility = (results.values.get("choices") or {}).get("utility")
+    for line in [*verdict["lines"], *([utility["sentence"]] if utility else [])]:
+        typer.echo(line)
+    typer.echo(verdict["failed"])
+    for line in alternative_lines(results.values):
+        typer.echo(line)

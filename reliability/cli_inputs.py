@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from devicefit.measurements import Measurements
     from devicefit.models.frame import Frame
     from devicefit.prior_files import PriorFile
+    from devicefit.programming import Programming
     from devicefit.sensing import SensingOptions
     from reliability.network_study import NetworkOptions, NetworkStudy
     from reliability.progress import Narrator
@@ -190,7 +191,7 @@ def load_image_set(name: str, directory: Path | None, download: bool) -> ImageSe
 def load_networks(paths: list[Path], images: ImageSet) -> list[tuple[str, Any, dict[str, Any]]]:
     """Networks of a user with distinct names."""
     from bnn import open_network
-    from reliability.network_study import name_of
+    from reliability.network_names import names_of
 
     found = []
     for path in paths:
@@ -200,12 +201,9 @@ def load_networks(paths: list[Path], images: ImageSet) -> list[tuple[str, Any, d
                 f"{path} takes {folded.sizes[0]} pixels, {images.name} has "
                 f"{images.test_images.shape[1]}; choose the image set it was trained on"
             )
-        found.append((name_of(record), folded, record))
-    names = [name for name, _, _ in found]
-    if len(set(names)) < len(names):
-        found = [(f"{name} ({path.stem})", f, r) for path, (name, f, r) in
-                 zip(paths, found, strict=True)]  # fmt: skip
-    return found
+        found.append((folded, record))
+    names = names_of([record for _, record in found])
+    return [(name, folded, record) for name, (folded, record) in zip(names, found, strict=True)]
 
 
 def study_networks(
@@ -225,6 +223,27 @@ def study_networks(
         yield name_of(record), folded, record
 
 
+def with_treatments(options: NetworkOptions, words: list[str] | None) -> NetworkOptions:
+    """Options with the treatments of thresholds that the user asked for, fixed ones first."""
+    from dataclasses import replace
+
+    from bnn.calibration import FIXED
+    from reliability.treated_study import TREATMENTS
+
+    for word in words or ():
+        if word not in TREATMENTS:
+            raise ValueError(f"--thresholds {word!r} is not known; known: {', '.join(TREATMENTS)}")
+    if not words:
+        return options
+    treatments = tuple(dict.fromkeys([FIXED, *(TREATMENTS[word] for word in words)]))
+    return replace(options, treatments=treatments, calibrated_chips=None)
+
+
+def file_stem(name: str) -> str:
+    """Name of a network as the name of a file."""
+    return name.replace(",", "").replace(" ", "-")
+
+
 def evaluated(
     name: str,
     folded: Any,
@@ -232,12 +251,37 @@ def evaluated(
     images: ImageSet,
     options: NetworkOptions,
     narrator: Narrator,
-) -> NetworkStudy:
-    """Counts of one network."""
+) -> Iterator[tuple[str, NetworkStudy]]:
+    """Counts of one network with each treatment of its thresholds, and their names."""
+    from dataclasses import replace
+
+    from bnn.calibration import FIXED, PER_CHIP
     from reliability.network_study import evaluate_network
+    from reliability.threshold_treatment import reference_from, treated_record, treatment_of
+    from reliability.treated_study import treated_study
 
     narrator.say(f"evaluating {options.chips} chips of the network {name!r}")
-    return evaluate_network(folded, images, options, record, tick=narrator.tick)
+    yield name, evaluate_network(folded, images, options, record, tick=narrator.tick)
+    others = [treatment for treatment in options.treatments if treatment != FIXED]
+    if not others or treatment_of(record) != FIXED:
+        return
+    reference = reference_from(
+        folded, images, number=None, seed=options.seed, threads=options.threads
+    )
+    for treatment in others:
+        chips = options.chips
+        if treatment == PER_CHIP and options.calibrated_chips is not None:
+            chips = min(chips, options.calibrated_chips)
+        narrator.say(f"evaluating {chips} chips with thresholds {treatment}")
+        study = treated_study(
+            reference,
+            images,
+            replace(options, chips=chips),
+            treated_record(record, treatment, reference, images, seed=options.seed),
+            treatment=treatment,
+            tick=narrator.tick,
+        )
+        yield f"{name}, thresholds {treatment}", study
 
 
 def given(**values: Any) -> dict[str, Any]:
@@ -246,18 +290,102 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def decision_options(
-    *, requirement: dict[str, Any], sensing: dict[str, Any], energy: dict[str, Any]
+    *,
+    requirement: dict[str, Any],
+    sensing: dict[str, Any],
+    energy: dict[str, Any],
+    requirement_file: Path | None = None,
+    energy_file: str | None = None,
+    energy_sd: list[str] | None = None,
+    life_files: list[Path] | None = None,
 ) -> dict[str, Any]:
-    """Requirement, sensing and energy options by name."""
+    """Requirement, sensing, energy options, table of energies and posteriors of life by name.
+
+    What is given at the command line overrides the requirement file.
+    """
+    from dataclasses import replace
+
     from devicefit.sensing import SensingOptions
-    from reliability.decision import Requirement
+    from reliability.energy import NO_ENERGY, EnergyOptions
+    from reliability.energy_table import read_energies
+    from reliability.requirement import Requirement
+    from reliability.requirement_files import read_requirement
+
+    base = Requirement() if requirement_file is None else read_requirement(requirement_file)
+    pulses = {**energy, **_energy_sds(energy_sd or [])}
+    if energy_file == NO_ENERGY and pulses:
+        raise ValueError(
+            f"--energy {NO_ENERGY} says that nothing is known of the energy; leave out "
+            f"{', '.join(pulses)}, or --energy {NO_ENERGY}"
+        )
+    none = energy_file == NO_ENERGY
+    wanted = replace(base, **requirement)
+    lives = []
+    if life_files:
+        # imported here: no other decision needs them
+        from devicefit.life_files import load_life
+        from reliability.life_decision import life_asked
+        from reliability.life_factors import check_lives
+
+        lives = [load_life(path) for path in life_files]
+        check_lives(lives, life_asked(wanted))
+    return {
+        "requirement": wanted,
+        "lives": lives,
+        "sensing": SensingOptions(**sensing),
+        "energy": None if none else EnergyOptions(**pulses),
+        "energy_table": None if none or energy_file is None else read_energies(energy_file),
+    }
+
+
+def check_decision(
+    options: dict[str, Any], programming: Programming, low: float, high: float
+) -> None:
+    """Refuse options that do not belong to the device, before any work is done.
+
+    Raises
+    ------
+    ValueError
+        One condition only, or energies or a reference of another variable or range.
+    """
+    if low == high:
+        raise ValueError(
+            "all readings are at one condition, so there is no programming to choose; measure two "
+            "conditions or more, or stop at `fit`, `ber` and `predict`"
+        )
+    if options["energy_table"] is not None:
+        options["energy_table"].check(programming, low, high)
+    for life in options["lives"]:
+        worn = getattr(life, "wear_out", None)
+        if worn is not None and worn.programming.unit != programming.unit:
+            raise ValueError(
+                f"cycles to wear-out are over {worn.programming.name} ({worn.programming.unit}), "
+                f"the device over {programming.name} ({programming.unit}); give those of this "
+                "variable"
+            )
+    if options["requirement"].reference is not None:
+        options["requirement"].reference.check(programming, low, high)
+
+
+def _energy_sds(texts: list[str]) -> dict[str, float]:
+    """``NAME=SD`` texts as fields of the energy options."""
+    from dataclasses import fields
+
     from reliability.energy import EnergyOptions
 
-    return {
-        "requirement": Requirement(**requirement),
-        "sensing": SensingOptions(**sensing),
-        "energy": EnergyOptions(**energy),
-    }
+    known = [f.name.removesuffix("_sd") for f in fields(EnergyOptions) if f.name.endswith("_sd")]
+    found = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or name not in known:
+            raise ValueError(
+                f"--energy-sd {text!r} is not of the form NAME=SD; names: {', '.join(known)}"
+            )
+        try:
+            found[f"{name}_sd"] = float(value)
+        except ValueError:
+            raise ValueError(f"--energy-sd {text!r}: {value!r} is not a number") from None
+    return found
 
 
 def answer_from(
@@ -280,6 +408,8 @@ def answer_from(
         requirement=options["requirement"],
         sensing=options["sensing"],
         energy_options=options["energy"],
+        energy_table=options["energy_table"],
+        lives=options["lives"],
         seed=seed,
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),
         truth=ReferenceDevice() if truth else None,

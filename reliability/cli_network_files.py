@@ -35,6 +35,13 @@ def calibrate(
             "calibrated chips (.nc)."
         ),
     ],
+    thresholds: Annotated[
+        str | None,
+        typer.Option(
+            help="What to count: 'calibrated' on each chip (default), or 'folded' at each BER of "
+            "the grid for this BER, one set for all chips."
+        ),
+    ] = None,
     ber: Annotated[
         float | None,
         typer.Option("--ber", help="Fold the thresholds for this bit error rate, for all chips."),
@@ -64,19 +71,29 @@ def calibrate(
 
     Without: every chip gets thresholds of its own, as after programming it one would run some
     images through it and look at its neurons; writes the counts, as `evaluate` does, for `decide`.
+    With --thresholds folded: all chips of a BER share thresholds folded for it, as where the BER of
+    operation is known.
     """
     from bnn import fold_for_ber, open_network, save_network
     from bnn.calibration import PER_CHIP, folded_for
-    from reliability.calibrated_study import calibrated_study
     from reliability.network_study import save_counts
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
     from reliability.threshold_treatment import check_fixed, reference_from, treated_record
+    from reliability.treated_study import TREATMENTS, treated_study
 
     with checking_input():
         check_file(out, force=force, suffix=".nc" if ber is None else ".safetensors")
         if ber is not None and not 0 < ber < 0.5:
             raise ValueError(f"--ber is {ber}; give a rate between 0 and 0.5")
+        if ber is not None and thresholds is not None:
+            raise ValueError("--thresholds goes without --ber, which writes a network; drop one")
+        known = {word: name for word, name in TREATMENTS.items() if word != "fixed"}
+        if thresholds is not None and thresholds not in known:
+            raise ValueError(
+                f"--thresholds {thresholds!r} is not known; known: {', '.join(known)}; as trained "
+                "they are counted by `evaluate`"
+            )
         folded, record = open_network(network)
         try:
             check_fixed(record)
@@ -87,7 +104,9 @@ def calibrate(
         reference = reference_from(
             folded, image_set, number=calibration_images, seed=seed, threads=threads
         )
-    treatment = PER_CHIP if ber is None else folded_for(ber)
+    treatment = known[thresholds] if thresholds else PER_CHIP
+    if ber is not None:
+        treatment = folded_for(ber)
     record = treated_record(record, treatment, reference, image_set, seed=seed)
     if ber is not None:
         with working():
@@ -97,8 +116,10 @@ def calibrate(
         return
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         number = record["thresholds"]["images"]
-        narrator.say(f"calibrating {options.chips} chips with {number} images at every BER")
-        study = calibrated_study(reference, image_set, options, record, tick=narrator.tick)
+        narrator.say(f"{options.chips} chips, {number} images, thresholds {treatment}")
+        study = treated_study(
+            reference, image_set, options, record, treatment=treatment, tick=narrator.tick
+        )
         save_counts(study, stage)
     typer.echo(f"counts, thresholds {treatment}: {out}")
 

@@ -69,6 +69,15 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold-ohm", help="1T1R threshold; else the best one is chosen."),
 ]
+ThresholdsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--thresholds",
+        help="Besides thresholds as trained (fixed), count with thresholds folded for each BER "
+        "(folded) or calibrated on each chip (calibrated). Repeatable; digits: all unless said, "
+        "other images: fixed alone.",
+    ),
+]
 OffsetOption = Annotated[
     float | None, typer.Option("--offset-ln-r", help="Sense amplifier offset (sd in ln R), 2T2R.")
 ]
@@ -127,4 +136,37 @@ ResetVoltageOption = Annotated[
 ]
 PulseOption = Annotated[
     float | None, typer.Option("--pulse-s", help="Width of SET and RESET pulses (assumed), s.")
+]
+EnergyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--energy",
+        metavar="FILE.csv|none",
+        help="Measured energies or SET currents with their errors; see docs/energy.md. none: no "
+        "energy is known, and no saving is stated.",
+    ),
+]
+EnergySdOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--energy-sd",
+        metavar="NAME=SD",
+        help="What is not known of the pulses: voltage, pulse, current, current_slope, "
+        "reset_current or inference, e.g. voltage=0.05. Repeatable.",
+    ),
+]
+LivesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--life",
+        help="Posterior of endurance, retention or wear-out, written by a `life` command, for the "
+        "life that the requirement file asks for. Repeatable.",
+    ),
+]
+RequirementOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--requirement",
+        help="TOML file of what must hold; see docs/requirements.md. Options override it.",
+    ),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,41 +11,11 @@ from numpy.typing import NDArray
 from devicefit.intervals import PROBABILITY
 from devicefit.programming import Programming
 from reliability.accuracy_curve import first_crossing
+from reliability.requirement import Requirement as Requirement
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """What must hold.
-
-    Parameters
-    ----------
-    max_loss : float
-        Largest accuracy loss, a fraction, against the standard network without errors.
-    risk : float
-        Largest probability that a chip loses more.
-    memory_ber : float
-        Residual BER that plain memory has to reach.
-    """
-
-    max_loss: float = 0.01
-    risk: float = 0.05
-    memory_ber: float = 1e-5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.max_loss < 1:
-            raise ValueError(
-                f"max_loss is {self.max_loss}; give a fraction between 0 and 1, 0.01 for one point"
-            )
-        if not 0 < self.risk < 0.5:
-            raise ValueError(f"risk is {self.risk}; give a probability between 0 and 0.5")
-        if not 0 < self.memory_ber < 0.1:
-            raise ValueError(f"memory_ber is {self.memory_ber}; give a rate between 0 and 0.1")
-
-    def record(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+SIDES = ("lower", "upper")
+NO_SAVING_STATED = "no saving can be stated, because no energy is known"
 
 
 @dataclass(frozen=True)
@@ -113,20 +83,26 @@ def safe_set(
         (float(x[a]), float(x[b - 1])) for a, b in zip(edges[::2], edges[1::2], strict=True)
     )
     lowest = runs[0][0]
-    if len(runs) == 1 and met[0]:
+    if met[0]:
         sentence = (
             f"Already the weakest measured {name}, {programming.format(lowest)}, meets {wanted}; "
             "a weaker one might do, but was not measured."
         )
     else:
         sentence = f"The lowest {name} that meets {wanted} is {programming.format(lowest)}."
-    if len(runs) == 1 and not met[-1]:
-        sentence += f" Above {programming.format(runs[0][1])} it is no longer met."
     if len(runs) > 1:
         pieces = " and ".join(
             f"{programming.format(a)} to {programming.format(b)}" for a, b in runs
         )
-        sentence += f" The safe set is in {len(runs)} pieces: {pieces}."
+        sentence += (
+            f" The safe set is in {len(runs)} pieces: {pieces}. Stronger programming is not always "
+            "safer here: between the pieces it is not safe."
+        )
+    if not met[-1]:
+        sentence += (
+            f" Above {programming.format(runs[-1][1])} it is no longer met: programming that is "
+            "too strong fails too."
+        )
     return SafeSet(lowest, runs, sentence, bool(met[0]))
 
 
@@ -201,11 +177,20 @@ class Saving:
         """Median, interval, kind and probability as plain values.
 
         An end or the median is marked as a lower bound when more draws are lower bounds than lie
-        above it, and as an upper bound when more draws are upper bounds than lie below it.
+        above it, and as an upper bound when more draws are upper bounds than lie below it. Where no
+        energy is known, median and ends are None.
         """
         tail = (1 - probability) / 2
         levels = {"low": tail, "median": 0.5, "high": 1 - tail}
         least, most = float(self.at_least.mean()), float(self.at_most.mean())
+        if np.isnan(self.factor).any():
+            return {
+                **dict.fromkeys(levels),
+                "kind": "ETI",
+                "probability": probability,
+                "share_at_least": least,
+                "share_at_most": most,
+            }
         values = {name: float(np.quantile(self.factor, q)) for name, q in levels.items()}
         return {
             **values,
@@ -223,12 +208,20 @@ def saving_sentence(record: dict[str, Any]) -> str:
 
     ``"2.1 times (90 % ETI 1.9 to at least 3.4)"``
     """
+    if record["median"] is None:
+        return NO_SAVING_STATED
 
     def named(name: str) -> str:
         lower, upper = record[f"{name}_is_lower_bound"], record[f"{name}_is_upper_bound"]
         word = "" if lower == upper else "at least " if lower else "at most "
         return f"{word}{record[name]:.3g}"
 
+    ends = [record[f"{end}_is_{side}_bound"] for end in ("low", "high") for side in SIDES]
+    if all(ends):
+        return (
+            f"{record['median']:.3g} times within the measured range, beyond which both sides "
+            "could go"
+        )
     if record["low_is_lower_bound"] and not record["low_is_upper_bound"]:
         return f"at least {record['low']:.3g} times"
     if record["high_is_upper_bound"] and not record["high_is_lower_bound"]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from devicefit.compressed import IntArray
 from devicefit.programming import FloatArray, Programming
-from devicefit.sensing import CELLS_PER_BIT, SCHEMES, BerCurve, SensingOptions
+from devicefit.sensing import BerCurve, SensingOptions
 from reliability.accuracy_curve import AccuracyCurve, tolerated_ln_ber
+from reliability.chip_yield import ChipYield, chip_yield
 from reliability.decision import (
     Condition,
-    Requirement,
     SafeSet,
     Saving,
     safe_set,
@@ -21,34 +23,46 @@ from reliability.decision import (
 from reliability.ecc import NO_CODE, SECDED_72_64, Code, raw_ber_for
 from reliability.energy import Energy, energy_at
 from reliability.propagation import AccuracyDraws, Pairing, propagate
+from reliability.requirement import Requirement, StatedReference
+from reliability.storage import PLAIN, STORAGES, Storage
 
 
 @dataclass(frozen=True)
 class Design:
-    """One way to store a network: how bits are read and which network.
+    """One way to store a network: which network, how bits are read and what corrects them.
 
     Parameters
     ----------
-    network, scheme : str
-        Name of the network, and ``"1T1R"`` or ``"2T2R"``.
+    network : str
+        Name of the network with its thresholds.
+    storage : Storage
+        How bits are stored.
     accuracy : AccuracyDraws
         Over the grid.
     p_met : float array, shape (x,)
         P(loss <= max_loss).
     safe : SafeSet
         Where the requirement is met.
+    chip_yield : ChipYield
+        Share of chips that meet it, and how well that share is known.
     """
 
     network: str
-    scheme: str
+    storage: Storage
     accuracy: AccuracyDraws
     p_met: FloatArray
     safe: SafeSet
+    chip_yield: ChipYield
 
     @property
-    def cells(self) -> int:
-        """Cells for each weight bit."""
-        return CELLS_PER_BIT[self.scheme]
+    def scheme(self) -> str:
+        """How the design is named beside its network: ``"1T1R + SECDED(72,64)"``."""
+        return self.storage.name
+
+    @property
+    def cells(self) -> float:
+        """Cells for each weight bit, parity included."""
+        return self.storage.cells_per_bit
 
 
 @dataclass(frozen=True)
@@ -92,13 +106,13 @@ class Comparison:
     ber : dict of str to dict of str to BerCurve
         By family, the one that answers first, and by sensing scheme.
     curves : dict of str to AccuracyCurve
-        By network, the standard one first.
+        By network and treatment of thresholds, the standard one first.
     pairing : Pairing
         Which draws go together.
     energy : Energy
         Of one cell, for the paired draws.
     designs : tuple of Design
-        Every network with every scheme.
+        Every network with every storage.
     references : tuple of Reference
         What they are compared with.
     """
@@ -124,19 +138,46 @@ class Comparison:
         """Curve of the standard network."""
         return next(iter(self.curves.values()))
 
+    @cached_property
+    def ranked(self) -> tuple[Design, ...]:
+        """Designs by their median energy per bit at their lowest safe programming.
+
+        Where no energy is known, by cells per bit and programming. Those that are nowhere safe
+        come last, the likeliest to meet the requirement first.
+        """
+
+        def rank(design: Design) -> tuple[float, float, float]:
+            lowest = design.safe.lowest
+            if lowest is None:
+                return np.inf, np.inf, -float(design.p_met.max())
+            at = int(np.argmin(np.abs(self.grid - lowest)))
+            met = -float(design.p_met[at])
+            if not self.energy.is_known:
+                return design.cells, lowest, met
+            return float(np.median(design_energy(design, self.energy))), 0.0, met
+
+        return tuple(sorted(self.designs, key=rank))
+
     @property
     def best(self) -> Design | None:
-        """Design with the least median energy per bit at its lowest safe programming."""
-        safe = [d for d in self.designs if d.safe.lowest is not None]
-        if not safe:
-            return None
-        return min(safe, key=lambda d: float(np.median(design_energy(d, self.energy))))
+        """Design with the least median energy per bit at its lowest safe programming.
+
+        Where no energy is known: with the fewest cells per bit, and the weakest programming.
+        """
+        first = self.ranked[0]
+        return None if first.safe.lowest is None else first
 
     @property
     def focus(self) -> Design:
-        """The best design, or, where none is safe, the last network read as 1T1R."""
+        """The best design, or, where none is safe, the last network in single cells."""
         last = list(self.curves)[-1]
-        return self.best or next(d for d in self.designs if d.network == last)
+        return self.best or next(
+            d for d in self.designs if d.network == last and d.storage == PLAIN
+        )
+
+    def network_ln_ber(self, storage: Storage) -> FloatArray:
+        """Ln of the BER that a network sees, draws of the device flattened, shape (draw, x)."""
+        return storage.network_ln_ber(self.main_ber)
 
 
 def compare_designs(
@@ -148,23 +189,30 @@ def compare_designs(
     requirement: Requirement,
     sensing: SensingOptions,
     programming: Programming,
+    storages: Sequence[Storage] = STORAGES,
+    family: IntArray | None = None,
 ) -> Comparison:
-    """Propagate every design and find the references; arguments as in :class:`Comparison`."""
+    """Propagate every design and find the references; arguments as in :class:`Comparison`.
+
+    `storages` begin with single cells without a code, in which the references are held. `family` is
+    the model family of each draw of the device where several are stacked.
+    """
+    if not storages or storages[0] != PLAIN:
+        raise ValueError(f"storages must begin with {PLAIN.name}, got {storages}")
     main = next(iter(ber.values()))
     grid = main["1T1R"].programming
-    flat = {scheme: main[scheme].ln_ber.reshape(-1, len(grid)) for scheme in SCHEMES}
+    flat = {storage: storage.network_ln_ber(main) for storage in storages}
     limits = loss_limits(curves, requirement)
     designs = []
     for name, curve in curves.items():
-        for scheme in SCHEMES:
-            draws = propagate(curve, flat[scheme], pairing)
-            # A loss equal to the limit meets it; the tiny addition is for rounding.
-            p_met = (draws.error_free - draws.test_set <= limits[name] + 1e-12).mean(axis=0)
-            safe = safe_set(grid, p_met, requirement, programming)
-            designs.append(Design(name, scheme, draws, p_met, safe))
+        for storage in storages:
+            draws = propagate(curve, flat[storage], pairing, family=family)
+            met = chip_yield(curve, flat[storage], pairing, limits[name])
+            safe = safe_set(grid, met.p_met, requirement, programming)
+            designs.append(Design(name, storage, draws, met.p_met, safe, met))
     standard = next(iter(curves.values()))
     references = _references(
-        standard, designs[0].safe, flat["1T1R"], pairing, grid, requirement, programming
+        standard, designs[0].safe, flat[PLAIN], pairing, grid, requirement, programming
     )
     return Comparison(
         requirement,
@@ -237,7 +285,25 @@ def _references(
                 safe_set(grid, p_reached, requirement, programming).lowest,
             )
         )
+    if requirement.reference is not None:
+        references.append(_stated_reference(requirement.reference, grid, len(at), programming))
     return references
+
+
+def _stated_reference(
+    stated: StatedReference, grid: FloatArray, draws: int, programming: Programming
+) -> Reference:
+    """The programming value that the user compares with, the same in every draw."""
+    stated.check(programming, float(grid[0]), float(grid[-1]))
+    never = np.zeros(draws, dtype=bool)
+    return Reference(
+        "stated",
+        f"programming at {programming.format(stated.programming)}, as stated, "
+        f"{stated.cells_per_bit:g} cells per bit",
+        Condition(np.full(draws, stated.programming), never, never),
+        stated.cells_per_bit,
+        stated.programming,
+    )
 
 
 def _rate(rate: float) -> str:
@@ -250,7 +316,7 @@ def limit_condition(comparison: Comparison, design: Design) -> Condition:
     """Draws of the weakest programming that the mean chip of a design tolerates."""
     c = comparison
     limit = loss_limits(c.curves, c.requirement)[design.network]
-    ln_ber = c.main_ber[design.scheme].ln_ber.reshape(-1, len(c.grid))[c.pairing.device]
+    ln_ber = c.network_ln_ber(design.storage)[c.pairing.device]
     ln_tolerated = tolerated(c.curves[design.network], limit)[c.pairing.curve]
     return weakest_condition(c.grid, ln_ber, ln_tolerated, c.programming)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ GRID_POINTS = 101
 Say = Callable[[str], None]
 
 
+FITTED = "families fitted"
+"""Name of the gate that fails when a family could not be fitted."""
 STACKED = "stacked"
 STACKED_FAMILIES = ("skewed-failure", "student-t", "log-logistic", "lognormal")
 """Families of a stack: the plain switching-failure family is a special case of the first."""
@@ -145,7 +147,7 @@ def study_device(
     posteriors, failed = _fit_all(compressed, measurements, families, sampler, priors, say)
     say("predicting left-out devices")
     read = len(measurements.table) > 0
-    loos = {f: loo(p, compressed, measurements) for f, p in posteriors.items()} if read else {}
+    loos = _score_all(posteriors, failed, compressed, measurements, say) if read else {}
     weights = stacking_weights(loos) if stacked and loos else {}
     main = StackedDevice(posteriors, weights) if weights else next(iter(posteriors.values()))
     leading = main.leading if isinstance(main, StackedDevice) else main
@@ -165,6 +167,8 @@ def study_device(
     rng = np.random.default_rng([sampler.seed, 1])
     persistence: dict[str, WindowedPersistence] = {}
     gates: tuple[Gate, ...] = (*convergence_gates(leading), modes_gate(leading))
+    if failed:
+        gates += (fitted_gate(failed, tuple(posteriors)),)
     if read:
         per_group = max(100, measurements.devices // 40)
         counts = count_errors(measurements, curves["1T1R"], devices_per_group=per_group)
@@ -214,18 +218,63 @@ def _fit_all(
     for family in families:
         say(f"fitting the {family} family to {readings} readings")
         try:
-            posteriors[family] = fit(compressed, family=family, options=sampler, prior_file=priors)
-        except (RuntimeError, FloatingPointError, np.linalg.LinAlgError) as error:
+            found = fit(compressed, family=family, options=sampler, prior_file=priors)
+            if not all(np.isfinite(found.draws[name]).all() for name in found.draws.data_vars):
+                raise FloatingPointError("its draws are not finite")
+            posteriors[family] = found
+        except (RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
             # One family that cannot be fitted must not take the others with it.
             failed[family] = f"{type(error).__name__}: {error}"
             say(f"the {family} family could not be fitted: {failed[family]}")
+    _refuse_none(posteriors, failed, measurements)
+    return posteriors, failed
+
+
+def _refuse_none(
+    posteriors: dict[str, DevicePosterior], failed: dict[str, str], measurements: Measurements
+) -> None:
+    """Stop when no family is left."""
     if not posteriors:
         reasons = "; ".join(f"{f}: {why}" for f, why in failed.items())
         raise ValueError(
             f"{measurements.source}: no family could be fitted ({reasons}); check the readings "
             "with `rram-reliability check`"
         )
-    return posteriors, failed
+
+
+def _score_all(
+    posteriors: dict[str, DevicePosterior],
+    failed: dict[str, str],
+    compressed: Compressed,
+    measurements: Measurements,
+    say: Say,
+) -> dict[str, Loo]:
+    """Prediction of left-out devices by each family; one without finite scores counts as failed."""
+    loos = {}
+    for family, posterior in list(posteriors.items()):
+        found = loo(posterior, compressed, measurements)
+        if np.isfinite(found.lpd).all():
+            loos[family] = found
+            continue
+        del posteriors[family]
+        failed[family] = "FloatingPointError: it gives readings no finite density"
+        say(f"the {family} family cannot be used: {failed[family]}")
+    _refuse_none(posteriors, failed, measurements)
+    return loos
+
+
+def fitted_gate(failed: Mapping[str, str], fitted: tuple[str, ...]) -> Gate:
+    """Whether every family that was asked for could be fitted."""
+    reasons = "; ".join(f"{family} could not be fitted: {why}" for family, why in failed.items())
+    return Gate(
+        FITTED,
+        "Could every family that was asked for be fitted?",
+        not failed,
+        float(len(failed)),
+        0.0,
+        f"{reasons}; the answer rests on {', '.join(fitted)}",
+        "check the readings with `rram-reliability check`, or name other families with --model",
+    )
 
 
 def _family_records(

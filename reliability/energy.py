@@ -10,23 +10,34 @@ from numpy.typing import NDArray
 
 from devicefit.fitted import Fitted
 from devicefit.programming import Programming
+from reliability.energy_table import EnergyTable
 
 FloatArray = NDArray[np.float64]
+NO_ENERGY = "none"
+"""Basis of an energy of which nothing is known."""
 
 
 @dataclass(frozen=True)
 class EnergyOptions:
     """Programming pulses. The defaults are assumptions of usual size, not measurements.
 
+    Every standard deviation is of what is not known: one draw holds for all programming values.
+
     Parameters
     ----------
     set_voltage_v, reset_voltage_v : float
         Voltage across the cell path during SET and RESET.
     set_pulse_s, reset_pulse_s : float
-        Pulse widths.
-    voltage_sd : float
-        Relative standard deviation of each voltage: what is not known about it. One draw holds
-        for all programming values.
+        Pulse widths. Where the programming variable is the SET pulse width, it takes the place of
+        the first.
+    voltage_sd, pulse_sd : float
+        Relative standard deviation of each voltage and of each pulse width.
+    current_sd : float
+        Relative standard deviation of all stated currents together (calibration).
+    current_slope_sd : float
+        Standard deviation of s in I ~ I_stated^(1 + s) about the middle of the range: whether the
+        true current follows the stated one, as it does not when a parasitic capacitance
+        discharges through the cell. Unlike common factors it does not cancel in a saving.
     reset_current_sd : float
         Standard deviation of ln(I_RESET / I_cc); the RESET current of a filament is about the
         compliance current that formed it.
@@ -42,6 +53,9 @@ class EnergyOptions:
     voltage_sd: float = 0.05
     reset_current_sd: float = 0.1
     inference_sd: float = 0.1
+    pulse_sd: float = 0.0
+    current_sd: float = 0.0
+    current_slope_sd: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -65,17 +79,38 @@ class Energy:
     x : float array, shape (x,)
         Programming values, ascending, SI.
     e_cell_j : float array, shape (draw, x)
-        Draws over them.
+        Draws over them; NaN where no energy is known.
     programming : Programming
         The programming variable.
     basis : str
-        What the numbers rest on, in words.
+        What the numbers rest on, in words; :data:`NO_ENERGY` where no energy is known.
+    measured : (float, float), optional
+        Range of the programming values at which energies were measured, SI.
     """
 
     x: FloatArray
     e_cell_j: FloatArray
     programming: Programming
     basis: str
+    measured: tuple[float, float] | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are energies at all."""
+        return self.basis != NO_ENERGY
+
+    @property
+    def extrapolated(self) -> NDArray[np.bool_]:
+        """Programming values outside the measured energies, shape (x,)."""
+        if self.measured is None:
+            return np.zeros(len(self.x), dtype=bool)
+        low, high = self.measured
+        return np.asarray((self.x < low * (1 - 1e-9)) | (self.x > high * (1 + 1e-9)))
+
+
+def no_energy(x: FloatArray, draws: int, programming: Programming) -> Energy:
+    """Energy of which nothing is known: every draw is NaN, so that none can pass for a number."""
+    return Energy(x, np.full((draws, len(x)), np.nan), programming, NO_ENERGY)
 
 
 def programming_energy(
@@ -83,10 +118,14 @@ def programming_energy(
     x: FloatArray,
     draw: NDArray[np.int64],
     *,
-    options: EnergyOptions,
+    options: EnergyOptions | None,
+    table: EnergyTable | None = None,
     rng: np.random.Generator,
 ) -> Energy:
     """Energy to program one cell, for each draw and value of the programming variable.
+
+    SET and RESET each take the best that is there: measured energies; current, voltage and time;
+    current inferred from the resistance.
 
     Parameters
     ----------
@@ -96,14 +135,22 @@ def programming_energy(
         Programming values, SI.
     draw : int array, shape (draw,)
         Which draws of the posterior (chains flattened) to use.
-    options : EnergyOptions
-        Pulses.
+    options : EnergyOptions or None
+        Pulses; None where nothing is known of them.
+    table : EnergyTable, optional
+        Measured energies or currents.
     rng : numpy.random.Generator
-        For what is not known about the pulses; one value per draw.
+        For what is not known; one value or one curve per draw.
 
     Returns
     -------
     Energy
+
+    Raises
+    ------
+    ValueError
+        The table does not belong to the device, or gives a part only and nothing is known of the
+        pulses.
 
     Notes
     -----
@@ -113,30 +160,79 @@ def programming_energy(
     spend the rest of the pulse at this current, so both are upper estimates of a self-terminated
     pulse. Read and compute energy are not included.
     """
-    n = len(draw)
-    v_set = options.set_voltage_v * np.exp(options.voltage_sd * rng.standard_normal((n, 1)))
-    v_reset = options.reset_voltage_v * np.exp(options.voltage_sd * rng.standard_normal((n, 1)))
-    ratio = np.exp(options.reset_current_sd * rng.standard_normal((n, 1)))
-    programming = posterior.frame.programming
-    if programming.is_current:
-        i_cc_a = np.asarray(x, dtype=np.float64)[None, :]
-        energy = (
-            v_set * i_cc_a * options.set_pulse_s + v_reset * ratio * i_cc_a * options.reset_pulse_s
+    n, programming = len(draw), posterior.frame.programming
+    found: dict[str, FloatArray] = {}
+    measured_range = None if table is None else table.range
+    if table is not None:
+        table.check(programming, float(x[0]), float(x[-1]))
+        for key in table.columns:
+            found[key] = np.exp(table.draws(key, x, programming, draws=n, rng=rng))
+        source = f"{table.source}{' (simulated)' if table.simulated else ''}"
+    if "e_cell_j" in found:
+        basis = f"SET plus RESET energy measured ({source})"
+        return Energy(x, found["e_cell_j"], programming, basis, measured_range)
+    if "e_set_j" in found and "e_reset_j" in found:
+        total = found["e_set_j"] + found["e_reset_j"]
+        return Energy(
+            x, total, programming, f"SET and RESET energies measured ({source})", measured_range
         )
-        basis = f"{programming.name} known; voltages and pulse widths as given"
-        return Energy(x, energy, programming, basis)
+    if options is None:
+        if table is not None:
+            raise ValueError(
+                f"{table.source} gives {', '.join(table.columns)} only, and nothing is known of "
+                "the pulses; give both energies, or voltages and pulse widths"
+            )
+        return no_energy(x, n, programming)
+    set_j, reset_j, words = _pulses(posterior, x, draw, options, found.get("i_set_a"), rng)
+    known = [key for key in ("e_set_j", "e_reset_j") if key in found]
+    if known:
+        name = "SET" if known == ["e_set_j"] else "RESET"
+        other = "RESET" if name == "SET" else "SET"
+        words = f"{name} energy measured ({source}); {other}: {words}"
+    elif "i_set_a" in found:
+        words = f"SET current measured ({source}); {words}"
+    total = found.get("e_set_j", set_j) + found.get("e_reset_j", reset_j)
+    return Energy(x, total, programming, words, measured_range)
+
+
+def _pulses(
+    posterior: Fitted,
+    x: FloatArray,
+    draw: NDArray[np.int64],
+    options: EnergyOptions,
+    i_set_a: FloatArray | None,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, FloatArray, str]:
+    """Energies of SET and RESET pulses, shape (draw, x), and what they rest on."""
+    n, programming = len(draw), posterior.frame.programming
+
+    def factor(sd: float) -> FloatArray:
+        return np.exp(sd * rng.standard_normal((n, 1)))
+
+    v_set = options.set_voltage_v * factor(options.voltage_sd)
+    v_reset = options.reset_voltage_v * factor(options.voltage_sd)
+    ratio = factor(options.reset_current_sd)
+    t_set = options.set_pulse_s * factor(options.pulse_sd)
+    if programming.unit == "s":
+        t_set = np.asarray(x, dtype=np.float64)[None, :] * t_set / options.set_pulse_s
+    t_reset = options.reset_pulse_s * factor(options.pulse_sd)
+    if i_set_a is not None or programming.is_current:
+        if i_set_a is None:
+            ln_x = np.log(np.asarray(x, dtype=np.float64))[None, :]
+            slope = options.current_slope_sd * rng.standard_normal((n, 1))
+            stated = np.exp(ln_x + slope * (ln_x - ln_x.mean()))
+            i_set_a = stated * factor(options.current_sd)
+            words = f"{programming.name} known; voltages and pulse widths as given"
+        else:
+            words = "voltages and pulse widths as given"
+        return v_set * i_set_a * t_set, v_reset * ratio * i_set_a * t_reset, words
     ln_r = posterior.mixtures(x)["LRS"].location[0].reshape(-1, len(x))[draw]
     middle = ln_r.mean(axis=1, keepdims=True)
     exponent = 1 + options.inference_sd * rng.standard_normal((n, 1))
     conductance = np.exp(-(middle + exponent * (ln_r - middle)))
-    energy = (
-        v_set**2 * conductance * options.set_pulse_s
-        + v_reset**2 * ratio * conductance * options.reset_pulse_s
-    )
-    return Energy(
-        x,
-        energy,
-        programming,
+    return (
+        v_set**2 * conductance * t_set,
+        v_reset**2 * ratio * conductance * t_reset,
         "programming current not known; inferred from the median LRS resistance of the whole "
         "read path (I = V / R_LRS)",
     )

@@ -7,30 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from bnn import (
-    FoldedNetwork,
-    ImageSet,
-    Precision,
-    TrainingOptions,
-    combine,
-    count_to_precision,
-    fold,
-    network_sha256,
-    train,
-    training_record,
-)
-from bnn.calibration import FIXED
-from bnn.counts import SECONDS
-from reliability.evaluation_plan import EvaluationPlan, rates_plan
-from reliability.threshold_treatment import treatment_of
+from reliability.network_names import name_of as name_of
+from reliability.network_names import names_of
+from reliability.threshold_treatment import FIXED, FOLDED_FOR_EACH, PER_CHIP
 
-STANDARD = "standard"
-TRAINED_FOR_ERRORS = "trained for errors"
-IMPORTED = "imported"
+if TYPE_CHECKING:
+    # A decision reads counts only: the packages of networks take it seconds to import.
+    from bnn import FoldedNetwork, ImageSet, Precision, TrainingOptions
+    from reliability.evaluation_plan import EvaluationPlan
 
 BER_GRID = (
     1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 7e-2, 0.1, 0.15, 0.2, 0.3,
@@ -60,6 +48,10 @@ class NetworkOptions:
         Seed of training and of chips.
     threads : int
         CPU threads.
+    treatments : tuple of str
+        Treatments of thresholds that are counted, of `bnn.calibration`; the first one first.
+    calibrated_chips : int or None
+        Most chips that are calibrated one by one, which costs more; None: as many as `chips`.
     """
 
     hidden: tuple[int, ...] = (256, 256)
@@ -68,6 +60,8 @@ class NetworkOptions:
     chips: int = 100
     seed: int = 1
     threads: int = 2
+    treatments: tuple[str, ...] = (FIXED,)
+    calibrated_chips: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.train_ber < 0.5:
@@ -79,27 +73,8 @@ class NetworkOptions:
 def options_for(image_set: str) -> NetworkOptions:
     """Defaults of an image set: small for digits, the paper's size for the others."""
     if image_set == "digits":
-        return NetworkOptions()
+        return NetworkOptions(treatments=(FIXED, FOLDED_FOR_EACH, PER_CHIP), calibrated_chips=40)
     return NetworkOptions(hidden=(1024, 1024), epochs=15, chips=50)
-
-
-def name_of(record: dict[str, Any]) -> str:
-    """Name of a network from its record: how it came about, and its thresholds unless fixed."""
-    rate = float(record.get("training", {}).get("ber", 0.0))
-    name = TRAINED_FOR_ERRORS if rate > 0 else STANDARD
-    if "source" in record and "training" not in record:
-        name = IMPORTED
-    treatment = treatment_of(record)
-    return name if treatment == FIXED else f"{name}, thresholds {treatment}"
-
-
-def network_names(studies: list[NetworkStudy]) -> list[str]:
-    """Distinct names for several networks, numbered where two would be the same."""
-    names = [name_of(study.record) for study in studies]
-    return [
-        name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}"
-        for i, name in enumerate(names)
-    ]
 
 
 @dataclass(frozen=True)
@@ -112,10 +87,13 @@ class NetworkStudy:
         From ``bnn.evaluate``.
     record : dict
         How the network came to be, as plain values.
+    further_trainings : tuple of xarray.Dataset
+        Counts of trainings of the same recipe with other seeds.
     """
 
     counts: xr.Dataset
     record: dict[str, Any]
+    further_trainings: tuple[xr.Dataset, ...] = ()
 
 
 def train_network(
@@ -129,6 +107,8 @@ def training_options(
     images: ImageSet, options: NetworkOptions, *, ber: float, **changes: Any
 ) -> TrainingOptions:
     """Options of a training; `changes` are those that a study leaves as they are."""
+    from bnn import TrainingOptions
+
     # Threads gain nothing on the small digits network, and cost when cores are shared.
     threads = options.threads if len(images.train_images) > 10_000 else 1
     return TrainingOptions(
@@ -151,6 +131,8 @@ def run_training(
     initial: Path | None = None,
 ) -> tuple[FoldedNetwork, dict[str, Any]]:
     """Train and fold one network, from its checkpoint if there is one, and give its record."""
+    from bnn import fold, train, training_record
+
     maps = () if training.convolutions is None else training.convolutions.channels
     widths = (images.train_images.shape[1], *maps, *training.hidden, len(images.classes))
     sizes = "-".join(str(s) for s in widths)
@@ -187,6 +169,9 @@ def evaluate_network(
     `bnn.evaluate`. With a `precision` chips and images are added until the mean accuracy loss is
     known so well. `earlier` counts of the plan's first chips are added to.
     """
+    from bnn import combine, count_to_precision, network_sha256
+    from reliability.evaluation_plan import rates_plan
+
     if plan is None:
         plan = rates_plan(network, images, BER_GRID, seed=options.seed)
     common: dict[str, Any] = {"engine": engine, "threads": options.threads, "memory": memory}
@@ -211,11 +196,18 @@ def evaluate_network(
     return NetworkStudy(counts, {**record, "network_sha256": network_sha256(network)})
 
 
+def network_names(studies: list[NetworkStudy]) -> list[str]:
+    """Distinct names for several networks."""
+    return names_of([study.record for study in studies])
+
+
 def save_counts(study: NetworkStudy, path: Path) -> None:
     """Write counts and record as one netCDF file.
 
     The seconds that counting took are left out: the same seed gives the same bytes.
     """
+    from bnn.counts import SECONDS
+
     attrs = {key: value for key, value in study.counts.attrs.items() if key != SECONDS}
     counts = study.counts.drop_attrs(deep=False).assign_attrs(attrs)
     counts.assign_attrs(record=json.dumps(study.record)).to_netcdf(path, engine="h5netcdf")

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtri
 
-from reliability.accuracy_curve import (
-    AccuracyCurve,
-    chip_share,
-    chip_variance,
-    loss,
-    mean_loss,
-    mean_share,
+from devicefit.native import forget_stale
+from reliability import chip_law
+from reliability.accuracy_curve import AccuracyCurve
+from reliability.chip_law import (
+    continuous_count,
+    continuous_variance,
+    count_variance,
+    population_count,
+    segment,
+    share_at,
 )
+from reliability.variance_shares import variance_shares
+
+forget_stale(__file__, chip_law)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -31,14 +38,18 @@ class Pairing:
         Draw of the device posterior (chains flattened) and of the accuracy curve.
     chip : float array, shape (draw, 2)
         Quantiles of the chip, for lost and gained images.
-    test_set : float array, shape (draw, 2)
-        Quantiles of the test set within the population of images.
+    test_set : float array, shape (draw, 3)
+        Quantiles of the test set within the population of images: right answers without errors,
+        lost and gained images.
+    rounding : float array, shape (draw, 2)
+        Uniform numbers by which lost and gained images become whole.
     """
 
     device: IntArray
     curve: IntArray
     chip: FloatArray
     test_set: FloatArray
+    rounding: FloatArray
 
 
 def pair_draws(
@@ -49,6 +60,7 @@ def pair_draws(
         rng.permutation(np.arange(draws) % device_draws),
         rng.permutation(np.arange(draws) % curve_draws),
         rng.random((draws, 2)),
+        rng.random((draws, 3)),
         rng.random((draws, 2)),
     )
 
@@ -63,19 +75,36 @@ class AccuracyDraws:
         Accuracy of a chip on this test set.
     population : float array, shape (draw, x)
         Accuracy of a chip on the population the test set came from.
+    loss : float array, shape (draw, x)
+        What the chip loses on this test set against the same training without errors.
     error_free : float
-        Accuracy without errors on this test set.
+        Accuracy without errors on this test set, mean over trainings.
     shares : dict of str to float array, shape (x,)
         Share of each source in the variance of ``population``.
     """
 
     test_set: FloatArray
     population: FloatArray
+    loss: FloatArray
     error_free: float
     shares: dict[str, FloatArray]
 
+    @property
+    def monte_carlo_error(self) -> dict[str, FloatArray]:
+        """Standard errors of the means that the finite number of draws leaves, shape (x,).
 
-def propagate(curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing) -> AccuracyDraws:
+        No part of the shares: more draws make it as small as one likes.
+        """
+        n = len(self.test_set)
+        return {
+            name: values.std(axis=0, ddof=1) / np.sqrt(n)
+            for name, values in (("test_set", self.test_set), ("population", self.population))
+        }
+
+
+def propagate(
+    curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing, *, family: IntArray | None = None
+) -> AccuracyDraws:
     """Accuracy of chips over the programming variable.
 
     Parameters
@@ -86,6 +115,8 @@ def propagate(curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing) -> Acc
         ln BER of the device.
     pairing : Pairing
         Which draws go together.
+    family : int array, shape (device draw,), optional
+        Model family of each draw of a stack; None where one family answers.
 
     Returns
     -------
@@ -93,73 +124,75 @@ def propagate(curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing) -> Acc
 
     Notes
     -----
-    Population: the unknown accuracy without errors has a Beta posterior (Jeffreys), and so have
-    the shares of right images lost and wrong images gained, given those of this test set.
+    Chips follow :mod:`reliability.chip_law`. Population: the unknown accuracy without errors has a
+    Beta posterior (Jeffreys); what a chip loses and gains there has, given the test set, the mean
+    and the binomial variance of the test set.
     """
-    at = ln_ber[pairing.device]
-    lost = chip_share(curve, "lost", at, pairing.curve, pairing.chip[:, :1])
-    gained = chip_share(curve, "gained", at, pairing.curve, pairing.chip[:, 1:])
-    test_set = curve.error_free - loss(curve, lost, gained)
-    right, wrong = curve.pool("lost"), curve.pool("gained")
-    free = betaincinv(right + 0.5, wrong + 0.5, pairing.test_set[:, :1])
-    lost_p = _population_share(lost, right, pairing.test_set[:, 1:])
-    gained_p = _population_share(gained, wrong, 1 - pairing.test_set[:, 1:])
-    population = free * (1 - lost_p) + (1 - free) * gained_p
+    z, free = _scores(curve, pairing)
+    losses, population = _propagate(
+        curve.ln_ber,
+        curve.stacked("logit_share"),
+        curve.stacked("ln_dispersion"),
+        curve.pools,
+        np.ascontiguousarray(ln_ber),
+        pairing.device,
+        pairing.curve,
+        z,
+        pairing.rounding,
+        free,
+    )
+    losses /= curve.images
+    own = curve.error_free_deviation[pairing.curve][:, None]
     return AccuracyDraws(
-        np.clip(test_set, 0.0, 1.0),
+        np.clip(curve.error_free + own - losses, 0.0, 1.0),
         np.clip(population, 0.0, 1.0),
+        losses,
         curve.error_free,
-        variance_shares(curve, ln_ber, pairing),
+        variance_shares(curve, ln_ber, pairing.device, pairing.curve, family=family),
     )
 
 
-def _population_share(share: FloatArray, pool: int, uniform: FloatArray) -> FloatArray:
-    count = np.clip(share, 0.0, 1.0) * pool
-    drawn = betaincinv(count + 0.5, pool - count + 0.5, np.broadcast_to(uniform, share.shape))
-    # Without errors nothing is lost, in the population too.
-    return np.where(share > 0, drawn, 0.0)
+def _scores(curve: AccuracyCurve, pairing: Pairing) -> tuple[FloatArray, FloatArray]:
+    """Normal scores of chip and test set, lost and gained, and population accuracy error-free."""
+    z = ndtri(np.concatenate([pairing.chip, pairing.test_set[:, 1:]], axis=1))
+    right = curve.images * np.clip(
+        curve.error_free + curve.error_free_deviation[pairing.curve], 0.0, 1.0
+    )
+    free = betaincinv(right + 0.5, curve.images - right + 0.5, pairing.test_set[:, 0])
+    return np.ascontiguousarray(z), np.asarray(free)
 
 
-def variance_shares(
-    curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing, *, size: int = 120
-) -> dict[str, FloatArray]:
-    """Share of each source in the variance of a chip's accuracy in the population.
-
-    Parameters
-    ----------
-    curve, ln_ber, pairing
-        As in :func:`propagate`.
-    size : int, optional
-        Draws of the device and of the curve that are crossed.
-
-    Returns
-    -------
-    dict of str to float array, shape (x,)
-        ``device`` (posterior of the device), ``curve`` (finite number of simulated chips),
-        ``chip`` (chips differ), ``test set`` (finite test set), ``interaction`` (device and curve
-        together). They sum to one where there is any variance.
-
-    Notes
-    -----
-    ``Var = Var_d E_c + Var_c E_d + interaction`` from the table of means over chips of crossed
-    draws, plus the mean variance over chips and the mean binomial variance of the test set.
-    """
-    d = np.unique(pairing.device)[:: max(1, len(np.unique(pairing.device)) // size)][:size]
-    c = np.unique(pairing.curve)[:: max(1, len(np.unique(pairing.curve)) // size)][:size]
-    x = ln_ber.shape[1]
-    parts = {name: np.zeros(x) for name in ("device", "curve", "chip", "test set", "interaction")}
-    for i in range(x):
-        at = np.broadcast_to(ln_ber[d, i][None, :], (len(c), len(d)))
-        accuracy = curve.error_free - mean_loss(curve, at, c)
-        by_device, by_curve = accuracy.mean(axis=0), accuracy.mean(axis=1)
-        parts["device"][i] = by_device.var()
-        parts["curve"][i] = by_curve.var()
-        rest = accuracy - by_device[None, :] - by_curve[:, None] + accuracy.mean()
-        parts["interaction"][i] = (rest**2).mean()
-        for kind in ("lost", "gained"):
-            mean = mean_share(curve, kind, at, c)
-            variance = chip_variance(curve, kind, at, c, mean)
-            parts["chip"][i] += (curve.pool(kind) / curve.images) ** 2 * variance.mean()
-        parts["test set"][i] = (accuracy * (1 - accuracy)).mean() / curve.images
-    total = np.maximum(sum(parts.values()), 1e-300)
-    return {name: value / total for name, value in parts.items()}
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _propagate(  # type: ignore[no-untyped-def]
+    knots, logit, ln_dispersion, pools, ln_ber, device, curve, z, rounding, free
+):
+    draws, values = len(device), ln_ber.shape[1]
+    losses = np.empty((draws, values))
+    population = np.empty((draws, values))
+    for i in range(draws):
+        c = curve[i]
+        for j in range(values):
+            at = ln_ber[device[i], j]
+            k, weight = segment(knots, at)
+            lost_gained = 0.0
+            shares = 0.0
+            for kind in range(2):
+                pool = pools[kind]
+                if pool == 0.0:
+                    continue
+                share = share_at(logit[kind, c], k, weight, at - knots[0])
+                d = ln_dispersion[kind, c]
+                variance = count_variance(share, d[k] + weight * (d[k + 1] - d[k]), pool)
+                mean = pool * share
+                y = continuous_count(mean, continuous_variance(mean, variance), pool, z[i, kind])
+                count = min(pool, np.floor(y + rounding[i, kind]))
+                beyond = population_count(y, pool, z[i, 2 + kind]) / pool
+                if kind == 0:
+                    lost_gained += count
+                    shares += free[i] * (1.0 - beyond)
+                else:
+                    lost_gained -= count
+                    shares += (1.0 - free[i]) * beyond
+            losses[i, j] = lost_gained
+            population[i, j] = shares
+    return losses, population

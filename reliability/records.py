@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from devicefit.intervals import PROBABILITY, equal_tailed
 from devicefit.programming import FloatArray
 from devicefit.sensing import SCHEMES, BerCurve, SensingOptions
 from reliability.accuracy_curve import AccuracyCurve, mean_loss
-from reliability.decision import points, saving_sentence
+from reliability.decision import saving_sentence
 from reliability.designs import (
     Comparison,
     Design,
@@ -25,6 +24,7 @@ from reliability.designs import (
 from reliability.device_study import DeviceStudy
 from reliability.energy import energy_at
 from reliability.network_study import NetworkStudy
+from reliability.variance_shares import not_in_the_shares
 
 
 def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any]:
@@ -50,7 +50,8 @@ def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any
     else:
         record |= saving_at_safe(design, reference, comparison.energy).record()
         record["sentence"] = saving_sentence(record)
-        record["same_rule"] = _same_rule_record(comparison, reference)
+        if comparison.energy.is_known:
+            record["same_rule"] = _same_rule_record(comparison, reference)
     at_tolerance = saving_at_limit(comparison, design, reference).record()
     record["at_tolerance"] = {
         "meaning": "both sides exactly at the limit of what they tolerate, mean chip",
@@ -183,11 +184,13 @@ def network_record(study: NetworkStudy, curve: AccuracyCurve) -> dict[str, Any]:
         "accuracy_worst_chip": accuracy_of_chips.min(axis=1).tolist(),
         "accuracy_sd_of_chips": accuracy_of_chips.std(axis=1, ddof=1).tolist(),
         "curve": {"ber": np.exp(fine).tolist(), "accuracy": band(accuracy, axis=0)},
+        "condition": curve.condition,
+        "further_training": None if curve.further is None else curve.further.record(),
         "curve_diagnostics": curve.diagnostics,
     }
 
 
-def accuracy_record(design: Design, grid: FloatArray) -> dict[str, Any]:
+def accuracy_record(design: Design, grid: FloatArray, risk: float) -> dict[str, Any]:
     """Accuracy of a design over the programming variable."""
     return {
         "grid": grid.tolist(),
@@ -201,8 +204,9 @@ def accuracy_record(design: Design, grid: FloatArray) -> dict[str, Any]:
         },
         "error_free": design.accuracy.error_free,
         "p_met": design.p_met.tolist(),
+        "yield": design.chip_yield.record(least=1 - risk),
         "variance_shares": {k: v.tolist() for k, v in design.accuracy.shares.items()},
-        "not_in_the_shares": "model family and training seed (one of each)",
+        "not_in_the_shares": not_in_the_shares(design.accuracy.shares),
     }
 
 
@@ -230,32 +234,6 @@ def tolerated_record(curve: AccuracyCurve, limit: float) -> dict[str, Any]:
     }
 
 
-def alternative_record(
-    comparison: Comparison, design: Design, networks: Mapping[str, NetworkStudy]
-) -> dict[str, Any]:
-    """One row of the table of alternatives."""
-    record: dict[str, Any] = {
-        "network": design.network,
-        "scheme": design.scheme,
-        "cells_per_bit": design.cells,
-        "lowest_safe_programming": design.safe.lowest,
-        "sentence": design.safe.sentence,
-    }
-    if design.safe.lowest is None:
-        return {**record, "e_bit_j": None, "e_network_j": None, "saving": None}
-    e_bit = design_energy(design, comparison.energy)
-    bits = int(networks[design.network].counts.attrs["weights"])
-    return {
-        **record,
-        "e_bit_j": band(e_bit, axis=0),
-        "e_network_j": band(e_bit * bits, axis=0),
-        "saving": {
-            r.key: saving_at_safe(design, r, comparison.energy).record()
-            for r in comparison.references
-        },
-    }
-
-
 def safe_record(design: Design) -> dict[str, Any]:
     """Where a design meets the requirement."""
     return {
@@ -280,51 +258,3 @@ def curve_gate(curve: AccuracyCurve) -> Gate:
         f"{d['divergences']:.0f} divergences",
         "evaluate more chips (--chips)",
     )
-
-
-def verdict_record(
-    comparison: Comparison,
-    saving: Mapping[str, Any],
-    gates: list[dict[str, Any]],
-    *,
-    simulated: bool,
-) -> dict[str, Any]:
-    """The answer in one sentence, with what it rests on."""
-    failed = [gate["name"] for gate in gates if not gate["passed"]]
-    best, requirement = comparison.best, comparison.requirement
-    programming = comparison.programming
-    record: dict[str, Any] = {
-        "simulated": simulated,
-        "failed_gates": failed,
-        "gates_passed": not failed,
-    }
-    if best is None or best.safe.lowest is None:
-        return {
-            **record,
-            "recommended_programming": None,
-            "network": None,
-            "scheme": None,
-            "p_requirement_met": None,
-            "sentence": f"No measured {programming.name} meets the requirement with any of the "
-            "compared designs: a loss of at most "
-            f"{points(requirement.max_loss)} with probability "
-            f"{1 - requirement.risk:g}.",
-        }
-    at = int(np.argmin(np.abs(comparison.grid - best.safe.lowest)))
-    return {
-        **record,
-        "recommended_programming": best.safe.lowest,
-        "recommended_programming_words": programming.format(best.safe.lowest),
-        "network": best.network,
-        "scheme": best.scheme,
-        "p_requirement_met": float(best.p_met[at]),
-        "sentence": f"Program at {programming.format(best.safe.lowest)} "
-        f"({programming.name}), read as {best.scheme}, network {best.network!r}: "
-        f"P(loss <= {points(requirement.max_loss)}) = {best.p_met[at]:.3f}. "
-        "Programming energy saved if both sides went to the limit of what they tolerate: "
-        f"{saving['standard_bnn']['at_tolerance']['sentence']} against the standard network, "
-        f"{saving['memory']['at_tolerance']['sentence']} against plain memory. At the recommended "
-        "programming, which keeps a margin, against references that keep none: "
-        f"{saving['standard_bnn']['sentence']} and {saving['memory']['sentence']}.",
-        "safe_set": best.safe.sentence,
-    }

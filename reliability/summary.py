@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -9,7 +11,8 @@ from devicefit.fitted import Fitted
 from devicefit.intervals import equal_tailed
 from devicefit.measurements import STATES, Measurements
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
-from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.sensing import BerCurve, SensingOptions, ber_curves
+from reliability.life import LifeFactor, age_curves
 
 ARRAYS_SHOWN = 5
 
@@ -74,14 +77,35 @@ def ber_table(posterior: Fitted, grid: FloatArray, options: SensingOptions) -> p
     Columns ``programming, unit, scheme, ber_mean, ber_median, ber_low, ber_high, interval_kind,
     probability, threshold_ohm, extrapolated, below_support``.
     """
+    return _curves_table(ber_curves(posterior, grid, options=options), posterior)
+
+
+def aged_table(
+    posterior: Fitted,
+    grid: FloatArray,
+    options: SensingOptions,
+    factor: LifeFactor,
+    *,
+    seed: int,
+) -> pd.DataFrame:
+    """The same twice, column ``life``: fresh, and at the end of life (:mod:`reliability.life`)."""
+    fresh = ber_curves(posterior, grid, options=options)
+    both = {"fresh": fresh, "end": age_curves(fresh, factor, seed=seed)}
+    return pd.concat(
+        [_curves_table(curves, posterior).assign(life=name) for name, curves in both.items()],
+        ignore_index=True,
+    )
+
+
+def _curves_table(curves: Mapping[str, BerCurve], posterior: Fitted) -> pd.DataFrame:
     frames = []
-    for scheme, curve in ber_curves(posterior, grid, options=options).items():
+    for scheme, curve in curves.items():
         interval = equal_tailed(curve.ln_ber)
         mean = np.exp(curve.ln_ber).mean(axis=(0, 1))
         frames.append(
             pd.DataFrame(
                 {
-                    "programming": grid,
+                    "programming": curve.programming,
                     "unit": posterior.frame.programming.unit,
                     "scheme": scheme,
                     "ber_mean": mean,

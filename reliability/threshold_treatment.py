@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bnn import CalibrationReference, FoldedNetwork, ImageSet, calibration_reference
-from bnn.calibration import FIXED
+if TYPE_CHECKING:
+    from bnn import CalibrationReference, FoldedNetwork, ImageSet
+
+FIXED = "fixed"
+PER_CHIP = "calibrated per chip"
+FOLDED_FOR_EACH = "folded for each BER"
+"""As those of `bnn.calibration`, whose package takes seconds to import."""
 
 CALIBRATION_IMAGES = 4000
 """Images of a calibration where the user names no number."""
@@ -37,6 +42,8 @@ def reference_from(
     ValueError
         More images than the set has, or fewer than 2.
     """
+    from bnn import calibration_reference
+
     there = len(images.train_images)
     wanted = min(CALIBRATION_IMAGES, there) if number is None else number
     if not 2 <= wanted <= there:

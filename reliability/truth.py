@@ -50,7 +50,7 @@ def truth_record(
             "true": np.exp(ln_ber).tolist(),
             "share_of_grid_inside": float(inside.mean()),
         }
-    if design.safe.lowest is None:
+    if design.safe.lowest is None or not values["energy"]["known"] or values["energy"]["table"]:
         return record
     requirement, curves = comparison.requirement, comparison.curves
     targets = {
@@ -66,7 +66,10 @@ def truth_record(
     }
     own = tolerated(curves[design.network], loss_limits(curves, requirement)[design.network])
     limit = weakest_condition(
-        grid, ln_true[design.scheme][None, :], np.array([float(np.median(own))]), programming
+        grid,
+        design.storage.ln_ber_after(ln_true[design.storage.scheme])[None, :],
+        np.array([float(np.median(own))]),
+        programming,
     )
     # Energy is proportional to the current in the simulated device: what is uncertain cancels.
     for key, (ln_target, cells) in targets.items():

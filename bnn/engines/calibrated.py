@@ -1,4 +1,4 @@
-"""Running chips whose thresholds are calibrated before each of them answers."""
+"""Running chips whose thresholds are calibrated, one by one or all for one bit error rate."""
 
 from dataclasses import dataclass
 
@@ -37,8 +37,35 @@ class CalibratedEngine:
 
     def check_network(self, network: FoldedNetwork) -> None:
         """Raise ValueError unless the reference is that of `network`."""
-        if network_sha256(self.reference.network) != network_sha256(network):
-            raise ValueError(
-                "calibration is the reference of another network; make it with "
-                "calibration_reference(network, images)"
-            )
+        _check_network(self.reference, network)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedEngine:
+    """Takes the place of the name of an engine: compute chips with thresholds folded for a rate.
+
+    Attributes
+    ----------
+    reference : CalibrationReference
+        Images and error-free network of the folding.
+    folded : FoldedNetwork
+        That network with other thresholds, from `bnn.fold_for_ber`; the same weights.
+    engine : str
+        Name of the engine that computes the answers.
+    """
+
+    reference: CalibrationReference
+    folded: FoldedNetwork
+    engine: str = "auto"
+
+    def check_network(self, network: FoldedNetwork) -> None:
+        """Raise ValueError unless the reference is that of `network`."""
+        _check_network(self.reference, network)
+
+
+def _check_network(reference: CalibrationReference, network: FoldedNetwork) -> None:
+    if network_sha256(reference.network) != network_sha256(network):
+        raise ValueError(
+            "calibration is the reference of another network; make it with "
+            "calibration_reference(network, images)"
+        )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from bnn.calibration import CalibrationReference, calibrate_chip
 from bnn.engines import incremental, packed
-from bnn.engines.calibrated import CalibratedEngine
+from bnn.engines.calibrated import CalibratedEngine, FoldedEngine
 from bnn.engines.cost import Workload, following_pays
 from bnn.engines.engine import ENGINES
 from bnn.network import FoldedNetwork, Layer, OutputLayer, check_layer_names, flip_weights
@@ -18,6 +18,9 @@ Flips = Mapping[str, npt.NDArray[np.int64]]
 Thresholds = Mapping[str, npt.NDArray[np.int32]]
 Affine = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 Answers = npt.NDArray[np.int64]
+
+Choice = str | CalibratedEngine | FoldedEngine
+"""An engine, by name or with a treatment of thresholds."""
 
 RUNNERS = ("auto", "incremental", "packed", "dense")
 """Names of engines; ``auto`` takes the cheapest that can compute the network."""
@@ -52,7 +55,7 @@ class Runner(Protocol):
 
 
 def start_runner(
-    engine: str | CalibratedEngine,
+    engine: Choice,
     network: FoldedNetwork,
     images: npt.NDArray[np.uint8],
     *,
@@ -63,8 +66,9 @@ def start_runner(
 
     Parameters
     ----------
-    engine : str or CalibratedEngine
-        One of `RUNNERS`, or one of them with a calibration of each chip.
+    engine : str, CalibratedEngine or FoldedEngine
+        One of `RUNNERS`, or one of them with a calibration of each chip or with other thresholds
+        for all chips; what is error-free is then the network as it was.
     network : FoldedNetwork
         Network without errors.
     images : uint8 array, shape (images, pixels)
@@ -89,6 +93,13 @@ def start_runner(
         engine.check_network(network)
         inner = start_runner(engine.name, network, images, threads=threads)
         return _Calibrated(inner, engine.reference)
+    if isinstance(engine, FoldedEngine):
+        engine.check_network(network)
+        plain = packed.predict(network, packed.prepare(images), threads=threads)
+        inner = start_runner(
+            engine.engine, engine.folded, images, threads=threads, workload=workload
+        )
+        return _Folded(inner, plain)
     name = cheapest_engine(network, workload) if engine == "auto" else engine
     if name == "incremental":
         state = incremental.prepare(network, images, threads=threads)
@@ -99,9 +110,9 @@ def start_runner(
     return _FromScratch(name, module, network, prepared, threads, found)
 
 
-def check_engine(engine: str | CalibratedEngine) -> None:
+def check_engine(engine: Choice) -> None:
     """Raise ValueError that lists the known engines unless `engine` is one of `RUNNERS`."""
-    if isinstance(engine, CalibratedEngine):
+    if not isinstance(engine, str):
         engine = engine.engine
     if engine not in RUNNERS:
         raise ValueError(f"unknown engine {engine!r}; known: {', '.join(RUNNERS)}")
@@ -121,7 +132,7 @@ def cheapest_engine(network: FoldedNetwork, workload: Workload | None = None) ->
     return "incremental"
 
 
-def memory_bytes(engine: str | CalibratedEngine, network: FoldedNetwork, images: int) -> int:
+def memory_bytes(engine: Choice, network: FoldedNetwork, images: int) -> int:
     """Memory that a runner takes for a number of images, in bytes, images not counted.
 
     Raises
@@ -132,6 +143,8 @@ def memory_bytes(engine: str | CalibratedEngine, network: FoldedNetwork, images:
     check_engine(engine)
     if isinstance(engine, CalibratedEngine):
         engine = engine.name
+    if isinstance(engine, FoldedEngine):
+        engine = engine.engine
     name = cheapest_engine(network) if engine == "auto" else engine
     if name == "incremental":
         return incremental.state_bytes(network, images)
@@ -207,6 +220,23 @@ class _Calibrated:
             raise ValueError("a calibrated chip has thresholds and an affine map of its own")
         own = calibrate_chip(self.reference, flips)
         return self.inner.answers(flips, thresholds=own.thresholds, affine=(own.scale, own.shift))
+
+
+@dataclass(frozen=True, eq=False)
+class _Folded:
+    inner: Runner
+    error_free: Answers
+
+    @property
+    def engine(self) -> str:
+        return self.inner.engine
+
+    def answers(
+        self, flips: Flips, *, thresholds: Thresholds | None = None, affine: Affine | None = None
+    ) -> Answers:
+        if thresholds is not None or affine is not None:
+            raise ValueError("these chips have thresholds and an affine map folded for a rate")
+        return self.inner.answers(flips)
 
 
 def with_thresholds(

@@ -13,7 +13,8 @@ from reliability.report.drawing import (
     INK,
     NETWORK_COLOURS,
     PALETTE,
-    SCHEME_COLOURS,
+    QUIET,
+    STORAGE_COLOURS,
     WIDTH_PX,
     beside,
     log_axis,
@@ -27,13 +28,15 @@ from reliability.report.drawing import (
 from reliability.report.words import NONE, interval_name, percent, rate
 
 SHARE_WORDS = {
+    "family": "family: which model of the device",
     "device": "device: its law is not known exactly",
+    "training": "training: trainings differ",
     "curve": "simulation: a finite number of chips",
     "chip": "chip: chips differ",
     "test set": "test set: a finite number of images",
-    "interaction": "device and simulation together",
+    "interaction": "these together",
 }
-SHARE_COLOURS = (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[9], PALETTE[7], PALETTE[4])
+SHARE_COLOURS = (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[9], PALETTE[7], PALETTE[4], PALETTE[5])
 
 
 def accuracy_over_ber_figure(
@@ -138,7 +141,7 @@ def accuracy_over_programming_figure(
         axes = figure.subplots(
             2, len(accuracy), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2)
         )
-        colour = SCHEME_COLOURS[scheme]
+        colour = STORAGE_COLOURS.get(scheme, QUIET)
         floor, top, name_of_band = required, required, ""
         for column, (name, schemes) in enumerate(accuracy.items()):
             upper, lower = axes[:, column]
@@ -159,18 +162,19 @@ def accuracy_over_programming_figure(
             programming_axis(lower, programming, grid[0], grid[-1])
             safe_from = []
             for other, values in schemes.items():
-                lower.plot(grid, values["p_met"], color=SCHEME_COLOURS[other])
+                lower.plot(grid, values["p_met"], color=STORAGE_COLOURS.get(other, QUIET))
                 lowest = safe[name][other]["lowest"]
                 safe_from.append(
                     f"{other} {NONE if lowest is None else programming.format(lowest)}"
                 )
                 if lowest is None:
                     continue
-                lower.axvline(lowest, color=SCHEME_COLOURS[other], lw=1.2, ls=":")
+                lower.axvline(lowest, color=STORAGE_COLOURS.get(other, QUIET), lw=1.2, ls=":")
                 if other == scheme:
                     upper.axvline(lowest, color=colour, lw=1, ls=":")
                     beside(upper, lowest, 0.06, f"lowest safe: {programming.format(lowest)}", INK)
-            lower.set_title("lowest safe: " + ", ".join(safe_from), weight="normal")
+            pairs = [", ".join(safe_from[i : i + 2]) for i in range(0, len(safe_from), 2)]
+            lower.set_title("lowest safe: " + "\n".join(pairs), weight="normal")
         axes[0, 0].set_ylim(max(floor, required - 8 * max_loss, 0.0), min(top + max_loss / 2, 1))
         percent_axis(axes[0, 0].yaxis, decimals=1)
         axes[0, 0].set_ylabel(f"accuracy of a chip, {scheme} (%)")
@@ -181,7 +185,7 @@ def accuracy_over_programming_figure(
             Patch(color=colour, alpha=0.16, label=f"in the population: {name_of_band}"),
             *(
                 Line2D([], [], color=c, label=f"P(met), {s}")
-                for s, c in SCHEME_COLOURS.items()
+                for s, c in STORAGE_COLOURS.items()
                 if any(s in schemes for schemes in accuracy.values())
             ),
             Line2D(

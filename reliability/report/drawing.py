@@ -24,6 +24,11 @@ from reliability.report.words import number, prefix_for
 
 PALETTE = sns.color_palette("colorblind").as_hex()
 SCHEME_COLOURS = {"1T1R": PALETTE[0], "2T2R": PALETTE[1]}
+STORAGE_COLOURS = {
+    **SCHEME_COLOURS,
+    "1T1R + SECDED(72,64)": PALETTE[2],
+    "1T1R + BCH(127,64)": PALETTE[4],
+}
 STATE_COLOURS = {"LRS": PALETTE[2], "HRS": PALETTE[4]}
 NETWORK_COLOURS = ("#4d4d4d", PALETTE[3], PALETTE[9], PALETTE[5])
 INK = "#333333"

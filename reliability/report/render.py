@@ -11,8 +11,10 @@ from markupsafe import Markup
 
 from devicefit.programming import Programming
 from reliability.report import (
+    alternatives,
     answer_figures,
     check_figures,
+    choice_figures,
     device_figures,
     study_tables,
     tables,
@@ -67,6 +69,7 @@ def render_report(results: Results) -> str:
         required=required,
         leading=leading_family(values["device"]),
         standard=next(iter(values["networks"])),
+        below_evaluated=alternatives.below_evaluated(values),
         failed=[gate for gate in values["gates"] if not gate["passed"]],
         measured=programming_words(
             programming,
@@ -99,16 +102,20 @@ def draw(values: Mapping[str, Any], programming: Programming, required: float) -
     device = values["device"]
     family = device["families"][leading_family(device)]
     truth = values.get("simulated_truth")
+    shown = alternatives.shown_networks(values)
     return {
         **draw_checks(device.get("checks", {}), programming),
         "ber": device_figures.ber_figure(values["ber"], programming, truth and truth["ber"]),
         "quantiles": device_figures.quantile_figure(device["quantiles"], programming),
         "priors": device_figures.prior_figure(family["parameters"]),
         "accuracy_ber": answer_figures.accuracy_over_ber_figure(
-            values["networks"], values["tolerated_ber"], required=required, max_loss=max_loss
+            {name: values["networks"][name] for name in shown},
+            values["tolerated_ber"],
+            required=required,
+            max_loss=max_loss,
         ),
         "accuracy_programming": answer_figures.accuracy_over_programming_figure(
-            values["accuracy"],
+            {n: values["accuracy"][n] for n in dict.fromkeys((shown[0], design["network"]))},
             values["safe_programming"],
             programming,
             scheme=design["scheme"],
@@ -121,8 +128,29 @@ def draw(values: Mapping[str, Any], programming: Programming, required: float) -
             programming,
             lowest=values["verdict"]["recommended_programming"],
         ),
+        "alternatives": alternatives.alternative_figure(values),
         "savings": saving_figure(tables.saving_rows(values)),
+        **draw_choices(values, programming, required),
     }
+
+
+def draw_choices(
+    values: Mapping[str, Any], programming: Programming, required: float
+) -> dict[str, str]:
+    """Figures of energy, regret and Pareto front, those for which there are values."""
+    figures = {}
+    if values["energy"]["e_cell_j"] is not None:
+        figures["energy"] = choice_figures.energy_figure(values["energy"], programming)
+    if (values.get("choices") or {}).get("energy_regret"):
+        figures["regret"] = choice_figures.regret_figure(
+            values["choices"],
+            programming,
+            risk=values["requirement"]["risk"],
+            lowest=values["verdict"]["recommended_programming"],
+        )
+    if values.get("pareto"):
+        figures["pareto"] = choice_figures.pareto_figure(values["pareto"], required=required)
+    return figures
 
 
 def draw_checks(checks: Mapping[str, Any], programming: Programming) -> dict[str, str]:
@@ -152,9 +180,13 @@ def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, A
         "priors": study_tables.prior_table(family["parameters"]),
         "counts": study_tables.count_table(values["ber"]["counts"], programming),
         "networks": study_tables.network_table(values),
-        "chips": study_tables.chip_table(values["networks"]),
+        "chips": study_tables.chip_table(
+            {name: values["networks"][name] for name in alternatives.shown_networks(values)}
+        ),
         "shares": None if recommended is None else tables.share_table(record, recommended),
-        "alternatives": tables.alternative_table(values, programming),
+        "alternatives": alternatives.alternative_table(
+            values, programming, tables.references(values)
+        ),
         "energy": tables.energy_table(values["energy"]),
         "truth": tables.truth_table(values) if values.get("simulated_truth") else None,
         "provenance": study_tables.provenance_tables(values["provenance"]),

@@ -151,7 +151,12 @@ def network_table(values: Mapping[str, Any]) -> Table:
         ber = training.get("ber")
         trained = "not recorded"
         if ber is not None:
+            low = training.get("ber_from")
             trained = f"at BER {rate(ber)}" if ber else "without errors"
+            if low is not None:
+                trained = f"at BER {rate(low)} to {rate(ber)}"
+            if training.get("margin"):
+                trained += f", margin {number(training['margin'])}"
             trained += f", {training['epochs']} epochs" if "epochs" in training else ""
         tolerated = values["tolerated_ber"][name]
         rows.append(

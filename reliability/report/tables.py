@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ import numpy as np
 from devicefit.programming import Programming
 from reliability.report.answer_figures import SHARE_WORDS
 from reliability.report.saving_figure import SavingRow
+from reliability.report.table import Table as Table
 from reliability.report.words import (
-    NONE,
-    energy,
     estimate,
     interval_name,
     number,
@@ -28,6 +26,7 @@ REFERENCES = {
     "standard_bnn": "Standard network",
     "memory": "Plain memory",
     "memory_with_ecc": "Plain memory with ECC",
+    "stated": "Stated reference",
 }
 COMPARISONS = {
     "at_tolerance": "Both exactly at their limit",
@@ -42,32 +41,15 @@ ENERGY_WORDS = {
     "voltage_sd": "relative standard deviation of each voltage",
     "reset_current_sd": "standard deviation of ln(RESET current / SET current)",
     "inference_sd": "standard deviation of the exponent when current is inferred from resistance",
+    "pulse_sd": "relative standard deviation of each pulse width",
+    "current_sd": "relative standard deviation of all stated currents together",
+    "current_slope_sd": "standard deviation of the exponent of true over stated current, less 1",
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of words.
-
-    Parameters
-    ----------
-    caption : str
-        What it shows, with kind and probability of its intervals.
-    header : tuple of str
-        Column heads.
-    rows : tuple of tuple of str
-        Cells.
-    words : int
-        How many columns on the left hold words; the others hold numbers.
-    marked : int or None
-        Row to stress.
-    """
-
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: int = 1
-    marked: int | None = None
+def references(values: Mapping[str, Any]) -> dict[str, str]:
+    """Name of each reference there is, by key."""
+    return {key: name for key, name in REFERENCES.items() if key in values["energy_saving"]}
 
 
 def lower_first(text: str) -> str:
@@ -85,7 +67,7 @@ def saving_rows(values: Mapping[str, Any]) -> list[SavingRow]:
     """Rows of the saving figure, with true factors where they are known."""
     truth = values.get("simulated_truth") or {}
     rows = []
-    for key, name in REFERENCES.items():
+    for key, name in references(values).items():
         record = values["energy_saving"][key]
         true = (truth.get("energy_saving") or {}).get(key) or {}
         factors = {
@@ -104,7 +86,7 @@ def saving_table(values: Mapping[str, Any]) -> Table:
     found = values["energy_saving"]
     rows = tuple(
         (name, *(saving(comparison(found[key], which)) for which in COMPARISONS))
-        for key, name in REFERENCES.items()
+        for key, name in references(values).items()
     )
     design = found["design"]
     rank = "compared" if values["verdict"]["network"] is None else "recommended"
@@ -119,7 +101,7 @@ def reference_table(values: Mapping[str, Any], programming: Programming) -> Tabl
     """Where each reference has to be programmed."""
     found = values["energy_saving"]
     rows = []
-    for key, name in REFERENCES.items():
+    for key, name in references(values).items():
         record = found[key]
         at = record["reference_programming"]
         rule = record.get("same_rule")
@@ -164,55 +146,10 @@ def share_table(record: Mapping[str, Any], at: float) -> Table:
     return Table("Shares at the recommended programming.", ("Source", "Share"), rows)
 
 
-def alternative_table(values: Mapping[str, Any], programming: Programming) -> Table:
-    """All designs beside each other."""
-    verdict = values["verdict"]
-    rows, marked = [], None
-    for row, design in enumerate(values["alternatives"]):
-        found = values["safe_programming"][design["network"]][design["scheme"]]
-        lowest = design["lowest_safe_programming"]
-        text = NONE if lowest is None else programming.format(lowest)
-        if found["at_weakest_measured"]:
-            text = f"at most {text}"
-        savings = design["saving"] or {}
-        recommended = (design["network"], design["scheme"]) == (
-            verdict["network"],
-            verdict["scheme"],
-        )
-        if recommended:
-            marked = row
-        rows.append(
-            (
-                design["network"] + (" (recommended)" if recommended else ""),
-                design["scheme"],
-                number(design["cells_per_bit"]),
-                text,
-                energy(design["e_bit_j"]),
-                energy(design["e_network_j"]),
-                *(saving(savings.get(key)) for key in REFERENCES),
-            )
-        )
-    kind = interval_name(values["energy"]["e_cell_j"])
-    return Table(
-        f"All designs at their lowest safe programming: medians ({kind}). Savings are against the "
-        "reference at its own limit.",
-        (
-            "Network",
-            "Read as",
-            "Cells per bit",
-            f"Lowest safe {programming.name}",
-            "Energy per bit",
-            "Energy for all weights",
-            *(f"Saving: {lower_first(name)}" for name in REFERENCES.values()),
-        ),
-        tuple(rows),
-        words=2,
-        marked=marked,
-    )
-
-
-def energy_table(record: Mapping[str, Any]) -> Table:
-    """Assumptions about the pulses."""
+def energy_table(record: Mapping[str, Any]) -> Table | None:
+    """Assumptions about the pulses; None where the energy does not rest on them."""
+    if record["options"] is None:
+        return None
     rows = []
     for key, value in record["options"].items():
         if key.endswith("_v"):

@@ -19,6 +19,7 @@ from bnn import (
     evaluate,
     evaluate_calibrated,
     evaluate_errors,
+    evaluate_folded,
     flip_weights,
     fold_for_ber,
     misreads_of,
@@ -26,7 +27,7 @@ from bnn import (
     read_answers,
 )
 from bnn.engines import dense, packed
-from bnn.engines.calibrated import CalibratedEngine
+from bnn.engines.calibrated import CalibratedEngine, FoldedEngine
 from bnn.engines.runner import start_runner
 from bnn.network import ALWAYS, NEVER
 
@@ -213,6 +214,46 @@ def test_engines_agree_on_calibrated_chips(network: FoldedNetwork) -> None:
     chip = calibrate_chip(reference, flips).on(flip_weights(network, flips))
     answers = packed.predict(chip, packed.prepare(images), threads=1)
     assert one.correct[1, 1] == (answers == 0).sum()
+
+
+def test_thresholds_are_folded_for_each_rate(network: FoldedNetwork) -> None:
+    images, rates = random_images(network, 70), [0.0, 0.05, 0.3]
+    labels = np.arange(70) % 4
+    reference = calibration_reference(network, images[:30])
+    options = {"chips": 3, "seed": 4}
+    fixed = evaluate(network, images, labels, ber=rates, **options)  # type: ignore[arg-type]
+    ticks: list[tuple[int, int]] = []
+    found = evaluate_folded(
+        reference, images, labels, ber=rates, progress=lambda *at: ticks.append(at), **options
+    )
+    assert ticks == [(i + 1, 9) for i in range(9)]
+    # the same chips, and what is lost is lost against the network as it was trained
+    assert (found.flips == fixed.flips).all()
+    assert found.attrs["error_free_correct"] == fixed.attrs["error_free_correct"]
+    assert found.attrs["network_sha256"] == fixed.attrs["network_sha256"]
+    assert found.attrs["thresholds"] == "folded for each BER"
+    assert (found.correct == found.attrs["error_free_correct"] - found.lost + found.gained).all()
+    assert found.isel(ber=0).equals(fixed.isel(ber=0))
+    for i, rate in enumerate(rates):
+        alone = evaluate(fold_for_ber(reference, rate), images, labels, ber=[rate], **options)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found.correct[i], alone.correct[0])
+    assert (found.correct[2] != fixed.correct[2]).any()
+    for engine, memory in (("dense", None), ("packed", 64 * 200)):
+        again = evaluate_folded(
+            reference, images, labels, ber=rates, engine=engine, memory=memory, **options
+        )
+        assert found.identical(again)
+    other = calibration_reference(fold_for_ber(reference, 0.3), images[:30])
+    with pytest.raises(ValueError, match="reference of another network"):
+        start_runner(FoldedEngine(other, network), network, images, threads=1)
+    runner = start_runner(FoldedEngine(reference, network, "packed"), network, images, threads=1)
+    assert runner.engine == "packed"
+    with pytest.raises(ValueError, match="folded for a rate"):
+        runner.answers({}, thresholds={})
+    with pytest.raises(ValueError, match="unknown engine 'fast'"):
+        evaluate_folded(reference, images, labels, ber=rates, engine="fast", **options)
+    with pytest.raises(ValueError, match="strictly increasing"):
+        evaluate_folded(reference, images, labels, ber=[0.1, 0.1], **options)
 
 
 def test_wrong_calibrations_are_refused(random_network: Make) -> None:

@@ -169,6 +169,7 @@ def test_bad_readings_are_refused(
         (["run", "--out", "o", "--images", "mnist"], "--images-dir"),
         (["run", "--out", "o", "--max-loss", "2"], "max_loss is 2.0"),
         (["run", "--out", "o", "--hidden", "a,b"], "give widths like 1024,1024"),
+        (["run", "--out", "o", "--thresholds", "best"], "known: fixed, folded, calibrated"),
         (["run", "--out", "o", "--network", "no.safetensors"], "no.safetensors"),
         (["run", "--out", "good.csv"], "is a file; name a directory"),
         (["train", "--out", "net.pt"], "must end in .safetensors"),

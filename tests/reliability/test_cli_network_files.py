@@ -52,6 +52,14 @@ def test_chips_are_calibrated(trained: Path, tmp_path: Path, call: Callable[...,
     gain = (own.counts.correct - fixed.counts.correct).sel(ber=0.15) / 600
     # 0.1 seen
     assert float(gain.mean()) > 0.03
+    made = call("calibrate", trained, "--thresholds", "folded", "--out", "folded.nc", *options)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout == "counts, thresholds folded for each BER: folded.nc\n"
+    folded = load_counts(tmp_path / "folded.nc")
+    assert name_of(folded.record) == "standard, thresholds folded for each BER"
+    assert (folded.counts.flips == fixed.counts.flips).all()
+    gain = (folded.counts.correct - fixed.counts.correct).sel(ber=0.15) / 600
+    assert float(gain.mean()) > 0.01
 
 
 @pytest.mark.parametrize(
@@ -61,6 +69,12 @@ def test_chips_are_calibrated(trained: Path, tmp_path: Path, call: Callable[...,
         (("--ber", 0.1, "--out", "a.nc"), "must end in .safetensors"),
         (("--ber", 0.5, "--out", "a.safetensors"), "give a rate between 0 and 0.5"),
         (("--out", "a.nc", "--calibration-images", 2000), "digits has 1197 training images"),
+        (("--out", "a.nc", "--thresholds", "best"), "known: folded, calibrated; as trained"),
+        (("--out", "a.nc", "--thresholds", "fixed"), "as trained they are counted by `evaluate`"),
+        (
+            ("--ber", 0.1, "--thresholds", "folded", "--out", "a.safetensors"),
+            "--thresholds goes without --ber",
+        ),
     ],
 )
 def test_wrong_use_of_calibrate(

@@ -84,7 +84,7 @@ def test_saving_marks_ends_that_are_bounds() -> None:
     [
         (True, False, "at least 1.05 times"),
         (False, True, "at most 1.95 times"),
-        (True, True, "1.5 times (90 % ETI 1.05 to 1.95)"),
+        (True, True, "1.5 times within the measured range, beyond which both sides could go"),
     ],
 )
 def test_saving_known_from_one_side_only(least: bool, most: bool, sentence: str) -> None:

@@ -1,27 +1,193 @@
+"""Residual error rates of codes, against the project's table, real decoders and brute force."""
+
+from itertools import combinations
+from math import comb
+
 import numpy as np
 import pytest
 
-from reliability.ecc import NO_CODE, SECDED_72_64, Code, ln_residual_ber, raw_ber_for
+from bnn import load_zoo
+from devicefit.sensing import BerCurve
+from reliability.coded_chips import after_decoding, after_secded, coded_chip, hsiao_columns
+from reliability.ecc import (
+    BCH_127_64,
+    NO_CODE,
+    SECDED_72_64,
+    Code,
+    ln_residual_ber,
+    ln_residual_in_place,
+    raw_ber_for,
+)
+from reliability.storage import STORAGES, Storage
 
-# Bounds of the residual BER as derived in the project's facts: from errors left in place to each
-# failed decoding adding t more wrong bits, n-bit word, independent errors.
+# Bounds of the residual BER as derived in the project's facts (e): from errors left in place to
+# each failed decoding adding t more wrong bits, n-bit word, independent errors. The upper ones
+# grant a SECDED code no detection.
+RATES = (1e-4, 1e-3, 1e-2, 4e-2)
 TABLE = [
-    (SECDED_72_64, 1e-4, 7.1e-7, 1.1e-6),
-    (SECDED_72_64, 1e-3, 6.9e-5, 1.0e-4),
-    (SECDED_72_64, 1e-2, 5.1e-3, 7.4e-3),
-    (Code("SECDED(39,32)", 39, 32, 1, 2), 1e-3, 3.7e-5, 5.6e-5),
-    (Code("DEC(78,64)", 78, 64, 2, 2), 1e-3, 2.8e-6, 4.6e-6),
-    (Code("TEC(85,64)", 85, 64, 3, 3), 1e-2, 5.3e-4, 9.0e-4),
+    (SECDED_72_64, 0.125, ((7.1e-7, 1.1e-6), (6.9e-5, 1.0e-4), (5.1e-3, 7.4e-3), (3.8e-2, 4.9e-2))),
+    (
+        Code("SECDED(39,32)", 39, 32, 1, 2),
+        0.219,
+        ((3.8e-7, 5.7e-7), (3.7e-5, 5.6e-5), (3.2e-3, 4.7e-3), (3.2e-2, 4.4e-2)),
+    ),
+    (
+        Code("DEC(78,64)", 78, 64, 2, 2),
+        0.219,
+        ((2.9e-9, 4.9e-9), (2.8e-6, 4.6e-6), (1.8e-3, 2.9e-3), (3.3e-2, 4.8e-2)),
+    ),
+    (
+        Code("TEC(85,64)", 85, 64, 3, 3),
+        0.328,
+        ((9.5e-12, 1.7e-11), (9.0e-8, 1.6e-7), (5.3e-4, 9.0e-4), (2.6e-2, 4.2e-2)),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("code", "raw", "low", "high"), TABLE)
-def test_residual_ber_lies_between_the_published_bounds(
-    code: Code, raw: float, low: float, high: float
+@pytest.mark.parametrize(("code", "overhead", "bounds"), TABLE)
+def test_residual_ber_has_the_bounds_of_the_table(
+    code: Code, overhead: float, bounds: tuple[tuple[float, float], ...]
 ) -> None:
-    found = float(np.exp(ln_residual_ber(code, np.log(raw))))
-    # Table values have two digits.
-    assert low * 0.99 <= found <= high * 1.05
+    ln_p = np.log(RATES)
+    no_detection = Code(code.name, code.n, code.k, code.corrects, code.corrects)
+    low, high = np.array(bounds).T
+    # Table values have two digits: half a unit of the second is at most 5 %.
+    np.testing.assert_allclose(np.exp(ln_residual_in_place(code, ln_p)), low, rtol=0.05)
+    np.testing.assert_allclose(np.exp(ln_residual_ber(no_detection, ln_p)), high, rtol=0.05)
+    used = ln_residual_ber(code, ln_p)
+    assert (used >= ln_residual_in_place(code, ln_p)).all()
+    assert (used <= ln_residual_ber(no_detection, ln_p)).all()
+    assert code.cells_per_bit - 1 == pytest.approx(overhead, abs=5e-4)
+
+
+def test_secded_decoder_by_brute_force() -> None:
+    """All words with up to four wrong bits through a real decoder."""
+    assert len(set(hsiao_columns())) == 72
+    left = {}
+    for wrong in (0, 1, 2, 3, 4):
+        # the last kind is a million words: every thirtieth of them
+        chosen = np.array(list(combinations(range(72), wrong)), dtype=np.int64)[
+            :: 30 if wrong == 4 else 1
+        ]
+        words = np.zeros((len(chosen), 72), np.bool_)
+        words[np.arange(len(chosen))[:, None], chosen] = True
+        after = after_secded(words)
+        if wrong == 2:
+            np.testing.assert_array_equal(after, words)
+        left[wrong] = after[:, :64].mean()
+    assert left[0] == left[1] == 0
+    assert left[2] == pytest.approx(2 / 72, rel=1e-12)
+    for wrong in (3, 4):
+        assert wrong / 72 * 0.99 < left[wrong] < (wrong + 1) / 72
+    # triples look like a single error in more than half of all cases
+    assert left[3] > 3.5 / 72
+
+
+@pytest.mark.parametrize("ber", [1e-3, 1e-2, 4e-2])
+def test_secded_lies_between_the_bounds(ber: float) -> None:
+    rng = np.random.default_rng(1)
+    words = 200_000 if ber < 0.01 else 40_000
+    errors = after_secded(rng.random((words, 72)) < ber)[:, :64].sum(axis=1)
+    mean, error = errors.mean() / 64, errors.std() / 64 / np.sqrt(words)
+    low, high = (
+        float(np.exp(f(SECDED_72_64, np.log(ber)))) for f in (ln_residual_in_place, ln_residual_ber)
+    )
+    # z = 4 for six comparisons
+    assert low - 4 * error < mean < high + 4 * error
+    if ber == 4e-2:
+        assert low + 4 * error < mean < high - 4 * error
+
+
+class Bch:
+    """Decoder of a primitive binary BCH code: syndromes, Berlekamp-Massey, all roots tried."""
+
+    def __init__(self, degree: int, polynomial: int, corrects: int) -> None:
+        self.n, self.t = (1 << degree) - 1, corrects
+        self.exp, value = [], 1
+        for _ in range(self.n):
+            self.exp.append(value)
+            value <<= 1
+            if value >> degree:
+                value ^= polynomial
+        self.log = {v: i for i, v in enumerate(self.exp)}
+
+    @property
+    def data_bits(self) -> int:
+        """Length less the degree of the generator: cosets {i, 2i, 4i, ...} of the roots 1..2t."""
+        roots = {r * 2**j % self.n for r in range(1, 2 * self.t + 1) for j in range(self.n)}
+        return self.n - len(roots)
+
+    def times(self, a: int, b: int) -> int:
+        return 0 if 0 in (a, b) else self.exp[(self.log[a] + self.log[b]) % self.n]
+
+    def value(self, powers: list[int], at: int) -> int:
+        total = 0
+        for i, c in enumerate(powers):
+            total ^= self.times(c, self.exp[i * at % self.n])
+        return total
+
+    def flips(self, wrong: set[int]) -> set[int]:
+        """Bits that the decoder flips; none where it gives up."""
+        syndromes = []
+        for j in range(1, 2 * self.t + 1):
+            s = 0
+            for bit in wrong:
+                s ^= self.exp[bit * j % self.n]
+            syndromes.append(s)
+        locator, before, gap, length, last = [1], [1], 1, 0, 1
+        for r, s in enumerate(syndromes):
+            d = s
+            for i in range(1, length + 1):
+                d ^= self.times(locator[i] if i < len(locator) else 0, syndromes[r - i])
+            if d == 0:
+                gap += 1
+                continue
+            scale = self.exp[(self.log[d] - self.log[last]) % self.n]
+            new = locator + [0] * max(0, len(before) + gap - len(locator))
+            for i, c in enumerate(before):
+                new[i + gap] ^= self.times(scale, c)
+            if 2 * length <= r:
+                before, last, length, gap = locator, d, r + 1 - length, 1
+            else:
+                gap += 1
+            locator = new
+        roots = {i for i in range(self.n) if self.value(locator, -i) == 0}
+        return roots if len(roots) == length <= self.t else set()
+
+
+def test_the_code_of_rate_one_half_is_what_it_says() -> None:
+    bch = Bch(7, 0b10001001, 10)
+    assert (bch.n, bch.data_bits) == (BCH_127_64.n, BCH_127_64.k) == (127, 64)
+    assert BCH_127_64.corrects == BCH_127_64.detects == bch.t
+    rng = np.random.default_rng(2)
+    for wrong in (1, 7, 10, 10, 10):
+        errors = set(rng.choice(127, wrong, replace=False).tolist())
+        assert bch.flips(errors) == errors
+    # one word in 40,000 lies within distance 10 of a codeword, so words beyond are left alone
+    assert sum(comb(127, j) for j in range(11)) / 2**63 == pytest.approx(1 / 40_000, rel=0.05)
+    for wrong in (11, 11, 12, 20):
+        assert bch.flips(set(rng.choice(127, wrong, replace=False).tolist())) == set()
+
+
+def test_bounded_distance_decoding_lies_between_the_bounds() -> None:
+    """All 32,768 error patterns of BCH(15,7), which corrects 2, through the same decoder."""
+    bch = Bch(4, 0b10011, 2)
+    code = Code("BCH(15,7)", 15, 7, 2, 2)
+    assert bch.data_bits == 7
+    syndromes = [bch.exp[bit] | bch.exp[3 * bit % 15] << 4 for bit in range(15)]
+    flips: dict[int, int] = {}
+    left = np.zeros(16)
+    for word in range(1 << 15):
+        bits = [b for b in range(15) if word >> b & 1]
+        syndrome = int(np.bitwise_xor.reduce([syndromes[b] for b in bits])) if bits else 0
+        if syndrome not in flips:
+            flips[syndrome] = sum(1 << b for b in bch.flips(set(bits)))
+        left[len(bits)] += (word ^ flips[syndrome]).bit_count()
+    assert left[:3].tolist() == [0, 0, 0]
+    for p in (1e-4, 1e-2, 0.05):
+        rate = sum(n * p**i * (1 - p) ** (15 - i) for i, n in enumerate(left)) / 15
+        low, high = (np.exp(f(code, np.log(p))) for f in (ln_residual_in_place, ln_residual_ber))
+        assert low < rate < high
 
 
 def test_secded_leaves_detected_doubles_in_place() -> None:
@@ -38,24 +204,34 @@ def test_secded_leaves_detected_doubles_in_place() -> None:
 
 
 def test_edges() -> None:
-    assert ln_residual_ber(SECDED_72_64, -np.inf) == -np.inf
-    assert np.exp(ln_residual_ber(SECDED_72_64, 0.0)) == pytest.approx(1.0)
+    for code in (SECDED_72_64, BCH_127_64):
+        assert ln_residual_ber(code, -np.inf) == -np.inf
+        assert ln_residual_in_place(code, -np.inf) == -np.inf
+        assert np.exp(ln_residual_ber(code, 0.0)) == pytest.approx(1.0)
     assert np.exp(ln_residual_ber(NO_CODE, np.log(0.2))) == pytest.approx(0.2)
     with pytest.raises(ValueError, match="must not exceed 1"):
         ln_residual_ber(SECDED_72_64, 0.1)
 
 
-def test_small_raw_ber_stays_exact() -> None:
-    # At small p two wrong bits dominate: C(72,2) p^2 * 2/72 = 71 p^2.
-    found = float(ln_residual_ber(SECDED_72_64, np.log(1e-12)))
-    assert found == pytest.approx(np.log(71e-24), abs=1e-9)
+@pytest.mark.parametrize(
+    ("code", "first"), [(SECDED_72_64, 71.0), (BCH_127_64, comb(127, 11) * 21 / 127)]
+)
+def test_small_raw_ber_stays_exact(code: Code, first: float) -> None:
+    # At small p the fewest uncorrected bits dominate: C(n, t+1) p^(t+1) times the share left wrong.
+    wrong, ln_p = code.corrects + 1, np.log(1e-12)
+    found = float(ln_residual_ber(code, ln_p))
+    assert found == pytest.approx(np.log(first) + wrong * ln_p, abs=1e-8)
 
 
+@pytest.mark.parametrize("code", [SECDED_72_64, BCH_127_64])
 @pytest.mark.parametrize("target", [1e-15, 1e-9, 1e-5, 1e-3])
-def test_raw_ber_inverts_the_residual(target: float) -> None:
-    raw = raw_ber_for(SECDED_72_64, target)
-    assert np.exp(ln_residual_ber(SECDED_72_64, np.log(raw))) == pytest.approx(target, rel=1e-6)
+def test_raw_ber_inverts_the_residual(target: float, code: Code) -> None:
+    raw = raw_ber_for(code, target)
+    assert np.exp(ln_residual_ber(code, np.log(raw))) == pytest.approx(target, rel=1e-6)
     assert raw_ber_for(NO_CODE, target) == target
+    read = Storage("1T1R", code).ln_ber_read(np.array([np.log(target), -np.inf]))
+    assert np.exp(read[0]) == pytest.approx(raw, rel=1e-3)
+    assert read[1] == -np.inf
 
 
 def test_target_outside_range_is_refused() -> None:
@@ -66,3 +242,54 @@ def test_target_outside_range_is_refused() -> None:
 def test_impossible_code_is_refused() -> None:
     with pytest.raises(ValueError, match="need 0 < k <= n"):
         Code("bad", 8, 9, 1, 2)
+    with pytest.raises(ValueError, match=r"scheme '3T3R' is not known; known: \['1T1R', '2T2R'\]"):
+        Storage("3T3R")
+
+
+def test_cells_are_counted() -> None:
+    assert [s.name for s in STORAGES] == [
+        "1T1R", "1T1R + SECDED(72,64)", "1T1R + BCH(127,64)", "2T2R",
+    ]  # fmt: skip
+    assert [s.cells_per_bit for s in STORAGES] == [1.0, 1.125, 127 / 64, 2.0]
+    assert [s.cells_for(128) for s in STORAGES] == [128, 144, 254, 256]
+    # one bit more begins a word, which needs all its parity
+    assert [s.cells_for(129) for s in STORAGES] == [129, 129 + 24, 129 + 189, 258]
+
+
+def test_the_network_sees_what_the_code_leaves() -> None:
+    x = np.array([1.0, 2.0])
+    ln_one, ln_two = np.log([[[0.04, 1e-3]]]), np.log([[[0.01, 1e-9]]])
+    curves = {
+        name: BerCurve(name, x, ln, None, np.zeros(2, bool), 0.01)
+        for name, ln in (("1T1R", ln_one), ("2T2R", ln_two))
+    }
+    seen = [s.network_ln_ber(curves) for s in STORAGES]
+    np.testing.assert_array_equal(seen[0], ln_one[0])
+    np.testing.assert_array_equal(seen[3], ln_two[0])
+    np.testing.assert_array_equal(seen[1], ln_residual_ber(SECDED_72_64, ln_one[0]))
+    # a code of rate 1/2 does what a light one cannot at 4e-2, and both leave nothing at 1e-3
+    assert seen[1][0, 0] > np.log(0.04) > np.log(0.01) > seen[2][0, 0]
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("code", [NO_CODE, SECDED_72_64, BCH_127_64])
+def test_chips_of_words_have_the_residual_rate(code: Code, interleaved: bool) -> None:
+    network, _ = load_zoo("digits-standard")
+    bits, chips = sum(network.weight_bits.values()), 6
+    rng, ber = np.random.default_rng(5), 0.06
+    counts = []
+    for _ in range(chips):
+        wrong = coded_chip(network, code, ber, interleaved=interleaved, rng=rng)
+        assert list(wrong) == list(network.weight_bits)
+        for name, places in wrong.items():
+            assert (np.diff(places) > 0).all()
+            assert places.max() < network.weight_bits[name]
+        counts.append(sum(map(len, wrong.values())))
+    words = chips * bits / code.k
+    left = after_decoding(code, np.random.default_rng(6).random((20_000, code.n)) < ber)
+    spread = left[:, : code.k].sum(axis=1)
+    # z = 4; both sides are counted
+    error = spread.std() * np.sqrt(1 / words + 1 / 20_000)
+    assert sum(counts) / words == pytest.approx(spread.mean(), abs=4 * error)
+    low, high = (np.exp(f(code, np.log(ber))) for f in (ln_residual_in_place, ln_residual_ber))
+    assert low * 0.9 < sum(counts) / chips / bits < high * 1.1

@@ -9,6 +9,7 @@ from devicefit.models.frame import Frame
 from devicefit.priors import core_priors
 from devicefit.programming import Programming
 from reliability.energy import Energy, EnergyOptions, energy_at, programming_energy
+from reliability.energy_table import read_energies
 
 CURRENT = Programming("SET compliance current", "A")
 
@@ -86,3 +87,104 @@ def test_energy_of_a_power_law_is_exact_between_grid_points(at: float, power: fl
     energy = np.stack([x**power, 3 * x**power])
     found = energy_at(Energy(x, energy, CURRENT, "test"), at)
     np.testing.assert_allclose(found, [at**power, 3 * at**power], rtol=1e-9)
+
+
+def _table(tmp_path, text):
+    path = tmp_path / "e.csv"
+    path.write_text(text)
+    return read_energies(path)
+
+
+def test_measured_energies_come_first(tmp_path) -> None:
+    posterior = _posterior(CURRENT, 2e-5, 6e-4)
+    x = np.geomspace(2e-5, 6e-4, 5)
+    text = "i_cc_a,e_set_j,e_set_se_j,e_reset_j,e_reset_se_j\n" + "".join(
+        f"{i},{3e-7 * i},{3e-10 * i},{5e-7 * i},{5e-10 * i}\n" for i in (2e-5, 1e-4, 6e-4)
+    )
+    found = programming_energy(
+        posterior, x, np.arange(50), options=EnergyOptions(), table=_table(tmp_path, text),
+        rng=np.random.default_rng(3),
+    )  # fmt: skip
+    np.testing.assert_allclose(np.median(found.e_cell_j, axis=0), 8e-7 * x, rtol=0.02)
+    assert found.basis == "SET and RESET energies measured (e.csv)"
+    assert not found.extrapolated.any()
+
+
+def test_a_measured_part_and_a_part_worked_out(tmp_path) -> None:
+    posterior = _posterior(CURRENT, 2e-5, 6e-4)
+    text = "i_cc_a,e_set_j,e_set_se_j\n" + "".join(
+        f"{i},{9e-7 * i},0\n" for i in (4e-5, 1e-4, 2e-4, 6e-4)
+    )
+    x = np.geomspace(2e-5, 6e-4, 5)
+    options = EnergyOptions(1.2, 1.6, 1e-7, 2e-7, voltage_sd=0, reset_current_sd=0)
+    found = programming_energy(
+        posterior, x, np.arange(50), options=options, table=_table(tmp_path, text),
+        rng=np.random.default_rng(4),
+    )  # fmt: skip
+    expected = (9e-7 + 1.6 * 2e-7) * x
+    np.testing.assert_allclose(np.median(found.e_cell_j, axis=0), expected, rtol=0.05)
+    assert found.basis.startswith("SET energy measured (e.csv); RESET: SET compliance current")
+    np.testing.assert_array_equal(found.extrapolated, x < 4e-5)
+    with pytest.raises(ValueError, match="gives e_set_j only, and nothing is known of the pulses"):
+        programming_energy(
+            posterior, x, np.arange(50), options=None, table=_table(tmp_path, text),
+            rng=np.random.default_rng(4),
+        )  # fmt: skip
+
+
+def test_measured_current_takes_the_place_of_the_inferred_one(tmp_path) -> None:
+    posterior = _posterior(Programming("SET gate voltage", "V"), 1.0, 3.0)
+    x = np.linspace(1.0, 3.0, 5)
+    text = "set_gate_voltage_v,i_set_a,i_set_se_a\n1,1e-4,0\n2,2e-4,0\n3,4e-4,0\n"
+    options = EnergyOptions(2.0, 3.0, 1e-7, 1e-7, voltage_sd=0, reset_current_sd=0)
+    found = programming_energy(
+        posterior, x, np.arange(50), options=options, table=_table(tmp_path, text),
+        rng=np.random.default_rng(5),
+    )  # fmt: skip
+    expected = 5.0 * 1e-7 * 1e-4 * 2 ** (x - 1)
+    np.testing.assert_allclose(np.median(found.e_cell_j, axis=0), expected, rtol=0.05)
+    assert found.basis.startswith("SET current measured")
+
+
+def test_the_programmed_pulse_width_is_the_time_of_the_set() -> None:
+    posterior = _posterior(Programming("SET pulse width", "s"), 1e-8, 1e-6)
+    x = np.array([1e-7, 1e-6])
+    exact = EnergyOptions(2.0, 1e-6, 1e-7, 1e-7, 0.0, 0.0, inference_sd=0.0)
+    found = programming_energy(
+        posterior, x, np.arange(50), options=exact, rng=np.random.default_rng(6)
+    )
+    r_ohm = np.exp(posterior.mixtures(x)["LRS"].location[0].reshape(-1, 2))
+    np.testing.assert_allclose(found.e_cell_j, 4.0 * x / r_ohm, rtol=1e-6)
+
+
+def test_every_uncertainty_is_drawn_and_only_the_slope_is_left_in_a_ratio() -> None:
+    posterior = _posterior(CURRENT, 2e-5, 6e-4)
+    x = np.array([2e-5, 6e-4])
+    none = dict.fromkeys(("voltage_sd", "reset_current_sd"), 0.0)
+
+    def ratio_and_level(**changes: float) -> tuple[float, float]:
+        e = programming_energy(
+            posterior, x, np.arange(2000) % 50, options=EnergyOptions(**{**none, **changes}),
+            rng=np.random.default_rng(7),
+        ).e_cell_j  # fmt: skip
+        return float(np.log(e[:, 1] / e[:, 0]).std()), float(np.log(e[:, 0]).std())
+
+    assert ratio_and_level() == pytest.approx((0, 0), abs=1e-12)
+    ratio, level = ratio_and_level(current_sd=0.2)
+    # Standard error of a standard deviation of 2000 normal draws: 1.6 %, z = 4.
+    assert (ratio, level) == pytest.approx((0, 0.2), rel=0.065, abs=1e-12)
+    ratio, _ = ratio_and_level(current_slope_sd=0.1)
+    assert ratio == pytest.approx(0.1 * np.log(30), rel=0.065)
+    ratio, level = ratio_and_level(pulse_sd=0.1)
+    # Two independent widths, weights 1.2 and 1.6 of the energy.
+    assert (ratio, level) == pytest.approx((0, 0.1 * np.hypot(1.2, 1.6) / 2.8), rel=0.07, abs=1e-12)
+
+
+def test_no_energy_is_no_number() -> None:
+    posterior = _posterior(CURRENT, 2e-5, 6e-4)
+    found = programming_energy(
+        posterior, np.array([2e-5, 6e-4]), np.arange(5), options=None, rng=np.random.default_rng(8)
+    )
+    assert found.basis == "none"
+    assert not found.is_known
+    assert np.isnan(energy_at(found, 1e-4)).all()

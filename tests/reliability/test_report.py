@@ -102,7 +102,16 @@ def without_safe_set(values):
             record[name] = None
             del record[f"{name}_is_lower_bound"], record[f"{name}_is_upper_bound"]
     for design in changed["alternatives"]:
-        design.update(lowest_safe_programming=None, e_bit_j=None, e_network_j=None, saving=None)
+        design.update(
+            lowest_safe_programming=None,
+            at_weakest_measured=False,
+            network_ber=None,
+            share_below_evaluated_ber=None,
+            e_bit_j=None,
+            e_network_j=None,
+            saving=None,
+            sentence="Nothing is safe.",
+        )
     for tolerated in changed["tolerated_ber"].values():
         tolerated.update(low=None, median=None, high=None)
         del tolerated["max_loss_from_own_error_free"]
@@ -119,6 +128,7 @@ def with_gate_voltage(values):
     programming_keys = {
         "grid", "measured_low", "measured_high", "programming_low", "programming_high",
         "recommended_programming", "lowest_safe_programming", "lowest", "intervals",
+        "likeliest_programming",
     }  # fmt: skip
 
     def change(value, key=""):
@@ -151,7 +161,7 @@ def test_example_is_balanced_with_unique_ids_and_its_anchors_exist(example_html)
     assert anchors <= set(page.ids)
     assert {"verdict", "data", "device", "ber", "network", "propagation", "decision"} <= anchors
     assert {"truth", "reproduce"} <= anchors
-    assert example_html.count("<svg") == 7
+    assert example_html.count("<svg") == 9
 
 
 def test_page_asks_for_nothing_outside(example_html):

@@ -1,0 +1,427 @@
+"""Do decisions keep what they promise on simulated devices whose truth is known?
+
+Question
+    Over simulated devices with varied truths, from readings to decision (fit, accuracy curve,
+    decision): how often does the 90 % interval of the saving hold the true saving, for each
+    reference, and how often does a chip at the chosen programming keep the loss that was promised
+    with probability 0.95?
+
+Inputs
+    None. Everything is simulated: truths and readings by ``analyses.simulated_truths``; chips are
+    independent wrong bits of the two networks of `bnn.zoo` for digits.
+
+Choices
+    Populations of truths (``--population``): ``priors``, drawn from the priors of the fitted
+    family, each device read once, kept if its readings leave a decision to be made; ``reference``,
+    around the reference device, five cycles of each device; ``never-fails`` and ``heavy-tails``,
+    which the fitted family does not contain. Fits use the family ``switching-failure``, four chains
+    of 400 draws after 400; of the checks of a fit only convergence is looked at. Each data set has
+    counts of 100 chips of each network of its own, unless several share them (``--shared-by``); the
+    networks are always the same. The true tolerated BER comes from 2,000 other chips, the share
+    that keeps the promise from 500 chips at the true BER of the chosen programming, further ones
+    for each data set. Plain memory needs a BER of 1e-4: with 4,000 readings of a state the default
+    of 1e-5 rests on the prior of the floors alone, and nearly every interval would be open to one
+    side. Energy is proportional to the current. A true limit outside the measured range is taken
+    where it is; one
+    that no current reaches counts as infinite.
+
+Seed
+    Truth, readings, chains, chips and decision of data set ``k`` follow from ``k``.
+
+Outputs
+    ``analyses/results/decision_coverage/POPULATION.jsonl``: a line for each data set; a run that is
+    stopped goes on. ``truth.json``: mean answers of the 2,000 chips. ``summary.json`` and
+    ``POPULATION.png``: counts with exact intervals, and the intervals of all data sets. Posteriors
+    and counts are kept in ``build/decision_coverage``: after a change of the decision, move the
+    lines away and run again, and only decisions are made anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+import bnn
+from analyses.coverage_summary import draw, summary
+from analyses.fit_only import fit_only
+from analyses.simulated_truths import (
+    FAMILY,
+    FRAME,
+    PLAN,
+    POPULATIONS,
+    STRONGEST,
+    WEAKEST,
+    TrueCurves,
+    Truth,
+    cells_of,
+    compared,
+    draw_measured,
+    draw_truth,
+    reference_limits,
+    truth_of,
+)
+from devicefit.backend import SamplerOptions
+from devicefit.models import FAMILIES
+from devicefit.priors import prior_record
+from devicefit.sensing import SensingOptions
+from reliability.accuracy_curve import first_crossing
+from reliability.answer import answer
+from reliability.decision import Requirement
+from reliability.device_study import (
+    GRID_POINTS,
+    DeviceStudy,
+    load_study,
+    save_study,
+)
+from reliability.energy import EnergyOptions
+from reliability.network_study import (
+    NetworkOptions,
+    NetworkStudy,
+    evaluate_network,
+    load_counts,
+    name_of,
+    save_counts,
+)
+from reliability.results import Results
+
+RESULTS = Path(__file__).resolve().parent / "results" / "decision_coverage"
+CACHE = Path(__file__).resolve().parents[1] / "build" / "decision_coverage"
+NETWORKS = ("digits-standard", "digits-4e-2")
+SAMPLER = SamplerOptions(chains=4, draws=400, warmup=400, target_accept=0.95, cores=1)
+REQUIREMENT = Requirement(memory_ber=1e-4)
+SENSING = SensingOptions()
+CHIPS_OF_CURVE = 100
+TRUE_RATES = tuple(float(f"{p:.4g}") for p in np.geomspace(5e-4, 0.25, 60))
+TRUE_CHIPS, TRUE_SEED = 2000, 7
+KEPT_CHIPS, KEPT_SEED = 500, 8
+CURVE_SEED = 1000
+Zoo = dict[str, tuple[bnn.FoldedNetwork, dict[str, Any]]]
+
+
+def load_networks() -> Zoo:
+    """Networks by the names they have in results, the standard one first."""
+    found = [bnn.load_zoo(name) for name in NETWORKS]
+    return {name_of(record): (network, record) for network, record in found}
+
+
+def fingerprint(population: str, shared_by: int) -> str:
+    """Hash of what must not change within a file of results."""
+    digests = [bnn.network_sha256(network) for network, _ in load_networks().values()]
+    chips = (
+        CHIPS_OF_CURVE,
+        shared_by,
+        TRUE_RATES,
+        TRUE_CHIPS,
+        TRUE_SEED,
+        KEPT_CHIPS,
+        KEPT_SEED,
+        CURVE_SEED,
+    )
+    text = repr((fit_fingerprint(population), digests, REQUIREMENT, SENSING, chips))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fit_fingerprint(population: str) -> str:
+    """Hash of what determines the posteriors of a population."""
+    law = draw_truth(population, rng=np.random.default_rng(0)).record()
+    priors = [
+        {k: row[k] for k in ("name", "mean", "sd", "size")}
+        for row in prior_record(FAMILIES[FAMILY].priors(FRAME))
+    ]
+    text = repr((FAMILY, SAMPLER, PLAN, WEAKEST, STRONGEST, law, priors, GRID_POINTS))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def true_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
+    """Answers of many chips over BER: error-free and mean right answers of each network."""
+    digests = {name: bnn.network_sha256(network) for name, (network, _) in networks.items()}
+    head = {"chips": TRUE_CHIPS, "seed": TRUE_SEED, "ber": list(TRUE_RATES), "sha256": digests}
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if {key: found[key] for key in head} == head:
+            return found
+    images = bnn.load_images("digits")
+    found = {**head, "networks": {}}
+    for name, (network, _) in networks.items():
+        counts = bnn.evaluate(
+            network,
+            images.test_images,
+            images.test_labels,
+            ber=TRUE_RATES,
+            chips=TRUE_CHIPS,
+            seed=TRUE_SEED,
+            threads=1,
+        )
+        found["networks"][name] = {
+            "images": int(counts.attrs["images"]),
+            "error_free": int(counts.attrs["error_free_correct"]),
+            "mean_correct": counts["correct"].values.mean(axis=1).tolist(),
+        }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found) + "\n", encoding="utf-8")
+    return found
+
+
+def true_tolerated(accuracy: dict[str, Any], name: str) -> float:
+    """Ln of the largest BER at which the mean chip of a network meets the requirement."""
+    standard = next(iter(accuracy["networks"].values()))
+    least = standard["error_free"] - REQUIREMENT.max_loss * standard["images"]
+    own = accuracy["networks"][name]
+    if own["error_free"] <= least:
+        return -np.inf
+    # Nested chips make the means smooth in the BER, and 60 of them lie closer than its bends.
+    mean = PchipInterpolator(np.log(accuracy["ber"]), np.array(own["mean_correct"]))
+    fine = np.linspace(np.log(accuracy["ber"][0]), np.log(accuracy["ber"][-1]), 20_001)
+    return float(first_crossing(fine, (least - mean(fine))[None, :])[0])
+
+
+def counts_of_chips(networks: Zoo, group: int) -> dict[str, NetworkStudy]:
+    """Counts of the chips that a group of data sets shares, from the cache if they are there."""
+    images = bnn.load_images("digits")
+    options = NetworkOptions(chips=CHIPS_OF_CURVE, seed=CURVE_SEED + group, threads=1)
+    studies = {}
+    for name, (network, record) in networks.items():
+        path = CACHE / f"{bnn.network_sha256(network)[:16]}_{CHIPS_OF_CURVE}_{options.seed}.nc"
+        if not path.exists():
+            study = evaluate_network(
+                network, images, options, record, tick=lambda done, total: None
+            )
+            CACHE.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(f".{os.getpid()}")
+            save_counts(study, unfinished)
+            unfinished.replace(path)
+        studies[name] = load_counts(path)
+    return studies
+
+
+def fitted(population: str, number: int) -> tuple[DeviceStudy, Truth, int]:
+    """Posterior of a data set, from the cache if it is there, its truth, and refused data sets.
+
+    Of the checks of a fit only those of convergence are made.
+    """
+    directory = CACHE / f"{population}_{fit_fingerprint(population)}" / f"{number:03d}"
+    if (directory / "device.json").exists():
+        study = load_study(directory)
+        known = study.record["note"]
+        return study, truth_of(known["truth"]), int(known["refused"])
+    truth, measurements, refused = draw_measured(population, number)
+    study = fit_only(
+        measurements,
+        FAMILY,
+        replace(SAMPLER, seed=number + 1),
+        {"truth": truth.record(), "refused": refused},
+    )
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=directory.parent) as unfinished:
+        save_study(study, Path(unfinished))
+        shutil.copytree(unfinished, directory)
+    return study, truth, refused
+
+
+def decide(
+    population: str, number: int, networks: Zoo, *, shared_by: int
+) -> tuple[Results, Truth, int]:
+    """Fit and decide on one data set; gives the results, the truth and refused data sets."""
+    study, truth, refused = fitted(population, number)
+    results = answer(
+        study,
+        counts_of_chips(networks, number // shared_by),
+        requirement=REQUIREMENT,
+        sensing=SENSING,
+        energy_options=EnergyOptions(),
+        seed=number,
+        command="python -m analyses.decision_coverage",
+    )
+    return results, truth, refused
+
+
+def kept(
+    network: bnn.FoldedNetwork, rates: dict[str, float], number: int, least: float
+) -> dict[str, int]:
+    """Chips with at least so many right answers, cells wrong at the true rates of each state."""
+    images = bnn.load_images("digits")
+    same = float(np.mean(list(rates.values())))
+    counts = bnn.evaluate_errors(
+        network,
+        images.test_images,
+        images.test_labels,
+        # A stored 1 is a cell in LRS.
+        errors=[
+            bnn.Errors((bnn.Flips.symmetric(same),)),
+            bnn.Errors((bnn.Flips(zero_to_one=rates["HRS"], one_to_zero=rates["LRS"]),)),
+        ],
+        chips=KEPT_CHIPS,
+        first_chip=number * KEPT_CHIPS,
+        seed=KEPT_SEED,
+        threads=1,
+    )
+    met = counts["correct"].values >= least - 1e-9
+    return {
+        "chips": KEPT_CHIPS,
+        "met": int(met[0].sum()),
+        "met_with_rates_of_states": int(met[1].sum()),
+        "first_chip_met": int(met[0, 0]),
+    }
+
+
+def one_data_set(population: str, number: int, out: Path, shared_by: int) -> dict[str, Any]:
+    """Decide on a data set and compare with its truth."""
+    start = time.process_time()
+    networks = load_networks()
+    accuracy = true_accuracy(networks, out / "truth.json")
+    results, truth, refused = decide(population, number, networks, shared_by=shared_by)
+    values = results.values
+    grid = np.array(values["ber"]["grid"])
+    curves = TrueCurves(
+        truth, grid, np.array(values["ber"]["1T1R"]["threshold_ohm"]), SENSING.offset_ln_r
+    )
+    verdict, savings = values["verdict"], values["energy_saving"]
+    network, scheme = savings["design"]["network"], savings["design"]["scheme"]
+    ln_tolerated = {name: true_tolerated(accuracy, name) for name in networks}
+    row: dict[str, Any] = {
+        "number": number,
+        "truth": truth.record(),
+        "refused": refused,
+        "network": network,
+        "scheme": scheme,
+        "ber": {
+            s: _share_inside(values["ber"][s]["interval"], curves.ln_ber(s, grid))
+            for s in ("1T1R", "2T2R")
+        },
+        "tolerated": {
+            name: {
+                "true": float(np.exp(ln_tolerated[name])),
+                **{key: values["tolerated_ber"][name][key] for key in ("low", "median", "high")},
+            }
+            for name in networks
+        },
+        "r_hat": values["device"]["families"][FAMILY]["diagnostics"]["r_hat"],
+        "curve_r_hat": next(iter(values["networks"].values()))["curve_diagnostics"]["r_hat"],
+        "failed_gates": verdict["failed_gates"],
+        "recommended_a": verdict["recommended_programming"],
+        "promised": verdict["p_requirement_met"],
+    }
+    at = verdict["recommended_programming"]
+    row["saving"] = {}
+    own = curves.weakest(scheme, ln_tolerated[network])
+    ends = (float(grid[0]), float(grid[-1]))
+    standard = next(iter(networks))
+    for key, (limit, cells) in reference_limits(
+        ln_tolerated[standard], REQUIREMENT.memory_ber
+    ).items():
+        reference = curves.weakest("1T1R", limit)
+        found = savings[key]
+        row["saving"][key] = {
+            "at_tolerance": compared(
+                found["at_tolerance"], reference, cells, own, cells_of(scheme), ends
+            )
+        }
+        if at is not None:
+            row["saving"][key]["at_recommended"] = compared(
+                found, reference, cells, at, cells_of(scheme), ends
+            )
+    if at is not None:
+        clean = accuracy["networks"][standard]
+        rates = curves.rates_of_states(scheme, at)
+        row["true_ber_there"] = float(np.mean(list(rates.values())))
+        row["at_weakest"] = bool(np.isclose(at, grid[0]))
+        row["kept"] = kept(
+            networks[network][0],
+            rates,
+            number,
+            clean["error_free"] - REQUIREMENT.max_loss * clean["images"],
+        )
+    return {**row, "processor_s": round(time.process_time() - start, 1)}
+
+
+def _share_inside(interval: dict[str, Any], ln_true: np.ndarray) -> float:
+    low, high = np.log(interval["low"]), np.log(interval["high"])
+    return float(((low <= ln_true) & (ln_true <= high)).mean())
+
+
+def read_rows(path: Path, mark: str) -> list[dict[str, Any]]:
+    """Data sets that are done; refuses those of other settings."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    # A line that was being written when the run stopped is done again.
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) < len(lines):
+        path.write_text("".join(whole), encoding="utf-8")
+    rows = [json.loads(line) for line in whole]
+    if any(row["fingerprint"] != mark for row in rows):
+        raise SystemExit(f"{path} is of other settings; move it away to start anew")
+    return rows
+
+
+def run(
+    population: str, data_sets: int, workers: int, out: Path, *, shared_by: int, first: int = 0
+) -> list[dict[str, Any]]:
+    """Do the data sets that are missing, a line for each."""
+    out.mkdir(parents=True, exist_ok=True)
+    path, mark = out / f"{population}.jsonl", fingerprint(population, shared_by)
+    rows = read_rows(path, mark)
+    missing = sorted(set(range(first, data_sets)) - {row["number"] for row in rows})
+    if missing:
+        true_accuracy(load_networks(), out / "truth.json")
+    context = multiprocessing.get_context("spawn")
+    with (
+        path.open("a", encoding="utf-8") as file,
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+    ):
+        waiting = [pool.submit(one_data_set, population, k, out, shared_by) for k in missing]
+        for count, done in enumerate(as_completed(waiting), start=1):
+            row = {"fingerprint": mark, **done.result()}
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            rows.append(row)
+            print(f"{population}: {count} of {len(missing)}, {row['processor_s']} s", flush=True)
+    chosen = [row for row in rows if row["number"] < data_sets]
+    return sorted(chosen, key=lambda row: int(row["number"]))
+
+
+def main() -> int:
+    """Run, count and draw."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data-sets", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="number of the first data set")
+    parser.add_argument(
+        "--shared-by", type=int, default=1, help="data sets that share the counts of chips"
+    )
+    parser.add_argument("--population", choices=tuple(POPULATIONS), default="priors")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    rows = run(
+        arguments.population,
+        arguments.data_sets,
+        arguments.workers,
+        arguments.out,
+        shared_by=arguments.shared_by,
+        first=arguments.first,
+    )
+    path = arguments.out / "summary.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known[arguments.population] = summary(rows, REQUIREMENT)
+    path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    draw(rows, REQUIREMENT, arguments.out / f"{arguments.population}.png")
+    print(json.dumps(known[arguments.population], indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,316 @@
+"""Do real refits shrink the interval of the saving as much as `measure-next` predicts?
+
+Question
+    For several candidate measurements of a simulated device: is the shrinkage of the 90 % interval
+    of ln saving that importance weights predict the one that fits to the old and the new readings
+    together give?
+
+Inputs
+    None. The device is simulated (``devicefit.reference_device``, 5 currents, 60 devices each, 3
+    cycles); the networks are trained on scikit-learn's digits, or their counts are given with
+    ``--counts`` (standard network first). Memory has to reach a BER of 1e-3, which lies within the
+    range that such a sweep covers.
+
+Seed
+    Readings 20190407, fit 1. Repetition ``r`` has the r-th draw that plays the truth in
+    `measure-next`, its readings the seed (31, r).
+
+Outputs
+    ``results/measure_next.json``: for each candidate and reference the predicted shrinkage, that of
+    refits, and for each repetition the width with weights and with a refit to the same readings;
+    ``results/measure_next.png``.
+
+Method
+    Against the standard network much of the interval rests on the chips, against memory all on the
+    device; both are looked at. In a repetition a draw of the posterior plays the truth. Readings of
+    new devices are drawn from it, with the correlation between cycles that the design effect
+    implies, and (a) weigh the draws, log likelihood divided by the design effect, as the fit does;
+    (b) are appended to the old readings, and everything is fitted anew. Both give a width from the
+    same curve draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import bnn
+from devicefit.backend import SamplerOptions, psis
+from devicefit.compression import compress
+from devicefit.fitting import fit
+from devicefit.measurements import STATES, Measurements, check_measurements
+from devicefit.preposterior import binned, correlation, laws_at
+from devicefit.reference_device import PROGRAMMING, ReferencePlan, reference_measurements
+from devicefit.sensing import SensingOptions
+from reliability.answer import compare
+from reliability.candidates import MoreDevices
+from reliability.decision import Requirement
+from reliability.device_study import DeviceStudy, adaptive_grid
+from reliability.energy import EnergyOptions
+from reliability.judge import Judge
+from reliability.network_study import (
+    evaluate_network,
+    load_counts,
+    name_of,
+    network_names,
+    options_for,
+    train_network,
+)
+from reliability.outlook import MeasureNextOptions
+from reliability.progress import Narrator
+
+HERE = Path(__file__).resolve().parent
+FAMILY = "switching-failure"
+PLAN = ReferencePlan(currents=5, devices_per_current=60, cycles=3)
+CANDIDATES = (
+    MoreDevices(20e-6, 60, 3),
+    MoreDevices(20e-6, 240, 3),
+    MoreDevices(30e-6, 60, 3),
+    MoreDevices(100e-6, 60, 3),
+)
+SAMPLER = SamplerOptions(chains=2, draws=600, warmup=300, target_accept=0.9, seed=1, cores=1)
+
+
+def new_table(
+    judge: Judge, candidate: MoreDevices, truth: int, *, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Readings of new devices under the paired draw that plays the truth."""
+    main = judge.device.main
+    laws = laws_at(main, np.array([candidate.programming]), judge.c.pairing.device[[truth]])
+    parts = []
+    names = [f"new-{d:04d}" for d in range(candidate.devices)]
+    shape = (candidate.devices, candidate.cycles)
+    for state in STATES:
+        law = laws[state].part((0, 0))
+        rho = correlation(
+            main.record["design_effect"][state],
+            main.record["readings"][state] / main.record["devices"],
+        )
+        component = np.searchsorted(np.cumsum(np.exp(law.ln_weight))[:-1], rng.random(shape))
+        lasting, fresh = rng.standard_normal((shape[0], 1)), rng.standard_normal(shape)
+        score = np.sqrt(rho or 0.0) * lasting + np.sqrt(1 - (rho or 0.0)) * fresh
+        ln_r = law.location[component] + law.scale[component] * score
+        parts.append(
+            pd.DataFrame(
+                {
+                    "device_id": np.repeat(names, candidate.cycles),
+                    "cycle": np.tile(np.arange(candidate.cycles), candidate.devices),
+                    "state": state,
+                    "programming": candidate.programming,
+                    "resistance_ohm": np.exp(ln_r).ravel(),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def ln_weights(judge: Judge, candidate: MoreDevices, truth: int, table: pd.DataFrame) -> tuple:
+    """Weights of the draws by the readings, and Pareto k."""
+    main, draw = judge.device.main, judge.c.pairing.device
+    laws = laws_at(main, np.array([candidate.programming]), draw)
+    total = np.zeros(len(draw))
+    for state in STATES:
+        law = binned(laws[state].part((slice(None), 0)))
+        ln_r = np.log(table.loc[table["state"] == state, "resistance_ohm"].to_numpy())
+        total += law.ln_likelihood(law.count(ln_r)[None])[0] / main.record["design_effect"][state]
+    total[draw == draw[truth]] = -np.inf
+    ln_weight, k = psis((total - total.max())[None])
+    return ln_weight, float(k[0])
+
+
+def repetition(
+    judges: dict[str, Judge], old: pd.DataFrame, candidate: MoreDevices, number: int
+) -> dict:
+    """Widths against each reference, with a refit and with weights, for one outcome."""
+    any_judge = next(iter(judges.values()))
+    truth = int(any_judge.truth[number])
+    table = new_table(any_judge, candidate, truth, rng=np.random.default_rng([31, number]))
+    both = check_measurements(
+        pd.concat([old, table], ignore_index=True),
+        PROGRAMMING,
+        simulated=True,
+        source="simulated",
+        sha256="",
+    )
+    options = replace(SAMPLER, seed=SAMPLER.seed + number)
+    refitted = fit(compress(both), family=FAMILY, options=options)
+    ln_weight, k = ln_weights(any_judge, candidate, truth, table)
+    return {
+        "number": number,
+        "r_hat": refitted.diagnostics.r_hat,
+        "pareto_k": k,
+        "refit": {key: judge.width_with(refitted) for key, judge in judges.items()},
+        "weights": {
+            key: judge.width_of_weights(np.exp(ln_weight))[0] for key, judge in judges.items()
+        },
+    }
+
+
+def summary(judges: dict[str, Judge], rows: dict[str, dict]) -> dict:
+    """Shrinkages with their standard errors, and how far apart they are."""
+    found = []
+    for words, row in rows.items():
+        for key, judge in judges.items():
+            before = judge.width_with(judge.device.main)
+            refit = np.array([r["refit"][key] for r in row["repetitions"]]) / before
+            weights = np.array([r["weights"][key]["width"] for r in row["repetitions"]])
+            weights /= judge.width_now
+            # Outcomes whose weights the command would not use tell nothing about weights.
+            usable = np.array(
+                [
+                    r["weights"][key]["effective_draws"] >= judge.options.least_effective
+                    and r["pareto_k"] <= 0.7
+                    for r in row["repetitions"]
+                ]
+            )
+            difference = (refit - weights)[usable]
+            predicted = row["predicted"][key]
+            error = float(refit.std(ddof=1) / np.sqrt(len(refit)))
+            found.append(
+                {
+                    "candidate": words,
+                    "reference": key,
+                    "route": predicted["route"],
+                    "predicted": predicted["shrinkage"],
+                    "predicted_standard_error": predicted["standard_error"],
+                    "refits": float(1 - refit.mean()),
+                    "refits_standard_error": error,
+                    "z": float(
+                        (predicted["shrinkage"] - 1 + refit.mean())
+                        / np.hypot(error, predicted["standard_error"])
+                    ),
+                    "repetitions": len(refit),
+                    "same_readings": {
+                        "outcomes": int(usable.sum()),
+                        "difference": float(difference.mean()) if usable.any() else None,
+                        "standard_error": float(difference.std(ddof=1) / np.sqrt(usable.sum()))
+                        if usable.sum() > 1
+                        else None,
+                    },
+                }
+            )
+    return {
+        "note": "simulated device; relative shrinkage of the 90 % ETI of ln saving, both sides at "
+        "the limit of what they tolerate; `same_readings` is weights less refits",
+        "shares": {key: judge.shares() for key, judge in judges.items()},
+        "width_now": {key: judge.width_now for key, judge in judges.items()},
+        "table": found,
+        "candidates": rows,
+    }
+
+
+def figure(values: dict, path: Path) -> None:
+    """Predicted shrinkage beside that of refits, for each reference."""
+    keys = list(values["shares"])
+    size = (9.5, 1.2 + 0.55 * len(values["candidates"]))
+    figure, both = plt.subplots(1, len(keys), figsize=size, sharey=True, layout="constrained")
+    for axes, key in zip(both, keys, strict=True):
+        rows = [row for row in values["table"] if row["reference"] == key]
+        place = np.arange(len(rows))
+        for offset, name, label in (
+            (-0.15, "predicted", "predicted by measure-next"),
+            (0.15, "refits", f"{rows[0]['repetitions']} refits"),
+        ):
+            axes.errorbar(
+                [100 * row[name] for row in rows],
+                place + offset,
+                xerr=[164.5 * row[f"{name}_standard_error"] for row in rows],
+                fmt="o",
+                capsize=3,
+                label=label,
+            )
+        axes.set_yticks(place, [f"{row['candidate']}\n({row['route']})" for row in rows])
+        axes.axvline(0, color="0.7", lw=0.8)
+        axes.set_title(f"against {key}", fontsize=10)
+        axes.set_xlabel("shrinkage, % (bars: 1.645 standard errors)")
+    both[0].invert_yaxis()
+    both[0].legend(fontsize=8)
+    figure.suptitle("90 % interval of ln saving after further devices (simulated)", fontsize=10)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _networks(paths: list[Path] | None, narrator: Narrator) -> dict:
+    if paths:
+        tables = [load_counts(path) for path in paths]
+        return dict(zip(network_names(tables), tables, strict=True))
+    images, options = bnn.load_images("digits"), options_for("digits")
+    networks = {}
+    for rate in (0.0, options.train_ber):
+        network, record = train_network(
+            images, options, ber=rate, say=narrator.say, tick=narrator.tick
+        )
+        networks[name_of(record)] = evaluate_network(
+            network, images, options, record, tick=narrator.tick
+        )
+    return networks
+
+
+def base_study(measurements: Measurements) -> DeviceStudy:
+    """The fit to the old readings, with what candidates need."""
+    options = replace(SAMPLER, chains=4, draws=1000, warmup=500)
+    posterior = fit(compress(measurements), family=FAMILY, options=options)
+    record = {"data": {"simulated": True}, "counts": {}, "gates": []}
+    return DeviceStudy({FAMILY: posterior}, {}, {}, adaptive_grid(posterior, 101), record)
+
+
+def main() -> int:
+    """Run the study; repetitions already in the output are kept."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=16)
+    parser.add_argument("--counts", type=Path, action="append")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "measure_next.json")
+    arguments = parser.parse_args()
+    if arguments.repetitions < 2:
+        parser.error("--repetitions: at least 2, for their standard error")
+    measurements = reference_measurements(plan=PLAN)
+    rows: dict[str, dict] = {}
+    if arguments.out.exists():
+        rows = json.loads(arguments.out.read_text())["candidates"]
+    energy = EnergyOptions()
+    with Narrator() as narrator:
+        networks = _networks(arguments.counts, narrator)
+        narrator.say("fitting the old readings")
+        device = base_study(measurements)
+        comparison = compare(
+            device, networks, Requirement(memory_ber=1e-3), SensingOptions(), energy, 1
+        )
+        judges = {
+            key: Judge(device, comparison, energy, MeasureNextOptions(reference=key), 1)
+            for key in ("standard_bnn", "memory")
+        }
+        for candidate in CANDIDATES:
+            words = candidate.words(PROGRAMMING)
+            kept = rows.get(words, {"repetitions": []})
+            predicted = {key: judge.outlook(candidate).record() for key, judge in judges.items()}
+            rows[words] = {**kept, "predicted": predicted}
+        values: dict = {}
+        for number in range(arguments.repetitions):
+            narrator.say(f"repetition {number + 1} of {arguments.repetitions}")
+            for candidate in CANDIDATES:
+                done = rows[candidate.words(PROGRAMMING)]["repetitions"]
+                if len(done) <= number:
+                    done.append(repetition(judges, measurements.table, candidate, number))
+            if number:
+                values = summary(judges, rows)
+                arguments.out.write_text(json.dumps(values, indent=1) + "\n")
+        figure(values, arguments.out.with_suffix(".png"))
+    for row in values["table"]:
+        print(
+            f"{row['reference']}, {row['candidate']}: predicted {row['predicted']:.3f} +- "
+            f"{row['predicted_standard_error']:.3f} ({row['route']}), refits {row['refits']:.3f} "
+            f"+- {row['refits_standard_error']:.3f}, z {row['z']:.1f}; same readings "
+            f"{row['same_readings']}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

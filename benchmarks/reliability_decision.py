@@ -1,0 +1,84 @@
+"""Time of the decision from stored posteriors and counts, as the command line takes it."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reliability.accuracy_curve import fit_accuracy_curves
+from reliability.answer import CURVE_SAMPLER, PAIRED_DRAWS
+from reliability.chip_yield import chip_yield
+from reliability.device_study import load_study
+from reliability.network_study import load_counts
+from reliability.propagation import pair_draws, propagate
+
+REPEATS = 3
+
+
+def time_decision(device: Path, counts: list[Path]) -> dict[str, Any]:
+    """Seconds of `rram-reliability decide` in a process of its own, and of its parts here."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "reliability", "decide", str(device)]
+        for path in counts:
+            command += ["--counts", str(path)]
+        command += ["--out", str(Path(folder) / "results.json"), "--force", "--quiet"]
+        wall, processor = [], []
+        for repeat in range(REPEATS + 1):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            start = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if repeat:  # the first run compiles
+                wall.append(time.perf_counter() - start)
+                processor.append(
+                    after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+                )
+    return {
+        "networks": [path.stem for path in counts],
+        "wall_seconds": _spread(wall),
+        "processor_seconds": _spread(processor),
+        "parts_processor_seconds": _parts(device, counts),
+        "promise": "under 5 s on two cores",
+    }
+
+
+def _parts(device: Path, counts: list[Path]) -> dict[str, Any]:
+    """Processor seconds of fit of a curve, `propagate` and `chip_yield` of one design."""
+    study = load_study(device)
+    tables = {path.stem: load_counts(path).counts for path in counts}
+    grid = len(study.grid)
+    rng = np.random.default_rng(1)
+    ln_ber = np.linspace(np.log(0.3), np.log(1e-6), grid) + 0.2 * rng.standard_normal((3000, 1))
+    found: dict[str, list[float]] = {"curve_fit": [], "propagate": [], "chip_yield": []}
+    for repeat in range(REPEATS + 1):
+        start = time.process_time()
+        curves = fit_accuracy_curves(tables, options=CURVE_SAMPLER)
+        fitted = time.process_time()
+        curve = next(iter(curves.values()))
+        pairing = pair_draws(len(ln_ber), curve.draws, draws=PAIRED_DRAWS, rng=rng)
+        begin = time.process_time()
+        propagate(curve, ln_ber, pairing)
+        middle = time.process_time()
+        chip_yield(curve, ln_ber, pairing, 0.01)
+        end = time.process_time()
+        if repeat:
+            found["curve_fit"].append((fitted - start) / len(tables))
+            found["propagate"].append(middle - begin)
+            found["chip_yield"].append(end - middle)
+    return {
+        "draws": PAIRED_DRAWS,
+        "programming_values": grid,
+        **{name: _spread(seconds) for name, seconds in found.items()},
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}

@@ -1,0 +1,381 @@
+"""Bit errors after a bake or a storage: a margin that shrinks as a power of time, faster when hot.
+
+    probit BER = probit_fresh                                                            (t = 0)
+    probit BER = probit_fresh + relaxation
+                 + shift * (t / t_ref)^n * exp(n E_a / k (1 / T_ref - 1 / T))            (t > 0)
+
+Cells relax soon after they were verified, whatever the temperature; what goes on is activated. Each
+state is fitted by itself. The reference is the hardest bake, so that ``shift`` is what that bake
+did to the margin, in standard deviations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr
+from scipy.stats import rankdata
+
+from devicefit.backend import SamplerOptions
+from devicefit.density import ValueAndGradient
+from devicefit.life_fit import BOLTZMANN_EV, LifeDraws, beta_binomial, normal_tails, sample_life
+from devicefit.priors import Prior
+from devicefit.programming import FloatArray, IntArray
+
+PRIORS = (
+    Prior("probit_fresh", -3.0, 1.0, "probit of the error share before any bake", "weak"),
+    Prior(
+        "ln_relaxation",
+        math.log(0.3),
+        1.0,
+        "ln of the margin lost soon after programming, standard deviations",
+        "weak; 0.06 to 1.6",
+    ),
+    Prior(
+        "ln_shift",
+        math.log(0.5),
+        1.5,
+        "ln of the loss of margin in the hardest bake, standard deviations",
+        "weak; 0.04 to 6",
+    ),
+    Prior(
+        "ln_activation_ev",
+        math.log(1.2),
+        0.3,
+        "ln of the activation energy E_a in eV",
+        "recalled, not verified: 1.0 to 1.6 eV in HfO2; weak, 0.7 to 2.0",
+    ),
+    Prior("ln_exponent", math.log(0.3), 0.6, "ln of the power n of time", "weak; 0.11 to 0.8"),
+    Prior("logit_icc", -6.0, 1.5, "logit of the correlation within one bake", "weak"),
+)
+MAX_PROBIT = 8.0
+TYPICAL_EV = 1.2
+"""Only to rank bakes by hardness."""
+
+
+@dataclass(frozen=True)
+class BakeCounts:
+    """Errors of one state before and after bakes.
+
+    Parameters
+    ----------
+    time_s, temperature_k : float array, shape (row,)
+        Time since programming and temperature during it; time 0 is fresh.
+    errors, trials : int array, shape (row,)
+        Readings on the wrong side, and all.
+
+    Raises
+    ------
+    ValueError
+        Shapes or values contradict each other, or nothing was baked.
+    """
+
+    time_s: FloatArray
+    temperature_k: FloatArray
+    errors: IntArray
+    trials: IntArray
+
+    def __post_init__(self) -> None:
+        if len({len(a) for a in vars(self).values()}) != 1:
+            raise ValueError("time_s, temperature_k, errors and trials need one length")
+        bad = ~(np.isfinite(self.time_s) & (self.time_s >= 0))
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise ValueError(
+                f"time_s is {self.time_s[row]} in row {row}; give seconds since programming, 0 for "
+                "fresh cells"
+            )
+        bad = ~((self.temperature_k >= 200) & (self.temperature_k <= 800))
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise ValueError(
+                f"temperature_k is {self.temperature_k[row]} in row {row}; give kelvin between 200 "
+                "and 800 (degrees Celsius plus 273.15)"
+            )
+        if not (self.time_s > 0).any():
+            raise ValueError("no row has a time above 0; give cells that were stored or baked")
+        if np.any(self.trials < 1) or np.any(self.errors < 0) or np.any(self.errors > self.trials):
+            raise ValueError("errors must lie between 0 and trials, trials must be at least 1")
+
+    @property
+    def hardest(self) -> int:
+        """Row of the hardest bake."""
+        with np.errstate(divide="ignore"):
+            return int(
+                np.argmax(np.log(self.time_s) - TYPICAL_EV / BOLTZMANN_EV / self.temperature_k)
+            )
+
+    def rows(self, keep: np.ndarray) -> BakeCounts:
+        """Some of the rows."""
+        return BakeCounts(*(a[keep] for a in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class RetentionState:
+    """Posterior of the errors of one state over time and temperature.
+
+    Parameters
+    ----------
+    fitted : LifeDraws
+        Parameters of :data:`PRIORS`.
+    reference_s, reference_k : float
+        Time and temperature of the hardest bake.
+    """
+
+    fitted: LifeDraws
+    reference_s: float
+    reference_k: float
+
+    def severity(self, time_s: ArrayLike, temperature_k: ArrayLike) -> FloatArray:
+        """Drift relative to that of the hardest bake, shape (chain, draw, condition)."""
+        ln_time, cold = _coordinates(time_s, temperature_k, self.reference_s, self.reference_k)
+        exponent = np.exp(self.fitted["ln_exponent"])[..., None]
+        ev = np.exp(self.fitted["ln_activation_ev"])[..., None]
+        return np.asarray(np.exp(np.minimum(exponent * (ln_time + ev * cold), 50.0)))
+
+    def probit(self, time_s: ArrayLike, temperature_k: ArrayLike) -> FloatArray:
+        """Probit of the error share, shape (chain, draw, condition)."""
+        shift = np.exp(self.fitted["ln_shift"])[..., None]
+        later = np.asarray(time_s) > 0
+        relaxed = np.exp(self.fitted["ln_relaxation"])[..., None] * later
+        drift = np.minimum(shift * self.severity(time_s, temperature_k), 1e3)
+        probit = self.fitted["probit_fresh"][..., None] + relaxed + drift
+        # Beyond that all bits of the state are wrong: nothing is stored any more.
+        return np.asarray(np.minimum(probit, MAX_PROBIT))
+
+    def ber(self, time_s: ArrayLike, temperature_k: ArrayLike) -> FloatArray:
+        """Error share, shape (chain, draw, condition)."""
+        return np.asarray(ndtr(self.probit(time_s, temperature_k)))
+
+    def equivalent_s(self, time_s: float, temperature_k: float) -> FloatArray:
+        """Time at the temperature of the hardest bake that does as much, shape (chain, draw).
+
+        Longer than the bake itself: extrapolated in severity. It rests on the activation energy.
+        """
+        ev = np.exp(self.fitted["ln_activation_ev"])
+        cold = (1 / self.reference_k - 1 / temperature_k) / BOLTZMANN_EV
+        return np.asarray(time_s * np.exp(ev * cold))
+
+    def extrapolation(self, time_s: float, temperature_k: float) -> Extrapolation:
+        """What an answer at a condition of use rests on."""
+        z = self.probit(time_s, temperature_k).ravel()
+        ev, n = self.fitted["ln_activation_ev"].ravel(), self.fitted["ln_exponent"].ravel()
+        answer = rankdata(z)
+        design = np.stack([np.ones(len(z)), rankdata(ev) / len(z), rankdata(n) / len(z)], axis=1)
+        design = np.column_stack([design, design[:, 1:] ** 2])
+        prior = next(p for p in PRIORS if p.name == "ln_activation_ev")
+        equivalent = self.equivalent_s(time_s, temperature_k)
+        return Extrapolation(
+            probability_beyond=float((equivalent > self.reference_s).mean()),
+            activation_share=_explained(answer, design[:, [0, 1, 3]]),
+            acceleration_share=_explained(answer, design),
+            activation_sd_ratio=float(ev.std() / prior.sd),
+        )
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """What a retention answer rests on.
+
+    Parameters
+    ----------
+    probability_beyond : float
+        Probability that the use is harder than the hardest bake.
+    activation_share, acceleration_share : float
+        Share of the variance of the ranks of the answer's draws that the activation energy
+        explains, alone and together with the power of time.
+    activation_sd_ratio : float
+        Standard deviation of the ln activation energy, posterior over prior: near one, the data
+        say nothing about it.
+    """
+
+    probability_beyond: float
+    activation_share: float
+    acceleration_share: float
+    activation_sd_ratio: float
+
+    def sentence(self) -> str:
+        """In words."""
+        known = (
+            "which the data hardly inform: it is the prior's"
+            if self.activation_sd_ratio > 0.8
+            else "which the data inform"
+        )
+        return (
+            f"{100 * self.acceleration_share:.0f} % of the spread of the answer comes from the "
+            "activation energy and the power of time, "
+            f"{100 * self.activation_share:.0f} % from the activation energy alone, {known} "
+            f"(sd {self.activation_sd_ratio:.2f} of the prior's). With probability "
+            f"{self.probability_beyond:.2f} the use is harder than the hardest bake."
+        )
+
+
+def _explained(answer: FloatArray, design: FloatArray) -> float:
+    """Share of the variance of an answer that a regression explains; 0 where nothing varies."""
+    if np.ptp(answer) == 0:
+        return 0.0
+    rest = answer - design @ np.linalg.lstsq(design, answer, rcond=None)[0]
+    return float(max(1 - rest.var() / answer.var(), 0.0))
+
+
+def _coordinates(
+    time_s: ArrayLike, temperature_k: ArrayLike, reference_s: float, reference_k: float
+) -> tuple[FloatArray, FloatArray]:
+    """Ln of the time over the reference, and (1 / T_ref - 1 / T) / k in 1/eV."""
+    t, k = np.broadcast_arrays(
+        np.atleast_1d(np.asarray(time_s, dtype=np.float64)),
+        np.asarray(temperature_k, dtype=np.float64),
+    )
+    with np.errstate(divide="ignore"):
+        ln_time = np.log(t / reference_s)
+    return ln_time, (1 / reference_k - 1 / k) / BOLTZMANN_EV
+
+
+def fit_retention(counts: BakeCounts, *, options: SamplerOptions) -> RetentionState:
+    """Fit the errors of one state over time and temperature.
+
+    Parameters
+    ----------
+    counts : BakeCounts
+        What was counted; rows are beta-binomial, since cells of one bake share what it did.
+    options : SamplerOptions
+        Chains, draws and seed.
+
+    Returns
+    -------
+    RetentionState
+
+    Notes
+    -----
+    Bakes of one duration tell ``n E_a`` but neither alone; their priors then matter, and the
+    posterior keeps the trade between them.
+    """
+    hardest = counts.hardest
+    reference_s, reference_k = float(counts.time_s[hardest]), float(counts.temperature_k[hardest])
+    record = {
+        "rows": len(counts.errors),
+        "errors": int(counts.errors.sum()),
+        "trials": int(counts.trials.sum()),
+        "reference_s": reference_s,
+        "reference_k": reference_k,
+        "time_low_s": float(counts.time_s[counts.time_s > 0].min()),
+        "time_high_s": float(counts.time_s.max()),
+        "temperature_low_k": float(counts.temperature_k.min()),
+        "temperature_high_k": float(counts.temperature_k.max()),
+    }
+    fitted = sample_life(retention_likelihood(counts), PRIORS, options, record)
+    return RetentionState(fitted, reference_s, reference_k)
+
+
+def retention_likelihood(counts: BakeCounts) -> ValueAndGradient:
+    """Ln likelihood of the parameters of :data:`PRIORS`, in their order, with its gradient."""
+    hardest = counts.hardest
+    reference_s, reference_k = float(counts.time_s[hardest]), float(counts.temperature_k[hardest])
+    ln_time, cold = _coordinates(counts.time_s, counts.temperature_k, reference_s, reference_k)
+    errors, trials = counts.errors.astype(float), counts.trials.astype(float)
+
+    def ln_likelihood(theta: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = _density(theta, ln_time, cold, errors, trials)
+        return float(value), np.asarray(gradient)
+
+    return ln_likelihood
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _density(theta, ln_time, cold, errors, trials):  # type: ignore[no-untyped-def]
+    relaxation, shift = math.exp(theta[1]), math.exp(theta[2])
+    ev, n = math.exp(theta[3]), math.exp(theta[4])
+    gradient = np.zeros(6)
+    total = 0.0
+    for i in range(len(errors)):
+        drift, power, relaxed = 0.0, 0.0, 0.0
+        if ln_time[i] > -np.inf:
+            power = n * (ln_time[i] + ev * cold[i])
+            drift = shift * math.exp(min(power, 50.0))
+            relaxed = relaxation
+        # Beyond these ends the counts are certain; a flat end keeps the gradient finite.
+        z = min(max(theta[0] + relaxed + drift, -37.0), 8.0)
+        p, q, slope = normal_tails(z)
+        value, by_p, by_kappa = beta_binomial(errors[i], trials[i], p, q, -theta[5])
+        total += value
+        by_z = by_p * slope if -37.0 < z < 8.0 else 0.0
+        gradient[0] += by_z
+        gradient[1] += by_z * relaxed
+        gradient[2] += by_z * drift
+        gradient[3] += by_z * drift * n * ev * cold[i]
+        gradient[4] += by_z * drift * power
+        gradient[5] -= by_kappa
+    return total, gradient
+
+
+def replicate(
+    state: RetentionState, counts: BakeCounts, *, draws: int = 1000, rng: np.random.Generator
+) -> IntArray:
+    """Counts that the posterior predicts, shape (draw, row); each row a new bake."""
+    number = state.fitted.diagnostics.draws
+    chosen = rng.permutation(number)[: min(draws, number)]
+    z = state.probit(counts.time_s, counts.temperature_k).reshape(number, -1)[chosen]
+    kappa = np.exp(np.minimum(-state.fitted["logit_icc"].reshape(-1)[chosen], 20.0))[:, None]
+    share = rng.beta(np.maximum(ndtr(z) * kappa, 1e-12), np.maximum(ndtr(-z) * kappa, 1e-12))
+    return np.asarray(rng.binomial(counts.trials[None], share))
+
+
+@dataclass(frozen=True)
+class BakeCheck:
+    """Counted errors of one bake beside what is predicted.
+
+    Parameters
+    ----------
+    time_s, temperature_k : float
+        The bake.
+    errors, trials : int
+        Counted.
+    predicted_low, predicted_high : float
+        Ends of the 95 % predictive interval of the errors.
+    """
+
+    time_s: float
+    temperature_k: float
+    errors: int
+    trials: int
+    predicted_low: float
+    predicted_high: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the count lies in the interval."""
+        return self.predicted_low <= self.errors <= self.predicted_high
+
+
+def check_bakes(
+    state: RetentionState, counts: BakeCounts, *, rng: np.random.Generator
+) -> tuple[BakeCheck, ...]:
+    """Posterior predictive check of each row."""
+    low, high = np.quantile(replicate(state, counts, rng=rng), [0.025, 0.975], axis=0)
+    return tuple(
+        BakeCheck(
+            float(counts.time_s[i]),
+            float(counts.temperature_k[i]),
+            int(counts.errors[i]),
+            int(counts.trials[i]),
+            float(low[i]),
+            float(high[i]),
+        )
+        for i in range(len(low))
+    )
+
+
+def check_hardest(
+    counts: BakeCounts, *, options: SamplerOptions, rng: np.random.Generator
+) -> BakeCheck | None:
+    """Predict the hardest bake from a fit to all others; None where no other bake is left."""
+    at = counts.hardest
+    last = (counts.time_s == counts.time_s[at]) & (counts.temperature_k == counts.temperature_k[at])
+    if not (counts.time_s[~last] > 0).any():
+        return None
+    rest = fit_retention(counts.rows(~last), options=options)
+    return check_bakes(rest, counts.rows(last), rng=rng)[0]

@@ -1,0 +1,185 @@
+"""The table of alternatives: every network, treatment of thresholds and storage, by energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from devicefit.intervals import PROBABILITY, equal_tailed
+from devicefit.programming import FloatArray, Programming
+from reliability.designs import (
+    Comparison,
+    Design,
+    design_energy,
+    loss_limits,
+    saving_at_safe,
+    tolerated,
+)
+from reliability.ecc import NO_CODE
+from reliability.energy import energy_at
+from reliability.network_names import training_of
+from reliability.network_study import NetworkStudy
+from reliability.threshold_treatment import treatment_of
+
+SHOWN = 12
+"""Most designs that are printed at the command line."""
+
+
+def alternative_records(
+    comparison: Comparison, networks: Mapping[str, NetworkStudy]
+) -> list[dict[str, Any]]:
+    """Rows of the table of alternatives, the least energy first, those nowhere safe last.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Designs on the same draws and chips.
+    networks : mapping of str to NetworkStudy
+        By the names of the comparison.
+    """
+    limits = loss_limits(comparison.curves, comparison.requirement)
+    borne = {name: tolerated(curve, limits[name]) for name, curve in comparison.curves.items()}
+    seen = {d.storage: comparison.network_ln_ber(d.storage) for d in comparison.designs}
+    return [
+        _record(comparison, design, networks[design.network], borne[design.network], seen)
+        for design in comparison.ranked
+    ]
+
+
+def _record(
+    comparison: Comparison,
+    design: Design,
+    study: NetworkStudy,
+    ln_tolerated: FloatArray,
+    seen: Mapping[Any, FloatArray],
+) -> dict[str, Any]:
+    storage, safe = design.storage, design.safe
+    bits = int(study.counts.attrs["weights"])
+    coded = storage.code != NO_CODE
+    at = int(design.p_met.argmax())
+    if safe.lowest is not None:
+        at = int(np.argmin(np.abs(comparison.grid - safe.lowest)))
+    record: dict[str, Any] = {
+        "network": design.network,
+        "training": training_of(study.record),
+        "thresholds": treatment_of(study.record),
+        "scheme": design.scheme,
+        "read_as": storage.scheme,
+        "code": storage.code.name if coded else None,
+        "cells_per_bit": design.cells,
+        "cells": storage.cells_for(bits),
+        "lowest_safe_programming": safe.lowest,
+        "at_weakest_measured": safe.at_edge,
+        "p_requirement_met": float(design.p_met[at]),
+        "likeliest_programming": float(comparison.grid[design.p_met.argmax()]),
+        "tolerated_ber": _rates(ln_tolerated),
+        "tolerated_read_ber": _rates(storage.ln_ber_read(ln_tolerated)) if coded else None,
+        "sentence": safe.sentence,
+    }
+    if not coded:
+        record["tolerated_read_ber"] = record["tolerated_ber"]
+    if safe.lowest is None:
+        return {
+            **record,
+            "network_ber": None,
+            "share_below_evaluated_ber": None,
+            "e_bit_j": None,
+            "e_network_j": None,
+            "saving": None,
+        }
+    ln_ber = seen[storage][comparison.pairing.device, at]
+    record |= {
+        "network_ber": _rates(ln_ber),
+        "share_below_evaluated_ber": float(
+            np.mean(ln_ber < comparison.curves[design.network].ln_ber[0])
+        ),
+    }
+    if not comparison.energy.is_known:
+        return {**record, "e_bit_j": None, "e_network_j": None, "saving": None}
+    e_cell = energy_at(comparison.energy, safe.lowest)
+    return {
+        **record,
+        "e_bit_j": _band(design_energy(design, comparison.energy)),
+        "e_network_j": _band(e_cell * storage.cells_for(bits)),
+        "saving": {
+            r.key: saving_at_safe(design, r, comparison.energy).record()
+            for r in comparison.references
+        },
+    }
+
+
+def _band(draws: FloatArray) -> dict[str, Any]:
+    return {"median": float(np.median(draws)), **equal_tailed(draws, axis=0).record()}
+
+
+def _rates(ln_rate: FloatArray) -> dict[str, Any] | None:
+    """Median and interval of a rate; None where not even a rate of zero will do."""
+    if np.isneginf(ln_rate).all():
+        return None
+    tail = (1 - PROBABILITY) / 2
+    low, median, high = np.exp(np.quantile(ln_rate, [tail, 0.5, 1 - tail]))
+    return {
+        "median": float(median),
+        "low": float(low),
+        "high": float(high),
+        "kind": "ETI",
+        "probability": PROBABILITY,
+    }
+
+
+def alternative_lines(values: Mapping[str, Any]) -> list[str]:
+    """The table in short, for the command line.
+
+    Parameters
+    ----------
+    values : mapping
+        Of the results: ``alternatives`` and ``programming``.
+    """
+    records: Sequence[Mapping[str, Any]] = values["alternatives"]
+    programming = Programming(values["programming"]["name"], values["programming"]["unit"])
+    safe = [r for r in records if r["lowest_safe_programming"] is not None]
+    lines = []
+    if safe:
+        head = ("stored as", "network", "thresholds", "cells/bit", "lowest safe", "P(met)",
+                "energy per bit", "saving: standard", "memory")  # fmt: skip
+        rows = [head, *(_row(record, programming) for record in safe[:SHOWN])]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+        lines += [
+            "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
+    if len(safe) > SHOWN:
+        lines.append(f"and {len(safe) - SHOWN} more that are safe, with more energy")
+    if len(safe) < len(records):
+        lines.append(
+            f"{len(records) - len(safe)} of {len(records)} designs are safe at no measured "
+            f"{programming.name}; why is in the results"
+        )
+    return lines
+
+
+def _row(record: Mapping[str, Any], programming: Programming) -> tuple[str, ...]:
+    lowest = programming.format(record["lowest_safe_programming"])
+    energy, savings = record["e_bit_j"], record["saving"] or {}
+    return (
+        record["scheme"],
+        record["training"],
+        record["thresholds"],
+        f"{record['cells_per_bit']:.4g}",
+        f"at most {lowest}" if record["at_weakest_measured"] else lowest,
+        f"{record['p_requirement_met']:.3f}",
+        "not known"
+        if energy is None
+        else f"{energy['median'] * 1e12:.3g} pJ ({energy['low'] * 1e12:.3g} to "
+        f"{energy['high'] * 1e12:.3g})",
+        *(_factor(savings.get(key)) for key in ("standard_bnn", "memory")),
+    )
+
+
+def _factor(saving: Mapping[str, Any] | None) -> str:
+    if saving is None:
+        return "-"
+    lower, upper = saving["median_is_lower_bound"], saving["median_is_upper_bound"]
+    word = "" if lower == upper else "at least " if lower else "at most "
+    return f"{word}{saving['median']:.3g}"

@@ -1,0 +1,214 @@
+"""Yield: the share of chips that meet the requirement, and what is not known of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from devicefit.intervals import PROBABILITY, equal_tailed
+from devicefit.native import forget_stale
+from reliability import chip_law
+from reliability.accuracy_curve import AccuracyCurve
+from reliability.chip_law import (
+    continuous_count,
+    continuous_variance,
+    count_variance,
+    probability_below,
+    segment,
+    share_at,
+)
+from reliability.propagation import Pairing
+
+forget_stale(__file__, chip_law)
+
+FloatArray = NDArray[np.float64]
+STRATA = 16
+"""Strata of equal probability over the narrower of the two laws of images."""
+
+_CERTAIN = 7.0
+_SMOOTH = 9.0  # from here on whole numbers do not matter: three images of standard deviation
+
+
+@dataclass(frozen=True)
+class ChipYield:
+    """Posterior of the share of chips that meet a limit.
+
+    Parameters
+    ----------
+    share : float array, shape (draw, x)
+        For each draw of what is not known (device, curve, training): the share of its chips that
+        lose at most the limit, on this test set.
+    limit : float
+        The limit, a fraction of the test images.
+    """
+
+    share: FloatArray
+    limit: float
+
+    @property
+    def p_met(self) -> FloatArray:
+        """P(a chip meets the limit), over chips and all that is not known, shape (x,)."""
+        return np.asarray(self.share.mean(axis=0))
+
+    @property
+    def monte_carlo_error(self) -> FloatArray:
+        """Standard error of `p_met` that the finite number of draws leaves, shape (x,)."""
+        return np.asarray(self.share.std(axis=0, ddof=1) / np.sqrt(len(self.share)))
+
+    def confidence(self, least: float) -> FloatArray:
+        """P(at least a share `least` of the chips meets the limit), shape (x,)."""
+        return np.asarray((self.share >= least).mean(axis=0))
+
+    def at(self, x: FloatArray, value: float) -> FloatArray:
+        """Draws of the yield at the grid value nearest to `value`, shape (draw,)."""
+        return np.asarray(self.share[:, int(np.argmin(np.abs(x - value)))])
+
+    def record(self, *, least: float, probability: float = PROBABILITY) -> dict[str, Any]:
+        """Plain values over the programming variable; `least` as of :meth:`confidence`."""
+        interval = equal_tailed(self.share, axis=0, probability=probability)
+        return {
+            "meaning": "share of chips that meet the requirement; the interval says how well that "
+            "share is known",
+            "limit": self.limit,
+            "mean": self.p_met.tolist(),
+            "median": np.median(self.share, axis=0).tolist(),
+            **interval.record(),
+            "least": least,
+            "p_at_least": self.confidence(least).tolist(),
+            "monte_carlo_error": self.monte_carlo_error.tolist(),
+        }
+
+
+def chip_yield(
+    curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing, limit: float
+) -> ChipYield:
+    """Share of chips that lose at most a limit, for each draw of device and curve.
+
+    Parameters
+    ----------
+    curve : AccuracyCurve
+        Network.
+    ln_ber : float array, shape (device draw, x)
+        ln BER of the device.
+    pairing : Pairing
+        Which draws go together; its chips are not used, all chips are.
+    limit : float
+        Largest loss against the same training without errors, a fraction of the test images; may
+        be negative.
+
+    Returns
+    -------
+    ChipYield
+
+    Notes
+    -----
+    The law of :mod:`reliability.chip_law` integrated over chips: of lost and gained images the
+    ones that spread less by `STRATA` strata of equal probability, the others by their distribution
+    function. Within half a percent of the law.
+    """
+    score = ndtri((np.arange(STRATA) + 0.5) / STRATA)
+    # A loss equal to the limit meets it; the tiny addition is for rounding.
+    allowed = math.floor(limit * curve.images + 1e-9)
+    share = _yield(
+        curve.ln_ber,
+        curve.stacked("logit_share"),
+        curve.stacked("ln_dispersion"),
+        curve.pools,
+        np.ascontiguousarray(ln_ber),
+        pairing.device,
+        pairing.curve,
+        score,
+        float(allowed),
+    )
+    return ChipYield(np.asarray(share), limit)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _within(count, mean, variance, pool):  # type: ignore[no-untyped-def]
+    """P(floor(Y + U) <= count): mean over U of P(Y < count + 1 - U), by three points."""
+    if count < 0.0:
+        return 0.0
+    if count >= pool:
+        return 1.0
+    if variance <= 0.0:
+        return min(1.0, max(0.0, count + 1.0 - mean))
+    total = 0.0
+    for node in range(3):
+        # Gauss-Legendre on [0, 1].
+        at = 0.5 + 0.3872983346207417 * (node - 1)
+        weight = 4.0 / 9.0 if node == 1 else 5.0 / 18.0
+        total += weight * probability_below(count + at, mean, variance, pool)
+    return total
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _yield(  # type: ignore[no-untyped-def]
+    knots, logit, ln_dispersion, pools, ln_ber, device, curve, score, allowed
+):
+    draws, values = len(device), ln_ber.shape[1]
+    out = np.empty((draws, values))
+    for i in range(draws):
+        c = curve[i]
+        for j in range(values):
+            at = ln_ber[device[i], j]
+            k, weight = segment(knots, at)
+            mean, variance = np.zeros(2), np.zeros(2)
+            for kind in range(2):
+                pool = pools[kind]
+                share = share_at(logit[kind, c], k, weight, at - knots[0])
+                d = ln_dispersion[kind, c]
+                mean[kind] = pool * share
+                variance[kind] = continuous_variance(
+                    mean[kind],
+                    count_variance(share, d[k] + weight * (d[k + 1] - d[k]), pool),
+                )
+            out[i, j] = _met(mean, variance, pools, score, allowed)
+    return out
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _met(mean, variance, pools, score, allowed):  # type: ignore[no-untyped-def]
+    """P(lost - gained <= allowed)."""
+    total = 0.0
+    away = allowed + 0.5 + mean[1] - mean[0]
+    sd = math.sqrt(variance[0] + variance[1] + 1.0)
+    if away < -_CERTAIN * sd or away > 2.0 * _CERTAIN * sd:
+        return 1.0 if away > 0.0 else 0.0
+    # The narrower law is cut into strata, the wider one integrated exactly.
+    cut = 1 if variance[0] >= variance[1] else 0
+    other = 1 - cut
+    smooth = cut == 1 and variance[0] > _SMOOTH and variance[0] < mean[0] * mean[0]
+    last, found = -1.0, 0.0
+    for s in range(len(score)):
+        at = 0.0
+        if pools[cut] > 0.0:
+            at = continuous_count(mean[cut], variance[cut], pools[cut], score[s])
+        if smooth:
+            total += probability_below(allowed + 0.5 + at, mean[0], variance[0], pools[0])
+            continue
+        whole = math.floor(at)
+        part = at - whole
+        # floor(at + U) is the next whole number with the probability of the fraction.
+        if whole != last:
+            found = _if_other_is(whole, cut, allowed, mean[other], variance[other], pools[other])
+            last = whole
+        total += (1.0 - part) * found
+        if part > 0.0:
+            total += part * _if_other_is(
+                whole + 1.0, cut, allowed, mean[other], variance[other], pools[other]
+            )
+    return total / len(score)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _if_other_is(whole, cut, allowed, mean, variance, pool):  # type: ignore[no-untyped-def]
+    """P(lost - gained <= allowed) where one of them, the one that is cut, is `whole`."""
+    if cut == 1:
+        return _within(allowed + whole, mean, variance, pool)
+    return 1.0 - _within(whole - allowed - 1.0, mean, variance, pool)

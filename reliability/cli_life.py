@@ -1,0 +1,254 @@
+"""Commands about endurance and retention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reliability.cli_guards import checking_input, print_gates, working
+from reliability.cli_inputs import given, parse_where
+from reliability.cli_options import (
+    ColumnOption,
+    DrawsOption,
+    ForceOption,
+    OffsetOption,
+    QuietOption,
+    SeedOption,
+    ThresholdOption,
+    WhereOption,
+)
+
+if TYPE_CHECKING:
+    from devicefit.backend import SamplerOptions
+    from devicefit.programming import FloatArray
+
+life = typer.Typer(
+    no_args_is_help=True, help="Endurance and retention: fit them, and age bit error rates."
+)
+
+TableOption = Annotated[Path, typer.Option("--measurements", help="CSV or Parquet table.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Posterior to write (.nc).")]
+LifeOption = Annotated[
+    list[Path], typer.Option("--life", help="Posterior of a `life` command. Repeatable.")
+]
+CyclesOption = Annotated[float | None, typer.Option("--cycles", help="Required cycles.")]
+YearsOption = Annotated[float | None, typer.Option("--years", help="How long bits are kept.")]
+CelsiusOption = Annotated[
+    float | None, typer.Option("--temperature-c", help="Temperature while they are kept.")
+]
+
+
+@life.command()
+def endurance(
+    measurements: TableOption,
+    out: OutOption,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    threshold_ohm: ThresholdOption = None,
+    seed: SeedOption = 1,
+    draws: DrawsOption = None,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit bit errors over programming cycles (`prior_cycles` or `cycle`, by `device_id`).
+
+    Readings (`resistance_ohm`) or counts (`errors`, `trials`) of both states. What wears out
+    together is one unit: map it to `device_id`.
+    """
+    from devicefit.columns import parse_columns
+    from devicefit.life_files import save_life
+    from devicefit.life_study import study_endurance
+    from devicefit.life_tables import endurance_counts, read_life_table
+    from reliability.output import check_file, staged_file
+    from reliability.progress import Narrator
+
+    with checking_input():
+        check_file(out, force=force, suffix=".nc")
+        table = read_life_table(
+            measurements,
+            "endurance",
+            columns=parse_columns(column or []),
+            where=parse_where(where or []),
+        )
+        counts, threshold = endurance_counts(table, threshold_ohm=threshold_ohm)
+        for state, found in counts.items():
+            if len(found.cycles) < 2:
+                raise ValueError(
+                    f"{measurements}: {state} was read near {found.cycles[0]:.3g} cycles only; "
+                    "read it after more cycles, spread over decades"
+                )
+    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+        narrator.say(f"fitting errors over cycles, {counts['LRS'].units} units")
+        study = study_endurance(counts, options=_sampler(seed, draws), about=table.about(threshold))
+        save_life(study, stage)
+    _say_simulated(table.simulated)
+    _say_threshold(threshold, threshold_ohm)
+    for cycles in (study.cycles_low, study.cycles_high):
+        typer.echo(f"BER after {cycles:.3g} cycles: {_interval(study.ber(cycles))}")
+    print_gates(study.record["gates"])
+    typer.echo(f"endurance: {out}")
+
+
+@life.command()
+def retention(
+    measurements: TableOption,
+    out: OutOption,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    threshold_ohm: ThresholdOption = None,
+    seed: SeedOption = 1,
+    draws: DrawsOption = None,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit bit errors over bakes (`time_after_program_s`, 0 for fresh, and `temperature_k`).
+
+    Readings (`resistance_ohm`) or counts (`errors`, `trials`) of both states.
+    """
+    from devicefit.columns import parse_columns
+    from devicefit.life_files import save_life
+    from devicefit.life_study import study_retention
+    from devicefit.life_tables import bake_counts, read_life_table
+    from reliability.life import YEAR_S
+    from reliability.output import check_file, staged_file
+    from reliability.progress import Narrator
+
+    with checking_input():
+        check_file(out, force=force, suffix=".nc")
+        table = read_life_table(
+            measurements,
+            "retention",
+            columns=parse_columns(column or []),
+            where=parse_where(where or []),
+        )
+        counts, threshold = bake_counts(table, threshold_ohm=threshold_ohm)
+    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+        narrator.say("fitting errors over bakes")
+        study = study_retention(counts, options=_sampler(seed, draws), about=table.about(threshold))
+        save_life(study, stage)
+    _say_simulated(table.simulated)
+    _say_threshold(threshold, threshold_ohm)
+    ber = study.ber(10 * YEAR_S, 358.15)
+    typer.echo(f"BER after 10 years at 85 degrees Celsius: {_interval(ber)}")
+    for name, state in study.states.items():
+        typer.echo(f"  {name}: {state.extrapolation(10 * YEAR_S, 358.15).sentence()}")
+    print_gates(study.record["gates"])
+    typer.echo(f"retention: {out}")
+
+
+@life.command("wear-out")
+def wear_out(
+    measurements: TableOption,
+    out: OutOption,
+    column: ColumnOption = None,
+    law: Annotated[str, typer.Option(help="lognormal or weibull.")] = "lognormal",
+    seed: SeedOption = 1,
+    draws: DrawsOption = None,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit cycles to wear-out over programming: rows of `cycles`, `failed`, `survivors`."""
+    from devicefit.columns import parse_columns
+    from devicefit.life_files import save_life
+    from devicefit.life_study import study_wear_out
+    from devicefit.life_tables import read_wear_out
+    from devicefit.wear_out import LAWS
+    from reliability.output import check_file, staged_file
+    from reliability.progress import Narrator
+
+    with checking_input():
+        check_file(out, force=force, suffix=".nc")
+        if law not in LAWS:
+            raise ValueError(f"--law {law!r} is not known; known: {', '.join(LAWS)}")
+        table, about = read_wear_out(measurements, columns=parse_columns(column or []))
+    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+        narrator.say(f"fitting cycles to wear-out of {table.cells} cells")
+        study = study_wear_out(table, law=law, options=_sampler(seed, draws), about=about)
+        save_life(study, stage)
+    _say_simulated(about["simulated"])
+    for x in (study.wear_out.x_low, study.wear_out.x_high):
+        typer.echo(
+            f"median cycles to wear-out at {table.programming.format(x)}: "
+            f"{_interval(study.wear_out.median_cycles(x))}"
+        )
+    print_gates(study.record["gates"])
+    typer.echo(f"wear-out: {out}")
+
+
+@life.command()
+def ber(
+    device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
+    life: LifeOption,
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    cycles: CyclesOption = None,
+    years: YearsOption = None,
+    temperature_c: CelsiusOption = None,
+    points: Annotated[int, typer.Option(min=2, help="Number of programming values.")] = 50,
+    threshold_ohm: ThresholdOption = None,
+    offset_ln_r: OffsetOption = None,
+    seed: SeedOption = 1,
+    force: ForceOption = False,
+) -> None:
+    """Write BER over the programming variable, fresh and at the end of a required life."""
+    import numpy as np
+
+    from devicefit.life_files import load_life
+    from devicefit.sensing import SensingOptions
+    from reliability.device_study import load_study
+    from reliability.life import LifeRequirement
+    from reliability.life_factors import life_factor
+    from reliability.output import check_file, staged_file
+    from reliability.summary import aged_table
+
+    with checking_input():
+        check_file(out, force=force, suffix=".csv")
+        kelvin = None if temperature_c is None else temperature_c + 273.15
+        required = LifeRequirement.of(cycles=cycles, years=years, temperature_k=kelvin)
+        study = load_study(device)
+        lives = [load_life(path) for path in life]
+        frame = study.main.frame
+        grid = frame.programming.grid(frame.low, frame.high, 1 if frame.is_single else points)
+        factor = life_factor(lives, required, grid, rng=np.random.default_rng([seed, 24]))
+        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r))
+    with working(), staged_file(out) as stage:
+        aged_table(study.main, grid, sensing, factor, seed=seed).to_csv(stage, index=False)
+    _say_simulated(
+        bool(study.record["data"]["simulated"]) or any(f.record.get("simulated") for f in lives)
+    )
+    if factor.extrapolated:
+        typer.echo("EXTRAPOLATED")
+    for sentence in factor.rests_on:
+        typer.echo(sentence)
+    print_gates([gate for found in lives for gate in found.record["gates"]])
+    typer.echo(f"BER after {required.words()}: {out}")
+
+
+def _sampler(seed: int, draws: int | None) -> SamplerOptions:
+    from dataclasses import replace
+
+    from devicefit.life_study import LIFE_SAMPLER
+
+    return replace(LIFE_SAMPLER, seed=seed, **({} if draws is None else {"draws": draws}))
+
+
+def _say_simulated(simulated: bool) -> None:
+    if simulated:
+        typer.echo("SIMULATED: nothing here was measured")
+
+
+def _say_threshold(threshold: float | None, given_ohm: float | None) -> None:
+    if threshold is not None:
+        how = "as given" if given_ohm is not None else "with the fewest errors of fresh readings"
+        typer.echo(f"threshold {threshold:.4g} ohm, {how}")
+
+
+def _interval(draws: FloatArray) -> str:
+    from devicefit.life_study import band
+
+    found = band(draws)
+    return (
+        f"{found['median']:.2g} ({100 * found['probability']:.0f} % {found['kind']} "
+        f"{found['low']:.2g} to {found['high']:.2g})"
+    )

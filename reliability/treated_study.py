@@ -1,0 +1,67 @@
+"""Counts of a network whose thresholds are folded for the operating BER or calibrated per chip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bnn import (
+    CalibrationReference,
+    ImageSet,
+    evaluate_calibrated,
+    evaluate_folded,
+    network_sha256,
+)
+from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from reliability.network_study import BER_GRID, NetworkOptions, NetworkStudy, Tick
+
+TREATMENTS = {"fixed": FIXED, "folded": FOLDED_FOR_EACH, "calibrated": PER_CHIP}
+"""Treatments of thresholds by their word at the command line."""
+
+
+def treated_study(
+    reference: CalibrationReference,
+    images: ImageSet,
+    options: NetworkOptions,
+    record: dict[str, Any],
+    *,
+    treatment: str,
+    tick: Tick,
+) -> NetworkStudy:
+    """Count answers of every chip at every BER of the grid.
+
+    Parameters
+    ----------
+    reference : CalibrationReference
+        The network without errors and the images of the calibration.
+    images : ImageSet
+        Its test images are counted.
+    options : NetworkOptions
+        Chips, seed, threads. The chips are those of
+        `reliability.network_study.evaluate_network` with the same options.
+    record : dict
+        Record of the network with this treatment.
+    treatment : str
+        ``FOLDED_FOR_EACH``: thresholds for all chips, folded at each BER of the grid for this BER;
+        ``PER_CHIP``: every chip is calibrated anew at each BER.
+    tick : callable
+        Progress.
+
+    Raises
+    ------
+    ValueError
+        Another treatment.
+    """
+    known = {FOLDED_FOR_EACH: evaluate_folded, PER_CHIP: evaluate_calibrated}
+    if treatment not in known:
+        raise ValueError(f"treatment {treatment!r} is not known; known: {', '.join(known)}")
+    counts = known[treatment](
+        reference,
+        images.test_images,
+        images.test_labels,
+        ber=BER_GRID,
+        chips=options.chips,
+        seed=options.seed,
+        threads=options.threads,
+        progress=tick,
+    )
+    return NetworkStudy(counts, {**record, "network_sha256": network_sha256(reference.network)})

@@ -1,0 +1,273 @@
+"""The answer in plain words: what to program at, what it saves, at what risk, on what grounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reliability.choices import losses
+from reliability.decision import NO_SAVING_STATED, points
+from reliability.designs import Comparison, Design
+from reliability.device_study import FITTED
+from reliability.requirement import Life
+
+NAMES = {
+    "standard_bnn": "the standard network",
+    "memory": "plain memory",
+    "memory_with_ecc": "plain memory with ECC",
+    "stated": "the stated reference",
+}
+
+
+def verdict_record(
+    comparison: Comparison,
+    saving: Mapping[str, Any],
+    gates: Sequence[Mapping[str, Any]],
+    *,
+    device: Mapping[str, Any],
+    end_of_life: str | None = None,
+    simulated: bool,
+) -> dict[str, Any]:
+    """The answer, with what it rests on.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        All designs and references.
+    saving : mapping
+        Records of the savings by reference.
+    gates : sequence of mapping
+        Records of all gates.
+    device : mapping
+        Record of the device study.
+    end_of_life : str, optional
+        What is found for the end of the life that the requirement asks for.
+    simulated : bool
+        Whether the device is simulated.
+
+    Returns
+    -------
+    dict
+        ``sentence`` says it in one paragraph, ``lines`` line by line for a meeting.
+    """
+    best, programming = comparison.best, comparison.programming
+    failed = [gate["name"] for gate in gates if not gate["passed"]]
+    unfitted = failed_families(device)
+    record: dict[str, Any] = {
+        "simulated": simulated,
+        "failed_gates": failed,
+        "failed_families": unfitted,
+        "gates_passed": not failed,
+        "failed": _failed_words(gates, unfitted, comparison),
+        "rests_on": _rests_on(comparison, device),
+    }
+    if best is None or best.safe.lowest is None:
+        nearest = _nearest(comparison)
+        lines = [
+            _nothing_safe(comparison),
+            nearest["sentence"],
+            "Saving: none, because no programming is safe.",
+            *_life_lines(comparison.requirement.life, end_of_life),
+            f"Rests on: {'; '.join(record['rests_on'])}.",
+        ]
+        return {
+            **record,
+            "recommended_programming": None,
+            "network": None,
+            "scheme": None,
+            "p_requirement_met": None,
+            "nearest": nearest,
+            "lines": lines,
+            "sentence": f"{lines[0]} {lines[1]}",
+        }
+    at = int(np.argmin(np.abs(comparison.grid - best.safe.lowest)))
+    risk = _risk(comparison, best, at)
+    record["rests_on"] += _support(comparison, best, at)
+    lines = [
+        f"Program at {programming.format(best.safe.lowest)} ({programming.name}), stored as "
+        f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
+        *_saving_lines(comparison, saving),
+        risk["sentence"],
+        *_life_lines(comparison.requirement.life, end_of_life),
+        f"Rests on: {'; '.join(record['rests_on'])}.",
+    ]
+    return {
+        **record,
+        "recommended_programming": best.safe.lowest,
+        "recommended_programming_words": programming.format(best.safe.lowest),
+        "network": best.network,
+        "scheme": best.scheme,
+        "cells_per_bit": best.cells,
+        "p_requirement_met": float(best.p_met[at]),
+        "risk": risk,
+        "lines": lines,
+        "sentence": _sentence(comparison, saving, best, at),
+        "safe_set": best.safe.sentence,
+    }
+
+
+def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, at: int) -> str:
+    programming, requirement = comparison.programming, comparison.requirement
+    assert best.safe.lowest is not None
+    text = (
+        f"Program at {programming.format(best.safe.lowest)} "
+        f"({programming.name}), stored as {best.scheme}, network {best.network!r}: "
+        f"P(loss <= {points(requirement.max_loss)}) = {best.p_met[at]:.3f}. "
+    )
+    if not comparison.energy.is_known:
+        return f"{text}{_capital(NO_SAVING_STATED)}."
+    return (
+        f"{text}Programming energy saved if both sides went to the limit of what they tolerate: "
+        f"{saving['standard_bnn']['at_tolerance']['sentence']} against the standard network, "
+        f"{saving['memory']['at_tolerance']['sentence']} against plain memory. At the recommended "
+        "programming, which keeps a margin, against references that keep none: "
+        f"{saving['standard_bnn']['sentence']} and {saving['memory']['sentence']}."
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _nothing_safe(comparison: Comparison) -> str:
+    requirement = comparison.requirement
+    return (
+        f"No measured {comparison.programming.name} meets the requirement with any of the "
+        f"compared designs: a loss of at most {points(requirement.max_loss)} with probability "
+        f"{1 - requirement.risk:g}."
+    )
+
+
+def _nearest(comparison: Comparison) -> dict[str, Any]:
+    """The choice that comes nearest to a requirement that none meets."""
+    c = comparison
+    design = max(c.designs, key=lambda d: float(d.p_met.max()))
+    at = int(design.p_met.argmax())
+    kept = float(np.quantile(losses(c, design)[:, at], 1 - c.requirement.risk))
+    return {
+        "network": design.network,
+        "scheme": design.scheme,
+        "programming": float(c.grid[at]),
+        "p_requirement_met": float(design.p_met[at]),
+        "loss_not_exceeded": kept,
+        "probability": 1 - c.requirement.risk,
+        "sentence": f"Nearest comes {design.scheme}, network {design.network!r}, at "
+        f"{c.programming.format(float(c.grid[at]))}: P = {design.p_met[at]:.3f}; there a chip "
+        f"loses at most {100 * kept:.3g} points with probability {1 - c.requirement.risk:g}.",
+    }
+
+
+def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str]:
+    if not comparison.energy.is_known:
+        return [f"Saving: {NO_SAVING_STATED}; measure energies and give them with --energy FILE."]
+
+    def against(records: Mapping[str, Mapping[str, Any]]) -> str:
+        return "; ".join(f"{r['sentence']} against {NAMES.get(k, k)}" for k, r in records.items())
+
+    lines = [
+        "Saving in programming energy (that of the other over that of this programming, the other "
+        f"at its own limit): {against(saving)}.",
+        "With both exactly at the limit of what they tolerate, no margin on either side: "
+        f"{against({key: record['at_tolerance'] for key, record in saving.items()})}.",
+    ]
+    energy = comparison.energy
+    if energy.measured is not None and energy.extrapolated.any():
+        low, high = (comparison.programming.format(end) for end in energy.measured)
+        lines.append(f"Energies were measured from {low} to {high}; beyond, they are extrapolated.")
+    return lines
+
+
+def _risk(comparison: Comparison, best: Design, at: int) -> dict[str, Any]:
+    requirement = comparison.requirement
+    loss = losses(comparison, best)[:, at]
+    p_violated = float(1 - best.p_met[at])
+    kept = float(np.quantile(loss, 1 - requirement.risk))
+    return {
+        "p_violated": p_violated,
+        "allowed": requirement.risk,
+        "expected_loss": float(loss.mean()),
+        "loss_not_exceeded": kept,
+        "probability": 1 - requirement.risk,
+        "sentence": f"Risk: a chip loses more than {points(requirement.max_loss)} with probability "
+        f"{_probability(p_violated)} (allowed: {requirement.risk:g}); on average it loses "
+        f"{100 * loss.mean():.2f} points, and at most {100 * kept:.2f} points with probability "
+        f"{1 - requirement.risk:g}. This counts what is not known of device and accuracy curve, "
+        "and that chips differ.",
+    }
+
+
+def _probability(p: float) -> str:
+    """Three decimals; a draw that was not seen is no impossibility."""
+    return "below 0.001" if p < 0.0005 else f"{p:.3f}"
+
+
+def _life_lines(life: Life | None, end_of_life: str | None) -> list[str]:
+    if end_of_life is not None:
+        return [f"At the end of life: {end_of_life}"]
+    if life is None:
+        return []
+    asked = []
+    if life.years is not None:
+        asked.append(f"{life.years:g} years")
+    if life.temperature_k is not None:
+        asked.append(f"{life.temperature_k - 273.15:.4g} degrees Celsius")
+    if life.cycles is not None:
+        asked.append(f"{life.cycles:g} programming cycles")
+    return [
+        f"Life asked for: {', '.join(asked)}. The probabilities above hold for cells as they were "
+        "measured; they say nothing about wear and retention. Give what is known with --life FILE."
+    ]
+
+
+def _rests_on(comparison: Comparison, device: Mapping[str, Any]) -> list[str]:
+    data = device["data"]
+    families = [name for name in comparison.ber]
+    readings = sum(data["readings"].values())
+    chips = {curve.chips for curve in comparison.curves.values()}
+    images = {curve.images for curve in comparison.curves.values()}
+    simulated = "simulated " if data["simulated"] else ""
+    return [
+        f"{readings:,} {simulated}readings of {data['devices']:,} devices",
+        f"device model {families[0]}"
+        + (f" (for comparison: {', '.join(families[1:])})" if families[1:] else ""),
+        f"{_numbers(chips)} simulated chips of each network on {_numbers(images)} test images",
+        f"energy: {comparison.energy.basis}" if comparison.energy.is_known else "no energies",
+    ]
+
+
+def _numbers(values: set[int]) -> str:
+    return " to ".join(f"{v:,}" for v in sorted({min(values), max(values)}))
+
+
+def _support(comparison: Comparison, best: Design, at: int) -> list[str]:
+    """Whether the BER at the recommendation is one that data can show."""
+    curve = comparison.main_ber[best.storage.scheme]
+    ber = float(np.exp(curve.ln_ber[..., at]).mean())
+    if ber >= curve.support:
+        return []
+    rate = f"{ber:.1e}".replace("e-0", "e-")
+    return [f"the shape of the model, for the BER there, {rate}, is below 1 / devices"]
+
+
+def failed_families(device: Mapping[str, Any]) -> dict[str, str]:
+    """Families that could not be fitted, and why."""
+    return {
+        name: found["failed"] for name, found in device["families"].items() if "failed" in found
+    }
+
+
+def _failed_words(
+    gates: Sequence[Mapping[str, Any]], unfitted: Mapping[str, str], comparison: Comparison
+) -> str:
+    """What failed, in a sentence."""
+    parts = [f"{gate['name']} ({gate['finding']})" for gate in gates if not gate["passed"]]
+    if unfitted and not any(gate["name"] == FITTED for gate in gates):
+        parts.append(
+            f"{', '.join(unfitted)} could not be fitted; the answer rests on "
+            f"{next(iter(comparison.ber))}"
+        )
+    if not parts:
+        return f"Nothing failed: all {len(gates)} gates passed."
+    return f"Failed: {'; '.join(parts)}."

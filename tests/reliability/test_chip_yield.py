@@ -1,0 +1,57 @@
+"""Yield against plain sampling of chips. Everything here is simulated."""
+
+import numpy as np
+import pytest
+
+from reliability.accuracy_curve import AccuracyCurve
+from reliability.chip_yield import ChipYield, chip_yield
+from reliability.propagation import pair_draws, propagate
+
+LN_BER = np.log(np.geomspace(1e-4, 0.5, 8))
+
+
+def _curve(images: int, correct: int, dispersion: float) -> AccuracyCurve:
+    flat = np.ones((1, len(LN_BER)))
+    return AccuracyCurve(
+        ln_ber=LN_BER,
+        logit_share={"lost": 1.5 * LN_BER[None] + 2.0, "gained": -3.0 * flat},
+        ln_dispersion={"lost": dispersion * flat, "gained": -0.2 * flat},
+        images=images,
+        correct=correct,
+        chips=50,
+        diagnostics={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "correct", "dispersion"),
+    [(600, 583, 0.0), (600, 583, 2.5), (10_000, 9_800, 3.0), (600, 600, 1.0), (200, 150, -1.0)],
+)
+def test_share_of_chips_is_that_of_sampled_chips(
+    images: int, correct: int, dispersion: float
+) -> None:
+    curve = _curve(images, correct, dispersion)
+    rng = np.random.default_rng(1)
+    n = 40_000
+    ln_ber = np.log([[1e-4, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2]])
+    for limit in (-0.001, 0.0, 0.01, 0.03):
+        found = chip_yield(curve, ln_ber, pair_draws(1, 1, draws=1, rng=rng), limit).share[0]
+        losses = propagate(curve, ln_ber, pair_draws(1, 1, draws=n, rng=rng)).loss
+        sampled = (losses <= limit + 1e-12).mean(axis=0)
+        # 24 comparisons in each of five cases: z = 4; and half a percent for the strata.
+        error = 4 * np.sqrt(np.maximum(sampled * (1 - sampled), 1e-4) / n) + 0.005
+        assert np.all(np.abs(found - sampled) < error)
+
+
+def test_yield_is_a_posterior_and_says_what_it_is() -> None:
+    share = np.array([[0.99, 0.2], [0.97, 0.4], [0.90, 0.6], [0.98, 0.8]])
+    found = ChipYield(share, 0.01)
+    np.testing.assert_allclose(found.p_met, [0.96, 0.5])
+    np.testing.assert_allclose(found.confidence(0.95), [0.75, 0.0])
+    np.testing.assert_array_equal(found.at(np.array([1.0, 2.0]), 1.9), share[:, 1])
+    record = found.record(least=0.95)
+    assert record["kind"] == "ETI"
+    assert record["probability"] == 0.9
+    assert record["p_at_least"] == [0.75, 0.0]
+    assert record["low"][1] < record["median"][1] < record["high"][1]
+    np.testing.assert_allclose(found.monte_carlo_error, share.std(axis=0, ddof=1) / 2)

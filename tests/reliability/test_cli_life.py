@@ -1,0 +1,111 @@
+"""The life commands: from a user's table to aged error rates, and clear refusals."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.models import FAMILIES
+from devicefit.models.frame import Frame
+from devicefit.priors import sample_priors
+from devicefit.programming import Programming
+from reliability.device_study import DeviceStudy, save_study
+
+WEAR = "i_cc_a,cycles,failed,survivors\n5e-5,1e6,1,9\n1e-4,1e5,4,0\n1e-4,1e6,3,3\n2e-4,1e4,8,2\n"
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Path:
+    """A device study made of draws of the priors: nothing is fitted."""
+    frame = Frame(Programming("SET compliance current", "A"), 50e-6, 200e-6)
+    drawn = sample_priors(
+        FAMILIES["lognormal"].priors(frame), draws=100, rng=np.random.default_rng(4)
+    )
+    posterior = DevicePosterior(
+        "lognormal",
+        xr.Dataset({n: (("chain", "draw"), v) for n, v in drawn.items() if v.ndim == 2}),
+        frame,
+        Diagnostics(1.0, 100, 100, 0, 100),
+        {"devices": 100},
+    )
+    record = {"data": {"simulated": True}}
+    path = tmp_path / "device"
+    path.mkdir()
+    save_study(DeviceStudy({"lognormal": posterior}, {}, {}, np.array([5e-5]), record), path)
+    return path
+
+
+@pytest.fixture
+def wear(tmp_path: Path) -> Path:
+    path = tmp_path / "wear.csv"
+    path.write_text("# simulated\n" + WEAR)
+    return path
+
+
+def test_wear_out_is_fitted_and_ages_a_device(
+    wear: Path, device: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    short = ("--out", "w.nc", "--draws", 300, "--quiet")
+    found = call("life", "wear-out", "--measurements", wear, *short)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("SIMULATED")
+    assert "median cycles to wear-out at 50 uA" in found.stdout
+    assert "gates passed" in found.stdout
+    found = call(
+        "life", "ber", device, "--life", "w.nc", "--cycles", "1e6", "--points", 4,
+        "--out", "aged.csv",
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert "Wear-out over programming is measured (wear.csv; 30 cells, 16 failed" in found.stdout
+    table = pd.read_csv(tmp_path / "aged.csv")
+    wide = table.pivot_table(index=["scheme", "programming"], columns="life", values="ber_mean")
+    assert (wide["end"] > wide["fresh"]).all()
+    # The strongest programming wears out most.
+    assert wide["end"].xs("1T1R").iloc[-1] > 0.3
+    found = call(
+        "life", "ber", device, "--life", "w.nc", "--years", 10, "--temperature-c", 85,
+        "--out", "kept.csv",
+    )  # fmt: skip
+    assert found.returncode == 2
+    assert "nothing is known of retention" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("wear-out", "--out", "w.csv"), "must end in .nc"),
+        (("wear-out", "--law", "gamma", "--out", "w.nc"), "known: lognormal, weibull"),
+        (("endurance", "--out", "e.nc"), "state"),
+        (("retention", "--out", "r.nc"), "state"),
+        (("retention", "--out", "r.nc", "--column", "time_after_program_s=t:h"), "unit 'h'"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_written(
+    wear: Path, tmp_path: Path, call: Callable[..., Any], arguments: tuple[str, ...], message: str
+) -> None:
+    found = call("life", arguments[0], "--measurements", wear, *arguments[1:])
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["wear.csv"]
+
+
+def test_one_number_of_cycles_is_refused(tmp_path: Path, call: Callable[..., Any]) -> None:
+    rows = [
+        f"c{i},{state},1000,{ohm}" for i in range(3) for state, ohm in (("LRS", 9e3), ("HRS", 2e5))
+    ]
+    (tmp_path / "e.csv").write_text("\n".join(["device_id,state,cycle,resistance_ohm", *rows]))
+    found = call("life", "endurance", "--measurements", "e.csv", "--out", "e.nc")
+    assert found.returncode == 2
+    assert "read it after more cycles" in found.stderr
+
+
+def test_life_that_is_not_asked_for_is_refused(call: Callable[..., Any]) -> None:
+    found = call("life", "ber", "nowhere", "--life", "x.nc", "--out", "a.csv")
+    assert found.returncode == 2
+    assert "no life is asked for" in found.stderr

@@ -1,0 +1,296 @@
+"""The whole decide step where it is least comfortable. Everything here is simulated.
+
+A small device is fitted once; for other shapes of the BER curve its draws are replaced by chosen
+ones. Counts of networks follow a law that is written down here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import reliability.answer
+import reliability.device_study as device_study
+from devicefit.backend import SamplerOptions
+from devicefit.fitting import DevicePosterior, fit
+from devicefit.models.frame import Frame, deviation_basis
+from devicefit.reference_device import ReferencePlan, reference_measurements
+from devicefit.sensing import SensingOptions
+from reliability.device_study import DeviceStudy, adaptive_grid, save_study, study_device
+from reliability.network_study import NetworkStudy, save_counts
+from reliability.report import render_report
+from reliability.results import read_results
+
+BER = np.array([0.0, 1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5])
+IMAGES, CORRECT, CHIPS = 500, 480, 12
+SAMPLER = SamplerOptions(chains=2, draws=60, warmup=100, cores=1)
+
+
+def network(*, fragility: float, ber: float, seed: int) -> NetworkStudy:
+    """Counts of a network whose right images are lost at rate 1 - exp(-fragility BER)."""
+    rng = np.random.default_rng(seed)
+    shape = (len(BER), CHIPS)
+    lost = rng.binomial(CORRECT, 0.9 * -np.expm1(-fragility * BER)[:, None], shape)
+    gained = rng.binomial(IMAGES - CORRECT, 0.1 * -np.expm1(-fragility * BER)[:, None], shape)
+    dims = ("ber", "chip")
+    counts = xr.Dataset(
+        {
+            "correct": (dims, CORRECT - lost + gained),
+            "lost": (dims, lost),
+            "gained": (dims, gained),
+        },
+        coords={"ber": BER},
+        attrs={
+            "images": IMAGES,
+            "error_free_correct": CORRECT,
+            "weights": 10_000,
+            "protected": "",
+            "seed": seed,
+            "images_sha256": "0" * 64,
+            "network_sha256": "1" * 64,
+        },
+    )
+    return NetworkStudy(counts, {"training": {"ber": ber, "hidden": [8], "images": "simulated"}})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> DeviceStudy:
+    return fitted_again()
+
+
+def shaped(study: DeviceStudy, overlap: Callable[[np.ndarray], np.ndarray]) -> DeviceStudy:
+    """The study with a lognormal device whose ln spread of the HRS follows `overlap`."""
+    position = np.linspace(0, 1, 101)
+    basis = deviation_basis(position, 8)
+    terms = np.linalg.lstsq(0.3 * basis.T, overlap(position), rcond=None)[0]
+    posterior = study.posteriors["lognormal"]
+    rng = np.random.default_rng(4)
+    draws = xr.Dataset(coords=posterior.draws.coords)
+    sizes = (posterior.draws.sizes["chain"], posterior.draws.sizes["draw"])
+    means = {
+        "ln_v_c": np.log(0.3), "exponent": 0.05, "ln_r_series": np.log(1e3),
+        "ln_sd_filament": np.log(0.1), "sd_exponent": 0.5, "ln_sd_floor": np.log(0.05),
+        "ln_r_hrs": np.log(1e5), "hrs_slope": 0.0, "ln_sd_hrs": np.log(0.3), "hrs_sd_slope": 0.0,
+    }  # fmt: skip
+    for name, mean in means.items():
+        draws[name] = (("chain", "draw"), mean + 0.01 * rng.standard_normal(sizes))
+    for name in ("lrs_location", "lrs_ln_sd", "hrs_location", "hrs_ln_sd"):
+        values = terms if name == "hrs_ln_sd" else np.zeros(8)
+        draws[f"{name}_deviation"] = (
+            ("chain", "draw", f"{name}_deviation_term"),
+            np.broadcast_to(values, (*sizes, 8)).copy(),
+        )
+    frame = replace(posterior.frame, terms=8, levels=())
+    assert isinstance(frame, Frame)
+    changed = replace(posterior, draws=draws, frame=frame)
+    assert isinstance(changed, DevicePosterior)
+    record = {**study.record, "families": {"lognormal": study.record["families"]["lognormal"]}}
+    return DeviceStudy({"lognormal": changed}, {}, {}, adaptive_grid(changed, 41), record)
+
+
+@pytest.fixture
+def decide(
+    tmp_path: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """Runs the command on a study; returns values, text and HTML."""
+    monkeypatch.setattr(
+        reliability.answer,
+        "CURVE_SAMPLER",
+        SamplerOptions(chains=2, draws=150, warmup=200, cores=1),
+    )
+    monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 600)
+    save_counts(network(fragility=25.0, ber=0.0, seed=1), tmp_path / "standard.nc")
+    save_counts(network(fragility=4.0, ber=0.04, seed=2), tmp_path / "trained.nc")
+
+    def run(study: DeviceStudy, *options: object) -> tuple[dict[str, Any], str, str]:
+        (tmp_path / "device").mkdir()
+        save_study(study, tmp_path / "device")
+        found = call(
+            "decide", "device", "--counts", "standard.nc", "--counts", "trained.nc",
+            "--out", "results.json", "--quiet", *options,
+        )  # fmt: skip
+        assert found.returncode == 0, found.stderr
+        results = read_results(tmp_path / "results.json")
+        text = (tmp_path / "results.json").read_text()
+        assert json.loads(text)["verdict"] == results.values["verdict"]
+        return dict(results.values), found.stdout, render_report(results)
+
+    return run
+
+
+def two_pieces(position: np.ndarray) -> np.ndarray:
+    return 2.2 * np.cos(4 * np.pi * position)
+
+
+def test_empty_safe_set(fitted: DeviceStudy, decide: Callable[..., Any]) -> None:
+    values, text, html = decide(shaped(fitted, lambda u: 2.6 + 0 * u))
+    assert values["verdict"]["recommended_programming"] is None
+    assert all(a["lowest_safe_programming"] is None for a in values["alternatives"])
+    nearest = values["verdict"]["nearest"]
+    assert nearest["p_requirement_met"] < 0.95
+    assert nearest["loss_not_exceeded"] > 0.01
+    assert "No measured SET compliance current meets the requirement" in text
+    assert "Nearest comes 1T1R" in text
+    assert "Saving: none, because no programming is safe." in text
+    assert "No recommendation." in html
+
+
+def test_safe_set_in_two_pieces(fitted: DeviceStudy, decide: Callable[..., Any]) -> None:
+    values, text, html = decide(shaped(fitted, two_pieces))
+    best = values["verdict"]
+    found = values["safe_programming"][best["network"]][best["scheme"]]
+    (low, first_end), (second, high) = found["intervals"]
+    assert 2e-5 < low < first_end < second < high < 6e-4
+    assert best["recommended_programming"] == low
+    # Not safe between the pieces, nor where programming is strongest.
+    p_met = np.array(values["accuracy"][best["network"]][best["scheme"]]["p_met"])
+    grid = np.array(values["ber"]["grid"])
+    assert p_met[(grid > first_end) & (grid < second)].max() < 0.95
+    assert p_met[-1] < 0.95
+    for words in ("The safe set is in 2 pieces", "programming that is too strong fails too"):
+        assert words in text
+        assert words in html
+
+
+def test_already_met_at_the_lowest(fitted: DeviceStudy, decide: Callable[..., Any]) -> None:
+    values, text, html = decide(shaped(fitted, lambda u: -0.5 + 0 * u))
+    assert values["verdict"]["recommended_programming"] == pytest.approx(2e-5)
+    assert "Already the weakest measured SET compliance current, 20 uA, meets" in text
+    assert "a weaker one might do, but was not measured" in html
+    saving = values["energy_saving"]["standard_bnn"]
+    assert saving["share_at_least"] == saving["share_at_most"] == 1.0
+    assert "beyond which both sides could go" in saving["sentence"]
+
+
+def test_no_energy_data(fitted: DeviceStudy, decide: Callable[..., Any]) -> None:
+    values, text, html = decide(shaped(fitted, two_pieces), "--energy", "none")
+    assert values["verdict"]["recommended_programming"] > 2e-5
+    assert values["energy"]["basis"] == "none"
+    assert values["energy"]["e_cell_j"] is None
+    assert values["pareto"] is None
+    assert values["choices"]["energy_regret"] is None
+    assert max(values["choices"]["p_violated"]) > 0.05
+    for record in values["energy_saving"].values():
+        assert record.get("median") is None
+    assert "Saving: no saving can be stated, because no energy is known" in text
+    assert "not known<small>no energy is known</small>" in html
+
+
+def broken(families: tuple[str, ...]) -> Callable[..., DevicePosterior]:
+    def broken_fit(compressed: Any, *, family: str, **options: Any) -> DevicePosterior:
+        if family in families:
+            raise FloatingPointError("no start has a finite density")
+        return fit(compressed, family=family, **options)
+
+    return broken_fit
+
+
+def test_one_family_fails(decide: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_study, "fit", broken(("lognormal",)))
+    values, text, html = decide(fitted_again())
+    assert list(values["device"]["families"]) == ["student-t"]
+    gate = next(g for g in values["gates"] if g["name"] == "families fitted")
+    assert not gate["passed"]
+    assert values["verdict"]["failed_families"] == {
+        "lognormal": "FloatingPointError: no start has a finite density"
+    }
+    assert values["verdict"]["recommended_programming"] is not None
+    words = "lognormal could not be fitted: FloatingPointError: no start has a finite density"
+    assert f"FAILED families fitted: {words}; the answer rests on student-t" in text
+    assert words in html
+
+
+def fitted_again() -> DeviceStudy:
+    plan = ReferencePlan(currents=6, devices_per_current=20, cycles=1)
+    return study_device(
+        reference_measurements(plan=plan),
+        families=("lognormal", "student-t"),
+        sampler=SAMPLER,
+        sensing=SensingOptions(),
+    )
+
+
+def test_all_families_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_study, "fit", broken(("lognormal", "student-t")))
+    with pytest.raises(ValueError, match=r"no family could be fitted \(lognormal: .*student-t: "):
+        fitted_again()
+
+
+def test_measured_energies_and_a_requirement_file(
+    fitted: DeviceStudy, decide: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "need.toml").write_text(
+        "[accuracy]\nmax_loss_points = 5\nprobability = 0.9\n"
+        "[life]\nyears = 10\ntemperature_c = 85\ncycles = 1000\n"
+        '[reference]\nmemory_ber = 1e-6\nprogramming = "200 uA"\n'
+        "[utility]\nenergy_factor_per_point = 1.5\n"
+    )
+    # 100 pJ at 100 uA, proportional to the current; not measured at the weak end.
+    (tmp_path / "energy.csv").write_text(
+        "i_cc_a,e_cell_j,e_cell_se_j\n4e-5,4e-11,1e-12\n1e-4,1e-10,2e-12\n6e-4,6e-10,1e-11\n"
+    )
+    values, text, html = decide(
+        shaped(fitted, two_pieces), "--requirement", "need.toml", "--energy", "energy.csv",
+        "--max-loss", "0.01",
+    )  # fmt: skip
+    wanted = values["requirement"]
+    # The command line overrides the file.
+    assert (wanted["max_loss"], wanted["risk"], wanted["memory_ber"]) == (0.01, 0.1, 1e-6)
+    assert wanted["life"] == {"years": 10.0, "temperature_k": 358.15, "cycles": 1000.0}
+    at = values["verdict"]["recommended_programming"]
+    stated = values["energy_saving"]["stated"]
+    assert stated["low"] < 200e-6 / at < stated["high"]
+    assert values["energy"]["extrapolated"][0]
+    assert not values["energy"]["extrapolated"][-1]
+    assert "Energies were measured from 40 uA to 600 uA; beyond, they are extrapolated." in text
+    assert "they say nothing about wear and retention" in text
+    assert "one point of accuracy is worth a factor of 1.5 in energy" in text
+    assert "Stated reference" in html
+    front = [row for row in values["pareto"]["candidates"] if row["on_front"]]
+    assert 0 < len(front) < len(values["pareto"]["candidates"])
+
+
+@pytest.mark.parametrize(
+    ("options", "files", "message"),
+    [
+        (["--requirement", "need.toml"], {"need.toml": "[life]\nyear = 10\n"},
+         "need.toml, line 2, [life] year: year is not known; known: years, temperature_c"),
+        (["--requirement", "need.toml"], {"need.toml": '[reference]\nprogramming = "2 V"\n'},
+         "the reference programming is in V, but the programming variable (SET compliance current)"
+         " is in A"),
+        (["--requirement", "need.toml"], {"need.toml": '[reference]\nprogramming = "1 mA"\n'},
+         "the reference programming 1 mA is outside the measured 20 uA to 600 uA"),
+        (["--energy", "e.csv"], {"e.csv": "pulse_width_s,e_cell_j,e_cell_se_j\n1,1,0\n2,2,0\n"},
+         "programming values are in s, but the programming variable of the device"),
+        (["--energy", "e.csv"], {"e.csv": "programming,e_cell_j,e_cell_se_j\n100,1,0\n600,2,0\n"},
+         "which is 0 % of the range of the device fit (20 uA to 600 uA)"),
+        (["--energy", "none", "--pulse-s", "1e-7"], {}, "--energy none says that nothing is known"),
+        (["--energy-sd", "volt=0.1"], {}, "names: voltage, reset_current, inference, pulse"),
+        (["--energy-sd", "voltage=x"], {}, "'x' is not a number"),
+    ],
+)  # fmt: skip
+def test_wrong_options_leave_nothing(
+    fitted: DeviceStudy,
+    tmp_path: Path,
+    call: Callable[..., Any],
+    options: list[str],
+    files: dict[str, str],
+    message: str,
+) -> None:
+    (tmp_path / "device").mkdir()
+    save_study(fitted, tmp_path / "device")
+    save_counts(network(fragility=25.0, ber=0.0, seed=1), tmp_path / "standard.nc")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    found = call("decide", "device", "--counts", "standard.nc", "--out", "results.json", *options)
+    assert found.returncode == 2, found.stderr
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+    assert not (tmp_path / "results.json").exists()
