@@ -87,8 +87,8 @@ def test_cells_without_code(scheme: str, bits: int, per_bit: float, cells: int) 
 def test_parity_is_counted_by_whole_words() -> None:
     assert Storage("1T1R", SECDED_72_64).cells_per_bit == 72 / 64
     assert Storage("1T1R", SECDED_72_64).cells_for(128) == 144
-    assert Storage("1T1R", SECDED_72_64).cells_for(129) == 216
-    assert Storage("2T2R", SECDED_72_64).cells_for(1) == 144
+    assert Storage("1T1R", SECDED_72_64).cells_for(129) == 153
+    assert Storage("2T2R", SECDED_72_64).cells_for(1) == 18
 
 
 def test_endurance_joins_the_front() -> None:
