@@ -1,11 +1,24 @@
-"""Rows of a large array shared out between threads."""
+"""Threads: rows of a large array shared out between them, and none for small matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numba
+from threadpoolctl import threadpool_limits
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep the linear algebra of NumPy and SciPy in the calling thread.
+
+    Matrices here are small. Threads of a BLAS gain nothing on them, and where another process wants
+    the cores they wait for each other: a fit of 0.1 s then takes 5 s.
+    """
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def in_threads(work: Callable[[int, int], None], count: int, *, block: int) -> None:

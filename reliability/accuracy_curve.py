@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from devicefit.backend import SamplerOptions
 from devicefit.native import forget_stale
+from devicefit.threads import one_blas_thread
 from reliability import chip_law
 from reliability.chip_law import count_variance, segment, share_at
 from reliability.curve_density import KINDS, CurveDensity
@@ -213,7 +214,7 @@ def fit_accuracy_curves(
     densities = [_density(table, ln_ber, ber > 0) for _, table in tables]
     # Chains of one network owe nothing to those of another.
     seeds = [replace(options, seed=options.seed + 7919 * i) for i in range(len(tables))]
-    with ThreadPoolExecutor(options.cores) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(options.cores) as pool:
         sampled = list(pool.map(sample_curve, densities, seeds))
     diagnostics = _diagnostics(sampled)
     curves: dict[str, list[AccuracyCurve]] = {name: [] for name in counts}

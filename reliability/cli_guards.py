@@ -33,8 +33,12 @@ def checking_input() -> Iterator[None]:
 @contextmanager
 def working() -> Iterator[None]:
     """What goes wrong inside is a failed job."""
+    # imported here: a command that only checks its input needs no linear algebra
+    from devicefit.threads import one_blas_thread
+
     try:
-        yield
+        with one_blas_thread():
+            yield
     except Stop:
         raise
     except Exception as error:

@@ -121,10 +121,13 @@ def _saving_row(ax: Axes, row: SavingRow, y: int, colour: str) -> None:
             ax.plot([low, high], [y, y], color=colour, lw=2.4)
         if not record.get("median_is_lower_bound", least):
             ax.plot([record["median"]], [y], marker="o", ms=6, color=colour, ls="none")
+        # where the whole interval is a bound, the words name its far end, and so does the mark
         if least:
-            _bound_mark(ax, high, high * 1.3, y, colour, f"mark-at-least-{y}")
+            end = low if record.get("low_is_lower_bound", least) else high
+            _bound_mark(ax, end, high * 1.3, y, colour, f"mark-at-least-{y}")
         if record.get("low_is_upper_bound", False):
-            _bound_mark(ax, low, low / 1.3, y, colour, f"mark-at-most-{y}")
+            end = high if record.get("high_is_upper_bound", False) else low
+            _bound_mark(ax, end, low / 1.3, y, colour, f"mark-at-most-{y}")
     if row.true is not None:
         ax.plot([row.true], [y], marker="D", ms=6, mfc="none", mew=1.3, color="black", ls="none")
     ax.annotate(
