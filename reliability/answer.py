@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from devicefit.backend import SamplerOptions, versions
-from devicefit.life_study import Life
 from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, ber_curves
 from devicefit.stacking import StackedDevice
@@ -21,13 +20,15 @@ from reliability.designs import Comparison, compare_designs, loss_limits
 from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions, programming_energy
 from reliability.energy_table import EnergyTable
-from reliability.life_decision import design_cycles, life_answer, life_asked
 from reliability.network_study import NetworkStudy
 from reliability.propagation import pair_draws
 from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.truth import truth_record
 from reliability.verdict import verdict_record
+
+if TYPE_CHECKING:
+    from devicefit.life_study import Life
 
 PAIRED_DRAWS = 2000
 CURVE_SAMPLER = SamplerOptions(draws=500, warmup=150, target_accept=0.85)
@@ -88,11 +89,15 @@ def answer(
     limits = loss_limits(c.curves, requirement)
     gates = [*device.record["gates"], records.curve_gate(c.standard).record()]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
-    end_of_life = life_answer(c, lives, life_asked(requirement), seed=seed) if lives else None
-    if end_of_life is not None:
+    end_of_life = None
+    if lives:
+        # imported here: few decisions need the models of life
+        from reliability.life_decision import design_cycles, life_answer, life_asked
+
+        end_of_life = life_answer(c, lives, life_asked(requirement), seed=seed)
         gates += end_of_life["gates"]
-    if cycles_to_requirement is None:
-        cycles_to_requirement = design_cycles(c, lives, seed=seed)
+        if cycles_to_requirement is None:
+            cycles_to_requirement = design_cycles(c, lives, seed=seed)
     frame = device.main.frame
     bits = int(networks[c.focus.network].counts.attrs["weights"])
     values: dict[str, Any] = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
+import numba
 import numpy as np
 
 from devicefit.compressed import IntArray
@@ -203,13 +205,16 @@ def compare_designs(
     grid = main["1T1R"].programming
     flat = {storage: storage.network_ln_ber(main) for storage in storages}
     limits = loss_limits(curves, requirement)
-    designs = []
-    for name, curve in curves.items():
-        for storage in storages:
-            draws = propagate(curve, flat[storage], pairing, family=family)
-            met = chip_yield(curve, flat[storage], pairing, limits[name])
-            safe = safe_set(grid, met.p_met, requirement, programming)
-            designs.append(Design(name, storage, draws, met.p_met, safe, met))
+
+    def design(name: str, storage: Storage) -> Design:
+        draws = propagate(curves[name], flat[storage], pairing, family=family)
+        met = chip_yield(curves[name], flat[storage], pairing, limits[name])
+        safe = safe_set(grid, met.p_met, requirement, programming)
+        return Design(name, storage, draws, met.p_met, safe, met)
+
+    wanted = [(name, storage) for name in curves for storage in storages]
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        designs = list(pool.map(lambda of: design(*of), wanted))
     standard = next(iter(curves.values()))
     references = _references(
         standard, designs[0].safe, flat[PLAIN], pairing, grid, requirement, programming
