@@ -177,16 +177,17 @@ def draw(found: dict[str, Any], family: str, path: Path) -> None:
 
     names = [name for name in found["networks"] if family_of(name) == family]
     rates = rates_of(names[0])
+    treatments = [t for t in TREATMENTS if all(t in found["networks"][n]["right"] for n in names)]
     chips = min(
         percent(found["networks"][name], treatment).shape[1]
         for name in names
-        for treatment in TREATMENTS
+        for treatment in treatments
     )
     least = 50 if family == "mnist" else 35
     figure, axes = plt.subplots(
-        len(TREATMENTS), 1, figsize=(11, 2.1 + 1.75 * len(TREATMENTS)), layout="constrained"
+        len(treatments), 1, figsize=(11, 2.1 + 1.75 * len(treatments)), layout="constrained"
     )
-    for axis, treatment in zip(axes, TREATMENTS, strict=True):
+    for axis, treatment in zip(axes, treatments, strict=True):
         values = [percent(found["networks"][name], treatment) for name in names]
         mean = np.array([v.mean(axis=1) for v in values])
         texts = [[f"{row.mean():.1f} ± {row.std(ddof=1):.1f}" for row in v] for v in values]
@@ -232,7 +233,7 @@ def main() -> int:
         for treatment in TREATMENTS:
             print(f"\n{treatment}\n{table(found, treatment, rates)}")
     for family in FAMILIES:
-        if any(family_of(name) == family for name in found["networks"]):
+        if FIXED in found["networks"].get(f"{family}-standard", {}).get("right", {}):
             found.setdefault("losses_in_points", {})[family] = losses(found, family)
             print(json.dumps(found["losses_in_points"][family], indent=1))
             tail = "" if family == "mnist" else f"_{family}"
