@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.intervals import PROBABILITY, equal_tailed
+from devicefit.intervals import PROBABILITY
 from devicefit.programming import FloatArray, Programming
 from reliability.designs import (
     Comparison,
@@ -21,6 +21,7 @@ from reliability.ecc import NO_CODE
 from reliability.energy import energy_at
 from reliability.network_names import training_of
 from reliability.network_study import NetworkStudy
+from reliability.records import band
 from reliability.threshold_treatment import treatment_of
 
 SHOWN = 12
@@ -101,17 +102,13 @@ def _record(
     e_cell = energy_at(comparison.energy, safe.lowest)
     return {
         **record,
-        "e_bit_j": _band(design_energy(design, comparison.energy)),
-        "e_network_j": _band(e_cell * storage.cells_for(bits)),
+        "e_bit_j": band(design_energy(design, comparison.energy), axis=0),
+        "e_network_j": band(e_cell * storage.cells_for(bits), axis=0),
         "saving": {
             r.key: saving_at_safe(design, r, comparison.energy).record()
             for r in comparison.references
         },
     }
-
-
-def _band(draws: FloatArray) -> dict[str, Any]:
-    return {"median": float(np.median(draws)), **equal_tailed(draws, axis=0).record()}
 
 
 def _rates(ln_rate: FloatArray) -> dict[str, Any] | None:

@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from reliability.cli_guards import checking_input, print_verdict, working
-from reliability.cli_inputs import answer_from, check_decision, decision_options, given
+from reliability.cli_inputs import (
+    answer_from,
+    check_decision,
+    counted_networks,
+    decision_options,
+    given,
+)
 from reliability.cli_options import (
     EnergyOption,
     EnergySdOption,
@@ -56,10 +62,8 @@ def decide(
 ) -> None:
     """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
     from reliability.device_study import load_study
-    from reliability.network_study import load_counts, network_names
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
-    from reliability.training_counts import check_counts, join_trainings
 
     with checking_input():
         check_file(out, force=force, suffix=".json")
@@ -80,9 +84,7 @@ def decide(
         study = load_study(device)
         frame = study.main.frame
         check_decision(options, frame.programming, frame.low, frame.high)
-        tables = join_trainings([load_counts(path) for path in counts])
-        networks = dict(zip(network_names(tables), tables, strict=True))
-        check_counts({n: (s.counts, *s.further_trainings) for n, s in networks.items()})
+        networks = counted_networks(counts)
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         results = answer_from(study, networks, options, seed, narrator, truth=False)
         stage.write_text(results.to_json(), encoding="utf-8")

@@ -388,6 +388,23 @@ def _energy_sds(texts: list[str]) -> dict[str, float]:
     return found
 
 
+def counted_networks(paths: list[Path]) -> dict[str, NetworkStudy]:
+    """Tables of counts by the names of their networks, trainings of one recipe joined.
+
+    Raises
+    ------
+    ValueError
+        A file is no table of counts, or no curves can be fitted to the tables.
+    """
+    from reliability.network_study import load_counts, network_names
+    from reliability.training_counts import check_counts, join_trainings
+
+    tables = join_trainings([load_counts(path) for path in paths])
+    networks = dict(zip(network_names(tables), tables, strict=True))
+    check_counts({n: (s.counts, *s.further_trainings) for n, s in networks.items()})
+    return networks
+
+
 def answer_from(
     study: Any,
     networks: dict[str, NetworkStudy],

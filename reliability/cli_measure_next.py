@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reliability.cli_guards import checking_input, working
-from reliability.cli_inputs import check_decision, decision_options, given
+from reliability.cli_inputs import (
+    check_decision,
+    counted_networks,
+    decision_options,
+    given,
+)
 from reliability.cli_options import (
     EnergyOption,
     EnergySdOption,
@@ -89,11 +94,9 @@ def measure_next_command(
     from reliability.candidates import MoreCycles, MoreDevices, default_candidates
     from reliability.device_study import load_study
     from reliability.measure_next import MeasureNextOptions, measure_next
-    from reliability.network_study import load_counts, network_names
     from reliability.output import check_file, staged_file
     from reliability.planned_readings import planned_readings
     from reliability.progress import Narrator
-    from reliability.training_counts import check_counts, join_trainings
 
     with checking_input():
         check_file(out, force=force, suffix=".json")
@@ -126,9 +129,7 @@ def measure_next_command(
         for one in chosen:
             if isinstance(one, MoreDevices | MoreCycles):
                 planned_readings(one, study)
-        tables = join_trainings([load_counts(path) for path in counts])
-        networks = dict(zip(network_names(tables), tables, strict=True))
-        check_counts({n: (s.counts, *s.further_trainings) for n, s in networks.items()})
+        networks = counted_networks(counts)
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         narrator.say("propagating bit errors to accuracy")
         comparison = compare(
