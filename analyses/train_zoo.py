@@ -113,6 +113,16 @@ RECIPES = {
         ber_from=0.0,
         statistics_ber=0.0,
     ),
+    "cifar-high-range": cifar(
+        "goes on from cifar-range at rates from 0.04 to 0.16, thresholds for error-free weights: "
+        "calibrate each chip",
+        begins_with="cifar-range",
+        epochs=16,
+        learning_rate=2e-3,
+        ber=0.16,
+        ber_from=0.04,
+        statistics_ber=0.0,
+    ),
     "cifar-4e-2": cifar(
         "goes on from cifar-standard at BER 4e-2, flips drawn anew at every step",
         begins_with="cifar-standard",
