@@ -15,6 +15,7 @@ import typer
 
 from reliability.cli_decide import decision_commands
 from reliability.cli_device import device
+from reliability.cli_grid import grid_commands
 from reliability.cli_guards import (
     Stop,
     checking_input,
@@ -96,6 +97,7 @@ app = typer.Typer(
 app.add_typer(device)
 app.add_typer(decision_commands)
 app.add_typer(training_commands)
+app.add_typer(grid_commands)
 app.add_typer(network_commands)
 app.add_typer(network_files)
 app.add_typer(next_commands)

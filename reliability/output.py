@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MARKERS = ("results.json", "device.json")
+MARKERS = ("results.json", "device.json", "grid.nc")
 """Files by which a directory is known as one of ours, and may be replaced."""
 
 

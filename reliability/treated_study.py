@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import xarray as xr
 
 from bnn import (
     CalibrationReference,
@@ -16,6 +19,12 @@ from reliability.network_study import BER_GRID, NetworkOptions, NetworkStudy, Ti
 
 TREATMENTS = {"fixed": FIXED, "folded": FOLDED_FOR_EACH, "calibrated": PER_CHIP}
 """Treatments of thresholds by their word at the command line."""
+
+COUNTERS: dict[str, Callable[..., xr.Dataset]] = {
+    FOLDED_FOR_EACH: evaluate_folded,
+    PER_CHIP: evaluate_calibrated,
+}
+"""What counts the chips of a treatment other than `FIXED`."""
 
 
 def treated_study(
@@ -51,10 +60,9 @@ def treated_study(
     ValueError
         Another treatment.
     """
-    known = {FOLDED_FOR_EACH: evaluate_folded, PER_CHIP: evaluate_calibrated}
-    if treatment not in known:
-        raise ValueError(f"treatment {treatment!r} is not known; known: {', '.join(known)}")
-    counts = known[treatment](
+    if treatment not in COUNTERS:
+        raise ValueError(f"treatment {treatment!r} is not known; known: {', '.join(COUNTERS)}")
+    counts = COUNTERS[treatment](
         reference,
         images.test_images,
         images.test_labels,
