@@ -241,21 +241,19 @@ class PackedRun:
         if self.maps is not None:
             return conv_sums.fired_maps(layer, self.maps, threads=self.threads)
         height, width, rows = layer.output_shape
-        images = inputs.plain if isinstance(inputs, PackedImages) else inputs
-        fired = np.empty((len(images), height * width, word_count(rows)), np.uint64)
-        weights = None
-        if not isinstance(inputs, PackedImages):
-            weights = conv_layer.pack_convolution(layer)
+        number = inputs.images if isinstance(inputs, PackedImages) else len(inputs)
+        fired = np.empty((number, height * width, word_count(rows)), np.uint64)
+        weights = conv_layer.pack_convolution(layer)
 
         def work(first: int, stop: int) -> None:
             for start in range(first, stop, _BLOCK_IMAGES):
                 part = slice(start, min(stop, start + _BLOCK_IMAGES))
-                if weights is None:
-                    fired[part] = conv_layer.pixel_conv_bits(layer, images[part])
+                if isinstance(inputs, PackedImages):
+                    fired[part] = conv_layer.pixel_conv_bits(layer, inputs.plain[part])
                 else:
-                    fired[part] = conv_layer.conv_bits(layer, weights, images[part])
+                    fired[part] = conv_layer.conv_bits(layer, weights, inputs[part])
 
-        in_threads(work, len(images), self.threads)
+        in_threads(work, number, self.threads)
         return fired
 
 
