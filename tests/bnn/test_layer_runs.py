@@ -172,7 +172,7 @@ def test_what_is_not_counted_in_bits(random_conv_network: Make, random_network: 
 
 
 def test_moments_of_huge_sums_are_exact() -> None:
-    # count * squares and total**2 agree in their first 58 bits: in float64 nothing would be left
+    # two numbers of 79 bits differ by one of 20: in float64 the difference would be 0
     count = 2**20
     total, squares = np.array([2**39 + 1]), np.array([2**58 + 2**20 + 1])
     found = Moments.of(total, squares, count)
