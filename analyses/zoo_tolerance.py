@@ -22,8 +22,8 @@ Seed
     1 for chips and drawn images; chip numbers from 0. Each network meets the same chips.
 
 Outputs
-    ``analyses/results/zoo_tolerance.json``: right answers, chip by chip; a network and treatment
-    that is there already with as many chips is not counted again.
+    ``analyses/results/zoo_tolerance.json``: right answers, chip by chip, written after every ten
+    chips; what is there already is not counted again.
     ``analyses/results/zoo_tolerance.png``, ``zoo_tolerance_cifar.png``: heat maps.
 """
 
@@ -51,6 +51,8 @@ CIFAR_RATES = (0.0, 1e-3, 1e-2, 4e-2, 0.1)
 CIFAR_CALIBRATION = 2000
 FIXED, FOLDED, CALIBRATED = "fixed", "folded for each BER", "calibrated per chip"
 TREATMENTS = (FIXED, FOLDED, CALIBRATED)
+SHORT = {"folded": FOLDED, "calibrated": CALIBRATED}
+CHIPS_TOGETHER = 10
 FAMILIES = {
     "mnist": "MNIST, 784-1024-1024-10",
     "cifar": "CIFAR-10, convolutions 48-48-96-96-192-192, then 1024-1024-10",
@@ -72,27 +74,29 @@ def rates_of(name: str) -> tuple[float, ...]:
 def right(
     network: bnn.FoldedNetwork,
     images: bnn.ImageSet,
+    reference: bnn.CalibrationReference | None,
     treatment: str,
     *,
     rates: Sequence[float],
     chips: int,
+    first_chip: int = 0,
 ) -> list[list[int]]:
-    """Right answers on the test images, for each rate and chip."""
+    """Right answers on the test images, for each rate and chip; no reference where fixed."""
     data = (images.test_images, images.test_labels)
-    options: dict[str, Any] = {"chips": chips, "seed": SEED, "threads": 1}
-    if treatment == FIXED:
-        counts = bnn.evaluate(network, *data, ber=rates, **options)
-        return counts["correct"].values.tolist()  # type: ignore[no-any-return]
-    number = CIFAR_CALIBRATION if images.name == "cifar-10" else None
-    reference = reference_from(network, images, number=number, seed=SEED, threads=1)
-    if treatment == CALIBRATED:
-        counts = bnn.evaluate_calibrated(reference, *data, ber=rates, **options)
-        return counts["correct"].values.tolist()  # type: ignore[no-any-return]
-    found = []
-    for rate in rates:
-        folded = bnn.fold_for_ber(reference, rate)
-        counts = bnn.evaluate(folded, *data, ber=[rate], **options)
-        found.append(counts["correct"].values[0].tolist())
+    options: dict[str, Any] = {
+        "ber": rates,
+        "chips": chips,
+        "first_chip": first_chip,
+        "seed": SEED,
+        "threads": 1,
+    }
+    if reference is None:
+        counts = bnn.evaluate(network, *data, **options)
+    elif treatment == CALIBRATED:
+        counts = bnn.evaluate_calibrated(reference, *data, **options)
+    else:
+        counts = bnn.evaluate_folded(reference, *data, **options)
+    found: list[list[int]] = counts["correct"].values.tolist()
     return found
 
 
@@ -116,15 +120,32 @@ def measure(
         if line.get("network_sha256") != digest:
             line = {"network_sha256": digest, "test_images": len(images.test_images), "right": {}}
         found["networks"][name] = line
+        rates = rates_of(name)
+        reference = None
         for treatment in treatments:
-            if len(line["right"].get(treatment, [[]])[0]) >= chips:
-                continue
             start = time.perf_counter()
-            line["right"][treatment] = right(
-                network, images, treatment, rates=rates_of(name), chips=chips
-            )
-            out.write_text(json.dumps(found) + "\n", encoding="utf-8")
-            print(f"{name}, {treatment}: {time.perf_counter() - start:.0f} s", flush=True)
+            counts = line["right"].get(treatment, [[] for _ in rates])
+            before = len(counts[0])
+            while (there := len(counts[0])) < chips:
+                if reference is None and treatment != FIXED:
+                    number = CIFAR_CALIBRATION if images.name == "cifar-10" else None
+                    reference = reference_from(network, images, number=number, seed=SEED, threads=1)
+                more = right(
+                    network,
+                    images,
+                    None if treatment == FIXED else reference,
+                    treatment,
+                    rates=rates,
+                    chips=min(CHIPS_TOGETHER, chips - there),
+                    first_chip=there,
+                )
+                counts = [old + new for old, new in zip(counts, more, strict=True)]
+                line["right"][treatment] = counts
+                out.write_text(json.dumps(found) + "\n", encoding="utf-8")
+            if len(counts[0]) > before:
+                seconds = time.perf_counter() - start
+                print(f"{name}, {treatment}: chips {before} to {chips - 1}, {seconds:.0f} s")
+                sys.stdout.flush()
     return found
 
 
@@ -154,7 +175,7 @@ def losses(found: dict[str, Any], family: str) -> dict[str, Any]:
     for name, line in networks.items():
         rates = rates_of(name)
         at = {rate: rates.index(rate) for rate in (0.0, 4e-2, 0.1, 0.2) if rate in rates}
-        for treatment in set(line["right"]) & {FIXED, CALIBRATED}:
+        for treatment in line["right"]:
             values = percent(line, treatment)
             clean = values[0].mean()
             answers[f"{name}, {treatment}"] = {
@@ -185,8 +206,13 @@ def draw(found: dict[str, Any], family: str, path: Path) -> None:
     )
     least = 50 if family == "mnist" else 35
     figure, axes = plt.subplots(
-        len(treatments), 1, figsize=(11, 2.1 + 1.75 * len(treatments)), layout="constrained"
+        len(treatments),
+        1,
+        figsize=(11, 2.1 + 1.75 * len(treatments)),
+        layout="constrained",
+        squeeze=False,
     )
+    axes = axes[:, 0]
     for axis, treatment in zip(axes, treatments, strict=True):
         values = [percent(found["networks"][name], treatment) for name in names]
         mean = np.array([v.mean(axis=1) for v in values])
@@ -216,7 +242,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks; all if none is named")
     parser.add_argument("--images-dir", type=Path)
-    parser.add_argument("--treatment", action="append", choices=TREATMENTS)
+    parser.add_argument(
+        "--treatment",
+        action="append",
+        choices=TREATMENTS,
+        type=lambda word: SHORT.get(word, word),
+        help=f"may be repeated; all if none is named; short: {', '.join(SHORT)}",
+    )
     parser.add_argument("--chips", type=int, default=50)
     parser.add_argument("--out", type=Path, default=RESULTS / "zoo_tolerance.json")
     arguments = parser.parse_args()

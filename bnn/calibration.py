@@ -16,7 +16,7 @@ affine map lie in reliable digital memory.
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bnn.engines import dense
+from bnn.engines import dense, packed
+from bnn.engines.packed import PackedImages
 from bnn.errors import check_ber
+from bnn.layer_runs import DenseRun, LayerRun, Moments, PackedRun, PixelProducts, counts_packed
 from bnn.layers import EXACT_FLOAT32
 from bnn.network import (
     ALWAYS,
@@ -39,7 +41,7 @@ from bnn.network import (
     check_layer_names,
     flip_weights,
 )
-from bnn.reads import Misreads, read_sums
+from bnn.reads import Misreads
 from bnn.threads import torch_threads
 
 FIXED = "fixed"
@@ -47,9 +49,6 @@ PER_CHIP = "calibrated per chip"
 FOLDED_FOR_EACH = "folded for each BER"
 
 _EXACT_FLOAT64 = 2**53
-# pre-activations of a layer that are kept rather than computed twice: 512 MB
-_KEPT_VALUES = 2**27
-_BLOCK_VALUES = 2**22
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
 Floats = npt.NDArray[np.float64]
@@ -58,20 +57,6 @@ Floats = npt.NDArray[np.float64]
 def folded_for(ber: float) -> str:
     """What a record says of thresholds folded for a bit error rate."""
     return f"folded for p = {ber:g}"
-
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Mean and spread of the pre-activations of a layer over images and places of the map.
-
-    Attributes
-    ----------
-    mean, sd : float64 array, shape (rows,)
-        Mean and standard deviation; `sd` is exactly 0 where a pre-activation never changes.
-    """
-
-    mean: Floats
-    sd: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +69,11 @@ class CalibrationReference:
         The error-free network.
     images : DenseImages
         The images.
+    packed : PackedImages or None
+        The images for chips that are read without transient errors; None where the packed engine
+        does not count them, as on a GPU.
+    products : PixelProducts or None
+        What the moments of a first convolution without pooling follow from.
     sha256 : str
         Hash of the images.
     pooled : dict of layer name to Moments
@@ -98,6 +88,8 @@ class CalibrationReference:
 
     network: FoldedNetwork
     images: dense.DenseImages
+    packed: PackedImages | None
+    products: PixelProducts | None
     sha256: str
     pooled: dict[str, Moments]
     unpooled: dict[str, Moments]
@@ -176,14 +168,20 @@ def calibration_reference(
             variance[layer.name] = _input_variance(layer, values)
             if isinstance(layer, ConvLayer) and layer.pool > 1:
                 plain = dataclasses.replace(layer, pool=1)
-                unpooled[layer.name] = _LayerRun(plain, values).moments()
-            run = _LayerRun(layer, values)
+                unpooled[layer.name] = DenseRun(plain, values).moments()
+            run = DenseRun(layer, values)
             pooled[layer.name] = run.moments()
             unpooled.setdefault(layer.name, pooled[layer.name])
             if not isinstance(layer, OutputLayer):
                 values = run.fired(layer.threshold)
+    inputs = products = None
+    if device == "cpu" and counts_packed(network, len(images)):
+        inputs = packed.prepare(images)
+        first = network.layers[0]
+        if isinstance(first, ConvLayer) and first.pool == 1:
+            products = PixelProducts.of(first, images)
     return CalibrationReference(
-        network, prepared, digest.hexdigest(), pooled, unpooled, variance, threads
+        network, prepared, inputs, products, digest.hexdigest(), pooled, unpooled, variance, threads
     )
 
 
@@ -265,62 +263,26 @@ def calibrate_chip(
     chip = flip_weights(reference.network, flips)
     thresholds = {}
     with torch_threads(reference.threads), torch.inference_mode():
-        values = reference.images.values
-        for layer in chip.layers:
+        run = _first_run(reference, chip.layers[0], misreads)
+        for layer, following in zip(chip.layers, (*chip.layers[1:], None), strict=True):
             before = reference.pooled[layer.name]
-            run = _LayerRun(layer, values, misreads)
             if isinstance(layer, OutputLayer):
                 scale, shift = _moved_affine(layer, before, run.moments())
             else:
                 moved = _moved_thresholds(layer, before, run.moments())
                 thresholds[layer.name] = moved
-                values = run.fired(moved)
+                assert following is not None
+                run = run.next(moved, following)
     return ChipThresholds(thresholds, scale, shift)
 
 
-class _LayerRun:
-    """One layer on all images, in blocks: its moments, then what fires at some thresholds."""
-
-    def __init__(self, layer: Layer, values: Tensor, misreads: Misreads | None = None) -> None:
-        self.layer, self.values, self.misreads = layer, values, misreads
-        self.weights = dense.layer_weights(layer, values.device)
-        size = layer.inputs + layer.outputs * (layer.pool**2 if isinstance(layer, ConvLayer) else 1)
-        self.block = max(1, _BLOCK_VALUES // size)
-        self.kept: list[Tensor] | None = None
-        if len(values) * layer.outputs <= _KEPT_VALUES or misreads is not None:
-            self.kept = [self._sums(start) for start in range(0, len(values), self.block)]
-
-    def moments(self) -> Moments:
-        """Moments over images and places."""
-        rows = len(self.layer.weights)
-        total, squares, count = np.zeros(rows), np.zeros(rows), 0
-        for z in self._blocks():
-            exact = z.double()
-            dims = (0,) if z.ndim == 2 else (0, 2, 3)
-            # sums of integers below 2**53 are exact, so no order of adding them matters
-            total += exact.sum(dims).cpu().numpy()
-            squares += exact.square().sum(dims).cpu().numpy()
-            count += z.numel() // rows
-        # Python integers: the difference of two huge numbers decides whether a neuron is constant
-        spread = count * _integers(squares) - _integers(total) ** 2
-        return Moments(total / count, np.sqrt(spread.astype(np.float64)) / count)
-
-    def fired(self, threshold: npt.NDArray[np.int32]) -> Tensor:
-        """Outputs +1 and -1 at some thresholds, int8 tensor of shape (images, ...)."""
-        assert not isinstance(self.layer, OutputLayer)
-        layer = dataclasses.replace(self.layer, threshold=threshold)
-        crossing = dense.crossing_of(layer, self.values.device)
-        assert crossing is not None
-        return torch.cat([dense.fire_(z, *crossing).to(torch.int8) for z in self._blocks()])
-
-    def _blocks(self) -> Iterable[Tensor]:
-        if self.kept is not None:
-            return self.kept
-        return map(self._sums, range(0, len(self.values), self.block))
-
-    def _sums(self, start: int) -> Tensor:
-        values = self.values[start : start + self.block].float()
-        return read_sums(self.layer, self.weights, values, self.misreads, start)
+def _first_run(
+    reference: CalibrationReference, layer: Layer, misreads: Misreads | None
+) -> LayerRun:
+    """Run of the first layer of a chip: exact sums both, so the results are the same."""
+    if misreads is None and reference.packed is not None:
+        return PackedRun(layer, reference.packed, reference.products, threads=reference.threads)
+    return DenseRun(layer, reference.images.values, misreads)
 
 
 def _moved_thresholds(
@@ -368,10 +330,6 @@ def _input_variance(layer: Layer, values: Tensor) -> float:
             for part in (mean, square)
         )
     return float((square - mean**2).sum())
-
-
-def _integers(sums: Floats) -> npt.NDArray[np.object_]:
-    return sums.astype(np.int64).astype(object)
 
 
 def _check_exact(network: FoldedNetwork, images: int) -> None:

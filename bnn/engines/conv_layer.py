@@ -326,7 +326,7 @@ def count_map(
             p0 = 2 * width * (block // (width // 2)) + 2 * (block % (width // 2))
             p1, p2, p3 = p0 + 1, p0 + width, p0 + width + 1
         p1, p2, p3 = min(p1, positions - 1), min(p2, positions - 1), min(p3, positions - 1)
-        _gather_four(scratch, words, width, kernel, p0, p1, p2, p3)
+        gather_four(scratch, words, width, kernel, p0, p1, p2, p3)
         _fire_four(
             scratch.four,
             kernel * kernel * words,
@@ -357,7 +357,7 @@ def count_map(
 
 
 @numba.njit(nogil=True, cache=True)
-def _gather_four(
+def gather_four(
     scratch: Scratch, words: int, width: int, kernel: int, p0: int, p1: int, p2: int, p3: int
 ) -> None:  # pragma: no cover
     """Words of the taps of four positions."""
@@ -443,7 +443,7 @@ def _detail(
             min(first + 2, positions - 1),
             min(first + 3, positions - 1),
         )
-        _gather_four(scratch, words, width, kernel, first, p1, p2, p3)
+        gather_four(scratch, words, width, kernel, first, p1, p2, p3)
         for block in range(0, len(packed.turned), 2):
             count_four(scratch.four, size, packed.lanes, block, counts)
             for i in range(here):

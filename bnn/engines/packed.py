@@ -198,6 +198,25 @@ def _room(layer: ConvLayer, images: int, wanted: bool) -> npt.NDArray[np.int64]:
     return np.empty((images if wanted else 0, layer.height * layer.width, rows), np.int64)
 
 
+def layer_sums(
+    layer: HiddenLayer | OutputLayer, inputs: PackedImages | Words, *, threads: int
+) -> npt.NDArray[np.int64]:
+    """Pre-activations, shape (images, rows), of a fully connected layer.
+
+    Parameters
+    ----------
+    layer : HiddenLayer or OutputLayer
+        Layer.
+    inputs : PackedImages, or uint64 array of shape (images, words)
+        Images where the layer is the first, else packed signs.
+    threads : int
+        CPU threads.
+    """
+    if isinstance(inputs, PackedImages):
+        return _pixel_sums(layer, inputs, threads)
+    return _sums(layer, inputs, threads)
+
+
 def hidden_bits(layer: object, bits: Words, threads: int) -> Words:
     """Packed outputs, shape (images, words), of a hidden layer with packed inputs."""
     assert isinstance(layer, HiddenLayer)

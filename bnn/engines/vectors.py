@@ -384,6 +384,19 @@ def store_cut(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
     return numba.types.void(array, numba.types.intp, value), generate
 
 
+@intrinsic
+def store_narrowed(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Store lanes as the narrower integers of an array, their upper bits dropped."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        narrow = ir.VectorType(ir.IntType(array.dtype.bitwidth), value.lanes)
+        target = _pointer(context, builder, array, arguments, narrow)
+        builder.store(builder.trunc(arguments[2], narrow), target, align=1)
+        return context.get_dummy_value()
+
+    return numba.types.void(array, numba.types.intp, value), generate
+
+
 load_words, store_words, fill_words = _loader(WORDS), _storer(WORDS), _filler(WORDS)
 fill_quads = _filler(QUADS)
 load_ints, store_ints, fill_ints = _loader(INTS), _storer(INTS), _filler(INTS)
@@ -393,6 +406,9 @@ load_bytes, store_bytes, fill_bytes = _loader(BYTES), _storer(BYTES), _filler(BY
 add = _operator(lambda builder, a, b: builder.add(a, b))
 subtract = _operator(lambda builder, a, b: builder.sub(a, b))
 exclusive_or = _operator(lambda builder, a, b: builder.xor(a, b))
+
+larger = _operator(lambda builder, a, b: builder.select(builder.icmp_signed(">", a, b), a, b))
+"""The larger of signed lanes."""
 
 both = _operator(lambda builder, a, b: builder.and_(a, b))
 either = _operator(lambda builder, a, b: builder.or_(a, b))

@@ -110,8 +110,8 @@ def test_thresholds_follow_the_formula(network: FoldedNetwork, ber: float) -> No
 def test_blocks_change_nothing(network: FoldedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     images, flips = random_images(network, 50), wrong_bits(network, 0.1)
     whole = calibrate_chip(calibration_reference(network, images), flips).on(network)
-    monkeypatch.setattr("bnn.calibration._BLOCK_VALUES", 1)
-    monkeypatch.setattr("bnn.calibration._KEPT_VALUES", 0)
+    monkeypatch.setattr("bnn.layer_runs._BLOCK_VALUES", 1)
+    monkeypatch.setattr("bnn.layer_runs._KEPT_VALUES", 0)
     parts = calibrate_chip(calibration_reference(network, images), flips).on(network)
     assert network_sha256(parts) == network_sha256(whole)
 
