@@ -37,12 +37,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
 import bnn
+from reliability.report.grid_figure import heat_maps
 from reliability.threshold_treatment import reference_from
+from reliability.training_grid import count_treated
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SEED = 1
@@ -58,8 +59,6 @@ FAMILIES = {
     "cifar": "CIFAR-10, convolutions 48-48-96-96-192-192, then 1024-1024-10",
 }
 
-Counts = npt.NDArray[np.int64]
-
 
 def family_of(name: str) -> str:
     """Image set of a network as its name begins."""
@@ -69,35 +68,6 @@ def family_of(name: str) -> str:
 def rates_of(name: str) -> tuple[float, ...]:
     """Rates at which a network is measured: fewer where it takes long."""
     return CIFAR_RATES if family_of(name) == "cifar" else RATES
-
-
-def right(
-    network: bnn.FoldedNetwork,
-    images: bnn.ImageSet,
-    reference: bnn.CalibrationReference | None,
-    treatment: str,
-    *,
-    rates: Sequence[float],
-    chips: int,
-    first_chip: int = 0,
-) -> list[list[int]]:
-    """Right answers on the test images, for each rate and chip; no reference where fixed."""
-    data = (images.test_images, images.test_labels)
-    options: dict[str, Any] = {
-        "ber": rates,
-        "chips": chips,
-        "first_chip": first_chip,
-        "seed": SEED,
-        "threads": 1,
-    }
-    if reference is None:
-        counts = bnn.evaluate(network, *data, **options)
-    elif treatment == CALIBRATED:
-        counts = bnn.evaluate_calibrated(reference, *data, **options)
-    else:
-        counts = bnn.evaluate_folded(reference, *data, **options)
-    found: list[list[int]] = counts["correct"].values.tolist()
-    return found
 
 
 def measure(
@@ -130,16 +100,18 @@ def measure(
                 if reference is None and treatment != FIXED:
                     number = CIFAR_CALIBRATION if images.name == "cifar-10" else None
                     reference = reference_from(network, images, number=number, seed=SEED, threads=1)
-                more = right(
+                more = count_treated(
                     network,
+                    reference,
                     images,
-                    None if treatment == FIXED else reference,
                     treatment,
                     rates=rates,
                     chips=min(CHIPS_TOGETHER, chips - there),
                     first_chip=there,
+                    seed=SEED,
+                    threads=1,
                 )
-                counts = [old + new for old, new in zip(counts, more, strict=True)]
+                counts = [old + new for old, new in zip(counts, more.tolist(), strict=True)]
                 line["right"][treatment] = counts
                 out.write_text(json.dumps(found) + "\n", encoding="utf-8")
             if len(counts[0]) > before:
@@ -193,48 +165,19 @@ def losses(found: dict[str, Any], family: str) -> dict[str, Any]:
 
 def draw(found: dict[str, Any], family: str, path: Path) -> None:
     """Heat map: training x BER of the chips for each treatment, with mean and chip spread."""
-    import seaborn as sns
-    from matplotlib import pyplot as plt
-
     names = [name for name in found["networks"] if family_of(name) == family]
-    rates = rates_of(names[0])
     treatments = [t for t in TREATMENTS if all(t in found["networks"][n]["right"] for n in names)]
-    chips = min(
-        percent(found["networks"][name], treatment).shape[1]
-        for name in names
+    panels = {
+        f"thresholds {treatment}": [percent(found["networks"][name], treatment) for name in names]
         for treatment in treatments
-    )
-    least = 50 if family == "mnist" else 35
-    figure, axes = plt.subplots(
-        len(treatments),
-        1,
-        figsize=(11, 2.1 + 1.75 * len(treatments)),
-        layout="constrained",
-        squeeze=False,
-    )
-    axes = axes[:, 0]
-    for axis, treatment in zip(axes, treatments, strict=True):
-        values = [percent(found["networks"][name], treatment) for name in names]
-        mean = np.array([v.mean(axis=1) for v in values])
-        texts = [[f"{row.mean():.1f} ± {row.std(ddof=1):.1f}" for row in v] for v in values]
-        sns.heatmap(
-            mean,
-            ax=axis,
-            annot=np.array(texts),
-            fmt="",
-            vmin=least,
-            vmax=least + 50,
-            cmap="viridis",
-            xticklabels=[f"{rate:g}" for rate in rates],
-            yticklabels=[name.removeprefix(f"{family}-") for name in names],
-            cbar_kws={"label": "accuracy (%)", "extend": "min"},
-            annot_kws={"fontsize": 8},
-        )
-        axis.set_title(f"thresholds {treatment}", loc="left")
-        axis.set_ylabel("training")
-    axes[-1].set_xlabel("bit error rate of the chips, all layers exposed")
-    figure.suptitle(f"{FAMILIES[family]}: mean ± standard deviation over at least {chips} chips")
-    figure.savefig(path, dpi=110)
+    }
+    chips = min(values.shape[1] for panel in panels.values() for values in panel)
+    heat_maps(
+        panels,
+        trainings=[name.removeprefix(f"{family}-") for name in names],
+        rates=rates_of(names[0]),
+        title=f"{FAMILIES[family]}: mean ± standard deviation over at least {chips} chips",
+    ).savefig(path, dpi=110)
 
 
 def main() -> int:
@@ -252,7 +195,6 @@ def main() -> int:
     parser.add_argument("--chips", type=int, default=50)
     parser.add_argument("--out", type=Path, default=RESULTS / "zoo_tolerance.json")
     arguments = parser.parse_args()
-    mpl.use("Agg")
     names = arguments.names or [network.name for network in bnn.zoo_networks()]
     found = measure(
         names,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from bnn import CalibrationReference, ImageSet, evaluate, network_sha256
+from bnn import CalibrationReference, FoldedNetwork, ImageSet, evaluate, network_sha256
 from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from reliability.network_study import NetworkOptions, Say, Tick, run_training, training_options
 from reliability.threshold_treatment import reference_from
@@ -101,7 +101,8 @@ class GridOptions:
 
 
 def count_treated(
-    reference: CalibrationReference,
+    network: FoldedNetwork,
+    reference: CalibrationReference | None,
     images: ImageSet,
     treatment: str,
     *,
@@ -110,11 +111,14 @@ def count_treated(
 ) -> npt.NDArray[np.int64]:
     """Right answers of chips with a treatment of thresholds, shape (rates, chips).
 
-    `options` are those of `bnn.evaluate`: chips, seed, threads, progress.
+    `reference` is that of the network; `FIXED` needs none. `options` are those of `bnn.evaluate`:
+    chips, first_chip, seed, threads, progress.
     """
     data = (images.test_images, images.test_labels)
     if treatment == FIXED:
-        counts = evaluate(reference.network, *data, ber=rates, **options)
+        counts = evaluate(network, *data, ber=rates, **options)
+    elif reference is None:
+        raise ValueError(f"thresholds {treatment} need the reference of a calibration")
     else:
         counts = COUNTERS[treatment](reference, *data, ber=rates, **options)
     return np.asarray(counts["correct"].transpose("ber", "chip").values, dtype=np.int64)
@@ -162,14 +166,17 @@ def count_grid(
             **options.changes,
         )
         network, record = run_training(images, wanted, say=say, tick=tick, checkpoint=checkpoint)
-        reference = reference_from(
-            network, images, number=None, seed=networks.seed, threads=networks.threads
-        )
+        reference = None
+        if options.treatments != (FIXED,):
+            reference = reference_from(
+                network, images, number=None, seed=networks.seed, threads=networks.threads
+            )
         rows = []
         for treatment in options.treatments:
             say(f"counting {networks.chips} chips, thresholds {treatment}")
             rows.append(
                 count_treated(
+                    network,
                     reference,
                     images,
                     treatment,
