@@ -31,3 +31,15 @@ def test_values_stay_between_those_of_the_knots(values: list[float]) -> None:
     for part in range(1, PARTS):
         inner = found[:, part::PARTS]
         assert np.all((inner >= low - 1e-9) & (inner <= high + 1e-9))
+
+
+def test_parabolas_and_their_limit() -> None:
+    """Slopes of ``x^2`` are exact; next to a level stretch the curve stays level."""
+    knots = np.array([1.0, 2.0, 4.0, 5.0])
+    fine = finer_knots(knots)
+    inner = (fine >= 2.0) & (fine <= 4.0)
+    np.testing.assert_allclose(
+        at_finer_knots(knots, knots[None, :] ** 2)[0, inner], fine[inner] ** 2
+    )
+    level = at_finer_knots(knots, np.array([[0.0, 0.0, 3.0, 4.0]]))[0]
+    assert np.all(level[:PARTS] == 0)
