@@ -17,6 +17,7 @@ from devicefit.backend import SamplerOptions
 from devicefit.native import forget_stale
 from devicefit.threads import one_blas_thread
 from reliability import chip_law
+from reliability.between_knots import at_finer_knots, finer_knots
 from reliability.chip_law import count_variance, segment, share_at
 from reliability.curve_density import KINDS, CurveDensity
 from reliability.curve_sampler import CurveDraws, bulk_ess, sample_curve, split_r_hat
@@ -97,7 +98,8 @@ class AccuracyCurve:
     Parameters
     ----------
     ln_ber : float array, shape (knot,)
-        Natural logarithm of the BER at the knots, ascending.
+        Natural logarithm of the BER at the knots, ascending: those with counts, and points between
+        them that make straight lines from knot to knot follow the curve.
     logit_share : dict of str to float array, shape (draw, knot)
         For ``"lost"`` and ``"gained"``: logit of the mean share over chips.
     ln_dispersion : dict of str to float array, shape (draw, knot)
@@ -195,15 +197,18 @@ def fit_accuracy_curves(
     -----
     For BER ``p_k`` and chip ``c`` the number of images lost of ``n`` has mean ``n l_k`` and
     variance ``d_k n l_k (1 - l_k)``, and is taken as normal, rounded to integers (variance
-    + 1/12). ``logit l`` is linear between the knots in ``ln p`` with every slope positive, a
+    + 1/12). ``logit l`` rises from knot to knot in ``ln p`` with every slope positive, a
     random walk of log slopes around 1 (at small p the damage is proportional to the number of
-    wrong bits). The dispersion ``d`` is free and a random walk too: below 1 at small BER, where
+    wrong bits), and is a monotone cubic between them (:mod:`reliability.between_knots`). The
+    dispersion ``d`` is free and a random walk too: below 1 at small BER, where
     the same few images fail on every chip, far above 1 where whole chips go wrong. A
     beta-binomial law cannot go below 1 and overstates the spread there. ``gained`` likewise, but
     not monotone: luck rises with the first wrong bits and falls to chance in the end.
 
-    Counts of one chip at several BER are correlated since chips are nested; each knot's mean is
-    estimated from its own chips, so this hardly matters.
+    Chips are nested: what a chip loses above the mean at one BER it tends to lose at the next, and
+    the error of a mean between two knots is not that of twice as many chips. Counts of a chip are
+    normal over all knots at once, with a correlation estimated from the chips
+    (:mod:`reliability.chip_correlation`).
 
     Several trainings are fitted one by one and joined by :mod:`reliability.training_level`.
     """
@@ -233,9 +238,30 @@ def fit_accuracy_curves(
         )
     rng = np.random.default_rng([options.seed, 7])
     return {
-        name: of[0] if len(of) == 1 else further_training(of, rng=rng)
+        name: _smooth(of[0] if len(of) == 1 else further_training(of, rng=rng))
         for name, of in curves.items()
     }
+
+
+def _smooth(curve: AccuracyCurve) -> AccuracyCurve:
+    """The same curve with finer knots."""
+    knots = curve.ln_ber
+
+    def finer(tables: dict[str, FloatArray]) -> dict[str, FloatArray]:
+        return {kind: at_finer_knots(knots, table) for kind, table in tables.items()}
+
+    share, further = finer(curve.logit_share), curve.further
+    if further is not None:
+        centre = {kind: curve.logit_share[kind] - further.deviation[kind] for kind in KINDS}
+        smooth = finer(centre)
+        further = replace(further, deviation={kind: share[kind] - smooth[kind] for kind in KINDS})
+    return replace(
+        curve,
+        ln_ber=finer_knots(knots),
+        logit_share=share,
+        ln_dispersion=finer(curve.ln_dispersion),
+        further=further,
+    )
 
 
 def _density(table: xr.Dataset, ln_ber: FloatArray, use: NDArray[np.bool_]) -> CurveDensity:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
+from reliability.chip_correlation import chip_correlation
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 KINDS = ("lost", "gained")
@@ -27,16 +29,28 @@ class CurveDensity:
         Images lost and gained.
     pools : dict of str to int
         Images that can be lost or gained.
+    correlation : dict of str to float array, shape (knot, knot), optional
+        Correlation between the counts of one chip; where not given, that of
+        :func:`reliability.chip_correlation.chip_correlation`.
 
     Notes
     -----
+    Means over chips are normal with the correlation of one chip's counts, which is taken as known.
+    Spreads enter knot by knot: of normal counts they owe nothing to the means, and their squared
+    correlation is small. All of a multivariate normal law would have a misjudged correlation move
+    the spreads. Lost and gained images of a chip are taken as independent.
+
     The vector holds innovations, standard normal before the data. The curve of lost images hangs
     from its last knot, where the counts are largest: each slope then moves only what lies below
     it, and a first knot without a lost image disturbs nothing.
     """
 
     def __init__(
-        self, ln_ber: FloatArray, tables: dict[str, IntArray], pools: dict[str, int]
+        self,
+        ln_ber: FloatArray,
+        tables: dict[str, IntArray],
+        pools: dict[str, int],
+        correlation: dict[str, FloatArray] | None = None,
     ) -> None:
         knots = len(ln_ber)
         self.fall = _fall(ln_ber)
@@ -44,6 +58,9 @@ class CurveDensity:
         both = np.stack([tables[k] for k in KINDS]).astype(np.float64)
         self.chips = np.array([float(both.shape[2])])
         self.mean = both.mean(axis=2)
+        if correlation is None:
+            correlation = {k: chip_correlation(tables[k], ln_ber) for k in KINDS}
+        self.precision = np.linalg.inv(np.stack([correlation[k] for k in KINDS]))
         self.squares = ((both - self.mean[..., None]) ** 2).sum(axis=2)
         blocks = [
             np.full((1, 1), 2.5),
@@ -69,14 +86,22 @@ class CurveDensity:
     @property
     def data(self) -> tuple[FloatArray, ...]:
         """What :func:`curve_density` takes beside the vector."""
-        return self.root, self.fall, self.pools, self.mean, self.squares, self.chips
+        return (
+            self.root,
+            self.fall,
+            self.pools,
+            self.mean,
+            self.squares,
+            self.precision,
+            self.chips,
+        )
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def curve_density(z, root, fall, pools, mean, squares, chips):  # type: ignore[no-untyped-def]
+def curve_density(z, root, fall, pools, mean, squares, precision, chips):  # type: ignore[no-untyped-def]
     """Value and gradient: normal counts from their mean and sum of squares over chips.
 
-    Rows of tables are `KINDS`.
+    Tables have `KINDS` first; `precision` is the inverse of the correlation over knots.
     """
     knots = mean.shape[1]
     values = root @ z
@@ -87,22 +112,29 @@ def curve_density(z, root, fall, pools, mean, squares, chips):  # type: ignore[n
     gradient = np.zeros(len(z))
     total = -0.5 * (z @ z)
     by_lost = np.zeros(knots)
+    share, left, scale = np.empty(knots), np.empty(knots), np.empty(knots)
+    off, per_sd = np.empty(knots), np.empty(knots)
     for kind in range(2):
         if pools[kind] == 0:
             continue
         first = (2 + kind) * knots
         for k in range(knots):
-            share = 1.0 / (1.0 + math.exp(-logit[kind, k]))
-            left = 1.0 / (1.0 + math.exp(logit[kind, k]))
-            binomial = pools[kind] * share * left
-            scale = math.exp(values[first + k])
-            variance = scale * binomial + 1.0 / 12.0
-            off = mean[kind, k] - pools[kind] * share
-            ratio = (squares[kind, k] + chips[0] * off * off) / variance
-            total -= 0.5 * (chips[0] * math.log(variance) + ratio)
-            by_variance = -0.5 * (chips[0] - ratio) / variance
-            by_logit = binomial * (chips[0] * off / variance + by_variance * scale * (left - share))
-            gradient[first + k] = by_variance * scale * binomial
+            share[k] = 1.0 / (1.0 + math.exp(-logit[kind, k]))
+            left[k] = 1.0 / (1.0 + math.exp(logit[kind, k]))
+            scale[k] = math.exp(values[first + k])
+            variance = scale[k] * pools[kind] * share[k] * left[k] + 1.0 / 12.0
+            per_sd[k] = 1.0 / math.sqrt(variance)
+            off[k] = mean[kind, k] - pools[kind] * share[k]
+        between = chips[0] * (precision[kind] @ (off * per_sd))
+        for k in range(knots):
+            binomial = pools[kind] * share[k] * left[k]
+            ratio = per_sd[k] * (squares[kind, k] * per_sd[k] + off[k] * between[k])
+            total += chips[0] * math.log(per_sd[k]) - 0.5 * ratio
+            by_variance = -0.5 * (chips[0] - ratio) * per_sd[k] ** 2
+            by_logit = binomial * (
+                per_sd[k] * between[k] + by_variance * scale[k] * (left[k] - share[k])
+            )
+            gradient[first + k] = by_variance * scale[k] * binomial
             if kind == 0:
                 by_lost[k] = by_logit
             else:

@@ -186,12 +186,13 @@ def test_a_further_training_has_the_spread_of_those_seen() -> None:
     assert found.trainings == 12
     assert "12 training seeds" in found.condition
     # Where counts are large a further training is Student-t around the mean of the twelve.
-    logit = found.logit_share["lost"][:, 5]
+    at = np.full((found.draws, 1), np.log(BER[5]))
+    drawn = logit(mean_share(found, "lost", at, np.arange(found.draws)))[:, 0]
     truth = 1.8 * np.log(BER[5]) + 2.5 + shift
     # Standard error of the centre of the predictive law over draws, and of the mean of trainings.
-    assert logit.mean() == pytest.approx(truth.mean(), abs=4 * 0.4 / np.sqrt(12) / np.sqrt(12))
+    assert drawn.mean() == pytest.approx(truth.mean(), abs=4 * 0.4 / np.sqrt(12) / np.sqrt(12))
     expected = shift.std(ddof=1) * np.sqrt(1 + 1 / 12)
-    assert logit.std() == pytest.approx(expected, rel=0.25)
+    assert drawn.std() == pytest.approx(expected, rel=0.25)
     spread = found.error_free_deviation.std() * IMAGES
     assert spread == pytest.approx(free.std(ddof=1) * np.sqrt((1 + 1 / 12) * 11 / 9), rel=0.25)
     assert np.all(np.diff(found.logit_share["lost"], axis=1) >= 0)
