@@ -21,7 +21,7 @@ from devicefit.retention import BakeCheck, BakeCounts, RetentionState
 from devicefit.wear_out import WearOut, WearOutTable, fit_wear_out
 
 STATES = ("LRS", "HRS")
-LIFE_SAMPLER = SamplerOptions(draws=1500, warmup=700, target_accept=0.98)
+LIFE_SAMPLER = SamplerOptions(draws=1000, warmup=700, target_accept=0.95)
 
 
 @dataclass(frozen=True)
