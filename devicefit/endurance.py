@@ -16,6 +16,7 @@ from scipy.stats import betabinom
 
 from devicefit.backend import SamplerOptions
 from devicefit.density import ValueAndGradient
+from devicefit.life_checks import CountCheck
 from devicefit.life_fit import LifeDraws, beta_binomials, ln_expit, normal_tails, sample_life
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray
@@ -391,36 +392,9 @@ def _wear_windows(
     return low, high
 
 
-@dataclass(frozen=True)
-class DecadeCheck:
-    """Counted errors of a decade of cycles beside what is predicted.
-
-    Parameters
-    ----------
-    low, high : float
-        Ends of the decade.
-    errors, trials : int
-        Counted.
-    predicted_low, predicted_high : float
-        Ends of the 95 % predictive interval of the errors.
-    """
-
-    low: float
-    high: float
-    errors: int
-    trials: int
-    predicted_low: float
-    predicted_high: float
-
-    @property
-    def inside(self) -> bool:
-        """Whether the count lies in the interval."""
-        return self.predicted_low <= self.errors <= self.predicted_high
-
-
 def check_decades(
     state: EnduranceState, counts: EnduranceCounts, *, rng: np.random.Generator
-) -> tuple[DecadeCheck, ...]:
+) -> tuple[CountCheck, ...]:
     """Posterior predictive check of the errors of each decade, for new units."""
     predicted = replicate(state, counts, rng=rng)
     return tuple(
@@ -431,7 +405,7 @@ def check_decades(
 
 def check_last_decade(
     counts: EnduranceCounts, *, options: SamplerOptions, rng: np.random.Generator
-) -> DecadeCheck | None:
+) -> CountCheck | None:
     """Predict the last decade of the same units from a fit to what came before.
 
     None where there are fewer than two windows before it.
@@ -446,7 +420,6 @@ def check_last_decade(
     return _check(until, float(counts.cycles[-1]), rest, predicted)
 
 
-def _check(low: float, high: float, counts: EnduranceCounts, predicted: IntArray) -> DecadeCheck:
-    ends = np.quantile(predicted.sum(axis=(1, 2)), [0.025, 0.975])
-    errors, trials = int(counts.errors.sum()), int(counts.trials.sum())
-    return DecadeCheck(low, high, errors, trials, float(ends[0]), float(ends[1]))
+def _check(low: float, high: float, counts: EnduranceCounts, predicted: IntArray) -> CountCheck:
+    at = {"low": low, "high": high}
+    return CountCheck.of(at, counts.errors, counts.trials, predicted.sum(axis=(1, 2)))

@@ -22,6 +22,7 @@ from scipy.stats import rankdata
 
 from devicefit.backend import SamplerOptions
 from devicefit.density import ValueAndGradient
+from devicefit.life_checks import CountCheck
 from devicefit.life_fit import BOLTZMANN_EV, LifeDraws, beta_binomials, normal_tails, sample_life
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray
@@ -328,54 +329,24 @@ def replicate(
     return np.asarray(rng.binomial(counts.trials[None], share))
 
 
-@dataclass(frozen=True)
-class BakeCheck:
-    """Counted errors of one bake beside what is predicted.
-
-    Parameters
-    ----------
-    time_s, temperature_k : float
-        The bake.
-    errors, trials : int
-        Counted.
-    predicted_low, predicted_high : float
-        Ends of the 95 % predictive interval of the errors.
-    """
-
-    time_s: float
-    temperature_k: float
-    errors: int
-    trials: int
-    predicted_low: float
-    predicted_high: float
-
-    @property
-    def inside(self) -> bool:
-        """Whether the count lies in the interval."""
-        return self.predicted_low <= self.errors <= self.predicted_high
-
-
 def check_bakes(
     state: RetentionState, counts: BakeCounts, *, rng: np.random.Generator
-) -> tuple[BakeCheck, ...]:
+) -> tuple[CountCheck, ...]:
     """Posterior predictive check of each row."""
-    low, high = np.quantile(replicate(state, counts, rng=rng), [0.025, 0.975], axis=0)
+    predicted = replicate(state, counts, rng=rng)
     return tuple(
-        BakeCheck(
-            float(counts.time_s[i]),
-            float(counts.temperature_k[i]),
-            int(counts.errors[i]),
-            int(counts.trials[i]),
-            float(low[i]),
-            float(high[i]),
+        CountCheck.of(
+            {"time_s": float(time_s), "temperature_k": float(kelvin)}, errors, trials, of_bake
         )
-        for i in range(len(low))
+        for time_s, kelvin, errors, trials, of_bake in zip(
+            *vars(counts).values(), predicted.T, strict=True
+        )
     )
 
 
 def check_hardest(
     counts: BakeCounts, *, options: SamplerOptions, rng: np.random.Generator
-) -> BakeCheck | None:
+) -> CountCheck | None:
     """Predict the hardest bake from a fit to all others; None where no other bake is left."""
     at = counts.hardest
     last = (counts.time_s == counts.time_s[at]) & (counts.temperature_k == counts.temperature_k[at])
