@@ -122,8 +122,11 @@ def read_life_table(
         theirs = _theirs(mapped, name)
         if theirs not in file.columns:
             unit = f":{UNIT_OF[name]}" if UNIT_OF[name] else ""
+            known = "" if theirs == name else f" ({name})"
+            if name == "resistance_ohm":
+                known = ", nor are there errors and trials"
             raise MeasurementError(
-                f"{source}: column {theirs!r} ({name}) is missing; name it with "
+                f"{source}: column {theirs!r} is missing{known}; name it with "
                 f"--column {name}=YOUR_COLUMN{unit}. The file has {', '.join(file.columns)}"
             )
         series = frame[theirs]

@@ -23,7 +23,7 @@ from reliability.cli_options import (
 
 if TYPE_CHECKING:
     from devicefit.backend import SamplerOptions
-    from devicefit.life_study import Life
+    from devicefit.life_study import Endurance, Life, Retention
     from devicefit.life_tables import LifeTable
     from devicefit.programming import FloatArray
 
@@ -84,6 +84,7 @@ def endurance(
         quiet=quiet,
     )
     _say_threshold(threshold, threshold_ohm)
+    _say_extremes(study)
     for cycles in (study.cycles_low, study.cycles_high):
         typer.echo(f"BER after {cycles:.3g} cycles: {_interval(study.ber(cycles))}")
     _end(study, "endurance", out)
@@ -122,6 +123,7 @@ def retention(
         quiet=quiet,
     )
     _say_threshold(threshold, threshold_ohm)
+    _say_extremes(study)
     ber = study.ber(10 * YEAR_S, 358.15)
     typer.echo(f"BER after 10 years at 85 degrees Celsius: {_interval(ber)}")
     for name, state in study.states.items():
@@ -265,6 +267,22 @@ def _say_threshold(threshold: float | None, given_ohm: float | None) -> None:
     if threshold is not None:
         how = "as given" if given_ohm is not None else "with the fewest errors of fresh readings"
         typer.echo(f"threshold {threshold:.4g} ohm, {how}")
+
+
+def _say_extremes(study: Endurance | Retention) -> None:
+    """Say of which state nothing was wrong, or more than chance."""
+    for name, state in study.states.items():
+        errors, trials = state.fitted.record["errors"], state.fitted.record["trials"]
+        if not errors:
+            typer.echo(
+                f"{name}: no error in {trials} readings; its rate is an upper limit, the lower end "
+                "is the prior's"
+            )
+        elif 2 * errors > trials:
+            typer.echo(
+                f"{name}: {errors} of {trials} readings are wrong, more than half; check that the "
+                "columns errors and trials, the names of the states and the threshold are right"
+            )
 
 
 def _interval(draws: FloatArray) -> str:
