@@ -68,7 +68,7 @@ from reliability.life_factors import endurance_factor, retention_factor, wear_ou
 
 HERE = Path(__file__).resolve().parent
 SEED = 1
-SAMPLER = replace(LIFE_SAMPLER, seed=SEED)
+SAMPLER = replace(LIFE_SAMPLER, draws=1500, target_accept=0.98, seed=SEED)
 FIRST_CYCLES = 2000
 GATE = Programming("SET gate voltage", "V")
 KELVIN = 273.15

@@ -53,6 +53,21 @@ class SamplerOptions:
         if not 0.5 <= self.target_accept < 1:
             raise ValueError(f"target_accept is {self.target_accept}; use 0.5 to below 1")
 
+    def record(self) -> dict[str, Any]:
+        """What the draws depend on, as plain values."""
+        return {
+            "name": "nutpie NUTS",
+            "chains": self.chains,
+            "draws": self.draws,
+            "warmup": self.warmup,
+            "seed": self.seed,
+            "target_accept": self.target_accept,
+        }
+
+
+class NotFinite(ValueError):
+    """A posterior that could not be sampled: its density or its draws are not finite."""
+
 
 def _arviz() -> Any:
     """ArviZ, imported where it is needed: it and nutpie take seconds that a decision has not."""
@@ -131,6 +146,11 @@ def sample_density(
     climbs : int, optional
         How many; one is enough for a density with one mode.
 
+    Raises
+    ------
+    NotFinite
+        The density is not finite where a climb ended, or draws are not finite.
+
     Notes
     -----
     Posteriors of many thousand readings are narrow in some directions and as wide as the prior
@@ -141,6 +161,11 @@ def sample_density(
     starts = centre + spread * rng.standard_normal((climbs, len(centre)))
     modes = find_modes(density, starts)
     at, root = modes.places[0], modes.root
+    if not np.isfinite(density(at)[0]):
+        raise NotFinite(
+            f"the posterior density is not finite around any of {climbs} starts; look for counts "
+            "or readings far beyond what the model describes (all wrong, huge numbers)"
+        )
     in_scale = (modes.places - at) @ np.linalg.inv(root).T
 
     def start(seed: Any) -> FloatArray:
@@ -158,6 +183,14 @@ def sample_density(
     if drawn.shape[:2] != (options.chains, options.draws):
         # nutpie answers an interrupt with the draws so far; nobody asked for a part of them.
         raise KeyboardInterrupt
+    lost = ~np.isfinite(drawn).all(axis=-1)
+    if lost.any():
+        raise NotFinite(
+            f"{lost.sum()} of {lost.size} draws are not finite (in {lost.any(axis=1).sum()} of "
+            f"{len(lost)} chains): the sampler left the region in which the density can be "
+            "computed; try another seed (--seed), and if it stays, report the table: it is no "
+            "property of the device"
+        )
     return Sampled(
         at + drawn @ root.T,
         np.asarray(_dataset(trace, "sample_stats")["diverging"].values),
@@ -172,7 +205,9 @@ def _model(
 
     def evaluate(w: FloatArray) -> tuple[float, FloatArray]:
         value, gradient = density(at + root @ w)
-        return value, gradient @ root
+        gradient = gradient @ root
+        # The sampler takes a value that is not finite for a divergence, but believes any gradient.
+        return value if np.isfinite(gradient).all() else -np.inf, gradient
 
     return _nutpie("nutpie.compiled_pyfunc").from_pyfunc(
         len(at),

@@ -16,7 +16,8 @@ from scipy.stats import betabinom
 
 from devicefit.backend import SamplerOptions
 from devicefit.density import ValueAndGradient
-from devicefit.life_fit import LifeDraws, beta_binomial, normal_tails, sample_life
+from devicefit.life_checks import CountCheck
+from devicefit.life_fit import LifeDraws, beta_binomials, ln_expit, normal_tails, sample_life
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray
 
@@ -220,22 +221,39 @@ def endurance_likelihood(counts: EnduranceCounts) -> ValueAndGradient:
         np.concatenate([counts.errors, counts.trials], axis=1), axis=0, return_counts=True
     )
     windows = len(counts.cycles)
-    errors, trials = rows[:, :windows].astype(float), rows[:, windows:].astype(float)
+    errors, trials = rows[:, :windows], rows[:, windows:]
     ln_c = np.log(counts.cycles)
-    middle = 0.5 * (ln_c[0] + ln_c[-1])
-    weight = number.astype(float)
+    at = np.broadcast_to(np.arange(windows), errors.shape)
+    table, place = _different(trials, errors, at)
+    table_worn, place_worn = _different(trials, errors)
+    data = (
+        ln_c,
+        ln_c - 0.5 * (ln_c[0] + ln_c[-1]),
+        table.astype(np.float64),
+        place,
+        table_worn.astype(np.float64),
+        place_worn,
+        number.astype(np.float64),
+    )
 
     def ln_likelihood(theta: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = _change_points(theta, ln_c, ln_c - middle, errors, trials, weight)
+        value, gradient = _change_points(theta, *data)
         return float(value), np.asarray(gradient)
 
     return ln_likelihood
 
 
+def _different(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different rows of columns, shape (column, row), and which of them each place is."""
+    stacked = np.stack([c.ravel() for c in columns])
+    table, place = np.unique(stacked, axis=1, return_inverse=True)
+    return np.ascontiguousarray(table), place.reshape(columns[0].shape)
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _change_points(theta, ln_c, centred, errors, trials, weight):  # type: ignore[no-untyped-def]
+def _change_points(theta, ln_c, centred, table, place, table_worn, place_worn, weight):  # type: ignore[no-untyped-def]
     """Ln likelihood and gradient, summed over the window in which each unit wore out."""
-    units, windows = errors.shape
+    units, windows = place.shape
     sd = math.exp(theta[3])
     ln_first = np.empty(windows + 1)  # of the first worn window; the last entry: none
     by_mu, by_ln_sd = np.zeros(windows + 1), np.zeros(windows + 1)
@@ -253,26 +271,31 @@ def _change_points(theta, ln_c, centred, errors, trials, weight):  # type: ignor
         by_mu[k] = -(now[2] - before[2]) / (sd * share)
         by_ln_sd[k] = -(now[3] - before[3]) / share
         before = now
-    worn = 1.0 / (1.0 + math.exp(-theta[4]))
-    left = 1.0 / (1.0 + math.exp(theta[4]))
+    ln_p, ln_q = np.empty(windows), np.empty(windows)
+    for w in range(windows):
+        logit = theta[0] + theta[1] * centred[w]
+        ln_p[w], ln_q[w] = ln_expit(logit), ln_expit(-logit)
+    at = table[2].astype(np.int64)
+    sound = beta_binomials(table[1], table[0], ln_p[at], ln_q[at], -theta[5])
+    even = np.ones(table_worn.shape[1])
+    worn = beta_binomials(
+        table_worn[1],
+        table_worn[0],
+        ln_expit(theta[4]) * even,
+        ln_expit(-theta[4]) * even,
+        -theta[6],
+    )
     gradient = np.zeros(7)
     total = 0.0
-    sound = np.empty((windows, 5))
-    broken = np.empty((windows, 3))
     ends = np.empty(windows + 1)
     for u in range(units):
+        rest = 0.0
         for w in range(windows):
-            logit = theta[0] + theta[1] * centred[w]
-            p, q = 1.0 / (1.0 + math.exp(-logit)), 1.0 / (1.0 + math.exp(logit))
-            value, by_p, by_kappa = beta_binomial(errors[u, w], trials[u, w], p, q, -theta[5])
-            sound[w, 0], sound[w, 1], sound[w, 2] = value, by_p * p * q, by_kappa
-            value, by_p, by_kappa = beta_binomial(errors[u, w], trials[u, w], worn, left, -theta[6])
-            broken[w, 0], broken[w, 1], broken[w, 2] = value, by_p * worn * left, by_kappa
-        rest = broken[:, 0].sum()
+            rest += worn[place_worn[u, w], 0]
         for k in range(windows + 1):
             ends[k] = ln_first[k] + rest
             if k < windows:
-                rest += sound[k, 0] - broken[k, 0]
+                rest += sound[place[u, k], 0] - worn[place_worn[u, k], 0]
         largest = ends.max()
         share_k = np.exp(ends - largest)
         total += weight[u] * (largest + math.log(share_k.sum()))
@@ -284,11 +307,11 @@ def _change_points(theta, ln_c, centred, errors, trials, weight):  # type: ignor
             is_worn += share_k[k]
             if k < windows:
                 is_sound = weight[u] - is_worn
-                gradient[0] += is_sound * sound[k, 1]
-                gradient[1] += is_sound * sound[k, 1] * centred[k]
-                gradient[5] -= is_sound * sound[k, 2]
-                gradient[4] += is_worn * broken[k, 1]
-                gradient[6] -= is_worn * broken[k, 2]
+                gradient[0] += is_sound * sound[place[u, k], 1]
+                gradient[1] += is_sound * sound[place[u, k], 1] * centred[k]
+                gradient[5] -= is_sound * sound[place[u, k], 2]
+                gradient[4] += is_worn * worn[place_worn[u, k], 1]
+                gradient[6] -= is_worn * worn[place_worn[u, k], 2]
     return total, gradient
 
 
@@ -369,36 +392,9 @@ def _wear_windows(
     return low, high
 
 
-@dataclass(frozen=True)
-class DecadeCheck:
-    """Counted errors of a decade of cycles beside what is predicted.
-
-    Parameters
-    ----------
-    low, high : float
-        Ends of the decade.
-    errors, trials : int
-        Counted.
-    predicted_low, predicted_high : float
-        Ends of the 95 % predictive interval of the errors.
-    """
-
-    low: float
-    high: float
-    errors: int
-    trials: int
-    predicted_low: float
-    predicted_high: float
-
-    @property
-    def inside(self) -> bool:
-        """Whether the count lies in the interval."""
-        return self.predicted_low <= self.errors <= self.predicted_high
-
-
 def check_decades(
     state: EnduranceState, counts: EnduranceCounts, *, rng: np.random.Generator
-) -> tuple[DecadeCheck, ...]:
+) -> tuple[CountCheck, ...]:
     """Posterior predictive check of the errors of each decade, for new units."""
     predicted = replicate(state, counts, rng=rng)
     return tuple(
@@ -409,7 +405,7 @@ def check_decades(
 
 def check_last_decade(
     counts: EnduranceCounts, *, options: SamplerOptions, rng: np.random.Generator
-) -> DecadeCheck | None:
+) -> CountCheck | None:
     """Predict the last decade of the same units from a fit to what came before.
 
     None where there are fewer than two windows before it.
@@ -424,7 +420,6 @@ def check_last_decade(
     return _check(until, float(counts.cycles[-1]), rest, predicted)
 
 
-def _check(low: float, high: float, counts: EnduranceCounts, predicted: IntArray) -> DecadeCheck:
-    ends = np.quantile(predicted.sum(axis=(1, 2)), [0.025, 0.975])
-    errors, trials = int(counts.errors.sum()), int(counts.trials.sum())
-    return DecadeCheck(low, high, errors, trials, float(ends[0]), float(ends[1]))
+def _check(low: float, high: float, counts: EnduranceCounts, predicted: IntArray) -> CountCheck:
+    at = {"low": low, "high": high}
+    return CountCheck.of(at, counts.errors, counts.trials, predicted.sum(axis=(1, 2)))

@@ -49,6 +49,17 @@ class Diagnostics:
     divergences: int
     draws: int
 
+    @classmethod
+    def of(cls, draws: xr.Dataset, diverging: np.ndarray) -> Diagnostics:
+        """Of draws by name, dimensions ``chain, draw``, and which transitions diverged."""
+        return cls(
+            r_hat=max(r_hat(draws).values()),
+            bulk_ess=min(bulk_ess(draws).values()),
+            tail_ess=min(tail_ess(draws).values()),
+            divergences=int(diverging.sum()),
+            draws=draws.sizes["chain"] * draws.sizes["draw"],
+        )
+
 
 @dataclass(frozen=True)
 class DevicePosterior:
@@ -196,26 +207,12 @@ def fit(
     centre, spread = starts(priors, data_starts(compressed, frame))
     sampled = sample_density(density, options, centre=centre, spread=spread)
     draws = named_draws(sampled.draws, priors)
-    diagnostics = Diagnostics(
-        r_hat=max(r_hat(draws).values()),
-        bulk_ess=min(bulk_ess(draws).values()),
-        tail_ess=min(tail_ess(draws).values()),
-        divergences=int(sampled.diverging.sum()),
-        draws=draws.sizes["chain"] * draws.sizes["draw"],
-    )
     record = {
         "modes": {
             "starts": len(sampled.ln_evidence),
             "ln_evidence": [round(float(e), 1) for e in sampled.ln_evidence],
         },
-        "sampler": {
-            "name": "nutpie NUTS",
-            "chains": options.chains,
-            "draws": options.draws,
-            "warmup": options.warmup,
-            "seed": options.seed,
-            "target_accept": options.target_accept,
-        },
+        "sampler": options.record(),
         "priors": prior_record(priors),
         "statements": statement_record(statements),
         "design_effect": {s: compressed.states[s].design_effect for s in compressed.states},
@@ -223,7 +220,7 @@ def fit(
         "readings": {s: int(compressed.states[s].n.sum()) for s in compressed.states},
         "bins": {s: len(compressed.states[s].count) for s in compressed.states},
     }
-    return DevicePosterior(family, draws, frame, diagnostics, record)
+    return DevicePosterior(family, draws, frame, Diagnostics.of(draws, sampled.diverging), record)
 
 
 def starts(

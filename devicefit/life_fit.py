@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import xarray as xr
 
-from devicefit.backend import SamplerOptions, bulk_ess, r_hat, sample_density, tail_ess
+from devicefit.backend import SamplerOptions, sample_density
 from devicefit.density import ValueAndGradient
 from devicefit.fitting import Diagnostics, named_draws
 from devicefit.priors import Prior, moments, prior_record
@@ -76,73 +76,98 @@ def sample_life(
     zero, half = np.zeros(len(priors)), np.full(len(priors), 0.5)
     sampled = sample_density(density, options, centre=zero, spread=half)
     draws = named_draws(sampled.draws, priors)
-    diagnostics = Diagnostics(
-        r_hat=max(r_hat(draws).values()),
-        bulk_ess=min(bulk_ess(draws).values()),
-        tail_ess=min(tail_ess(draws).values()),
-        divergences=int(sampled.diverging.sum()),
-        draws=draws.sizes["chain"] * draws.sizes["draw"],
-    )
-    sampler = {
-        "name": "nutpie NUTS",
-        "chains": options.chains,
-        "draws": options.draws,
-        "warmup": options.warmup,
-        "seed": options.seed,
-        "target_accept": options.target_accept,
-    }
     return LifeDraws(
-        draws, diagnostics, {**record, "priors": prior_record(priors), "sampler": sampler}
+        draws,
+        Diagnostics.of(draws, sampled.diverging),
+        {**record, "priors": prior_record(priors), "sampler": options.record()},
     )
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def digamma(x):  # type: ignore[no-untyped-def]
-    """Logarithmic derivative of the gamma function at positive `x`.
+def rising(ln_p, ln_kappa, n):  # type: ignore[no-untyped-def]
+    """Ln of ``a (a + 1) ... (a + n - 1) / kappa^n`` with ``a = p kappa``, and its slope by ln a.
 
-    Recurrence up to 8, then the asymptotic series; relative error below 1e-12.
+    Exact at both ends: the value goes to ``n ln_p`` and the slope to `n` as kappa grows, which a
+    difference of two ln gamma functions loses to cancellation. Up to 8 the factors are multiplied,
+    beyond that it is a difference of two Stirling series; relative error below 1e-11.
     """
-    below = 0.0
-    while x < 8.0:
-        below -= 1.0 / x
-        x += 1.0
-    y = 1.0 / (x * x)
-    series = y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y * (1 / 132)))))
-    return below + math.log(x) - 0.5 / x - series
+    if n <= 0.0:
+        return 0.0, 0.0
+    a = math.exp(ln_p + ln_kappa)
+    value, slope, product = 0.0, 0.0, 1.0
+    at, left = a, n
+    if a < 8.0:  # the first factor is known by its logarithm, so it may be as small as it likes
+        value, slope = ln_p + ln_kappa, 1.0
+        at, left = a + 1.0, n - 1.0
+        while at < 8.0 and left > 0.0:
+            product *= at
+            slope += a / at
+            at += 1.0
+            left -= 1.0
+        value += math.log(product) - (n - left) * ln_kappa
+    if left > 0.0:
+        up = at + left
+        x, y = 1.0 / (at * at), 1.0 / (up * up)
+        series = _gamma_series(y) / up - _gamma_series(x) / at
+        more = math.log1p(left / at)
+        ln_at = ln_p if a >= 8.0 else math.log(at) - ln_kappa
+        value += left * ln_at + (up - 0.5) * more - left + series
+        slope += a * (more + 0.5 / at - 0.5 / up + _digamma_series(x) - _digamma_series(y))
+    return value, slope
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _gamma_series(y):  # type: ignore[no-untyped-def]
+    """What ln gamma(x) has beyond Stirling's formula, times x, at ``y = 1 / x^2``."""
+    return 1 / 12 - y * (1 / 360 - y * (1 / 1260 - y * (1 / 1680 - y / 1188)))
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _digamma_series(y):  # type: ignore[no-untyped-def]
+    """``ln x - 1 / 2x - digamma(x)`` at ``y = 1 / x^2``."""
+    return y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y / 132))))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def beta_binomial(errors, trials, p, q, ln_kappa):  # type: ignore[no-untyped-def]
-    """Ln of the beta-binomial law without its binomial coefficient, and two derivatives.
+def beta_binomials(errors, trials, ln_p, ln_q, ln_kappa):  # type: ignore[no-untyped-def]
+    """Ln of the beta-binomial law of counts without its binomial coefficient, and derivatives.
 
     Parameters
     ----------
-    errors, trials : float
-        Counts.
-    p, q : float
-        Mean and one minus it, both exact near their zero.
+    errors, trials : float array, shape (row,)
+        Counts; faster where rows of equal trials stand together.
+    ln_p, ln_q : float array, shape (row,)
+        Ln of the mean and of one minus it.
     ln_kappa : float
-        ln of the sum of both shapes; the correlation within a unit is ``1 / (1 + kappa)``.
+        Ln of the sum of both shapes; the correlation within a unit is ``1 / (1 + kappa)``.
 
     Returns
     -------
-    value, by_p, by_ln_kappa : float
-        ``q`` moves against ``p``.
+    float array, shape (row, 3)
+        Value, derivative by the logit of the mean, and by `ln_kappa`.
+
+    Notes
+    -----
+    As kappa grows this becomes the binomial law, without loss of digits.
     """
-    kappa = math.exp(ln_kappa)
-    a, b = p * kappa, q * kappa
-    value, by_a, by_b = 0.0, 0.0, 0.0
-    if errors > 0:
-        value += math.lgamma(a + errors) - math.lgamma(a)
-        by_a = digamma(a + errors) - digamma(a)
-    if trials > errors:
-        value += math.lgamma(b + trials - errors) - math.lgamma(b)
-        by_b = digamma(b + trials - errors) - digamma(b)
-    by_sum = 0.0
-    if trials > 0:
-        value -= math.lgamma(kappa + trials) - math.lgamma(kappa)
-        by_sum = digamma(kappa) - digamma(kappa + trials)
-    return value, kappa * (by_a - by_b), a * by_a + b * by_b + kappa * by_sum
+    found = np.empty((len(errors), 3))
+    known, all_value, all_slope = -1.0, 0.0, 0.0
+    for i in range(len(errors)):
+        if trials[i] != known:
+            known = trials[i]
+            all_value, all_slope = rising(0.0, ln_kappa, known)
+        wrong, by_wrong = rising(ln_p[i], ln_kappa, errors[i])
+        right, by_right = rising(ln_q[i], ln_kappa, trials[i] - errors[i])
+        found[i, 0] = wrong + right - all_value
+        found[i, 1] = math.exp(ln_q[i]) * by_wrong - math.exp(ln_p[i]) * by_right
+        found[i, 2] = by_wrong + by_right - all_slope
+    return found
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def ln_expit(x):  # type: ignore[no-untyped-def]
+    """Ln of the inverse logit, exact at both ends."""
+    return -math.log1p(math.exp(-x)) if x > 0 else x - math.log1p(math.exp(x))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,35 @@ from numpy.typing import ArrayLike
 
 from devicefit import endurance, retention
 from devicefit.backend import SamplerOptions
-from devicefit.checks import COVERED_LIMIT, convergence_gates
-from devicefit.endurance import DecadeCheck, EnduranceCounts, EnduranceState
+from devicefit.checks import convergence_gates
+from devicefit.endurance import EnduranceCounts, EnduranceState
 from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY
+from devicefit.life_checks import each_gate, held_out_gate
 from devicefit.life_fit import LifeDraws
 from devicefit.programming import FloatArray
-from devicefit.retention import BakeCheck, BakeCounts, RetentionState
+from devicefit.retention import BakeCounts, RetentionState
 from devicefit.wear_out import WearOut, WearOutTable, fit_wear_out
 
 STATES = ("LRS", "HRS")
-LIFE_SAMPLER = SamplerOptions(draws=1500, warmup=700, target_accept=0.98)
+_CONVERGED_REMEDY = (
+    "raise --draws, try another --seed; if it stays, the counts are too few to tell the parameters "
+    "apart: measure more units, windows of cycles or bakes"
+)
+_DECADES_REMEDY = (
+    "cells that wear out together are one unit: name what they share (word, column, array) as the "
+    "unit; or leave out cycles before the device settled"
+)
+_LAST_REMEDY = (
+    "do not trust an extrapolation beyond the measured cycles; name what wears out together as the "
+    "unit, or cycle longer"
+)
+_BAKES_REMEDY = "look at the bakes outside; other mechanisms at some temperatures, or wrong times"
+_HARDEST_REMEDY = (
+    "this state does not follow one activated law; do not trust an extrapolation in temperature, "
+    "and leave out bakes far hotter than the use"
+)
+LIFE_SAMPLER = SamplerOptions(draws=1000, warmup=700, target_accept=0.95)
 
 
 @dataclass(frozen=True)
@@ -117,29 +136,33 @@ def study_endurance(
     ValueError
         A state is missing, or was measured near one number of cycles only.
     """
-    _both(counts)
     states: dict[str, EnduranceState] = {}
     gates: list[Gate] = []
     checks: dict[str, Any] = {}
     rng = np.random.default_rng([options.seed, 21])
-    for state in STATES:
-        try:
+    for state in _both(counts):
+        with _naming(state):
             states[state] = endurance.fit_endurance(counts[state], options=options)
-        except ValueError as error:
-            raise ValueError(f"{state}: {error}") from None
-        fitted = states[state].fitted
-        gates += _converged(fitted, f"{state} over cycles")
-        decades = endurance.check_decades(states[state], counts[state], rng=rng)
-        last = endurance.check_last_decade(counts[state], options=_fewer(options), rng=rng)
-        gates += [_decades_gate(state, decades), *([_last_gate(state, last)] if last else [])]
+            decades = endurance.check_decades(states[state], counts[state], rng=rng)
+            last = endurance.check_last_decade(counts[state], options=_fewer(options), rng=rng)
+        gates += _converged(states[state].fitted, f"{state} over cycles")
+        gates.append(each_gate(decades, state=state, what="decade", remedy=_DECADES_REMEDY))
+        if last is not None:
+            gates.append(
+                held_out_gate(
+                    last,
+                    state=state,
+                    what="last decade",
+                    rest="the cycles before",
+                    where=f"above {last.at['low']:.3g} cycles",
+                    remedy=_LAST_REMEDY,
+                )
+            )
         checks[state] = {
-            "decades": [asdict(d) | {"inside": d.inside} for d in decades],
-            "last_decade_held_out": None
-            if last is None
-            else asdict(last) | {"inside": last.inside},
+            "decades": [d.record() for d in decades],
+            "last_decade_held_out": last and last.record(),
         }
-    record = dict(about or {}) | {"gates": [g.record() for g in gates], "checks": checks}
-    return Endurance(states, record)
+    return Endurance(states, _record(about, gates, checks))
 
 
 def study_retention(
@@ -152,25 +175,33 @@ def study_retention(
 
     Parameters and errors as :func:`study_endurance`.
     """
-    _both(counts)
     states: dict[str, RetentionState] = {}
     gates: list[Gate] = []
     checks: dict[str, Any] = {}
     rng = np.random.default_rng([options.seed, 22])
-    for state in STATES:
-        states[state] = retention.fit_retention(counts[state], options=options)
+    for state in _both(counts):
+        with _naming(state):
+            states[state] = retention.fit_retention(counts[state], options=options)
+            bakes = retention.check_bakes(states[state], counts[state], rng=rng)
+            hardest = retention.check_hardest(counts[state], options=_fewer(options), rng=rng)
         gates += _converged(states[state].fitted, f"{state} over bakes")
-        bakes = retention.check_bakes(states[state], counts[state], rng=rng)
-        hardest = retention.check_hardest(counts[state], options=_fewer(options), rng=rng)
-        gates += [_bakes_gate(state, bakes), *([_hardest_gate(state, hardest)] if hardest else [])]
+        gates.append(each_gate(bakes, state=state, what="bake", remedy=_BAKES_REMEDY))
+        if hardest is not None:
+            gates.append(
+                held_out_gate(
+                    hardest,
+                    state=state,
+                    what="hardest bake",
+                    rest="all other bakes",
+                    where=f"at {hardest.at['temperature_k']:.0f} K",
+                    remedy=_HARDEST_REMEDY,
+                )
+            )
         checks[state] = {
-            "bakes": [asdict(b) | {"inside": b.inside} for b in bakes],
-            "hardest_held_out": None
-            if hardest is None
-            else asdict(hardest) | {"inside": hardest.inside},
+            "bakes": [b.record() for b in bakes],
+            "hardest_held_out": hardest and hardest.record(),
         }
-    record = dict(about or {}) | {"gates": [g.record() for g in gates], "checks": checks}
-    return Retention(states, record)
+    return Retention(states, _record(about, gates, checks))
 
 
 def study_wear_out(
@@ -183,14 +214,29 @@ def study_wear_out(
     """Regress cycles to wear-out on the programming variable and check the fit."""
     wear_out = fit_wear_out(table, law=law, options=options)
     gates = _converged(wear_out.fitted, "cycles to wear-out")
-    record = dict(about or {}) | {"gates": [g.record() for g in gates], "checks": {}}
-    return CycledCells(wear_out, record)
+    return CycledCells(wear_out, _record(about, gates, {}))
 
 
-def _both(counts: Mapping[str, Any]) -> None:
+def _record(
+    about: Mapping[str, Any] | None, gates: Sequence[Gate], checks: Mapping[str, Any]
+) -> dict[str, Any]:
+    return dict(about or {}) | {"gates": [g.record() for g in gates], "checks": dict(checks)}
+
+
+def _both(counts: Mapping[str, Any]) -> tuple[str, ...]:
     missing = [state for state in STATES if state not in counts]
     if missing:
         raise ValueError(f"no counts of {missing[0]}; a bit error rate needs both states")
+    return STATES
+
+
+@contextmanager
+def _naming(state: str) -> Iterator[None]:
+    """Say which state an error is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise type(error)(f"{state}: {error}") from None
 
 
 def _fewer(options: SamplerOptions) -> SamplerOptions:
@@ -199,64 +245,11 @@ def _fewer(options: SamplerOptions) -> SamplerOptions:
 
 
 def _converged(fitted: LifeDraws, what: str) -> list[Gate]:
-    return [replace(gate, name=f"{gate.name} ({what})") for gate in convergence_gates(fitted)]
-
-
-def _decades_gate(state: str, decades: tuple[DecadeCheck, ...]) -> Gate:
-    inside = sum(d.inside for d in decades)
-    share = inside / len(decades)
-    return Gate(
-        f"errors of each decade ({state})",
-        "Does the model predict the errors of each decade of cycles?",
-        share >= COVERED_LIMIT,
-        share,
-        COVERED_LIMIT,
-        f"{inside} of {len(decades)} decades inside the 95 % predictive interval",
-        "cells that wear out together are one unit: name what they share (word, column, array) as "
-        "the unit; or leave out cycles before the device settled",
-    )
-
-
-def _last_gate(state: str, last: DecadeCheck) -> Gate:
-    return Gate(
-        f"last decade held out ({state})",
-        "Does a fit to the cycles before predict the errors of the last decade?",
-        last.inside,
-        float(last.errors),
-        last.predicted_high,
-        f"{last.errors} errors in {last.trials} readings above {last.low:.3g} cycles, predicted "
-        f"{last.predicted_low:.0f} to {last.predicted_high:.0f} (95 %)",
-        "do not trust an extrapolation beyond the measured cycles; name what wears out together as "
-        "the unit, or cycle longer",
-    )
-
-
-def _bakes_gate(state: str, bakes: tuple[BakeCheck, ...]) -> Gate:
-    inside = sum(b.inside for b in bakes)
-    share = inside / len(bakes)
-    return Gate(
-        f"errors of each bake ({state})",
-        "Does the model predict the errors of each bake?",
-        share >= COVERED_LIMIT,
-        share,
-        COVERED_LIMIT,
-        f"{inside} of {len(bakes)} bakes inside the 95 % predictive interval",
-        "look at the bakes outside; other mechanisms at some temperatures, or wrong times",
-    )
-
-
-def _hardest_gate(state: str, check: BakeCheck) -> Gate:
-    return Gate(
-        f"hardest bake held out ({state})",
-        "Does a fit to all other bakes predict the hardest one?",
-        check.inside,
-        float(check.errors),
-        check.predicted_high,
-        f"{check.errors} errors in {check.trials} readings at {check.temperature_k:.0f} K, "
-        f"predicted {check.predicted_low:.0f} to {check.predicted_high:.0f} (95 %)",
-        "this state does not follow one activated law; do not trust an extrapolation in "
-        "temperature, and leave out bakes far hotter than the use",
-    )
+    """Gates of convergence; their remedies name what the commands about life offer."""
+    return [
+        replace(gate, name=f"{gate.name} ({what})", remedy=_CONVERGED_REMEDY)
+        for gate in convergence_gates(fitted)
+    ]
 
 
 def band(draws: FloatArray) -> dict[str, Any]:

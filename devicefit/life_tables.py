@@ -8,9 +8,10 @@ readings ``state, resistance_ohm``; besides, over cycles ``prior_cycles`` (or ``
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -121,19 +122,23 @@ def read_life_table(
         theirs = _theirs(mapped, name)
         if theirs not in file.columns:
             unit = f":{UNIT_OF[name]}" if UNIT_OF[name] else ""
+            known = "" if theirs == name else f" ({name})"
+            if name == "resistance_ohm":
+                known = ", nor are there errors and trials"
             raise MeasurementError(
-                f"{source}: column {theirs!r} ({name}) is missing; name it with "
+                f"{source}: column {theirs!r} is missing{known}; name it with "
                 f"--column {name}=YOUR_COLUMN{unit}. The file has {', '.join(file.columns)}"
             )
         series = frame[theirs]
         if name not in ("state", "device_id"):
             factor = mapped[name].factor if name in mapped else 1.0
             series = as_numbers(series, theirs, source) * factor
-        table["cycles" if name in ("prior_cycles", "cycle") else name] = series
+        table[_ours(name)] = series
     rows = pd.DataFrame(table, index=frame.index)
     if not len(rows):
         raise MeasurementError(f"{source}: no rows; nothing is left after reading the file")
-    _check(rows, counted, kind, source)
+    called = {_ours(name): _theirs(mapped, name) for name in wanted}
+    _check(rows, counted, kind, source, called)
     return LifeTable(rows, file.path.name, file.sha256(), file.simulated)
 
 
@@ -141,7 +146,13 @@ def _theirs(mapped: dict[str, ColumnMapping], name: str) -> str:
     return mapped[name].theirs if name in mapped else name
 
 
-def _check(rows: pd.DataFrame, counted: bool, kind: str, source: str) -> None:
+def _ours(name: str) -> str:
+    return "cycles" if name in ("prior_cycles", "cycle") else name
+
+
+def _check(
+    rows: pd.DataFrame, counted: bool, kind: str, source: str, called: Mapping[str, str]
+) -> None:
     refuse_empty(rows, "state", source, "row its state")
     refuse_states(rows, source)
     for state in STATES:
@@ -159,6 +170,7 @@ def _check(rows: pd.DataFrame, counted: bool, kind: str, source: str) -> None:
             source,
             "contradicts trials or is no whole number",
             "give counts, errors at most trials, trials at least 1",
+            called,
         )
     else:
         refuse_resistance(rows, source)
@@ -172,6 +184,7 @@ def _check(rows: pd.DataFrame, counted: bool, kind: str, source: str) -> None:
             source,
             "is not positive and finite",
             "count the first programming as 1",
+            called,
         )
         return
     time = rows["time_after_program_s"].to_numpy()
@@ -182,6 +195,7 @@ def _check(rows: pd.DataFrame, counted: bool, kind: str, source: str) -> None:
         source,
         "is negative or not finite",
         "give seconds, 0 for fresh cells",
+        called,
     )
     kelvin = rows["temperature_k"].to_numpy()
     _refuse(
@@ -191,15 +205,24 @@ def _check(rows: pd.DataFrame, counted: bool, kind: str, source: str) -> None:
         source,
         "is not between 200 and 800",
         "give kelvin: degrees Celsius plus 273.15",
+        called,
     )
 
 
 def _refuse(
-    rows: pd.DataFrame, bad: np.ndarray, column: str, source: str, what: str, remedy: str
+    rows: pd.DataFrame,
+    bad: np.ndarray,
+    column: str,
+    source: str,
+    what: str,
+    remedy: str,
+    called: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
+    """Refuse bad rows of a column; `called` has its name in the file where that is another one."""
     if bad.any():
+        name = called.get(column, column)
         raise MeasurementError(
-            f"{source}: column {column} {what} in {examples(rows[column], bad)}; {remedy}"
+            f"{source}: column {name} {what} in {examples(rows[column], bad)}; {remedy}"
         )
 
 

@@ -22,7 +22,8 @@ from scipy.stats import rankdata
 
 from devicefit.backend import SamplerOptions
 from devicefit.density import ValueAndGradient
-from devicefit.life_fit import BOLTZMANN_EV, LifeDraws, beta_binomial, normal_tails, sample_life
+from devicefit.life_checks import CountCheck
+from devicefit.life_fit import BOLTZMANN_EV, LifeDraws, beta_binomials, normal_tails, sample_life
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray
 
@@ -289,27 +290,31 @@ def retention_likelihood(counts: BakeCounts) -> ValueAndGradient:
 def _density(theta, ln_time, cold, errors, trials):  # type: ignore[no-untyped-def]
     relaxation, shift = math.exp(theta[1]), math.exp(theta[2])
     ev, n = math.exp(theta[3]), math.exp(theta[4])
-    gradient = np.zeros(6)
-    total = 0.0
-    for i in range(len(errors)):
-        drift, power, relaxed = 0.0, 0.0, 0.0
+    rows = len(errors)
+    drift, power, relaxed = np.zeros(rows), np.zeros(rows), np.zeros(rows)
+    ln_p, ln_q, by_z = np.empty(rows), np.empty(rows), np.zeros(rows)
+    for i in range(rows):
         if ln_time[i] > -np.inf:
-            power = n * (ln_time[i] + ev * cold[i])
-            drift = shift * math.exp(min(power, 50.0))
-            relaxed = relaxation
+            power[i] = n * (ln_time[i] + ev * cold[i])
+            drift[i] = shift * math.exp(min(power[i], 50.0))
+            relaxed[i] = relaxation
         # Beyond these ends the counts are certain; a flat end keeps the gradient finite.
-        z = min(max(theta[0] + relaxed + drift, -37.0), 8.0)
+        z = min(max(theta[0] + relaxed[i] + drift[i], -37.0), 8.0)
         p, q, slope = normal_tails(z)
-        value, by_p, by_kappa = beta_binomial(errors[i], trials[i], p, q, -theta[5])
-        total += value
-        by_z = by_p * slope if -37.0 < z < 8.0 else 0.0
-        gradient[0] += by_z
-        gradient[1] += by_z * relaxed
-        gradient[2] += by_z * drift
-        gradient[3] += by_z * drift * n * ev * cold[i]
-        gradient[4] += by_z * drift * power
-        gradient[5] -= by_kappa
-    return total, gradient
+        ln_p[i], ln_q[i] = math.log(p), math.log(q)
+        if -37.0 < z < 8.0:
+            by_z[i] = slope / p / q  # change of the logit
+    found = beta_binomials(errors, trials, ln_p, ln_q, -theta[5])
+    gradient = np.zeros(6)
+    for i in range(rows):
+        by_z[i] *= found[i, 1]
+        gradient[0] += by_z[i]
+        gradient[1] += by_z[i] * relaxed[i]
+        gradient[2] += by_z[i] * drift[i]
+        gradient[3] += by_z[i] * drift[i] * n * ev * cold[i]
+        gradient[4] += by_z[i] * drift[i] * power[i]
+        gradient[5] -= found[i, 2]
+    return found[:, 0].sum(), gradient
 
 
 def replicate(
@@ -324,54 +329,24 @@ def replicate(
     return np.asarray(rng.binomial(counts.trials[None], share))
 
 
-@dataclass(frozen=True)
-class BakeCheck:
-    """Counted errors of one bake beside what is predicted.
-
-    Parameters
-    ----------
-    time_s, temperature_k : float
-        The bake.
-    errors, trials : int
-        Counted.
-    predicted_low, predicted_high : float
-        Ends of the 95 % predictive interval of the errors.
-    """
-
-    time_s: float
-    temperature_k: float
-    errors: int
-    trials: int
-    predicted_low: float
-    predicted_high: float
-
-    @property
-    def inside(self) -> bool:
-        """Whether the count lies in the interval."""
-        return self.predicted_low <= self.errors <= self.predicted_high
-
-
 def check_bakes(
     state: RetentionState, counts: BakeCounts, *, rng: np.random.Generator
-) -> tuple[BakeCheck, ...]:
+) -> tuple[CountCheck, ...]:
     """Posterior predictive check of each row."""
-    low, high = np.quantile(replicate(state, counts, rng=rng), [0.025, 0.975], axis=0)
+    predicted = replicate(state, counts, rng=rng)
     return tuple(
-        BakeCheck(
-            float(counts.time_s[i]),
-            float(counts.temperature_k[i]),
-            int(counts.errors[i]),
-            int(counts.trials[i]),
-            float(low[i]),
-            float(high[i]),
+        CountCheck.of(
+            {"time_s": float(time_s), "temperature_k": float(kelvin)}, errors, trials, of_bake
         )
-        for i in range(len(low))
+        for time_s, kelvin, errors, trials, of_bake in zip(
+            *vars(counts).values(), predicted.T, strict=True
+        )
     )
 
 
 def check_hardest(
     counts: BakeCounts, *, options: SamplerOptions, rng: np.random.Generator
-) -> BakeCheck | None:
+) -> CountCheck | None:
     """Predict the hardest bake from a fit to all others; None where no other bake is left."""
     at = counts.hardest
     last = (counts.time_s == counts.time_s[at]) & (counts.temperature_k == counts.temperature_k[at])

@@ -44,6 +44,10 @@ def working() -> Iterator[None]:
     except Exception as error:
         if os.environ.get("RRAM_RELIABILITY_DEBUG"):
             raise
+        from devicefit.backend import NotFinite
+
+        if isinstance(error, NotFinite):
+            raise Stop(f"{error}\nnothing was written", 2) from error
         raise Stop(
             f"the job failed: {type(error).__name__}: {error}\n"
             "nothing was written; set RRAM_RELIABILITY_DEBUG=1 to see where it happened",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -22,7 +23,11 @@ from reliability.cli_options import (
 
 if TYPE_CHECKING:
     from devicefit.backend import SamplerOptions
+    from devicefit.life_study import Endurance, Life, Retention
+    from devicefit.life_tables import LifeTable
     from devicefit.programming import FloatArray
+
+AnyLife = TypeVar("AnyLife", bound="Life")
 
 life = typer.Typer(
     no_args_is_help=True, help="Endurance and retention: fit them, and age bit error rates."
@@ -57,21 +62,13 @@ def endurance(
     Readings (`resistance_ohm`) or counts (`errors`, `trials`) of both states. What wears out
     together is one unit: map it to `device_id`.
     """
-    from devicefit.columns import parse_columns
-    from devicefit.life_files import save_life
     from devicefit.life_study import study_endurance
-    from devicefit.life_tables import endurance_counts, read_life_table
-    from reliability.output import check_file, staged_file
-    from reliability.progress import Narrator
+    from devicefit.life_tables import endurance_counts
+    from reliability.output import check_file
 
     with checking_input():
         check_file(out, force=force, suffix=".nc")
-        table = read_life_table(
-            measurements,
-            "endurance",
-            columns=parse_columns(column or []),
-            where=parse_where(where or []),
-        )
+        table = _table(measurements, "endurance", column, where)
         counts, threshold = endurance_counts(table, threshold_ohm=threshold_ohm)
         for state, found in counts.items():
             if len(found.cycles) < 2:
@@ -79,16 +76,18 @@ def endurance(
                     f"{measurements}: {state} was read near {found.cycles[0]:.3g} cycles only; "
                     "read it after more cycles, spread over decades"
                 )
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        narrator.say(f"fitting errors over cycles, {counts['LRS'].units} units")
-        study = study_endurance(counts, options=_sampler(seed, draws), about=table.about(threshold))
-        save_life(study, stage)
-    _say_simulated(table.simulated)
+    options, about = _sampler(seed, draws), table.about(threshold)
+    study = _fit(
+        f"errors over cycles, {counts['LRS'].units} units",
+        lambda: study_endurance(counts, options=options, about=about),
+        out,
+        quiet=quiet,
+    )
     _say_threshold(threshold, threshold_ohm)
+    _say_extremes(study)
     for cycles in (study.cycles_low, study.cycles_high):
         typer.echo(f"BER after {cycles:.3g} cycles: {_interval(study.ber(cycles))}")
-    print_gates(study.record["gates"])
-    typer.echo(f"endurance: {out}")
+    _end(study, "endurance", out)
 
 
 @life.command()
@@ -107,35 +106,29 @@ def retention(
 
     Readings (`resistance_ohm`) or counts (`errors`, `trials`) of both states.
     """
-    from devicefit.columns import parse_columns
-    from devicefit.life_files import save_life
     from devicefit.life_study import study_retention
-    from devicefit.life_tables import bake_counts, read_life_table
+    from devicefit.life_tables import bake_counts
     from reliability.life import YEAR_S
-    from reliability.output import check_file, staged_file
-    from reliability.progress import Narrator
+    from reliability.output import check_file
 
     with checking_input():
         check_file(out, force=force, suffix=".nc")
-        table = read_life_table(
-            measurements,
-            "retention",
-            columns=parse_columns(column or []),
-            where=parse_where(where or []),
-        )
+        table = _table(measurements, "retention", column, where)
         counts, threshold = bake_counts(table, threshold_ohm=threshold_ohm)
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        narrator.say("fitting errors over bakes")
-        study = study_retention(counts, options=_sampler(seed, draws), about=table.about(threshold))
-        save_life(study, stage)
-    _say_simulated(table.simulated)
+    options, about = _sampler(seed, draws), table.about(threshold)
+    study = _fit(
+        "errors over bakes",
+        lambda: study_retention(counts, options=options, about=about),
+        out,
+        quiet=quiet,
+    )
     _say_threshold(threshold, threshold_ohm)
+    _say_extremes(study)
     ber = study.ber(10 * YEAR_S, 358.15)
     typer.echo(f"BER after 10 years at 85 degrees Celsius: {_interval(ber)}")
     for name, state in study.states.items():
         typer.echo(f"  {name}: {state.extrapolation(10 * YEAR_S, 358.15).sentence()}")
-    print_gates(study.record["gates"])
-    typer.echo(f"retention: {out}")
+    _end(study, "retention", out)
 
 
 @life.command("wear-out")
@@ -151,30 +144,29 @@ def wear_out(
 ) -> None:
     """Fit cycles to wear-out over programming: rows of `cycles`, `failed`, `survivors`."""
     from devicefit.columns import parse_columns
-    from devicefit.life_files import save_life
     from devicefit.life_study import study_wear_out
     from devicefit.life_tables import read_wear_out
     from devicefit.wear_out import LAWS
-    from reliability.output import check_file, staged_file
-    from reliability.progress import Narrator
+    from reliability.output import check_file
 
     with checking_input():
         check_file(out, force=force, suffix=".nc")
         if law not in LAWS:
             raise ValueError(f"--law {law!r} is not known; known: {', '.join(LAWS)}")
         table, about = read_wear_out(measurements, columns=parse_columns(column or []))
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        narrator.say(f"fitting cycles to wear-out of {table.cells} cells")
-        study = study_wear_out(table, law=law, options=_sampler(seed, draws), about=about)
-        save_life(study, stage)
-    _say_simulated(about["simulated"])
+    options = _sampler(seed, draws)
+    study = _fit(
+        f"cycles to wear-out of {table.cells} cells",
+        lambda: study_wear_out(table, law=law, options=options, about=about),
+        out,
+        quiet=quiet,
+    )
     for x in (study.wear_out.x_low, study.wear_out.x_high):
         typer.echo(
             f"median cycles to wear-out at {table.programming.format(x)}: "
             f"{_interval(study.wear_out.median_cycles(x))}"
         )
-    print_gates(study.record["gates"])
-    typer.echo(f"wear-out: {out}")
+    _end(study, "wear-out", out)
 
 
 @life.command()
@@ -225,6 +217,39 @@ def ber(
     typer.echo(f"BER after {required.words()}: {out}")
 
 
+def _table(
+    measurements: Path, kind: str, column: list[str] | None, where: list[str] | None
+) -> LifeTable:
+    from devicefit.columns import parse_columns
+    from devicefit.life_tables import read_life_table
+
+    return read_life_table(
+        measurements,
+        kind,
+        columns=parse_columns(column or []),
+        where=parse_where(where or []),
+    )
+
+
+def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, quiet: bool) -> AnyLife:
+    """Fit and write; says first what it fits, then whether that was simulated."""
+    from devicefit.life_files import save_life
+    from reliability.output import staged_file
+    from reliability.progress import Narrator
+
+    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+        narrator.say(f"fitting {what}")
+        study = fit()
+        save_life(study, stage)
+    _say_simulated(study.record["simulated"])
+    return study
+
+
+def _end(study: Life, kind: str, out: Path) -> None:
+    print_gates(study.record["gates"])
+    typer.echo(f"{kind}: {out}")
+
+
 def _sampler(seed: int, draws: int | None) -> SamplerOptions:
     from dataclasses import replace
 
@@ -242,6 +267,22 @@ def _say_threshold(threshold: float | None, given_ohm: float | None) -> None:
     if threshold is not None:
         how = "as given" if given_ohm is not None else "with the fewest errors of fresh readings"
         typer.echo(f"threshold {threshold:.4g} ohm, {how}")
+
+
+def _say_extremes(study: Endurance | Retention) -> None:
+    """Say of which state nothing was wrong, or more than chance."""
+    for name, state in study.states.items():
+        errors, trials = state.fitted.record["errors"], state.fitted.record["trials"]
+        if not errors:
+            typer.echo(
+                f"{name}: no error in {trials} readings; its rate is an upper limit, the lower end "
+                "is the prior's"
+            )
+        elif 2 * errors > trials:
+            typer.echo(
+                f"{name}: {errors} of {trials} readings are wrong, more than half; check that the "
+                "columns errors and trials, the names of the states and the threshold are right"
+            )
 
 
 def _interval(draws: FloatArray) -> str:

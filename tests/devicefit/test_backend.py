@@ -10,6 +10,7 @@ from scipy import stats
 
 from devicefit.backend import (
     CLIMBS,
+    NotFinite,
     Sampled,
     SamplerOptions,
     bulk_ess,
@@ -198,3 +199,35 @@ def test_versions_are_those_installed() -> None:
     found = versions()
     assert found["pymc"] == importlib.metadata.version("pymc")
     assert {"nutpie", "arviz", "numpy", "scipy", "torch"} <= set(found)
+
+
+def test_a_density_that_is_nowhere_finite_is_refused() -> None:
+    def nowhere(z: FloatArray) -> tuple[float, FloatArray]:
+        return np.nan, np.full(2, np.nan)
+
+    with pytest.raises(NotFinite, match="not finite around any of 8 starts"):
+        sample_density(nowhere, OPTIONS, centre=np.zeros(2), spread=np.ones(2))
+
+
+def test_draws_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(model: object, options: SamplerOptions) -> dict[str, xr.Dataset]:
+        w = np.zeros((options.chains, options.draws, 3))
+        w[1, 2:, 0] = np.nan
+        return {"posterior": xr.Dataset({"w": (("chain", "draw", "n"), w)})}
+
+    monkeypatch.setattr("devicefit.backend._run", lost)
+    options = SamplerOptions(chains=2, draws=5, warmup=1)
+    with pytest.raises(NotFinite, match=r"3 of 10 draws are not finite \(in 1 of 2 chains\).*seed"):
+        sample_density(normal, options, centre=np.zeros(3), spread=np.ones(3))
+
+
+def test_a_gradient_that_is_not_finite_is_not_followed() -> None:
+    """Its place is one where the density cannot be computed, as in machine code."""
+
+    def lost_beyond_one(z: FloatArray) -> tuple[float, FloatArray]:
+        return -0.5 * float(z @ z), -z if z[0] < 1 else np.full(2, np.nan)
+
+    options = SamplerOptions(chains=2, draws=200, warmup=100, seed=1, cores=1, target_accept=0.9)
+    found = sample_density(lost_beyond_one, options, centre=np.zeros(2), spread=np.ones(2))
+    assert np.isfinite(found.draws).all()
+    assert found.draws[..., 0].max() < 1

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.special import expit
+from scipy.special import expit, xlogy
 from scipy.stats import betabinom, norm
 
 from devicefit.backend import SamplerOptions
@@ -23,6 +23,7 @@ from devicefit.endurance import (
 )
 from devicefit.fitting import Diagnostics
 from devicefit.life_fit import LifeDraws
+from devicefit.priors import moments
 
 SAMPLER = SamplerOptions(chains=2, draws=250, warmup=250, seed=1, cores=1, target_accept=0.9)
 TRUTH = {
@@ -103,6 +104,49 @@ def test_truth_of_simulated_units_is_recovered() -> None:
     decades = check_decades(state, counts, rng=np.random.default_rng(1))
     assert sum(d.errors for d in decades) == counts.errors.sum()
     assert all(d.inside for d in decades)
+
+
+def without_wear(rng: np.random.Generator) -> EnduranceCounts:
+    """Counts of twelve sound units, every third of them half as bad again."""
+    cycles = np.geomspace(1e3, 1e5, 5)
+    rate = 1e-3 * (cycles / 1e3) ** 0.3 * np.where(np.arange(12) % 3 == 0, 1.5, 1.0)[:, None]
+    trials = np.full((12, 5), 2000)
+    return EnduranceCounts(cycles, rng.binomial(trials, rate), trials)
+
+
+def test_counts_without_wear_out_are_fitted() -> None:
+    """What the data are silent about keeps its prior; nothing is lost on the way."""
+    counts = without_wear(np.random.default_rng(0))
+    state = fit_endurance(counts, options=replace(SAMPLER, target_accept=0.95))
+    found = state.fitted
+    assert all(np.isfinite(found[name]).all() for name in found.names)
+    assert found.diagnostics.r_hat < 1.05
+    assert found.diagnostics.divergences <= 2
+    # The correlation is small, but no smaller than its prior of -4 +- 2 has reason for.
+    assert found["logit_icc"].min() > -20
+    prior = {p.name: p for p in PRIORS}["logit_worn_error"]
+    assert found[prior.name].mean() == pytest.approx(prior.mean, abs=0.5)
+    assert found[prior.name].std() == pytest.approx(prior.sd, rel=0.3)
+    rate = counts.errors.sum(axis=0) / counts.trials.sum(axis=0)
+    low, high = np.quantile(state.ber(counts.cycles), [0.001, 0.999], axis=(0, 1))
+    assert ((low < rate) & (rate < high)).all()
+
+
+def test_no_parameters_beat_the_counted_shares() -> None:
+    """Mixtures of binomial laws are nowhere above the binomial law of each cell's own share.
+
+    Far out, differences of ln gamma functions were, by thousands.
+    """
+    counts = without_wear(np.random.default_rng(1))
+    likelihood, rng = endurance_likelihood(counts), np.random.default_rng(2)
+    e, n = counts.errors, counts.trials
+    bound = (xlogy(e, e / n) + xlogy(n - e, 1 - e / n)).sum()
+    mean, sd = moments(PRIORS)
+    for scale in (1.0, 8.0, 25.0):
+        for _ in range(200):
+            value, gradient = likelihood(mean + scale * sd * rng.standard_normal(7))
+            assert value <= bound + 1e-6
+            assert np.isfinite(gradient).all()
 
 
 def test_last_decade_is_predicted_from_those_before() -> None:

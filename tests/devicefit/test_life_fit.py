@@ -3,15 +3,28 @@
 import mpmath
 import numpy as np
 import pytest
-from scipy.special import digamma as scipy_digamma
-from scipy.stats import betabinom, norm
+from scipy.special import betaln, log_expit
+from scipy.stats import norm
 
-from devicefit.life_fit import beta_binomial, digamma, normal_tails
+from devicefit.life_fit import beta_binomials, ln_expit, normal_tails, rising
 
 
-def test_digamma_is_that_of_scipy() -> None:
-    x = np.geomspace(1e-8, 1e8, 60)
-    np.testing.assert_allclose([digamma(v) for v in x], scipy_digamma(x), rtol=1e-11, atol=1e-12)
+def exact_rising(ln_p: float, ln_kappa: float, n: int) -> tuple[float, float]:
+    """Ln of the product of n factors a + j over kappa^n, and its slope by ln a, one by one."""
+    with mpmath.workdps(60):
+        a = mpmath.exp(mpmath.mpf(ln_p) + mpmath.mpf(ln_kappa))
+        factors = [(mpmath.log(a + j) - ln_kappa, a / (a + j)) for j in range(n)]
+        return float(mpmath.fsum(f for f, _ in factors)), float(mpmath.fsum(s for _, s in factors))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 9, 40, 700])
+def test_rising_factorial_keeps_its_digits_at_both_ends(n: int) -> None:
+    """Kappa of 1e21 is a binomial law; ln gamma differences would be off by thousands there."""
+    for ln_p in (0.0, -1e-9, -7.0, -40.0, -900.0):
+        for ln_kappa in (-60.0, -3.0, 0.0, 2.1, 9.0, 35.0, 48.7):
+            found = rising(ln_p, ln_kappa, float(n))
+            reference = exact_rising(ln_p, ln_kappa, n)
+            np.testing.assert_allclose(found, reference, rtol=1e-11, atol=1e-12 * (n + 1))
 
 
 @pytest.mark.parametrize(
@@ -21,28 +34,38 @@ def test_digamma_is_that_of_scipy() -> None:
         (3, 20, 0.2, 1.0),
         (20, 20, 0.7, -1.0),
         (0, 0, 0.3, 2.0),
-        (5, 9000, 1e-3, 8),
+        (5, 9000, 1e-3, 8.0),
+        (5, 9000, 1e-3, 48.7),
     ],
 )
 def test_beta_binomial_and_its_slopes(errors: int, trials: int, p: float, ln_kappa: float) -> None:
-    value, by_p, by_kappa = beta_binomial(float(errors), float(trials), p, 1 - p, ln_kappa)
-    kappa = np.exp(ln_kappa)
-    # The binomial coefficient is left out, so differences to another law are compared.
-    reference = betabinom.logpmf(errors, trials, p * kappa, (1 - p) * kappa)
-    flat = betabinom.logpmf(errors, trials, 0.5, 0.5)
-    own_flat = beta_binomial(float(errors), float(trials), 0.5, 0.5, 0.0)[0]
-    assert value - own_flat == pytest.approx(reference - flat, rel=1e-7, abs=1e-7)
+    logit = np.log(p / (1 - p))
 
-    def exact(at: mpmath.mpf, ln_kappa_at: mpmath.mpf) -> mpmath.mpf:
-        a, b = at * mpmath.exp(ln_kappa_at), (1 - at) * mpmath.exp(ln_kappa_at)
-        ratio = mpmath.beta(a + errors, b + trials - errors) / mpmath.beta(a, b)
-        return mpmath.log(ratio)
+    def own(logit_at: float, ln_kappa_at: float) -> np.ndarray:
+        ends = np.array([ln_expit(logit_at)]), np.array([ln_expit(-logit_at)])
+        found = beta_binomials(
+            np.array([errors * 1.0]), np.array([trials * 1.0]), *ends, ln_kappa_at
+        )
+        return np.asarray(found[0])
 
-    with mpmath.workdps(60):
-        slope = mpmath.diff(lambda v: exact(v, mpmath.mpf(ln_kappa)), mpmath.mpf(p))
-        by_ln_kappa = mpmath.diff(lambda v: exact(mpmath.mpf(p), v), mpmath.mpf(ln_kappa))
-    assert by_p == pytest.approx(float(slope), rel=1e-7, abs=1e-9)
-    assert by_kappa == pytest.approx(float(by_ln_kappa), rel=1e-6, abs=1e-8)
+    value, *slopes = own(logit, ln_kappa)
+    if ln_kappa > 40:
+        reference = errors * np.log(p) + (trials - errors) * np.log1p(-p)
+    else:
+        kappa = np.exp(ln_kappa)
+        reference = betaln(p * kappa + errors, (1 - p) * kappa + trials - errors)
+        reference -= betaln(p * kappa, (1 - p) * kappa)
+    assert value == pytest.approx(reference, rel=1e-9, abs=1e-9)
+    steps = [
+        (own(logit + s, ln_kappa + t)[0] - own(logit - s, ln_kappa - t)[0]) / 2e-5
+        for s, t in ((1e-5, 0.0), (0.0, 1e-5))
+    ]
+    np.testing.assert_allclose(slopes, steps, rtol=1e-5, atol=1e-6)
+
+
+def test_ln_expit_is_that_of_scipy() -> None:
+    x = np.array([-800.0, -3.0, 0.0, 3.0, 40.0, 800.0])
+    np.testing.assert_allclose([ln_expit(v) for v in x], log_expit(x), rtol=1e-14)
 
 
 def test_normal_tails_stay_exact_far_out() -> None:

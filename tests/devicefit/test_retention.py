@@ -144,7 +144,7 @@ def test_hardest_bake_is_predicted_from_the_others() -> None:
     counts = BakeCounts(plan().time_s, plan().temperature_k, errors, plan().trials)
     check = check_hardest(counts, options=SAMPLER, rng=rng)
     assert check is not None
-    assert (check.time_s, check.temperature_k, check.errors) == (3.6e5, 498.15, errors[-1])
+    assert (*check.at.values(), check.errors) == (3.6e5, 498.15, errors[-1])
     assert check.inside
     wrong = BakeCounts(
         counts.time_s, counts.temperature_k, np.append(errors[:-1], 3000), counts.trials

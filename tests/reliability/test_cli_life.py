@@ -109,3 +109,49 @@ def test_life_that_is_not_asked_for_is_refused(call: Callable[..., Any]) -> None
     found = call("life", "ber", "nowhere", "--life", "x.nc", "--out", "a.csv")
     assert found.returncode == 2
     assert "no life is asked for" in found.stderr
+
+
+def counted(path: Path, rows: list[str]) -> Path:
+    path.write_text("\n".join(["state,time_after_program_s,temperature_k,errors,trials", *rows]))
+    return path
+
+
+def test_a_single_temperature_without_errors_is_an_upper_limit(
+    tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    """The hardest case of a bake: the answer is the priors', and the command says so."""
+    rows = [
+        f"{state},{t},398.15,{e},1000"
+        for state, wrong in (("LRS", (0, 0)), ("HRS", (1, 900)))
+        for t, e in zip((0, 3600), wrong, strict=True)
+    ]
+    table = counted(tmp_path / "b.csv", rows)
+    found = call(
+        "life", "retention", "--measurements", table, "--out", "r.nc", "--draws", 100, "--quiet"
+    )
+    assert found.returncode == 0, found.stderr
+    assert "LRS: no error in 2000 readings; its rate is an upper limit" in found.stdout
+    assert "HRS: " in found.stdout
+    assert "are wrong, more than half" not in found.stdout  # 901 of 2000
+    assert "which the data hardly inform: it is the prior's" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["LRS,-5,398,1,9", "HRS,0,398,1,9"], "column time_after_program_s is negative"),
+        (["LRS,5,85,1,9", "HRS,0,398,1,9"], "degrees Celsius plus 273.15"),
+        (["LRS,0,398,1,9", "HRS,0,398,1,9"], "give cells that were stored or baked"),
+        (["LRS,5,398,10,9", "HRS,5,398,1,9"], "errors at most trials"),
+        (["LRS,5,398,1,9"], "column state has no HRS"),
+        ([], "no rows"),
+    ],
+)
+def test_bakes_that_cannot_be_are_refused(
+    tmp_path: Path, call: Callable[..., Any], rows: list[str], message: str
+) -> None:
+    table = counted(tmp_path / "b.csv", rows)
+    found = call("life", "retention", "--measurements", table, "--out", "r.nc")
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert not (tmp_path / "r.nc").exists()

@@ -1,0 +1,83 @@
+"""Checks of the models of life: counted errors beside predicted ones, and their gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from devicefit.checks import COVERED_LIMIT
+from devicefit.gates import Gate
+from devicefit.programming import IntArray
+
+
+@dataclass(frozen=True)
+class CountCheck:
+    """Counted errors beside what is predicted.
+
+    Parameters
+    ----------
+    at : mapping of str to float
+        What they were counted at: ends of a decade of cycles, or time and temperature of a bake.
+    errors, trials : int
+        Counted.
+    predicted_low, predicted_high : float
+        Ends of the 95 % predictive interval of the errors.
+    """
+
+    at: Mapping[str, float]
+    errors: int
+    trials: int
+    predicted_low: float
+    predicted_high: float
+
+    @classmethod
+    def of(
+        cls, at: Mapping[str, float], errors: IntArray, trials: IntArray, predicted: IntArray
+    ) -> CountCheck:
+        """Of counts in any number of places, and predicted sums, shape (draw,)."""
+        low, high = np.quantile(predicted, [0.025, 0.975])
+        return cls(at, int(np.sum(errors)), int(np.sum(trials)), float(low), float(high))
+
+    @property
+    def inside(self) -> bool:
+        """Whether the count lies in the interval."""
+        return self.predicted_low <= self.errors <= self.predicted_high
+
+    def record(self) -> dict[str, Any]:
+        """Plain values."""
+        found = asdict(self)
+        return dict(found.pop("at")) | found | {"inside": self.inside}
+
+
+def each_gate(checks: Sequence[CountCheck], *, state: str, what: str, remedy: str) -> Gate:
+    """Whether the model predicts the errors of each `what` (decade, bake) that was fitted."""
+    inside = sum(check.inside for check in checks)
+    share = inside / len(checks)
+    return Gate(
+        f"errors of each {what} ({state})",
+        f"Does the model predict the errors of each {what}?",
+        share >= COVERED_LIMIT,
+        share,
+        COVERED_LIMIT,
+        f"{inside} of {len(checks)} {what}s inside the 95 % predictive interval",
+        remedy,
+    )
+
+
+def held_out_gate(
+    check: CountCheck, *, state: str, what: str, rest: str, where: str, remedy: str
+) -> Gate:
+    """Whether a fit to the `rest` predicts what was held out."""
+    return Gate(
+        f"{what} held out ({state})",
+        f"Does a fit to {rest} predict the errors of the {what}?",
+        check.inside,
+        float(check.errors),
+        check.predicted_high,
+        f"{check.errors} errors in {check.trials} readings {where}, predicted "
+        f"{check.predicted_low:.0f} to {check.predicted_high:.0f} (95 %)",
+        remedy,
+    )
