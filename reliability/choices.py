@@ -113,18 +113,20 @@ def _regret_sentence(comparison: Comparison, design: Design, regret: EnergyRegre
         return None
     at = int(np.argmin(np.abs(comparison.grid - design.safe.lowest)))
     asked = f"{100 * (1 - comparison.requirement.risk):g} %"
-    missed = float(regret.missed[at])
+    missed, factor = float(regret.missed[at]), float(regret.factor[at])
+    if not np.isfinite(factor):
+        return (
+            f"Regret: at this programming fewer than {asked} of the chips would meet the "
+            "requirement, whatever device and accuracy curve are."
+        )
+    few = "below 0.001" if 0 < missed < 0.0005 else f"{missed:.3f}"
     text = (
-        f"Regret: who knew device, accuracy curve and energies exactly would have {asked} of the "
-        "chips meet the requirement with "
+        "Regret: knowing device and accuracy curve exactly would save "
+        f"{100 * (1 - 1 / factor):.1f} % of this energy on average, with {asked} of the chips "
+        "still meeting the requirement"
     )
-    if np.isfinite(regret.factor[at]):
-        text += f"{100 * (1 - 1 / regret.factor[at]):.1f} % less energy than this programming"
-    else:
-        text += "more energy than this programming"
     if missed > 0:
-        few = "below 0.001" if missed < 0.0005 else f"{missed:.3f}"
-        text += f"; with probability {few} this programming falls short of that share instead"
+        text += f"; this counts where this programming is enough, with probability {few} it is not"
     return f"{text}."
 
 

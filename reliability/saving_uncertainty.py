@@ -92,7 +92,9 @@ def _sentence(comparison: Comparison, found: Mapping[str, Mapping[str, SavingSou
         if reference.key in NAMES:
             text = _finding(comparison, reference, kind, found[reference.key][kind])
             said.setdefault(text, []).append(NAMES[reference.key])
-    basis = " if the limits of the mean chip did" if comparison.best is None else ""
+    basis = " at this programming"
+    if comparison.best is None:
+        basis = " if the limits of the mean chip did"
     parts = [f"Against {_joined(names)}: {text}." for text, names in said.items()]
     parts.insert(0, f"Uncertainty of the saving{basis}.")
     if any(", so " in text for text in said):
@@ -178,7 +180,7 @@ def _places(comparison: Comparison, reference: Reference, kind: str) -> str:
 
 def _percent(share: float) -> str:
     """A share without decimals; never rounded up to all."""
-    return "more than 99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
+    return "more than 99 %" if 0.995 <= share < 1 - 1e-9 else f"{100 * share:.0f} %"
 
 
 def _joined(parts: list[str]) -> str:

@@ -67,5 +67,8 @@ def _share(record: Mapping[str, Any], source: str) -> str:
     share, error = record["share"][source], record["standard_error"][source]
     if not any(record["share"].values()):
         return "-"
-    digits = 0 if error == 0 or error >= 0.005 else 1
-    return f"{100 * share:.{digits}f} +- {100 * error:.{digits}f} %"
+    if error >= 0.005:
+        return f"{100 * share:.0f} +- {100 * error:.0f} %"
+    if error >= 0.0005:
+        return f"{100 * share:.1f} +- {100 * error:.1f} %"
+    return f"{100 * share:.1f} %"
