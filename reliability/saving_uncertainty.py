@@ -98,7 +98,7 @@ def _sentence(comparison: Comparison, found: Mapping[str, Mapping[str, SavingSou
     parts = [f"Against {_joined(names)}: {text}." for text, names in said.items()]
     parts.insert(0, f"Uncertainty of the saving{basis}.")
     if any(", so " in text for text in said):
-        parts.append("`measure-next` ranks what helps most.")
+        parts.append("The command measure-next ranks what helps most.")
     return " ".join(parts)
 
 
