@@ -13,9 +13,7 @@ from reliability.designs import (
     Comparison,
     Design,
     design_energy,
-    loss_limits,
     saving_at_safe,
-    tolerated,
 )
 from reliability.ecc import NO_CODE
 from reliability.energy import energy_at
@@ -40,22 +38,15 @@ def alternative_records(
     networks : mapping of str to NetworkStudy
         By the names of the comparison.
     """
-    limits = loss_limits(comparison.curves, comparison.requirement)
-    borne = {name: tolerated(curve, limits[name]) for name, curve in comparison.curves.items()}
-    seen = {d.storage: comparison.network_ln_ber(d.storage) for d in comparison.designs}
-    return [
-        _record(comparison, design, networks[design.network], borne[design.network], seen)
-        for design in comparison.ranked
-    ]
+    return [_record(comparison, design, networks[design.network]) for design in comparison.ranked]
 
 
 def _record(
     comparison: Comparison,
     design: Design,
     study: NetworkStudy,
-    ln_tolerated: FloatArray,
-    seen: Mapping[Any, FloatArray],
 ) -> dict[str, Any]:
+    ln_tolerated = comparison.tolerated_ln_ber[design.network]
     storage, safe = design.storage, design.safe
     bits = int(study.counts.attrs["weights"])
     coded = storage.code != NO_CODE
@@ -90,7 +81,7 @@ def _record(
             "e_network_j": None,
             "saving": None,
         }
-    ln_ber = seen[storage][comparison.pairing.device, at]
+    ln_ber = comparison.network_ln_ber(storage)[comparison.pairing.device, at]
     record |= {
         "network_ber": _rates(ln_ber),
         "share_below_evaluated_ber": float(

@@ -24,6 +24,7 @@ from reliability.network_study import NetworkStudy
 from reliability.propagation import pair_draws
 from reliability.requirement import Requirement
 from reliability.results import Results
+from reliability.saving_uncertainty import saving_uncertainty
 from reliability.truth import truth_record
 from reliability.verdict import verdict_record
 
@@ -89,6 +90,8 @@ def answer(
     limits = loss_limits(c.curves, requirement)
     gates = [*device.record["gates"], records.curve_gate(c.standard).record()]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
+    uncertainty = saving_uncertainty(c, seed=seed)
+    choices = choices_record(c, c.focus)
     end_of_life = None
     if lives:
         # imported here: few decisions need the models of life
@@ -106,6 +109,8 @@ def answer(
             saving,
             gates,
             device=device.record,
+            regret=(choices["energy_regret"] or {}).get("sentence"),
+            uncertainty=None if uncertainty is None else str(uncertainty["sentence"]),
             end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
             simulated=bool(device.record["data"]["simulated"]),
         ),
@@ -132,7 +137,8 @@ def answer(
             for name in c.curves
         },
         "tolerated_ber": {
-            name: records.tolerated_record(curve, limits[name]) for name, curve in c.curves.items()
+            name: records.tolerated_record(ln_tolerated, limits[name])
+            for name, ln_tolerated in c.tolerated_ln_ber.items()
         },
         "safe_programming": {
             name: {d.scheme: records.safe_record(d) for d in c.designs if d.network == name}
@@ -142,6 +148,7 @@ def answer(
             "design": {"network": c.focus.network, "scheme": c.focus.scheme},
             **saving,
         },
+        "saving_shares": uncertainty,
         "energy": {
             "basis": c.energy.basis,
             "known": c.energy.is_known,
@@ -157,7 +164,7 @@ def answer(
             "outside",
         },
         "alternatives": alternative_records(c, networks),
-        "choices": choices_record(c, c.focus),
+        "choices": choices,
         "pareto": pareto_record(c, cycles_to_requirement),
         "life": end_of_life,
         "gates": gates,

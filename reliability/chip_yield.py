@@ -29,6 +29,7 @@ from reliability.propagation import Pairing
 forget_stale(__file__, chip_law)
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 STRATA = 16
 """Strata of equal probability over the narrower of the two laws of images."""
 
@@ -89,6 +90,15 @@ class ChipYield:
         }
 
 
+def yield_rows(pairing: Pairing) -> IntArray:
+    """Pairs whose yield is worked out.
+
+    The chips are integrated out, so fewer draws do than where each has a chip of its own.
+    """
+    draws = len(pairing.device)
+    return np.linspace(0, draws - 1, min(draws, MOST_DRAWS)).astype(np.int64)
+
+
 def chip_yield(
     curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing, limit: float
 ) -> ChipYield:
@@ -116,9 +126,8 @@ def chip_yield(
     ones that spread less by `STRATA` strata of equal probability, the others by their distribution
     function. Within half a percent of the law.
     """
-    draws, values = len(pairing.device), ln_ber.shape[1]
-    # the chips are integrated out, so fewer draws do than where each has a chip of its own
-    take = np.linspace(0, draws - 1, min(draws, MOST_DRAWS)).astype(np.int64)
+    values = ln_ber.shape[1]
+    take = yield_rows(pairing)
     share = np.empty((len(take), values))
     score = ndtri((np.arange(STRATA) + 0.5) / STRATA)
     # A loss equal to the limit meets it; the tiny addition is for rounding.

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.programming import FloatArray
+from devicefit.programming import FloatArray, IntArray
+from reliability.accuracy_curve import mean_loss
+from reliability.chip_yield import yield_rows
 from reliability.designs import Comparison, Design
 from reliability.pareto import front_probability, pareto_front
-from reliability.regret import energy_regret, utility_regret
+from reliability.regret import EnergyRegret, energy_regret, utility_regret
 
 FRONT_CANDIDATES = 300
 FRONT_DRAWS = 200
@@ -31,47 +33,101 @@ def choices_record(comparison: Comparison, design: Design) -> dict[str, Any]:
         All designs on the same draws.
     design : Design
         One of them.
+
+    Notes
+    -----
+    Regret is against who knew the design: device, accuracy curve and energies of a draw, while
+    chips differ as ever. There the requirement is that of a known design: a share of at least
+    1 - risk of its chips meets it.
     """
-    requirement = comparison.requirement
-    loss = losses(comparison, design)
-    met = loss <= requirement.max_loss + 1e-12
+    c, requirement = comparison, comparison.requirement
+    loss = losses(c, design)
+    met = design.accuracy.loss <= design.chip_yield.limit + 1e-12
     record: dict[str, Any] = {
         "network": design.network,
         "scheme": design.scheme,
-        "grid": comparison.grid.tolist(),
+        "grid": c.grid.tolist(),
         "expected_loss": loss.mean(axis=0).tolist(),
         "loss_not_exceeded": {
             "value": np.quantile(loss, 1 - requirement.risk, axis=0).tolist(),
             "probability": 1 - requirement.risk,
         },
-        "p_violated": (1 - met.mean(axis=0)).tolist(),
-        "share_never_met": float(np.mean(~met.any(axis=1))),
-        "meaning": "a draw is one chip of one possible device; who knew it would program at the "
-        "least energy that meets the requirement",
+        "p_violated": (1 - design.p_met).tolist(),
+        "meaning": "energy_regret: who knew the design (device, accuracy curve and energies of a "
+        "draw) would program all its chips at the least energy at which a share of at least "
+        f"{1 - requirement.risk:g} of them meets the requirement; energy_regret_per_chip: who knew "
+        "each chip would program it on its own",
         "energy_regret": None,
+        "energy_regret_per_chip": None,
         "utility": None,
     }
-    if not comparison.energy.is_known:
+    if not c.energy.is_known:
         return record
-    e_bit = design.cells * comparison.energy.e_cell_j
-    regret = energy_regret(e_bit, met)
+    e_bit = design.cells * c.energy.e_cell_j
+    rows, share = yield_rows(c.pairing), design.chip_yield.share
+    regret = energy_regret(e_bit[rows], share >= 1 - requirement.risk)
     record["e_bit_j"] = np.median(e_bit, axis=0).tolist()
-    record["energy_regret"] = {
-        "expected_j": regret.expected_j.tolist(),
-        "factor_where_met": [float(f) if np.isfinite(f) else None for f in regret.factor],
-    }
+    record["energy_regret"] = {**regret.record(), "sentence": _regret_sentence(c, design, regret)}
+    record["energy_regret_per_chip"] = energy_regret(e_bit, met).record()
     if requirement.utility is not None:
-        found = utility_regret(e_bit, loss, met, requirement.utility)
+        known = utility_regret(
+            e_bit[rows], mean_losses(c, design, rows), 1 - share, requirement.utility
+        )
+        per_chip = utility_regret(e_bit, loss, np.where(met, 0.0, 1.0), requirement.utility)
+        missed = float(1 - design.p_met[known.best])
         record["utility"] = {
             "unit": "ln of energy: 0.69 is a factor of 2",
-            "expected_cost": found.expected_cost.tolist(),
-            "opportunity_loss": found.opportunity_loss.tolist(),
-            "best_programming": float(comparison.grid[found.best]),
-            "p_violated_at_best": float(1 - met[:, found.best].mean()),
-            "perfect_information_factor": float(np.exp(found.perfect_information)),
-            "sentence": _utility_sentence(comparison, found.best, 1 - met[:, found.best].mean()),
+            "expected_cost": known.expected_cost.tolist(),
+            "opportunity_loss": known.opportunity_loss.tolist(),
+            "best_programming": float(c.grid[known.best]),
+            "p_violated_at_best": missed,
+            "perfect_information_factor": float(np.exp(known.perfect_information)),
+            "perfect_information_per_chip_factor": float(np.exp(per_chip.perfect_information)),
+            "sentence": _utility_sentence(c, known.best, missed),
         }
     return record
+
+
+def mean_losses(comparison: Comparison, design: Design, rows: IntArray) -> FloatArray:
+    """Loss of the mean chip against the standard network without errors, shape (row, x).
+
+    Parameters
+    ----------
+    comparison : Comparison
+        All designs on the same draws.
+    design : Design
+        One of them.
+    rows : int array
+        Pairs of draws.
+    """
+    c, curve = comparison, comparison.curves[design.network]
+    of_curve = c.pairing.curve[rows]
+    ln_ber = c.network_ln_ber(design.storage)[c.pairing.device[rows]]
+    own = curve.error_free + curve.error_free_deviation[of_curve]
+    return np.asarray(c.standard.error_free - own[:, None] + mean_loss(curve, ln_ber, of_curve))
+
+
+def _regret_sentence(comparison: Comparison, design: Design, regret: EnergyRegret) -> str | None:
+    """What the recommended programming spends beyond need, and how often it is too weak."""
+    if design.safe.lowest is None:
+        return None
+    at = int(np.argmin(np.abs(comparison.grid - design.safe.lowest)))
+    asked = f"{100 * (1 - comparison.requirement.risk):g} %"
+    missed, factor = float(regret.missed[at]), float(regret.factor[at])
+    if not np.isfinite(factor):
+        return (
+            f"Regret: at this programming fewer than {asked} of the chips would meet the "
+            "requirement, whatever device and accuracy curve are."
+        )
+    few = "below 0.001" if 0 < missed < 0.0005 else f"{missed:.3f}"
+    text = (
+        "Regret: knowing device and accuracy curve exactly would save "
+        f"{100 * (1 - 1 / factor):.1f} % of this energy on average, with {asked} of the chips "
+        "still meeting the requirement"
+    )
+    if missed > 0:
+        text += f"; this counts where this programming is enough, with probability {few} it is not"
+    return f"{text}."
 
 
 def _utility_sentence(comparison: Comparison, best: int, p_violated: float) -> str:

@@ -16,6 +16,7 @@ import typer
 from reliability.cli_decide import decision_commands
 from reliability.cli_device import device
 from reliability.cli_grid import grid_commands
+from reliability.cli_groups import opened
 from reliability.cli_guards import (
     Stop,
     checking_input,
@@ -29,7 +30,6 @@ from reliability.cli_inputs import (
     decision_options,
     evaluated,
     file_stem,
-    given,
     load_image_set,
     load_networks,
     network_options,
@@ -48,31 +48,21 @@ from reliability.cli_options import (
     AcceptOption,
     ChipsOption,
     ColumnOption,
+    DecisionChoices,
     DownloadOption,
     DrawsOption,
-    EnergyOption,
-    EnergySdOption,
     EpochsOption,
     ForceOption,
     HiddenOption,
     ImagesDirOption,
     ImagesOption,
     LivesOption,
-    MaxLossOption,
     MeasurementsOption,
-    MemoryBerOption,
     ModelOption,
-    OffsetOption,
     PriorsOption,
-    PulseOption,
     QuietOption,
-    RequirementOption,
-    ResetVoltageOption,
-    RiskOption,
     SeedOption,
-    SetVoltageOption,
     ThreadsOption,
-    ThresholdOption,
     ThresholdsOption,
     WarmupOption,
     WhereOption,
@@ -124,7 +114,9 @@ def report(
 
 
 @app.command()
+@opened
 def run(
+    *,
     out: Annotated[Path, typer.Option(help="Directory to write.")],
     measurements: MeasurementsOption = None,
     column: ColumnOption = None,
@@ -149,17 +141,7 @@ def run(
     thresholds: ThresholdsOption = None,
     model: ModelOption = None,
     priors: PriorsOption = None,
-    requirement: RequirementOption = None,
-    max_loss: MaxLossOption = None,
-    risk: RiskOption = None,
-    memory_ber: MemoryBerOption = None,
-    threshold_ohm: ThresholdOption = None,
-    offset_ln_r: OffsetOption = None,
-    set_voltage_v: SetVoltageOption = None,
-    reset_voltage_v: ResetVoltageOption = None,
-    pulse_s: PulseOption = None,
-    energy: EnergyOption = None,
-    energy_sd: EnergySdOption = None,
+    asked: DecisionChoices,
     life_files: LivesOption = None,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
@@ -182,20 +164,7 @@ def run(
         families, stacked = chosen_models(model)
         known = prior_file(priors)
         sampler = sampler_options(seed, threads, draws, warmup, target_accept)
-        options = decision_options(
-            requirement=given(max_loss=max_loss, risk=risk, memory_ber=memory_ber),
-            sensing=given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r),
-            energy=given(
-                set_voltage_v=set_voltage_v,
-                reset_voltage_v=reset_voltage_v,
-                set_pulse_s=pulse_s,
-                reset_pulse_s=pulse_s,
-            ),
-            requirement_file=requirement,
-            energy_file=energy,
-            energy_sd=energy_sd,
-            life_files=life_files,
-        )
+        options = decision_options(asked, life_files)
         training = with_treatments(
             network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds
         )

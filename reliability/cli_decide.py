@@ -7,36 +7,27 @@ from typing import Annotated
 
 import typer
 
+from reliability.cli_groups import opened
 from reliability.cli_guards import checking_input, print_verdict, working
 from reliability.cli_inputs import (
     answer_from,
     check_decision,
     counted_networks,
     decision_options,
-    given,
 )
 from reliability.cli_options import (
-    EnergyOption,
-    EnergySdOption,
+    DecisionChoices,
     ForceOption,
     LivesOption,
-    MaxLossOption,
-    MemoryBerOption,
-    OffsetOption,
-    PulseOption,
     QuietOption,
-    RequirementOption,
-    ResetVoltageOption,
-    RiskOption,
     SeedOption,
-    SetVoltageOption,
-    ThresholdOption,
 )
 
 decision_commands = typer.Typer()
 
 
 @decision_commands.command()
+@opened
 def decide(
     device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
     counts: Annotated[
@@ -44,17 +35,7 @@ def decide(
         typer.Option(help="Counts written by `evaluate`; the standard network first. Repeatable."),
     ],
     out: Annotated[Path, typer.Option(help="Results to write (.json).")],
-    requirement: RequirementOption = None,
-    max_loss: MaxLossOption = None,
-    risk: RiskOption = None,
-    memory_ber: MemoryBerOption = None,
-    threshold_ohm: ThresholdOption = None,
-    offset_ln_r: OffsetOption = None,
-    set_voltage_v: SetVoltageOption = None,
-    reset_voltage_v: ResetVoltageOption = None,
-    pulse_s: PulseOption = None,
-    energy: EnergyOption = None,
-    energy_sd: EnergySdOption = None,
+    asked: DecisionChoices,
     life_files: LivesOption = None,
     seed: SeedOption = 1,
     force: ForceOption = False,
@@ -67,20 +48,7 @@ def decide(
 
     with checking_input():
         check_file(out, force=force, suffix=".json")
-        options = decision_options(
-            requirement=given(max_loss=max_loss, risk=risk, memory_ber=memory_ber),
-            sensing=given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r),
-            energy=given(
-                set_voltage_v=set_voltage_v,
-                reset_voltage_v=reset_voltage_v,
-                set_pulse_s=pulse_s,
-                reset_pulse_s=pulse_s,
-            ),
-            requirement_file=requirement,
-            energy_file=energy,
-            energy_sd=energy_sd,
-            life_files=life_files,
-        )
+        options = decision_options(asked, life_files)
         study = load_study(device)
         frame = study.main.frame
         check_decision(options, frame.programming, frame.low, frame.high)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from devicefit.prior_files import PriorFile
     from devicefit.programming import Programming
     from devicefit.sensing import SensingOptions
+    from reliability.cli_options import DecisionChoices
     from reliability.network_study import NetworkOptions, NetworkStudy
     from reliability.progress import Narrator
     from reliability.results import Results
@@ -290,14 +291,7 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def decision_options(
-    *,
-    requirement: dict[str, Any],
-    sensing: dict[str, Any],
-    energy: dict[str, Any],
-    requirement_file: Path | None = None,
-    energy_file: str | None = None,
-    energy_sd: list[str] | None = None,
-    life_files: list[Path] | None = None,
+    chosen: DecisionChoices, life_files: list[Path] | None = None
 ) -> dict[str, Any]:
     """Requirement, sensing, energy options, table of energies and posteriors of life by name.
 
@@ -311,15 +305,27 @@ def decision_options(
     from reliability.requirement import Requirement
     from reliability.requirement_files import read_requirement
 
-    base = Requirement() if requirement_file is None else read_requirement(requirement_file)
-    pulses = {**energy, **_energy_sds(energy_sd or [])}
-    if energy_file == NO_ENERGY and pulses:
+    base = Requirement() if chosen.requirement is None else read_requirement(chosen.requirement)
+    pulses = {
+        **given(
+            set_voltage_v=chosen.set_voltage_v,
+            reset_voltage_v=chosen.reset_voltage_v,
+            set_pulse_s=chosen.pulse_s,
+            reset_pulse_s=chosen.pulse_s,
+        ),
+        **_energy_sds(chosen.energy_sd or []),
+    }
+    sensing = given(threshold_ohm=chosen.threshold_ohm, offset_ln_r=chosen.offset_ln_r)
+    none = chosen.energy == NO_ENERGY
+    if none and pulses:
         raise ValueError(
             f"--energy {NO_ENERGY} says that nothing is known of the energy; leave out "
             f"{', '.join(pulses)}, or --energy {NO_ENERGY}"
         )
-    none = energy_file == NO_ENERGY
-    wanted = replace(base, **requirement)
+    wanted = replace(
+        base,
+        **given(max_loss=chosen.max_loss, risk=chosen.risk, memory_ber=chosen.memory_ber),
+    )
     lives = []
     if life_files:
         # imported here: no other decision needs them
@@ -334,7 +340,7 @@ def decision_options(
         "lives": lives,
         "sensing": SensingOptions(**sensing),
         "energy": None if none else EnergyOptions(**pulses),
-        "energy_table": None if none or energy_file is None else read_energies(energy_file),
+        "energy_table": None if none or chosen.energy is None else read_energies(chosen.energy),
     }
 
 

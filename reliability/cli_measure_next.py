@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reliability.cli_groups import opened
 from reliability.cli_guards import checking_input, working
 from reliability.cli_inputs import (
     check_decision,
@@ -16,20 +17,10 @@ from reliability.cli_inputs import (
     given,
 )
 from reliability.cli_options import (
-    EnergyOption,
-    EnergySdOption,
+    DecisionChoices,
     ForceOption,
-    MaxLossOption,
-    MemoryBerOption,
-    OffsetOption,
-    PulseOption,
     QuietOption,
-    RequirementOption,
-    ResetVoltageOption,
-    RiskOption,
     SeedOption,
-    SetVoltageOption,
-    ThresholdOption,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +31,9 @@ next_commands = typer.Typer()
 
 
 @next_commands.command("measure-next")
+@opened
 def measure_next_command(
+    *,
     device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
     counts: Annotated[
         list[Path],
@@ -74,17 +67,7 @@ def measure_next_command(
     simulations: Annotated[
         int | None, typer.Option(min=10, help="Simulated outcomes of each candidate.")
     ] = None,
-    requirement: RequirementOption = None,
-    max_loss: MaxLossOption = None,
-    risk: RiskOption = None,
-    memory_ber: MemoryBerOption = None,
-    threshold_ohm: ThresholdOption = None,
-    offset_ln_r: OffsetOption = None,
-    set_voltage_v: SetVoltageOption = None,
-    reset_voltage_v: ResetVoltageOption = None,
-    pulse_s: PulseOption = None,
-    energy: EnergyOption = None,
-    energy_sd: EnergySdOption = None,
+    asked: DecisionChoices,
     seed: SeedOption = 1,
     force: ForceOption = False,
     quiet: QuietOption = False,
@@ -102,19 +85,7 @@ def measure_next_command(
         check_file(out, force=force, suffix=".json")
         if csv is not None:
             check_file(csv, force=force, suffix=".csv")
-        options = decision_options(
-            requirement=given(max_loss=max_loss, risk=risk, memory_ber=memory_ber),
-            sensing=given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r),
-            energy=given(
-                set_voltage_v=set_voltage_v,
-                reset_voltage_v=reset_voltage_v,
-                set_pulse_s=pulse_s,
-                reset_pulse_s=pulse_s,
-            ),
-            requirement_file=requirement,
-            energy_file=energy,
-            energy_sd=energy_sd,
-        )
+        options = decision_options(asked)
         if options["energy"] is None:
             raise ValueError(
                 "--energy none: without energies there is no saving to know better; leave it out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -170,3 +171,23 @@ RequirementOption = Annotated[
         help="TOML file of what must hold; see docs/requirements.md. Options override it.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class DecisionChoices:
+    """What a user says of a decision; None is left to the defaults of what it belongs to.
+
+    Commands take it through :func:`reliability.cli_groups.opened`, each field as an option.
+    """
+
+    requirement: RequirementOption = None
+    max_loss: MaxLossOption = None
+    risk: RiskOption = None
+    memory_ber: MemoryBerOption = None
+    threshold_ohm: ThresholdOption = None
+    offset_ln_r: OffsetOption = None
+    set_voltage_v: SetVoltageOption = None
+    reset_voltage_v: ResetVoltageOption = None
+    pulse_s: PulseOption = None
+    energy: EnergyOption = None
+    energy_sd: EnergySdOption = None

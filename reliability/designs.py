@@ -117,6 +117,13 @@ class Comparison:
         Every network with every storage.
     references : tuple of Reference
         What they are compared with.
+    tolerated_ln_ber : dict of str to float array, shape (draw of the curve,)
+        ln of the BER that the mean chip of each network tolerates; -inf where even no error is too
+        much.
+    seen : dict of Storage to float array, shape (draw of the device, x)
+        ln of the BER that a network sees, for each way of storing.
+    family : int array, shape (draw of the device,), optional
+        Model family of each draw of the device where several are stacked.
     """
 
     requirement: Requirement
@@ -129,6 +136,9 @@ class Comparison:
     energy: Energy
     designs: tuple[Design, ...]
     references: tuple[Reference, ...]
+    tolerated_ln_ber: dict[str, FloatArray]
+    seen: dict[Storage, FloatArray]
+    family: IntArray | None = None
 
     @property
     def main_ber(self) -> dict[str, BerCurve]:
@@ -179,7 +189,8 @@ class Comparison:
 
     def network_ln_ber(self, storage: Storage) -> FloatArray:
         """Ln of the BER that a network sees, draws of the device flattened, shape (draw, x)."""
-        return storage.network_ln_ber(self.main_ber)
+        found = self.seen.get(storage)
+        return storage.network_ln_ber(self.main_ber) if found is None else found
 
 
 def compare_designs(
@@ -206,6 +217,9 @@ def compare_designs(
     flat = {storage: storage.network_ln_ber(main) for storage in storages}
     limits = loss_limits(curves, requirement)
 
+    def bear(name: str) -> FloatArray:
+        return tolerated(curves[name], limits[name])
+
     def design(name: str, storage: Storage) -> Design:
         draws = propagate(curves[name], flat[storage], pairing, family=family)
         met = chip_yield(curves[name], flat[storage], pairing, limits[name])
@@ -215,9 +229,14 @@ def compare_designs(
     wanted = [(name, storage) for name in curves for storage in storages]
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         designs = list(pool.map(lambda of: design(*of), wanted))
-    standard = next(iter(curves.values()))
-    references = _references(
-        standard, designs[0].safe, flat[PLAIN], pairing, grid, requirement, programming
+        borne = dict(zip(curves, pool.map(bear, curves), strict=True))
+    found = references(
+        borne[next(iter(curves))][pairing.curve],
+        flat[PLAIN][pairing.device],
+        grid,
+        requirement,
+        programming,
+        standard_safe=designs[0].safe,
     )
     return Comparison(
         requirement,
@@ -229,7 +248,10 @@ def compare_designs(
         pairing,
         energy,
         tuple(designs),
-        tuple(references),
+        tuple(found),
+        borne,
+        flat,
+        family,
     )
 
 
@@ -253,22 +275,37 @@ def tolerated(curve: AccuracyCurve, limit: float) -> FloatArray:
     return tolerated_ln_ber(curve, limit)
 
 
-def _references(
-    standard: AccuracyCurve,
-    standard_safe: SafeSet,
-    ln_ber: FloatArray,
-    pairing: Pairing,
+def references(
+    ln_tolerated: FloatArray,
+    at: FloatArray,
     grid: FloatArray,
     requirement: Requirement,
     programming: Programming,
+    *,
+    standard_safe: SafeSet,
 ) -> list[Reference]:
-    at = ln_ber[pairing.device]
-    limit = tolerated(standard, requirement.max_loss)[pairing.curve]
-    references = [
+    """References in single cells, for draws that go together.
+
+    Parameters
+    ----------
+    ln_tolerated : float array, shape (draw,)
+        ln of the BER that the standard network tolerates.
+    at : float array, shape (draw, x)
+        ln of the BER of 1T1R.
+    grid : float array, shape (x,)
+        Programming values.
+    requirement : Requirement
+        Target of plain memory, and a reference of the user's own.
+    programming : Programming
+        The programming variable.
+    standard_safe : SafeSet
+        Where the standard network in single cells is safe.
+    """
+    found = [
         Reference(
             "standard_bnn",
             "weakest programming that the standard network tolerates, 1T1R",
-            weakest_condition(grid, at, limit, programming),
+            weakest_condition(grid, at, ln_tolerated, programming),
             1.0,
             standard_safe.lowest,
         )
@@ -280,7 +317,7 @@ def _references(
     for key, code in codes:
         raw = raw_ber_for(code, requirement.memory_ber)
         p_reached = (at <= np.log(raw)).mean(axis=0)
-        references.append(
+        found.append(
             Reference(
                 key,
                 f"plain 1T1R memory at a residual BER of {_rate(requirement.memory_ber)}, "
@@ -291,8 +328,8 @@ def _references(
             )
         )
     if requirement.reference is not None:
-        references.append(_stated_reference(requirement.reference, grid, len(at), programming))
-    return references
+        found.append(_stated_reference(requirement.reference, grid, len(at), programming))
+    return found
 
 
 def _stated_reference(
@@ -320,9 +357,8 @@ def _rate(rate: float) -> str:
 def limit_condition(comparison: Comparison, design: Design) -> Condition:
     """Draws of the weakest programming that the mean chip of a design tolerates."""
     c = comparison
-    limit = loss_limits(c.curves, c.requirement)[design.network]
     ln_ber = c.network_ln_ber(design.storage)[c.pairing.device]
-    ln_tolerated = tolerated(c.curves[design.network], limit)[c.pairing.curve]
+    ln_tolerated = c.tolerated_ln_ber[design.network][c.pairing.curve]
     return weakest_condition(c.grid, ln_ber, ln_tolerated, c.programming)
 
 

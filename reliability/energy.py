@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from devicefit.programming import Programming
 from reliability.energy_table import EnergyTable
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 NO_ENERGY = "none"
 """Basis of an energy of which nothing is known."""
 
@@ -71,6 +72,36 @@ class EnergyOptions:
 
 
 @dataclass(frozen=True)
+class Inferred:
+    """The part of an energy that is worked out from the resistance of the device.
+
+    Parameters
+    ----------
+    stated_j : float array, shape (draw, x), or float
+        The other part, which does not depend on the device.
+    v2_s : float array, shape (draw, x) or (draw, 1)
+        Squared voltages times pulse widths, summed over the pulses that are inferred.
+    exponent : float array, shape (draw, 1)
+        Of the conductance relative to its middle over the programming values.
+    ln_r : float array, shape (draw, x)
+        ln of the median LRS resistance of the device of each draw.
+    """
+
+    stated_j: FloatArray | float
+    v2_s: FloatArray
+    exponent: FloatArray
+    ln_r: FloatArray
+
+    def joined(self, device: IntArray | slice, inputs: IntArray | slice) -> FloatArray:
+        """Energy with the device of one draw and the inputs of another, shape (draw, x)."""
+        ln_r, stated = self.ln_r[device], self.stated_j
+        middle = ln_r.mean(axis=1, keepdims=True)
+        conductance = np.exp(-(middle + self.exponent[inputs] * (ln_r - middle)))
+        fixed = stated if isinstance(stated, float) else stated[inputs]
+        return np.asarray(fixed + self.v2_s[inputs] * conductance)
+
+
+@dataclass(frozen=True)
 class Energy:
     """Programming energy of one cell, SET plus RESET.
 
@@ -86,6 +117,8 @@ class Energy:
         What the numbers rest on, in words; :data:`NO_ENERGY` where no energy is known.
     measured : (float, float), optional
         Range of the programming values at which energies were measured, SI.
+    inferred : Inferred, optional
+        How the energy depends on the device; None where it does not.
     """
 
     x: FloatArray
@@ -93,6 +126,7 @@ class Energy:
     programming: Programming
     basis: str
     measured: tuple[float, float] | None = None
+    inferred: Inferred | None = None
 
     @property
     def is_known(self) -> bool:
@@ -107,6 +141,12 @@ class Energy:
         low, high = self.measured
         return np.asarray((self.x < low * (1 - 1e-9)) | (self.x > high * (1 + 1e-9)))
 
+    def of(self, device: IntArray, inputs: IntArray) -> Energy:
+        """Energy of the devices of some draws with the inputs of others, draw by draw."""
+        if self.inferred is None:
+            return replace(self, e_cell_j=self.e_cell_j[inputs])
+        return replace(self, e_cell_j=self.inferred.joined(device, inputs), inferred=None)
+
 
 def no_energy(x: FloatArray, draws: int, programming: Programming) -> Energy:
     """Energy of which nothing is known: every draw is NaN, so that none can pass for a number."""
@@ -116,7 +156,7 @@ def no_energy(x: FloatArray, draws: int, programming: Programming) -> Energy:
 def programming_energy(
     posterior: Fitted,
     x: FloatArray,
-    draw: NDArray[np.int64],
+    draw: IntArray,
     *,
     options: EnergyOptions | None,
     table: EnergyTable | None = None,
@@ -183,7 +223,8 @@ def programming_energy(
                 "the pulses; give both energies, or voltages and pulse widths"
             )
         return no_energy(x, n, programming)
-    set_j, reset_j, words = _pulses(posterior, x, draw, options, found.get("i_set_a"), rng)
+    pulses = _pulses(posterior, x, draw, options, found.get("i_set_a"), rng)
+    words = pulses.words
     known = [key for key in ("e_set_j", "e_reset_j") if key in found]
     if known:
         name = "SET" if known == ["e_set_j"] else "RESET"
@@ -191,19 +232,34 @@ def programming_energy(
         words = f"{name} energy measured ({source}); {other}: {words}"
     elif "i_set_a" in found:
         words = f"SET current measured ({source}); {words}"
-    total = found.get("e_set_j", set_j) + found.get("e_reset_j", reset_j)
-    return Energy(x, total, programming, words, measured_range)
+    asked = {key: pulses.factor[key] for key in ("e_set_j", "e_reset_j") if key not in found}
+    stated: FloatArray | float = found[known[0]] if known else 0.0
+    factor = np.asarray(sum(asked.values()))
+    if pulses.ln_r is None:
+        return Energy(x, stated + factor, programming, words, measured_range)
+    inferred = Inferred(stated, factor, pulses.exponent, pulses.ln_r)
+    total = inferred.joined(slice(None), slice(None))
+    return Energy(x, total, programming, words, measured_range, inferred)
+
+
+@dataclass(frozen=True)
+class _Pulses:
+    """Energies of both pulses; where `ln_r` is given, what the conductance multiplies."""
+
+    factor: dict[str, FloatArray]
+    words: str
+    exponent: FloatArray
+    ln_r: FloatArray | None = None
 
 
 def _pulses(
     posterior: Fitted,
     x: FloatArray,
-    draw: NDArray[np.int64],
+    draw: IntArray,
     options: EnergyOptions,
     i_set_a: FloatArray | None,
     rng: np.random.Generator,
-) -> tuple[FloatArray, FloatArray, str]:
-    """Energies of SET and RESET pulses, shape (draw, x), and what they rest on."""
+) -> _Pulses:
     n, programming = len(draw), posterior.frame.programming
 
     def factor(sd: float) -> FloatArray:
@@ -225,16 +281,17 @@ def _pulses(
             words = f"{programming.name} known; voltages and pulse widths as given"
         else:
             words = "voltages and pulse widths as given"
-        return v_set * i_set_a * t_set, v_reset * ratio * i_set_a * t_reset, words
-    ln_r = posterior.mixtures(x)["LRS"].location[0].reshape(-1, len(x))[draw]
-    middle = ln_r.mean(axis=1, keepdims=True)
-    exponent = 1 + options.inference_sd * rng.standard_normal((n, 1))
-    conductance = np.exp(-(middle + exponent * (ln_r - middle)))
-    return (
-        v_set**2 * conductance * t_set,
-        v_reset**2 * ratio * conductance * t_reset,
+        return _Pulses(
+            {"e_set_j": v_set * i_set_a * t_set, "e_reset_j": v_reset * ratio * i_set_a * t_reset},
+            words,
+            np.ones((n, 1)),
+        )
+    return _Pulses(
+        {"e_set_j": v_set**2 * t_set, "e_reset_j": v_reset**2 * ratio * t_reset},
         "programming current not known; inferred from the median LRS resistance of the whole "
         "read path (I = V / R_LRS)",
+        1 + options.inference_sd * rng.standard_normal((n, 1)),
+        posterior.mixtures(x)["LRS"].location[0].reshape(-1, len(x))[draw],
     )
 
 
@@ -258,5 +315,5 @@ def energy_at(energy: Energy, at: FloatArray | float) -> FloatArray:
     right = np.clip(np.searchsorted(u, v), 1, len(u) - 1)
     weight = np.clip((v - u[right - 1]) / (u[right] - u[right - 1]), 0.0, 1.0)
     rows = np.arange(draws)
-    ln_e = np.log(energy.e_cell_j)
-    return np.asarray(np.exp((1 - weight) * ln_e[rows, right - 1] + weight * ln_e[rows, right]))
+    below, above = (np.log(energy.e_cell_j[rows, right - k]) for k in (1, 0))
+    return np.asarray(np.exp((1 - weight) * below + weight * above))

@@ -9,7 +9,7 @@ import numpy as np
 
 from devicefit.life_study import CycledCells, Life
 from devicefit.programming import FloatArray
-from reliability.designs import Comparison, compare_designs, loss_limits, tolerated
+from reliability.designs import Comparison, compare_designs
 from reliability.life import LifeFactor, LifeRequirement, age_curves
 from reliability.life_factors import cycles_to_requirement, life_factor
 from reliability.records import saving_record
@@ -39,6 +39,7 @@ def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Co
         requirement=fresh.requirement,
         sensing=fresh.sensing,
         programming=fresh.programming,
+        family=fresh.family,
     )
 
 
@@ -83,10 +84,9 @@ def design_cycles(
     cycled = next((life for life in lives if isinstance(life, CycledCells)), None)
     if cycled is None:
         return None
-    limits = loss_limits(fresh.curves, fresh.requirement)
     found = {}
     for design in fresh.designs:
-        borne = tolerated(fresh.curves[design.network], limits[design.network])
+        borne = fresh.tolerated_ln_ber[design.network]
         read = fresh.main_ber[design.storage.scheme].ln_ber
         found[design.network, design.scheme] = cycles_to_requirement(
             cycled,

@@ -19,7 +19,6 @@ from reliability.designs import (
     design_energy,
     saving_at_limit,
     saving_at_safe,
-    tolerated,
 )
 from reliability.device_study import DeviceStudy
 from reliability.energy import energy_at
@@ -210,7 +209,7 @@ def accuracy_record(design: Design, grid: FloatArray, risk: float) -> dict[str, 
     }
 
 
-def tolerated_record(curve: AccuracyCurve, limit: float) -> dict[str, Any]:
+def tolerated_record(ln_tolerated: FloatArray, limit: float) -> dict[str, Any]:
     """Tolerated BER of a network, mean chip."""
     if limit <= 0:
         return {
@@ -221,8 +220,7 @@ def tolerated_record(curve: AccuracyCurve, limit: float) -> dict[str, Any]:
             "probability": PROBABILITY,
             "sentence": "Already without errors the network is below the required accuracy.",
         }
-    ln_p = tolerated(curve, limit)
-    found = band(ln_p, axis=0)
+    found = band(ln_tolerated, axis=0)
     record = {key: float(np.exp(found[key])) for key in ("median", "low", "high")}
     return {
         **record,

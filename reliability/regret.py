@@ -1,8 +1,14 @@
-"""What each choice of programming is expected to cost, and what not knowing better costs."""
+"""What each choice of programming is expected to cost, and what not knowing better costs.
+
+Who knew better is either an engineer who knew the *design* exactly, the law of its cells and its
+accuracy curve, and still programs all its chips alike; or one who knew each *chip* and programmed
+it on its own. The first is what further measurements can give.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +25,30 @@ class EnergyRegret:
     Parameters
     ----------
     expected_j : float array, shape (x,)
-        Mean over draws of the energy per bit above that of the weakest programming that would have
-        met the requirement in this draw; 0 in draws that miss the requirement at `x`.
+        Mean over draws of the energy per bit above the least energy that would have met the
+        requirement in this draw; 0 in draws that miss the requirement at `x`.
     factor : float array, shape (x,)
         Geometric mean of the same as a factor, over the draws that meet the requirement at `x`;
         NaN where none does.
+    missed : float array, shape (x,)
+        Share of draws that miss the requirement at `x`.
     never_met : float
         Share of draws in which no programming value meets the requirement.
     """
 
     expected_j: FloatArray
     factor: FloatArray
+    missed: FloatArray
     never_met: float
+
+    def record(self) -> dict[str, Any]:
+        """Plain values over the programming variable."""
+        return {
+            "expected_j": self.expected_j.tolist(),
+            "factor_where_met": [float(f) if np.isfinite(f) else None for f in self.factor],
+            "p_missed": self.missed.tolist(),
+            "share_never_met": self.never_met,
+        }
 
 
 def energy_regret(e_bit_j: FloatArray, met: NDArray[np.bool_]) -> EnergyRegret:
@@ -41,7 +59,8 @@ def energy_regret(e_bit_j: FloatArray, met: NDArray[np.bool_]) -> EnergyRegret:
     e_bit_j : float array, shape (draw, x)
         Energy per bit.
     met : bool array, shape (draw, x)
-        Whether the chip of the draw meets the requirement.
+        Whether the requirement is met: by enough of the chips of the draw's design, or by the chip
+        of the draw.
 
     Returns
     -------
@@ -49,9 +68,8 @@ def energy_regret(e_bit_j: FloatArray, met: NDArray[np.bool_]) -> EnergyRegret:
 
     Notes
     -----
-    A draw is one chip of one possible device. Who knew it would program at the least energy that
-    meets the requirement. Missing the requirement is no saving: it is counted apart, by its
-    probability.
+    Who knew the draw would program at the least energy that meets the requirement. Missing the
+    requirement is no saving: it is counted apart, by its probability.
     """
     least = np.where(met, e_bit_j, np.inf).min(axis=1, keepdims=True)
     excess = np.where(met, e_bit_j - np.where(np.isfinite(least), least, 0.0), 0.0)
@@ -59,7 +77,12 @@ def energy_regret(e_bit_j: FloatArray, met: NDArray[np.bool_]) -> EnergyRegret:
     count = met.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         factor = np.exp(ln_factor.sum(axis=0) / count)
-    return EnergyRegret(excess.mean(axis=0), np.asarray(factor), float(np.mean(~met.any(axis=1))))
+    return EnergyRegret(
+        excess.mean(axis=0),
+        np.asarray(factor),
+        np.asarray(1 - met.mean(axis=0)),
+        float(np.mean(~met.any(axis=1))),
+    )
 
 
 @dataclass(frozen=True)
@@ -87,7 +110,7 @@ class UtilityRegret:
 
 
 def utility_regret(
-    e_bit_j: FloatArray, loss: FloatArray, met: NDArray[np.bool_], utility: Utility
+    e_bit_j: FloatArray, loss: FloatArray, p_missed: FloatArray, utility: Utility
 ) -> UtilityRegret:
     """Expected cost and opportunity loss of each programming value.
 
@@ -96,9 +119,9 @@ def utility_regret(
     e_bit_j : float array, shape (draw, x)
         Energy per bit.
     loss : float array, shape (draw, x)
-        Accuracy lost, a fraction; gains count as well.
-    met : bool array, shape (draw, x)
-        Whether the requirement is met.
+        Accuracy lost, a fraction; gains count as well. Of the mean chip where a draw is a design.
+    p_missed : float array, shape (draw, x)
+        Share of the draw's chips that miss the requirement; 0 or 1 where a draw is one chip.
     utility : Utility
         What accuracy is worth.
 
@@ -107,7 +130,7 @@ def utility_regret(
     UtilityRegret
     """
     cost = np.log(e_bit_j) + 100 * loss * np.log(utility.energy_factor_per_point)
-    cost = cost + np.where(met, 0.0, np.log(utility.energy_factor_of_violation))
+    cost = cost + p_missed * np.log(utility.energy_factor_of_violation)
     expected = cost.mean(axis=0)
     regret = (cost - cost.min(axis=1, keepdims=True)).mean(axis=0)
     return UtilityRegret(expected, regret, int(expected.argmin()))

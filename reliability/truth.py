@@ -10,7 +10,7 @@ import numpy as np
 from devicefit.reference_device import ReferenceDevice, true_mixtures
 from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r
 from reliability.decision import weakest_condition
-from reliability.designs import Comparison, loss_limits, tolerated
+from reliability.designs import Comparison
 from reliability.ecc import SECDED_72_64, raw_ber_for
 
 
@@ -52,23 +52,19 @@ def truth_record(
         }
     if design.safe.lowest is None or not values["energy"]["known"] or values["energy"]["table"]:
         return record
-    requirement, curves = comparison.requirement, comparison.curves
+    requirement, borne = comparison.requirement, comparison.tolerated_ln_ber
     targets = {
-        "standard_bnn": (
-            float(np.median(tolerated(comparison.standard, requirement.max_loss))),
-            1.0,
-        ),
+        "standard_bnn": (float(np.median(borne[next(iter(borne))])), 1.0),
         "memory": (np.log(requirement.memory_ber), 1.0),
         "memory_with_ecc": (
             np.log(raw_ber_for(SECDED_72_64, requirement.memory_ber)),
             SECDED_72_64.cells_per_bit,
         ),
     }
-    own = tolerated(curves[design.network], loss_limits(curves, requirement)[design.network])
     limit = weakest_condition(
         grid,
         design.storage.ln_ber_after(ln_true[design.storage.scheme])[None, :],
-        np.array([float(np.median(own))]),
+        np.array([float(np.median(borne[design.network]))]),
         programming,
     )
     # Energy is proportional to the current in the simulated device: what is uncertain cancels.

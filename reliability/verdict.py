@@ -27,6 +27,8 @@ def verdict_record(
     gates: Sequence[Mapping[str, Any]],
     *,
     device: Mapping[str, Any],
+    uncertainty: str | None = None,
+    regret: str | None = None,
     end_of_life: str | None = None,
     simulated: bool,
 ) -> dict[str, Any]:
@@ -42,6 +44,10 @@ def verdict_record(
         Records of all gates.
     device : mapping
         Record of the device study.
+    uncertainty : str, optional
+        Where the uncertainty of the saving comes from.
+    regret : str, optional
+        What knowing the design exactly would save.
     end_of_life : str, optional
         What is found for the end of the life that the requirement asks for.
     simulated : bool
@@ -69,6 +75,7 @@ def verdict_record(
             _nothing_safe(comparison),
             nearest["sentence"],
             "Saving: none, because no programming is safe.",
+            *([] if uncertainty is None else [uncertainty]),
             *_life_lines(comparison.requirement.life, end_of_life),
             f"Rests on: {'; '.join(record['rests_on'])}.",
         ]
@@ -89,7 +96,9 @@ def verdict_record(
         f"Program at {programming.format(best.safe.lowest)} ({programming.name}), stored as "
         f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
         *_saving_lines(comparison, saving),
+        *([] if uncertainty is None else [uncertainty]),
         risk["sentence"],
+        *([] if regret is None else [regret]),
         *_life_lines(comparison.requirement.life, end_of_life),
         f"Rests on: {'; '.join(record['rests_on'])}.",
     ]

@@ -34,6 +34,11 @@ MEASURED = {
     "e_reset_j": "RESET",
 }
 
+REGRET_LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": PALETTE[0]},
+    {"color": QUIET, "ls": "--", "lw": 1},
+)
+
 
 def energy_figure(record: Mapping[str, Any], programming: Programming) -> str:
     """Energy of one cell over the programming variable, with what was measured.
@@ -111,9 +116,14 @@ def regret_figure(
         left.axhline(risk, color="black", lw=1, ls="--")
         left.set_ylim(-0.03, 1.04)
         left.set_ylabel("P(requirement missed)")
-        expected = np.array(record["energy_regret"]["expected_j"])
-        prefix, factor = prefix_for(float(expected.max()) or 1.0)
-        right.plot(grid, expected / factor, color=PALETTE[0])
+        per_chip = record.get("energy_regret_per_chip")
+        # Older results have the regret of each chip alone.
+        known = ("this design", "each chip") if per_chip else ("each chip",)
+        drawn = [np.array(record["energy_regret"]["expected_j"])]
+        drawn += [np.array(per_chip["expected_j"])] if per_chip else []
+        prefix, factor = prefix_for(float(max(e.max() for e in drawn)) or 1.0)
+        for expected, look_of in zip(drawn, REGRET_LOOKS, strict=False):
+            right.plot(grid, expected / factor, **look_of)
         right.set_ylim(bottom=0)
         right.set_ylabel(f"expected energy beyond need ({prefix}J per bit)")
         for ax in (left, right):
@@ -124,9 +134,12 @@ def regret_figure(
         handles = [
             Line2D([], [], color=PALETTE[3], label="probability that a chip misses it"),
             Line2D([], [], color="black", lw=1, ls="--", label=f"allowed: {risk:g}"),
-            Line2D([], [], color=PALETTE[0], label="energy spent beyond what would have done"),
+            *(
+                Line2D([], [], label=f"energy beyond need, had {who} been known", **look_of)
+                for who, look_of in zip(known, REGRET_LOOKS, strict=False)
+            ),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
         return to_svg(figure, name="regret", label="Risk and regret of each programming value")
 
 

@@ -22,6 +22,7 @@ from reliability.report import (
 )
 from reliability.report.drawing import programming_words
 from reliability.report.saving_figure import saving_figure
+from reliability.report.saving_share_table import saving_share_table
 from reliability.results import Results
 
 
@@ -175,6 +176,7 @@ def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, A
     return {
         "savings": tables.saving_table(values),
         "references": tables.reference_table(values, programming),
+        "saving_shares": saving_share_table(values),
         "gates": study_tables.gate_table(values),
         "diagnostics": study_tables.diagnostics_table(device),
         "priors": study_tables.prior_table(family["parameters"]),

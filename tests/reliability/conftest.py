@@ -1,12 +1,14 @@
-"""The command line in this process."""
+"""The command line in this process, and a curve made by hand."""
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from reliability.accuracy_curve import AccuracyCurve
 from reliability.cli import main
 
 
@@ -40,3 +42,27 @@ def call(
         return Finished(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def straight_curve() -> Callable[..., AccuracyCurve]:
+    """Makes curves whose logit of lost images is straight in ln BER; 1000 images, simulated."""
+
+    def curve(*, spread: float = 0.0, dispersion: float = 0.0, draws: int = 400) -> AccuracyCurve:
+        ln_ber = np.log(np.geomspace(1e-4, 0.5, 8))
+        rng = np.random.default_rng(0)
+        lost = 1.5 * ln_ber + 2.0 + spread * rng.standard_normal((draws, 1))
+        gained = np.full((draws, len(ln_ber)), -3.0)
+        return AccuracyCurve(
+            ln_ber=ln_ber,
+            logit_share={"lost": lost, "gained": gained},
+            ln_dispersion={
+                k: np.full((draws, len(ln_ber)), dispersion) for k in ("lost", "gained")
+            },
+            images=1000,
+            correct=950,
+            chips=50,
+            diagnostics={},
+        )
+
+    return curve

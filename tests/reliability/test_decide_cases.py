@@ -139,6 +139,8 @@ def test_empty_safe_set(fitted: DeviceStudy, decide: Callable[..., Any]) -> None
     assert "No measured SET compliance current meets the requirement" in text
     assert "Nearest comes 1T1R" in text
     assert "Saving: none, because no programming is safe." in text
+    assert "Uncertainty of the saving if the limits of the mean chip did." in text
+    assert set(values["saving_shares"]["against"]["memory"]) == {"at_tolerance"}
     assert "No recommendation." in html
 
 
@@ -167,6 +169,11 @@ def test_already_met_at_the_lowest(fitted: DeviceStudy, decide: Callable[..., An
     saving = values["energy_saving"]["standard_bnn"]
     assert saving["share_at_least"] == saving["share_at_most"] == 1.0
     assert "beyond which both sides could go" in saving["sentence"]
+    found = values["saving_shares"]["against"]["standard_bnn"]
+    assert found["at_tolerance"]["share_of_bounds"] == 1.0
+    assert found["at_tolerance"]["finding"].endswith("so measure below 20 uA")
+    assert sum(found["recommended"]["share"].values()) == 0
+    assert found["recommended"]["finding"] in text
 
 
 def test_no_energy_data(fitted: DeviceStudy, decide: Callable[..., Any]) -> None:
@@ -176,6 +183,7 @@ def test_no_energy_data(fitted: DeviceStudy, decide: Callable[..., Any]) -> None
     assert values["energy"]["e_cell_j"] is None
     assert values["pareto"] is None
     assert values["choices"]["energy_regret"] is None
+    assert values["saving_shares"] is None
     assert max(values["choices"]["p_violated"]) > 0.05
     for record in values["energy_saving"].values():
         assert record.get("median") is None
@@ -253,8 +261,19 @@ def test_measured_energies_and_a_requirement_file(
     assert "they say nothing about wear and retention" in text
     assert "one point of accuracy is worth a factor of 1.5 in energy" in text
     assert "Stated reference" in html
-    front = [row for row in values["pareto"]["candidates"] if row["on_front"]]
-    assert 0 < len(front) < len(values["pareto"]["candidates"])
+    for of in values["saving_shares"]["against"].values():
+        for found in of.values():
+            assert sum(found["share"].values()) == pytest.approx(1)
+            assert set(found["standard_error"]) == set(found["share"])
+    assert "and the stated reference" in text or "Against the stated reference" in text
+    assert "What the uncertainty of each saving comes from" in html
+    regret = values["choices"]["energy_regret"]
+    assert regret["sentence"] in text
+    # Who knows the chip too is no worse off, but for the finite number of draws.
+    worth = values["choices"]["utility"]
+    known, per_chip = (worth[f"perfect_information_{of}factor"] for of in ("", "per_chip_"))
+    assert 1 <= known <= per_chip + 0.02
+    assert len(values["choices"]["energy_regret_per_chip"]["p_missed"]) == 41
 
 
 @pytest.mark.parametrize(

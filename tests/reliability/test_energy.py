@@ -68,6 +68,31 @@ def test_inferred_energy_follows_the_resistance() -> None:
     assert ratio.std() > 0
 
 
+@pytest.mark.parametrize("unit", ["A", "V"])
+def test_devices_and_inputs_of_different_draws_go_together(unit: str) -> None:
+    """Against energies worked out for those draws in the first place."""
+    programming = Programming("SET compliance current" if unit == "A" else "SET gate voltage", unit)
+    posterior = _posterior(programming, 1.0, 3.0)
+    rng = np.random.default_rng(4)
+    posterior.draws["ln_r_series"] = posterior.draws["ln_r_series"] + rng.standard_normal((1, 50))
+    x = np.linspace(1.4, 3.0, 6)
+    draw, other = rng.permutation(50), rng.permutation(50)
+
+    def energy(of: np.ndarray) -> Energy:
+        return programming_energy(
+            posterior, x, of, options=EnergyOptions(), rng=np.random.default_rng(5)
+        )
+
+    found = energy(draw)
+    np.testing.assert_array_equal(found.of(np.arange(50), np.arange(50)).e_cell_j, found.e_cell_j)
+    # The inputs of a row are drawn alike whatever its device.
+    expected = energy(draw[other])
+    np.testing.assert_allclose(found.of(other, np.arange(50)).e_cell_j, expected.e_cell_j)
+    np.testing.assert_allclose(found.of(other, other).e_cell_j, found.e_cell_j[other])
+    differ = np.abs(expected.e_cell_j / found.e_cell_j - 1).max() > 0.1
+    assert differ == (unit == "V")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -1,5 +1,6 @@
 """Propagation against plain Monte Carlo on a hand-made curve. Everything here is simulated."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,22 +10,7 @@ from scipy.special import expit
 from reliability.accuracy_curve import AccuracyCurve, FurtherTraining
 from reliability.propagation import pair_draws, propagate
 
-LN_BER = np.log(np.geomspace(1e-4, 0.5, 8))
-
-
-def _curve(*, spread: float = 0.0, dispersion: float = 0.0, draws: int = 400) -> AccuracyCurve:
-    rng = np.random.default_rng(0)
-    lost = 1.5 * LN_BER + 2.0 + spread * rng.standard_normal((draws, 1))
-    gained = np.full((draws, len(LN_BER)), -3.0)
-    return AccuracyCurve(
-        ln_ber=LN_BER,
-        logit_share={"lost": lost, "gained": gained},
-        ln_dispersion={k: np.full((draws, len(LN_BER)), dispersion) for k in ("lost", "gained")},
-        images=1000,
-        correct=950,
-        chips=50,
-        diagnostics={},
-    )
+Curve = Callable[..., AccuracyCurve]
 
 
 def test_pairing_uses_every_draw_evenly() -> None:
@@ -33,8 +19,8 @@ def test_pairing_uses_every_draw_evenly() -> None:
     assert np.all(np.bincount(pairing.curve) == 3)
 
 
-def test_without_errors_every_chip_is_error_free() -> None:
-    curve = _curve(dispersion=1.0)
+def test_without_errors_every_chip_is_error_free(straight_curve: Curve) -> None:
+    curve = straight_curve(dispersion=1.0)
     ln_ber = np.full((10, 3), -np.inf)
     pairing = pair_draws(10, curve.draws, draws=100, rng=np.random.default_rng(2))
     found = propagate(curve, ln_ber, pairing)
@@ -42,8 +28,8 @@ def test_without_errors_every_chip_is_error_free() -> None:
     assert found.error_free == 0.95
 
 
-def test_test_set_accuracy_has_mean_and_variance_of_the_chips() -> None:
-    curve = _curve(dispersion=1.0)
+def test_test_set_accuracy_has_mean_and_variance_of_the_chips(straight_curve: Curve) -> None:
+    curve = straight_curve(dispersion=1.0)
     at = np.log(0.05)
     pairing = pair_draws(1, curve.draws, draws=4000, rng=np.random.default_rng(3))
     found = propagate(curve, np.full((1, 1), at), pairing).test_set[:, 0]
@@ -56,8 +42,8 @@ def test_test_set_accuracy_has_mean_and_variance_of_the_chips() -> None:
     assert found.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / 4000))
 
 
-def test_population_is_wider_than_the_test_set() -> None:
-    curve = _curve()
+def test_population_is_wider_than_the_test_set(straight_curve: Curve) -> None:
+    curve = straight_curve()
     pairing = pair_draws(1, curve.draws, draws=4000, rng=np.random.default_rng(4))
     found = propagate(curve, np.full((1, 1), np.log(0.01)), pairing)
     extra = found.population.var() - found.test_set.var()
@@ -66,8 +52,8 @@ def test_population_is_wider_than_the_test_set() -> None:
     assert extra == pytest.approx(a * (1 - a) / 1000, rel=0.25)
 
 
-def test_chips_lose_whole_images() -> None:
-    curve = _curve(dispersion=1.0)
+def test_chips_lose_whole_images(straight_curve: Curve) -> None:
+    curve = straight_curve(dispersion=1.0)
     pairing = pair_draws(1, curve.draws, draws=500, rng=np.random.default_rng(7))
     found = propagate(curve, np.full((1, 2), np.log([0.003, 0.05])), pairing)
     images = found.loss * curve.images
@@ -76,8 +62,8 @@ def test_chips_lose_whole_images() -> None:
     np.testing.assert_allclose(found.test_set, 0.95 - found.loss)
 
 
-def test_a_chip_keeps_its_rank_over_ber() -> None:
-    curve = _curve(dispersion=2.0)
+def test_a_chip_keeps_its_rank_over_ber(straight_curve: Curve) -> None:
+    curve = straight_curve(dispersion=2.0)
     fine = np.linspace(np.log(1e-3), np.log(0.2), 50)
     pairing = pair_draws(1, 1, draws=2, rng=np.random.default_rng(8))
     chip = np.array([[0.2, 0.5], [0.8, 0.5]])
@@ -86,9 +72,9 @@ def test_a_chip_keeps_its_rank_over_ber() -> None:
     assert np.all(found.loss[1, -20:] > found.loss[0, -20:])
 
 
-def test_population_has_the_mean_of_the_test_set() -> None:
+def test_population_has_the_mean_of_the_test_set(straight_curve: Curve) -> None:
     """Nothing is lost without errors, in the population neither: no prior count is added."""
-    curve = _curve(dispersion=0.0)
+    curve = straight_curve(dispersion=0.0)
     pairing = pair_draws(1, curve.draws, draws=20_000, rng=np.random.default_rng(9))
     found = propagate(curve, np.full((1, 1), np.log(1e-3)), pairing)
     loss_population = 0.95 - found.population.mean()
@@ -98,10 +84,10 @@ def test_population_has_the_mean_of_the_test_set() -> None:
     assert loss_population - shift == pytest.approx(found.loss.mean(), abs=4 * error)
 
 
-def test_a_further_training_moves_the_accuracy_but_not_the_loss() -> None:
-    curve = _curve()
+def test_a_further_training_moves_the_accuracy_but_not_the_loss(straight_curve: Curve) -> None:
+    curve = straight_curve()
     own = np.where(np.arange(curve.draws) % 2 == 0, 0.01, -0.01)
-    zero = {kind: np.zeros((curve.draws, len(LN_BER))) for kind in ("lost", "gained")}
+    zero = {kind: np.zeros((curve.draws, len(curve.ln_ber))) for kind in ("lost", "gained")}
     further = FurtherTraining(2, zero, {}, own)
     pairing = pair_draws(1, curve.draws, draws=400, rng=np.random.default_rng(10))
     at = np.full((1, 1), np.log(0.01))
@@ -114,8 +100,8 @@ def test_a_further_training_moves_the_accuracy_but_not_the_loss() -> None:
     assert "training" not in plain.shares
 
 
-def test_monte_carlo_error_is_that_of_repeated_pairings() -> None:
-    curve = _curve(dispersion=2.0)
+def test_monte_carlo_error_is_that_of_repeated_pairings(straight_curve: Curve) -> None:
+    curve = straight_curve(dispersion=2.0)
     at = np.full((1, 1), np.log(0.05))
     rng = np.random.default_rng(11)
     runs = [

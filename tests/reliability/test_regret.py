@@ -29,6 +29,7 @@ def test_energy_regret_of_a_table_by_hand() -> None:
     np.testing.assert_allclose(found.expected_j, [0.0, (0 + 1) / 3, 2 / 3])
     np.testing.assert_allclose(found.factor, [1.0, np.sqrt(2.0), 2.0])
     assert found.never_met == pytest.approx(1 / 3)
+    np.testing.assert_allclose(found.missed, [2 / 3, 1 / 3, 2 / 3])
     never = energy_regret(e, np.zeros_like(met))
     np.testing.assert_array_equal(never.expected_j, 0.0)
     assert np.isnan(never.factor).all()
@@ -42,7 +43,7 @@ def test_energy_regret_of_a_table_by_hand() -> None:
 def test_utility_regret_is_the_difference_to_each_draws_best(e, loss, factor) -> None:
     utility = Utility(energy_factor_per_point=factor, energy_factor_of_violation=2.0)
     met = loss <= 0.1
-    found = utility_regret(e, loss, met, utility)
+    found = utility_regret(e, loss, 1.0 - met, utility)
     # In energies: each point multiplies by the factor, a violation by two.
     worth = e * factor ** (100 * loss) * np.where(met, 1.0, 2.0)
     expected = [np.mean([np.log(worth[d, i] / min(worth[d])) for d in range(6)]) for i in range(4)]

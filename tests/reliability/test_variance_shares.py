@@ -1,5 +1,6 @@
 """Shares of variance against brute force on hand-made curves. Everything here is simulated."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,44 +10,29 @@ from scipy.special import expit
 from reliability.accuracy_curve import AccuracyCurve, FurtherTraining
 from reliability.variance_shares import not_in_the_shares, variance_shares
 
-LN_BER = np.log(np.geomspace(1e-4, 0.5, 8))
+Curve = Callable[..., AccuracyCurve]
 ALL = np.arange(400)
 
 
-def _curve(*, spread: float = 0.0, dispersion: float = 0.0, draws: int = 400) -> AccuracyCurve:
-    rng = np.random.default_rng(0)
-    lost = 1.5 * LN_BER + 2.0 + spread * rng.standard_normal((draws, 1))
-    gained = np.full((draws, len(LN_BER)), -3.0)
-    return AccuracyCurve(
-        ln_ber=LN_BER,
-        logit_share={"lost": lost, "gained": gained},
-        ln_dispersion={k: np.full((draws, len(LN_BER)), dispersion) for k in ("lost", "gained")},
-        images=1000,
-        correct=950,
-        chips=50,
-        diagnostics={},
-    )
-
-
-def test_shares_sum_to_one_and_name_the_only_source() -> None:
+def test_shares_sum_to_one_and_name_the_only_source(straight_curve: Curve) -> None:
     rng = np.random.default_rng(5)
     ln_ber = np.log(0.05) + 0.8 * rng.standard_normal((400, 2))
-    shares = variance_shares(_curve(dispersion=-6.0), ln_ber, ALL, ALL)
+    shares = variance_shares(straight_curve(dispersion=-6.0), ln_ber, ALL, ALL)
     np.testing.assert_allclose(sum(shares.values()), 1.0)
     assert np.all(shares["device"] > 0.9)
     assert np.all(shares["curve"] < 1e-9)
     only_curve = variance_shares(
-        _curve(spread=0.8, dispersion=-6.0), np.full((400, 1), np.log(0.05)), ALL, ALL
+        straight_curve(spread=0.8, dispersion=-6.0), np.full((400, 1), np.log(0.05)), ALL, ALL
     )
     assert only_curve["curve"][0] > 0.9
     assert only_curve["device"][0] < 1e-9
 
 
-def test_device_share_equals_the_variance_of_the_mean_over_chips() -> None:
+def test_device_share_equals_the_variance_of_the_mean_over_chips(straight_curve: Curve) -> None:
     """Against the closed form of a one-way analysis of variance."""
     rng = np.random.default_rng(6)
     ln_ber = np.log(0.05) + 0.3 * rng.standard_normal((120, 1))
-    curve = _curve(dispersion=2.0)
+    curve = straight_curve(dispersion=2.0)
     shares = variance_shares(curve, ln_ber, np.arange(120), ALL, size=120)
     lost = expit(1.5 * ln_ber[:, 0] + 2.0)
     between = (950 * lost / 1000).var()
@@ -58,11 +44,11 @@ def test_device_share_equals_the_variance_of_the_mean_over_chips() -> None:
     assert shares["chip"][0] == pytest.approx(within / total, rel=0.01)
 
 
-def test_families_split_the_device_between_and_within() -> None:
+def test_families_split_the_device_between_and_within(straight_curve: Curve) -> None:
     rng = np.random.default_rng(7)
     family = (np.arange(400) % 4 == 0).astype(np.int64)  # weights 0.75 and 0.25
     ln_ber = np.log(0.05) + 0.6 * family[:, None] + 0.1 * rng.standard_normal((400, 1))
-    curve = _curve(dispersion=-6.0)
+    curve = straight_curve(dispersion=-6.0)
     shares = variance_shares(curve, ln_ber, ALL, ALL, family=family, size=400)
     lost = expit(1.5 * ln_ber[:, 0] + 2.0)
     means = np.array([lost[family == f].mean() for f in (0, 1)])
@@ -73,11 +59,11 @@ def test_families_split_the_device_between_and_within() -> None:
     assert shares["family"][0] + shares["device"][0] == pytest.approx(together["device"][0])
 
 
-def test_trainings_have_a_share_of_their_own() -> None:
+def test_trainings_have_a_share_of_their_own(straight_curve: Curve) -> None:
     """Training spread twice that of the centre: four times its variance; a closed linear case."""
     rng = np.random.default_rng(8)
-    curve = _curve(spread=0.05, dispersion=-6.0)
-    deviation = 0.1 * rng.standard_normal((400, 1)) * np.ones(len(LN_BER))
+    curve = straight_curve(spread=0.05, dispersion=-6.0)
+    deviation = 0.1 * rng.standard_normal((400, 1)) * np.ones(8)
     lost = curve.logit_share["lost"] + deviation
     further = FurtherTraining(
         5,
@@ -101,7 +87,7 @@ def test_one_of_each_is_said() -> None:
     assert not_in_the_shares({"family": ALL, "training": ALL}) == ""
 
 
-def test_without_any_variance_all_shares_are_zero() -> None:
-    curve = replace(_curve(), correct=1000)
+def test_without_any_variance_all_shares_are_zero(straight_curve: Curve) -> None:
+    curve = replace(straight_curve(), correct=1000)
     shares = variance_shares(curve, np.full((400, 1), -np.inf), ALL, ALL)
     assert all(values[0] == 0 for values in shares.values())

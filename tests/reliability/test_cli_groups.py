@@ -1,0 +1,49 @@
+"""Groups of options opened up for Typer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from typer.testing import CliRunner
+
+from reliability.cli_groups import opened
+
+Width = Annotated[float | None, typer.Option("--width", help="How wide.")]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Two options."""
+
+    width: Width = None
+    colours: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None
+
+
+def test_fields_are_options_where_the_group_stood() -> None:
+    app, seen = typer.Typer(), []
+
+    @app.command()
+    @opened
+    def paint(
+        *, wall: Annotated[str, typer.Argument()], size: Size, coats: int = 1, quiet: bool = False
+    ) -> None:
+        """Paint a wall."""
+        seen.append((wall, size, coats, quiet))
+
+    run = CliRunner().invoke
+    assert (
+        run(app, ["north", "--width", "2.5", "--colours", "red", "--colours", "blue"]).exit_code
+        == 0
+    )
+    assert run(app, ["south", "--coats", "3"]).exit_code == 0
+    assert seen == [
+        ("north", Size(2.5, ["red", "blue"]), 1, False),
+        ("south", Size(), 3, False),
+    ]
+    text = run(app, ["--help"]).stdout
+    assert "Paint a wall." in text
+    assert text.index("--width") < text.index("--colours") < text.index("--coats")
+    assert "--size" not in text
+    assert run(app, ["north", "--size", "1"]).exit_code == 2
