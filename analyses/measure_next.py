@@ -55,6 +55,7 @@ from reliability.decision import Requirement
 from reliability.device_study import DeviceStudy, adaptive_grid
 from reliability.energy import EnergyOptions
 from reliability.judge import Judge
+from reliability.limit_shares import limit_shares
 from reliability.network_study import (
     evaluate_network,
     load_counts,
@@ -125,6 +126,12 @@ def ln_weights(judge: Judge, candidate: MoreDevices, truth: int, table: pd.DataF
     return ln_weight, float(k[0])
 
 
+def _with_weights(judge: Judge, weights: np.ndarray) -> dict[str, float]:
+    """Width of the interval with one row of weights, and effective draws."""
+    (width,) = judge.case.widths_of_weights(weights, judge.case.places_of(weights))
+    return {"width": float(width), "effective_draws": float(1 / (weights**2).sum())}
+
+
 def repetition(
     judges: dict[str, Judge], old: pd.DataFrame, candidate: MoreDevices, number: int
 ) -> dict:
@@ -146,9 +153,9 @@ def repetition(
         "number": number,
         "r_hat": refitted.diagnostics.r_hat,
         "pareto_k": k,
-        "refit": {key: judge.width_with(refitted) for key, judge in judges.items()},
+        "refit": {key: judge.case.width_of(judge.case.read(refitted, set())) for key, judge in judges.items()},
         "weights": {
-            key: judge.width_of_weights(np.exp(ln_weight))[0] for key, judge in judges.items()
+            key: _with_weights(judge, np.exp(ln_weight)) for key, judge in judges.items()
         },
     }
 
@@ -158,10 +165,10 @@ def summary(judges: dict[str, Judge], rows: dict[str, dict]) -> dict:
     found = []
     for words, row in rows.items():
         for key, judge in judges.items():
-            before = judge.width_with(judge.device.main)
+            before = judge.case.width_of(judge.case.read(judge.device.main, set()))
             refit = np.array([r["refit"][key] for r in row["repetitions"]]) / before
             weights = np.array([r["weights"][key]["width"] for r in row["repetitions"]])
-            weights /= judge.width_now
+            weights /= judge.case.width_now
             # Outcomes whose weights the command would not use tell nothing about weights.
             usable = np.array(
                 [
@@ -199,8 +206,8 @@ def summary(judges: dict[str, Judge], rows: dict[str, dict]) -> dict:
     return {
         "note": "simulated device; relative shrinkage of the 90 % ETI of ln saving, both sides at "
         "the limit of what they tolerate; `same_readings` is weights less refits",
-        "shares": {key: judge.shares() for key, judge in judges.items()},
-        "width_now": {key: judge.width_now for key, judge in judges.items()},
+        "shares": {key: limit_shares(judge.case, with_test_set=False) for key, judge in judges.items()},
+        "width_now": {key: judge.case.width_now for key, judge in judges.items()},
         "table": found,
         "candidates": rows,
     }

@@ -17,25 +17,27 @@ from devicefit.models.frame import Frame
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability.accuracy_curve import AccuracyCurve
+from reliability.ber_table import ber_table
 from reliability.candidates import (
     MeasuredEnergy,
     MoreChips,
     MoreCycles,
     MoreDevices,
     MoreImages,
-    default_candidates,
 )
 from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs, saving_at_limit
 from reliability.device_study import DeviceStudy, save_study
 from reliability.energy import EnergyOptions, programming_energy
 from reliability.judge import Judge
-from reliability.limit_saving import ber_table, limits_of, ln_saving, weighted_quantile
+from reliability.limit_saving import limits_of, ln_saving, weighted_quantile
+from reliability.limit_shares import limit_shares
 from reliability.measure_next import measure_next
 from reliability.network_study import NetworkStudy, save_counts
 from reliability.outlook import MOMENTS, WEIGHTS, MeasureNextOptions
 from reliability.planned_readings import planned_readings
 from reliability.propagation import pair_draws
+from reliability.usual_candidates import usual_candidates
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
 GRID = FRAME.programming.grid(2e-5, 6e-4, 31)
@@ -188,7 +190,7 @@ def test_both_routes_agree(judge: Judge) -> None:
 def test_chips_shrink_what_chips_leave_open() -> None:
     study, comparison = _case(1e-6, 0.1)
     judge = Judge(study, comparison, EnergyOptions(), MeasureNextOptions(simulations=50), 1)
-    shares = judge.shares()
+    shares = limit_shares(judge.case, with_test_set=False)
     # A correlation of 600 pairs has a standard error of 0.04: z = 4.
     assert shares["device"] < 0.16
     assert shares["energy inputs"] < 0.16
@@ -200,7 +202,7 @@ def test_chips_shrink_what_chips_leave_open() -> None:
 def test_the_device_is_the_only_source() -> None:
     study, comparison = _case(0.1, 1e-6)
     judge = Judge(study, comparison, EnergyOptions(), MeasureNextOptions(simulations=50), 1)
-    assert judge.shares()["device"] > 0.95
+    assert limit_shares(judge.case, with_test_set=False)["device"] > 0.95
     assert judge.outlook(MoreChips(150)).shrinkage == pytest.approx(0.0, abs=0.01)
 
 
@@ -218,18 +220,18 @@ def test_images_matter_for_the_population_alone() -> None:
     )
     more = MoreImages(3000)
     assert judge.outlook(more).shrinkage == 0.0
-    assert population.width_now > 1.5 * judge.width_now
-    assert population.shares()["test set"] > 0.5
+    assert population.case.width_now > 1.5 * judge.case.width_now
+    assert limit_shares(population.case, with_test_set=True)["test set"] > 0.5
     many = population.outlook(MoreImages(10**9))
     # A population that is known is a test set that is given.
-    assert many.width == pytest.approx(judge.width_now, rel=0.03)
+    assert many.width == pytest.approx(judge.case.width_now, rel=0.03)
     assert 0.05 < population.outlook(more).shrinkage < many.shrinkage
 
 
 def test_an_energy_that_cancels_teaches_nothing(judge: Judge) -> None:
     """With the current known, voltages and widths are factors of both sides."""
     found = judge.outlook(MeasuredEnergy(1e-4, 0.05))
-    assert judge.shares()["energy inputs"] < 0.16
+    assert limit_shares(judge.case, with_test_set=False)["energy inputs"] < 0.16
     assert abs(found.shrinkage) < 0.02
 
 
@@ -272,7 +274,7 @@ def test_ranking_is_ordered_says_what_to_do_and_is_plain(judge: Judge) -> None:
 
 def test_default_list_covers_every_kind() -> None:
     study, comparison = _case()
-    found = default_candidates(comparison, study)
+    found = usual_candidates(comparison, study, comparison.focus)
     assert {type(c) for c in found} == {
         MoreDevices,
         MoreCycles,
