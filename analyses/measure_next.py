@@ -153,10 +153,11 @@ def repetition(
         "number": number,
         "r_hat": refitted.diagnostics.r_hat,
         "pareto_k": k,
-        "refit": {key: judge.case.width_of(judge.case.read(refitted, set())) for key, judge in judges.items()},
-        "weights": {
-            key: _with_weights(judge, np.exp(ln_weight)) for key, judge in judges.items()
+        "refit": {
+            key: judge.case.width_of(judge.case.read(refitted, set()))
+            for key, judge in judges.items()
         },
+        "weights": {key: _with_weights(judge, np.exp(ln_weight)) for key, judge in judges.items()},
     }
 
 
@@ -206,7 +207,9 @@ def summary(judges: dict[str, Judge], rows: dict[str, dict]) -> dict:
     return {
         "note": "simulated device; relative shrinkage of the 90 % ETI of ln saving, both sides at "
         "the limit of what they tolerate; `same_readings` is weights less refits",
-        "shares": {key: limit_shares(judge.case, with_test_set=False) for key, judge in judges.items()},
+        "shares": {
+            key: limit_shares(judge.case, with_test_set=False) for key, judge in judges.items()
+        },
         "width_now": {key: judge.case.width_now for key, judge in judges.items()},
         "table": found,
         "candidates": rows,

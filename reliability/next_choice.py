@@ -108,6 +108,7 @@ class NextChoice:
             "p_requirement_met": float(design.p_met[at]),
             "energy_j": float(self.cells * np.exp(self.ln_median[at])),
             "energy_unit": self.unit,
+            "perfect_information": self.perfect.record(),
             "rule": "least median energy per bit at the lowest programming that is safe",
             "designs_considered": [f"{d.network}, {d.scheme}" for d in self.designs],
         }
@@ -138,6 +139,18 @@ class NextChoice:
             d.p_met - share.mean(axis=0)
             for d, share in zip(self.designs, self._shares, strict=True)
         ]
+
+    @cached_property
+    def perfect(self) -> ChoiceOutlook:
+        """After device and networks are known exactly, thresholds of reads as now.
+
+        More than this no candidate can be worth; the risk that is left is that of the chips.
+        """
+        places = [
+            first_safe(share + offset, self.needed)
+            for share, offset in zip(self._shares, self._offsets, strict=True)
+        ]
+        return self._outlook(np.array(places), np.zeros((len(self.ln_e), len(self.c.grid))))
 
     # --- other posteriors ------------------------------------------------------------------------
 

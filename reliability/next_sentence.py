@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,13 +89,13 @@ def choice_sentence(
         )
     now = f"{choice['scheme']} at {programming.format(choice['programming'])}"
     if all(o.choice is not None and o.choice.p_changes == 0 for o in known):
-        return f"No candidate changes the choice ({now})."
+        return f"No candidate changes the choice ({now}){_bound(choice)}."
     best = max(known, key=lambda o: o.choice.ln_energy_saved or 0.0 if o.choice else 0.0)
     assert best.choice is not None
     if not best.choice.is_worth:
         return (
             f"No candidate is expected to save energy by another choice than {now}: at most "
-            f"{best.choice.percent_words}."
+            f"{best.choice.percent_words}{_bound(choice)}."
         )
     unit = "a bit" if choice["energy_unit"] == "J per bit" else "each programming of the network"
     return (
@@ -102,4 +103,13 @@ def choice_sentence(
         f"{now} the choice then takes {best.choice.percent_words} less energy on average, "
         f"{best.choice.energy_saved_j:.2g} J for {unit}; it changes by more than 5 % with "
         f"P = {best.choice.p_notable:.2f}."
+    )
+
+
+def _bound(choice: Mapping[str, Any]) -> str:
+    """What knowing everything would save."""
+    saved = choice["perfect_information"]["ln_energy_saved"]
+    return (
+        f"; knowing device and networks exactly would save {-100 * math.expm1(-saved):.1f} % on "
+        "average"
     )

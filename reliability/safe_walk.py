@@ -110,23 +110,20 @@ def lowest_safe(  # type: ignore[no-untyped-def]
             while p < needed and x < end:
                 x, under = x + 1, p
                 p = offset[x] + _p_met(table, place, x, w, curve, code, chips, pull, push[s])
-        found[s] = NOWHERE if p < needed else crossing(x, under, p, needed)
+        if p < needed:
+            found[s] = NOWHERE
+        elif x == 0 or not p > under:
+            found[s] = x
+        else:
+            found[s] = x - (p - needed) / (p - under)
     return found
-
-
-@numba.njit(cache=True, nogil=True)
-def crossing(x, under, p, needed):  # type: ignore[no-untyped-def]
-    """Place between the grid values x - 1 and x where a probability reaches what is needed."""
-    if x == 0 or not p > under:
-        return float(x)
-    return x - (p - needed) / (p - max(under, -1.0))
 
 
 def first_safe(p_met: FloatArray, needed: float) -> FloatArray:
     """Place of the lowest safe grid value, interpolated, for each row of P(met), (row, x)."""
     safe = p_met >= needed
-    found = np.full(len(p_met), NOWHERE)
-    for row in np.flatnonzero(safe.any(axis=1)):
-        x = int(safe[row].argmax())
-        found[row] = crossing(x, p_met[row, max(x - 1, 0)], p_met[row, x], needed)
-    return found
+    rows, x = np.arange(len(p_met)), safe.argmax(axis=1)
+    p, under = p_met[rows, x], p_met[rows, np.maximum(x - 1, 0)]
+    rises = np.where(p > under, p - under, 1.0)
+    place = np.where((x > 0) & (p > under), x - (p - needed) / rises, x)
+    return np.asarray(np.where(safe.any(axis=1), place, NOWHERE), dtype=np.float64)

@@ -1,0 +1,37 @@
+"""The table of what to measure next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reliability.report.table import Table
+from reliability.report.words import NONE, number, percent
+
+
+def next_table(values: Mapping[str, Any]) -> Table | None:
+    """Ranked candidates; None where the results hold no ranking."""
+    ranking = (values.get("measure_next") or {}).get("ranking")
+    if ranking is None:
+        return None
+    return Table(
+        f"Further measurements, ranked by how much they are expected to shrink the "
+        f"{100 * ranking['probability']:.0f} % {ranking['kind']} of ln saving against "
+        f"{ranking['reference']}, both at their limit. After +-: Monte-Carlo standard error.",
+        ("What", "Interval shrinks", "Energy saved by the new choice", "P(choice moves by 5 %)"),
+        tuple(_row(candidate) for candidate in ranking["candidates"]),
+    )
+
+
+def _row(candidate: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    choice = candidate["choice"] or {}
+    saved = choice.get("ln_energy_saved")
+    notes = [candidate["note"]] if candidate["note"] else []
+    if candidate["extrapolated"]:
+        notes.append("outside the measured range: rests on the model")
+    return (
+        candidate["words"] + (f" ({'; '.join(notes)})" if notes else ""),
+        f"{percent(candidate['shrinkage'])} +- {100 * candidate['standard_error']:.1f}",
+        NONE if saved is None else f"{percent(saved)} +- {100 * choice['standard_error']:.1f}",
+        number(choice.get("p_notable"), 2),
+    )
