@@ -26,7 +26,7 @@ Method
     new devices are drawn from it, with the correlation between cycles that the design effect
     implies, and (a) weigh the draws, log likelihood divided by the design effect, as the fit does;
     (b) are appended to the old readings, and everything is fitted anew. Both give a width from the
-    same curve draws.
+    same curve draws, and their difference for the same readings is the sharpest check there is.
 """
 
 from __future__ import annotations
@@ -216,6 +216,41 @@ def summary(judges: dict[str, Judge], rows: dict[str, dict]) -> dict:
     }
 
 
+def paired(values: dict) -> dict:
+    """Width with refits less that with weights, for the same readings, over all candidates.
+
+    Both widths swing with the outcome alike, so that their difference is known far better than
+    either. A repetition has the same truth for all candidates: its candidates are averaged first.
+    """
+    found = {}
+    for key in values["width_now"]:
+        differences = []
+        for row in values["table"]:
+            if row["reference"] != key or row["route"] != "weights":
+                continue
+            rows = values["candidates"][row["candidate"]]["repetitions"]
+            refit = np.array([r["refit"][key] for r in rows])
+            before = refit.mean() / (1 - row["refits"])
+            weights = np.array([r["weights"][key]["width"] for r in rows])
+            usable = [
+                r["weights"][key]["effective_draws"] >= MeasureNextOptions().least_effective
+                and r["pareto_k"] <= 0.7
+                for r in rows
+            ]
+            difference = refit / before - weights / values["width_now"][key]
+            differences.append(np.where(usable, difference, np.nan))
+        # Outcomes without usable weights are left out; a repetition needs one candidate at least.
+        kept = np.array(differences)[:, np.isfinite(differences).any(axis=0)]
+        means = np.nanmean(kept, axis=0)
+        found[key] = {
+            "refits_less_weights": float(means.mean()),
+            "standard_error": float(means.std(ddof=1) / np.sqrt(len(means))),
+            "repetitions": len(means),
+            "readings": int(np.isfinite(kept).sum()),
+        }
+    return found
+
+
 def figure(values: dict, path: Path) -> None:
     """Predicted shrinkage beside that of refits, for each reference."""
     keys = list(values["shares"])
@@ -310,8 +345,10 @@ def main() -> int:
                     done.append(repetition(judges, measurements.table, candidate, number))
             if number:
                 values = summary(judges, rows)
+                values["paired"] = paired(values)
                 arguments.out.write_text(json.dumps(values, indent=1) + "\n")
         figure(values, arguments.out.with_suffix(".png"))
+    print(f"for the same readings: {values['paired']}")
     for row in values["table"]:
         print(
             f"{row['reference']}, {row['candidate']}: predicted {row['predicted']:.3f} +- "

@@ -51,7 +51,7 @@ class ChoiceOutlook:
             return "not known"
         saved = -100 * np.expm1(-self.ln_energy_saved)
         error = 100 * self.standard_error * np.exp(-self.ln_energy_saved)
-        return f"{saved:.1f} % (Monte-Carlo standard error {error:.1f} %)"
+        return f"{saved:z.1f} % (Monte-Carlo standard error {error:.1f} %)"
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""

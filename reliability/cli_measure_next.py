@@ -225,7 +225,7 @@ def lines_of(found: MeasureNext) -> list[str]:
         extra = "; outside the measured range" if o.extrapolated else ""
         note = f" ({o.note})" if o.note else ""
         lines.append(
-            f"{rank:>3}  {100 * o.shrinkage:>5.1f} % +- {100 * o.standard_error:>4.1f}  "
+            f"{rank:>3}  {100 * o.shrinkage:>z5.1f} % +- {100 * o.standard_error:>4.1f}  "
             f"{_saved(o.choice):>15}  {_moves(o.choice):>8}  {draws:>9}  {o.words}{extra}{note}"
         )
     return [*lines, "", found.sentence]
@@ -234,7 +234,7 @@ def lines_of(found: MeasureNext) -> list[str]:
 def _saved(choice: ChoiceOutlook | None) -> str:
     if choice is None or choice.ln_energy_saved is None or choice.standard_error is None:
         return "-"
-    return f"{100 * choice.ln_energy_saved:.1f} % +- {100 * choice.standard_error:>4.1f}"
+    return f"{100 * choice.ln_energy_saved:z.1f} % +- {100 * choice.standard_error:>4.1f}"
 
 
 def _moves(choice: ChoiceOutlook | None) -> str:

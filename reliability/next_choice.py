@@ -105,6 +105,7 @@ class NextChoice:
             "network": design.network,
             "scheme": design.scheme,
             "programming": float(self.c.grid[at]),
+            "at_weakest_measured": design.safe.at_edge,
             "p_requirement_met": float(design.p_met[at]),
             "energy_j": float(self.cells * np.exp(self.ln_median[at])),
             "energy_unit": self.unit,
@@ -144,7 +145,8 @@ class NextChoice:
     def perfect(self) -> ChoiceOutlook:
         """After device and networks are known exactly, thresholds of reads as now.
 
-        More than this no candidate can be worth; the risk that is left is that of the chips.
+        The risk that is left is that of the chips. It may cost energy: where the risk that is
+        allowed covers what is not known, nothing is paid for it as long as it is not known.
         """
         places = [
             first_safe(share + offset, self.needed)

@@ -107,9 +107,17 @@ def choice_sentence(
 
 
 def _bound(choice: Mapping[str, Any]) -> str:
-    """What knowing everything would save."""
-    saved = choice["perfect_information"]["ln_energy_saved"]
-    return (
-        f"; knowing device and networks exactly would save {-100 * math.expm1(-saved):.1f} % on "
-        "average"
+    """What knowing everything would save, and whether the choice can fall at all."""
+    edge = (
+        "; it is the weakest measured programming, below which nothing is considered"
+        if choice["at_weakest_measured"]
+        else ""
     )
+    saved = choice["perfect_information"]["ln_energy_saved"]
+    percent = f"{100 * abs(math.expm1(-saved)):.1f} %"
+    if saved < 0:
+        return (
+            f"{edge}; knowing device and networks exactly would take {percent} more on average, as "
+            "it would show where more is needed"
+        )
+    return f"{edge}; knowing device and networks exactly would save {percent} on average"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reliability.report.table import Table
-from reliability.report.words import NONE, number, percent
+from reliability.report.words import NONE, number
 
 
 def next_table(values: Mapping[str, Any]) -> Table | None:
@@ -16,8 +16,8 @@ def next_table(values: Mapping[str, Any]) -> Table | None:
         return None
     return Table(
         f"Further measurements, ranked by how much they are expected to shrink the "
-        f"{100 * ranking['probability']:.0f} % {ranking['kind']} of ln saving against "
-        f"{ranking['reference']}, both at their limit. After +-: Monte-Carlo standard error.",
+        f"{100 * ranking['probability']:.0f} % {ranking['kind']} of ln saving, both sides at "
+        f"their limit (reference: {ranking['reference']}). After +-: Monte-Carlo standard error.",
         ("What", "Interval shrinks", "Energy saved by the new choice", "P(choice moves by 5 %)"),
         tuple(_row(candidate) for candidate in ranking["candidates"]),
     )
@@ -31,7 +31,11 @@ def _row(candidate: Mapping[str, Any]) -> tuple[str, str, str, str]:
         notes.append("outside the measured range: rests on the model")
     return (
         candidate["words"] + (f" ({'; '.join(notes)})" if notes else ""),
-        f"{percent(candidate['shrinkage'])} +- {100 * candidate['standard_error']:.1f}",
-        NONE if saved is None else f"{percent(saved)} +- {100 * choice['standard_error']:.1f}",
+        _percent(candidate["shrinkage"], candidate["standard_error"]),
+        NONE if saved is None else _percent(saved, choice["standard_error"]),
         number(choice.get("p_notable"), 2),
     )
+
+
+def _percent(fraction: float, error: float) -> str:
+    return f"{100 * fraction:z.1f} % +- {100 * error:.1f}"

@@ -25,9 +25,11 @@ from reliability.candidates import (
     MoreDevices,
     MoreImages,
 )
+from reliability.chip_yield import chip_yield
 from reliability.decision import Requirement
-from reliability.designs import Comparison, compare_designs, saving_at_limit
+from reliability.designs import Comparison, compare_designs, loss_limits, saving_at_limit
 from reliability.device_study import DeviceStudy, save_study
+from reliability.ecc import SECDED_72_64
 from reliability.energy import EnergyOptions, programming_energy
 from reliability.judge import Judge
 from reliability.limit_saving import limits_of, ln_saving, weighted_quantile
@@ -37,6 +39,8 @@ from reliability.network_study import NetworkStudy, save_counts
 from reliability.outlook import MOMENTS, WEIGHTS, MeasureNextOptions
 from reliability.planned_readings import planned_readings
 from reliability.propagation import pair_draws
+from reliability.safe_walk import NOWHERE, first_safe
+from reliability.storage import STORAGES, Storage
 from reliability.usual_candidates import usual_candidates
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
@@ -126,6 +130,175 @@ def test_tabulated_saving_is_that_of_the_designs() -> None:
         assert np.std(found.value - np.log(expected.factor)) < 0.003
         bound = expected.at_least | expected.at_most
         assert np.mean(found.is_bound != bound) < 0.005
+
+
+@pytest.mark.parametrize("storage", STORAGES, ids=lambda s: s.name)
+@pytest.mark.parametrize("reference", ["standard_bnn", "memory_with_ecc"])
+def test_saving_of_every_storage_is_that_of_the_designs(storage: Storage, reference: str) -> None:
+    _, c = _case()
+    judge = _judge(reference, stored_as=storage.name, network="trained for errors")
+    assert judge.case.design.storage == storage
+    expected = saving_at_limit(c, judge.case.design, judge.case.reference)
+    np.testing.assert_allclose(judge.case.now, np.log(expected.factor), atol=0.01)
+    assert np.std(judge.case.now - np.log(expected.factor)) < 0.003
+
+
+def test_another_posterior_gives_the_interval_of_a_coded_design() -> None:
+    """The same draws, evaluated anew on half of the grid."""
+    study, _ = _case()
+    for storage in STORAGES[1:3]:
+        case = _judge("memory", stored_as=storage.name).case
+        width = case.width_of(case.read(study.main, set()))
+        # Draws are paired in another order: z = 3 for two times 600 draws.
+        assert width == pytest.approx(case.width_now, rel=3 * 0.89 * np.sqrt(2 / DRAWS))
+
+
+def test_unknown_designs_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"known: 1T1R; 1T1R \+ SECDED\(72,64\)"):
+        _judge(stored_as="1T1R + HAMMING")
+    with pytest.raises(ValueError, match="known: standard; trained for errors"):
+        _judge(network="other")
+
+
+# --- the choice after a measurement ---------------------------------------------------------------
+
+
+def test_the_choice_now_is_that_of_the_decision(judge: Judge) -> None:
+    _, c = _case()
+    record = judge.choice.record()
+    assert record is not None
+    best = c.best
+    assert best is not None
+    assert record["programming"] == best.safe.lowest
+    assert (record["network"], record["scheme"]) == (best.network, best.scheme)
+    even = judge.case.even[None]
+    same = judge.choice.by_weights(np.repeat(even, 3, axis=0), judge.case.places_of(even)[1])
+    assert same.p_changes == 0.0
+    assert same.ln_energy_saved == pytest.approx(0.0, abs=1e-9)
+
+
+def test_lowest_safe_place_is_that_of_a_search_over_the_grid(judge: Judge) -> None:
+    """Brute force: P(met) at every grid value, shares of chips from the law, not from a table."""
+    _, c = _case()
+    choice, rng = judge.choice, np.random.default_rng(8)
+    weights = rng.dirichlet(np.full(DRAWS, 0.2), size=4)
+    places = np.repeat(judge.case.places_of(judge.case.even[None])[1], 4, axis=0)
+    k = next(i for i, d in enumerate(choice.designs) if d.storage.code == SECDED_72_64)
+    design = choice.designs[k]
+    limit = loss_limits(c.curves, c.requirement)[design.network]
+    share = chip_yield(
+        c.curves[design.network], c.network_ln_ber(design.storage), c.pairing, limit
+    ).share
+    p_met = weights @ share
+    expected = [np.interp(0.95, p[at - 1 : at + 1], [at - 1, at]) for p in p_met
+                for at in [int((p >= 0.95).argmax())]]  # fmt: skip
+    start, still = np.full(4, int(expected[0])), np.zeros(4)
+    found = choice._walk(k, design, start, weights, places, np.zeros(DRAWS), still)
+    # The table of shares and the parabola over thresholds; a grid value is 0.11 in ln of current.
+    np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_first_safe_interpolates_the_first_crossing() -> None:
+    p = np.array([[0.1, 0.5, 0.9, 0.4, 1.0], [0.9, 0.1, 0.1, 0.1, 0.1], [0.0, 0.1, 0.2, 0.3, 0.4]])
+    np.testing.assert_allclose(first_safe(p, 0.7), [1.5, 0.0, NOWHERE])
+
+
+def test_a_known_device_saves_what_perfect_information_is_worth() -> None:
+    """With networks known, weights that keep one draw alone are all there is to know."""
+    study, comparison = _case(0.1, 1e-6)
+    judge = Judge(study, comparison, EnergyOptions(), MeasureNextOptions(simulations=50), 1)
+    rows = np.arange(0, DRAWS, 4)
+    weights = np.eye(DRAWS)[rows]
+    places = np.repeat(judge.case.places_of(judge.case.even[None])[1], len(rows), axis=0)
+    found, perfect = judge.choice.by_weights(weights, places), judge.choice.perfect
+    assert found.ln_energy_saved is not None
+    assert found.standard_error is not None
+    assert perfect.ln_energy_saved is not None
+    assert found.ln_energy_saved > 0.05
+    error = found.standard_error
+    assert found.ln_energy_saved == pytest.approx(perfect.ln_energy_saved, abs=3 * error)
+
+
+def test_more_is_learned_of_the_choice_by_more_devices() -> None:
+    study, comparison = _case(0.1, 1e-6)
+    judge = Judge(study, comparison, EnergyOptions(), MeasureNextOptions(simulations=200), 1)
+    found = [judge.outlook(MoreDevices(5e-5, n)).choice for n in (3, 3000)]
+    few, many = found
+    assert few is not None
+    assert many is not None
+    assert few.ln_energy_saved is not None
+    assert many.ln_energy_saved is not None
+    assert few.standard_error is not None
+    assert many.standard_error is not None
+    assert few.ln_energy_saved > -3 * few.standard_error
+    error = np.hypot(few.standard_error, many.standard_error)
+    assert many.ln_energy_saved > few.ln_energy_saved + 2 * error
+    perfect = judge.choice.perfect
+    assert perfect.ln_energy_saved is not None
+    assert perfect.standard_error is not None
+    error = np.hypot(many.standard_error, perfect.standard_error)
+    assert many.ln_energy_saved < perfect.ln_energy_saved + 3 * error
+
+
+def test_no_candidate_that_changes_the_choice_is_said_plainly() -> None:
+    study, comparison = _case()
+    found = measure_next(
+        study,
+        comparison,
+        [MoreDevices(5e-5, 0), MoreImages(3000), MoreChips(0)],
+        energy_options=EnergyOptions(),
+        options=MeasureNextOptions(simulations=30),
+        seed=1,
+    )
+    assert "No candidate changes the choice (1T1R" in found.sentence
+    for outlook in found.outlooks:
+        assert outlook.choice is not None
+        assert outlook.choice.ln_energy_saved == 0.0
+
+
+def test_energies_are_those_of_the_whole_network() -> None:
+    study, c = _case()
+    bits = {name: 1000 for name in c.curves}
+    of_bits = Judge(study, c, EnergyOptions(), MeasureNextOptions(), 1, bits=bits).choice.record()
+    per_bit = _judge().choice.record()
+    assert of_bits is not None
+    assert per_bit is not None
+    assert of_bits["energy_unit"] == "J per programming of the network"
+    assert per_bit["energy_unit"] == "J per bit"
+    best = c.best
+    assert best is not None
+    cells = best.storage.cells_for(1000)
+    assert of_bits["energy_j"] / per_bit["energy_j"] == pytest.approx(cells / best.cells)
+
+
+def test_nothing_safe_now_is_told_by_its_probability() -> None:
+    study, c = _case()
+    far_off = SensingOptions(threshold_ohm=1e3)
+    nowhere = compare_designs(
+        {"lognormal": ber_curves(study.main, GRID, options=far_off)},
+        c.curves,
+        c.pairing,
+        c.energy,
+        requirement=c.requirement,
+        sensing=far_off,
+        programming=c.programming,
+        storages=STORAGES[:1],
+    )
+    assert nowhere.best is None
+    found = measure_next(
+        study,
+        nowhere,
+        [MoreDevices(5e-5, 20)],
+        energy_options=EnergyOptions(),
+        options=MeasureNextOptions(simulations=20),
+        seed=1,
+    )
+    assert found.choice is None
+    assert "No programming is safe now" in found.sentence
+    choice = found.outlooks[0].choice
+    assert choice is not None
+    assert choice.ln_energy_saved is None
+    json.dumps(found.record(), allow_nan=False)
 
 
 def test_threshold_is_chosen_anew_for_weighted_draws() -> None:
@@ -364,6 +537,8 @@ def test_the_command_ranks_and_writes(
         (["--candidates", "bad.csv"], "line 3: chips is 'many'"),
         (["--candidates", "a.nc"], "in a .toml or a .csv file"),
         (["--reference", "dram"], "known: standard_bnn, memory, memory_with_ecc"),
+        (["--stored-as", "1T1R + HAMMING"], "known: 1T1R; 1T1R + SECDED(72,64)"),
+        (["--network", "other"], "known: standard; "),
         (["--question", "chips"], "known: test-set, population"),
         (["--csv", "n.txt"], "must end in .csv"),
     ],
