@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from devicefit.backend import psis
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
+from devicefit.preposterior import ln_likelihoods
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability.accuracy_curve import AccuracyCurve
@@ -217,6 +219,29 @@ def test_a_known_device_saves_what_perfect_information_is_worth() -> None:
     assert found.ln_energy_saved > 0.05
     error = found.standard_error
     assert found.ln_energy_saved == pytest.approx(perfect.ln_energy_saved, abs=3 * error)
+
+
+def test_the_new_choice_keeps_the_promise(judge: Judge) -> None:
+    """The draw that plays the truth, with no part in the choice, meets it as often as asked."""
+    study, c = _case()
+    choice, draw, truth = judge.choice, c.pairing.device, np.arange(0, DRAWS, 2)
+    readings = planned_readings(MoreDevices(5e-5, 15), study)
+    rng = np.random.default_rng(9)
+    ln_ratio = ln_likelihoods(study.main, readings, draw, truth, rng=rng)
+    ln_ratio = np.where(draw[None] == draw[truth][:, None], -np.inf, ln_ratio)
+    weights = np.exp(psis(ln_ratio - ln_ratio.max(axis=1, keepdims=True))[0])
+    k, design = 0, choice.designs[0]
+    share = choice._shares[k] + choice._offsets[k]
+    start = (weights @ share >= choice.needed).argmax(axis=1)
+    places = judge.case.places_of(weights)[1]
+    still = np.zeros(len(truth))
+    at = choice._walk(k, design, start, weights, places, np.zeros(DRAWS), still)
+    assert np.std(at) > 0.2
+    grid = np.arange(len(c.grid))
+    met = [np.interp(a, grid, share[t]) for a, t in zip(at, truth, strict=True)]
+    error = np.std(met) / np.sqrt(len(met))
+    # z = 3.5; the threshold of the truth is that of now, and 600 draws know P(met) to 0.01.
+    assert np.mean(met) == pytest.approx(choice.needed, abs=3.5 * error + 0.01)
 
 
 def test_more_is_learned_of_the_choice_by_more_devices() -> None:
