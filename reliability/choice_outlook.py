@@ -18,7 +18,8 @@ class ChoiceOutlook:
     Parameters
     ----------
     p_changes : float
-        Probability that another design or programming value is chosen, or that none is safe.
+        Probability that another design or programming value is chosen, or that none is safe; where
+        nothing is safe now, that something becomes so.
     p_notable : float
         The same, the energy changed by more than 5 %.
     p_none_safe : float

@@ -11,13 +11,8 @@ import numpy as np
 
 from devicefit.backend import psis
 from devicefit.fitted import Fitted
-from devicefit.preposterior import (
-    NewReadings,
-    ln_likelihoods,
-    moments_update,
-    thinned_posterior,
-    updated,
-)
+from devicefit.moved_draws import moments_update, thinned_posterior, updated
+from devicefit.preposterior import NewReadings, ln_likelihoods
 from devicefit.programming import FloatArray, IntArray
 from reliability.candidates import (
     Candidate,
