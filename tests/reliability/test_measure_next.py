@@ -32,7 +32,7 @@ from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs, loss_limits, saving_at_limit
 from reliability.device_study import DeviceStudy, save_study
 from reliability.ecc import SECDED_72_64
-from reliability.energy import EnergyOptions, programming_energy
+from reliability.energy import EnergyOptions, no_energy, programming_energy
 from reliability.judge import Judge
 from reliability.limit_saving import limits_of, ln_saving, weighted_quantile
 from reliability.limit_shares import limit_shares
@@ -41,6 +41,8 @@ from reliability.network_study import NetworkStudy, save_counts
 from reliability.outlook import MOMENTS, WEIGHTS, MeasureNextOptions
 from reliability.planned_readings import planned_readings
 from reliability.propagation import pair_draws
+from reliability.report.next_table import next_table
+from reliability.report_next import next_record
 from reliability.safe_walk import NOWHERE, first_safe
 from reliability.storage import STORAGES, Storage
 from reliability.usual_candidates import usual_candidates
@@ -491,6 +493,27 @@ def test_unknown_reference_and_question_are_refused() -> None:
         _judge("dram")
     with pytest.raises(ValueError, match="known: test-set, population"):
         MeasureNextOptions(question="chips")
+
+
+def test_the_report_shows_a_short_list_or_says_why_not() -> None:
+    study, c = _case()
+    networks = dict.fromkeys(c.curves, _counts(0.0))
+    found = next_record(
+        study, c, networks, energy_options=EnergyOptions(), energy_table=None, seed=1
+    )
+    json.dumps(found, allow_nan=False)
+    candidates = found["ranking"]["candidates"]
+    assert not any("more_cycles" in one["candidate"] for one in candidates)
+    table = next_table({"measure_next": found})
+    assert table is not None
+    assert [row[0].split(" (")[0] for row in table.rows] == [one["words"] for one in candidates]
+    assert table.rows[0][1].startswith(f"{100 * candidates[0]['shrinkage']:.1f} % +- ")
+    unknown = replace(c, energy=no_energy(c.grid, DRAWS, c.programming))
+    without = next_record(study, unknown, networks, energy_options=None, energy_table=None, seed=1)
+    assert without["ranking"] is None
+    assert "no energy is known" in without["why_not"]
+    assert next_table({"measure_next": without}) is None
+    assert next_table({}) is None
 
 
 # --- command --------------------------------------------------------------------------------------
