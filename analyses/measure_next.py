@@ -26,7 +26,7 @@ Method
     new devices are drawn from it, with the correlation between cycles that the design effect
     implies, and (a) weigh the draws, log likelihood divided by the design effect, as the fit does;
     (b) are appended to the old readings, and everything is fitted anew. Both give a width from the
-    same curve draws.
+    same curve draws, and their difference for the same readings is the sharpest check there is.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ from reliability.decision import Requirement
 from reliability.device_study import DeviceStudy, adaptive_grid
 from reliability.energy import EnergyOptions
 from reliability.judge import Judge
+from reliability.limit_shares import limit_shares
 from reliability.network_study import (
     evaluate_network,
     load_counts,
@@ -125,6 +126,12 @@ def ln_weights(judge: Judge, candidate: MoreDevices, truth: int, table: pd.DataF
     return ln_weight, float(k[0])
 
 
+def _with_weights(judge: Judge, weights: np.ndarray) -> dict[str, float]:
+    """Width of the interval with one row of weights, and effective draws."""
+    (width,) = judge.case.widths_of_weights(weights, judge.case.places_of(weights))
+    return {"width": float(width), "effective_draws": float(1 / (weights**2).sum())}
+
+
 def repetition(
     judges: dict[str, Judge], old: pd.DataFrame, candidate: MoreDevices, number: int
 ) -> dict:
@@ -146,10 +153,11 @@ def repetition(
         "number": number,
         "r_hat": refitted.diagnostics.r_hat,
         "pareto_k": k,
-        "refit": {key: judge.width_with(refitted) for key, judge in judges.items()},
-        "weights": {
-            key: judge.width_of_weights(np.exp(ln_weight))[0] for key, judge in judges.items()
+        "refit": {
+            key: judge.case.width_of(judge.case.read(refitted, set()))
+            for key, judge in judges.items()
         },
+        "weights": {key: _with_weights(judge, np.exp(ln_weight)) for key, judge in judges.items()},
     }
 
 
@@ -158,10 +166,10 @@ def summary(judges: dict[str, Judge], rows: dict[str, dict]) -> dict:
     found = []
     for words, row in rows.items():
         for key, judge in judges.items():
-            before = judge.width_with(judge.device.main)
+            before = judge.case.width_of(judge.case.read(judge.device.main, set()))
             refit = np.array([r["refit"][key] for r in row["repetitions"]]) / before
             weights = np.array([r["weights"][key]["width"] for r in row["repetitions"]])
-            weights /= judge.width_now
+            weights /= judge.case.width_now
             # Outcomes whose weights the command would not use tell nothing about weights.
             usable = np.array(
                 [
@@ -199,11 +207,48 @@ def summary(judges: dict[str, Judge], rows: dict[str, dict]) -> dict:
     return {
         "note": "simulated device; relative shrinkage of the 90 % ETI of ln saving, both sides at "
         "the limit of what they tolerate; `same_readings` is weights less refits",
-        "shares": {key: judge.shares() for key, judge in judges.items()},
-        "width_now": {key: judge.width_now for key, judge in judges.items()},
+        "shares": {
+            key: limit_shares(judge.case, with_test_set=False) for key, judge in judges.items()
+        },
+        "width_now": {key: judge.case.width_now for key, judge in judges.items()},
         "table": found,
         "candidates": rows,
     }
+
+
+def paired(values: dict) -> dict:
+    """Width with refits less that with weights, for the same readings, over all candidates.
+
+    Both widths swing with the outcome alike, so that their difference is known far better than
+    either. A repetition has the same truth for all candidates: its candidates are averaged first.
+    """
+    found = {}
+    for key in values["width_now"]:
+        differences = []
+        for row in values["table"]:
+            if row["reference"] != key or row["route"] != "weights":
+                continue
+            rows = values["candidates"][row["candidate"]]["repetitions"]
+            refit = np.array([r["refit"][key] for r in rows])
+            before = refit.mean() / (1 - row["refits"])
+            weights = np.array([r["weights"][key]["width"] for r in rows])
+            usable = [
+                r["weights"][key]["effective_draws"] >= MeasureNextOptions().least_effective
+                and r["pareto_k"] <= 0.7
+                for r in rows
+            ]
+            difference = refit / before - weights / values["width_now"][key]
+            differences.append(np.where(usable, difference, np.nan))
+        # Outcomes without usable weights are left out; a repetition needs one candidate at least.
+        kept = np.array(differences)[:, np.isfinite(differences).any(axis=0)]
+        means = np.nanmean(kept, axis=0)
+        found[key] = {
+            "refits_less_weights": float(means.mean()),
+            "standard_error": float(means.std(ddof=1) / np.sqrt(len(means))),
+            "repetitions": len(means),
+            "readings": int(np.isfinite(kept).sum()),
+        }
+    return found
 
 
 def figure(values: dict, path: Path) -> None:
@@ -300,8 +345,10 @@ def main() -> int:
                     done.append(repetition(judges, measurements.table, candidate, number))
             if number:
                 values = summary(judges, rows)
+                values["paired"] = paired(values)
                 arguments.out.write_text(json.dumps(values, indent=1) + "\n")
         figure(values, arguments.out.with_suffix(".png"))
+    print(f"for the same readings: {values['paired']}")
     for row in values["table"]:
         print(
             f"{row['reference']}, {row['candidate']}: predicted {row['predicted']:.3f} +- "

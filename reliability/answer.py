@@ -45,6 +45,7 @@ def answer(
     energy_table: EnergyTable | None = None,
     cycles_to_requirement: Cycles = None,
     lives: Sequence[Life] = (),
+    with_next: bool = False,
     seed: int,
     command: str,
     truth: ReferenceDevice | None = None,
@@ -67,6 +68,8 @@ def answer(
     lives : sequence of Endurance, Retention or CycledCells
         What is known of the life that the requirement asks for; the answer then tells of the end
         of life too. Cycles to wear-out over programming give the endurance of the Pareto front.
+    with_next : bool
+        Whether to rank further measurements, which takes seconds.
     seed : int
         Seed of the pairing of draws and of the curve's sampler.
     command : str
@@ -170,6 +173,18 @@ def answer(
         "gates": gates,
         "provenance": _provenance(device, networks, seed, command),
     }
+    if with_next:
+        # imported here: no other answer needs it
+        from reliability.report_next import next_record
+
+        values["measure_next"] = next_record(
+            device,
+            c,
+            networks,
+            energy_options=energy_options,
+            energy_table=energy_table,
+            seed=seed,
+        )
     if truth is not None:
         values["simulated_truth"] = truth_record(truth, c, values)
     return Results(values)

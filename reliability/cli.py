@@ -193,7 +193,9 @@ def run(
             for treated, counted in evaluated(name, folded, record, image_set, training, narrator):
                 networks[treated] = counted
                 save_counts(counted, stage / f"{file_stem(treated)}.nc")
-        results = answer_from(study, networks, options, seed, narrator, truth=measurements is None)
+        results = answer_from(
+            study, networks, options, seed, narrator, truth=measurements is None, with_next=True
+        )
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")
         (stage / "index.html").write_text(render_report(results), encoding="utf-8")

@@ -419,6 +419,7 @@ def answer_from(
     narrator: Narrator,
     *,
     truth: bool,
+    with_next: bool = False,
 ) -> Results:
     """Results with the command line in them."""
     from devicefit.reference_device import ReferenceDevice
@@ -433,6 +434,7 @@ def answer_from(
         energy_options=options["energy"],
         energy_table=options["energy_table"],
         lives=options["lives"],
+        with_next=with_next,
         seed=seed,
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),
         truth=ReferenceDevice() if truth else None,

@@ -25,6 +25,7 @@ from reliability.cli_options import (
 
 if TYPE_CHECKING:
     from reliability.candidates import Candidate
+    from reliability.choice_outlook import ChoiceOutlook
     from reliability.measure_next import MeasureNext
 
 next_commands = typer.Typer()
@@ -64,6 +65,16 @@ def measure_next_command(
         str | None,
         typer.Option(help="Saving on this test-set (default), or for the population of images."),
     ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Design whose saving is known better: its network, by name.")
+    ] = None,
+    stored_as: Annotated[
+        str | None,
+        typer.Option(
+            help="The same: how it is stored, like '1T1R + SECDED(72,64)'. Default: what `decide` "
+            "recommends."
+        ),
+    ] = None,
     simulations: Annotated[
         int | None, typer.Option(min=10, help="Simulated outcomes of each candidate.")
     ] = None,
@@ -74,12 +85,14 @@ def measure_next_command(
 ) -> None:
     """Rank further measurements by what they are expected to do to the interval of the saving."""
     from reliability.answer import compare
-    from reliability.candidates import MoreCycles, MoreDevices, default_candidates
+    from reliability.candidates import MoreCycles, MoreDevices
     from reliability.device_study import load_study
+    from reliability.limit_case import check_design_names, chosen_design
     from reliability.measure_next import MeasureNextOptions, measure_next
     from reliability.output import check_file, staged_file
     from reliability.planned_readings import planned_readings
     from reliability.progress import Narrator
+    from reliability.usual_candidates import usual_candidates
 
     with checking_input():
         check_file(out, force=force, suffix=".json")
@@ -91,7 +104,13 @@ def measure_next_command(
                 "--energy none: without energies there is no saving to know better; leave it out"
             )
         judging = MeasureNextOptions(
-            **given(reference=reference, question=question, simulations=simulations)
+            **given(
+                reference=reference,
+                network=network,
+                stored_as=stored_as,
+                question=question,
+                simulations=simulations,
+            )
         )
         study = load_study(device)
         frame = study.main.frame
@@ -101,6 +120,7 @@ def measure_next_command(
             if isinstance(one, MoreDevices | MoreCycles):
                 planned_readings(one, study)
         networks = counted_networks(counts)
+        check_design_names(list(networks), network, stored_as)
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         narrator.say("propagating bit errors to accuracy")
         comparison = compare(
@@ -112,7 +132,9 @@ def measure_next_command(
             seed,
             energy_table=options["energy_table"],
         )
-        chosen = chosen or default_candidates(comparison, study)
+        chosen = chosen or usual_candidates(
+            comparison, study, chosen_design(comparison, network, stored_as)
+        )
         narrator.say(f"simulating what {len(chosen)} candidates would show")
         found = measure_next(
             study,
@@ -122,6 +144,7 @@ def measure_next_command(
             energy_table=options["energy_table"],
             options=judging,
             seed=seed,
+            bits={n: int(s.counts.attrs["weights"]) for n, s in networks.items()},
             tick=narrator.tick,
         )
         text = json.dumps(found.record(), indent=1, allow_nan=False) + "\n"
@@ -136,7 +159,7 @@ def measure_next_command(
 
 def _chosen(texts: list[str], path: Path | None, programming: object) -> list[Candidate]:
     from devicefit.programming import Programming
-    from reliability.candidates import parse_candidate, read_candidates
+    from reliability.candidate_files import parse_candidate, read_candidates
 
     assert isinstance(programming, Programming)
     found = [parse_candidate(text, programming) for text in texts]
@@ -146,13 +169,13 @@ def _chosen(texts: list[str], path: Path | None, programming: object) -> list[Ca
 def _write_csv(found: MeasureNext, path: Path) -> None:
     import pandas as pd
 
-    from reliability.candidates import KEYS
+    from reliability.candidate_files import KEYS
 
     rows = []
     for rank, outlook in enumerate(found.outlooks, 1):
         record = outlook.record()
-        said = record.pop("candidate")
-        rows.append({"rank": rank, **{key: said.get(key) for key in KEYS}, **record})
+        said, choice = record.pop("candidate"), record.pop("choice") or {}
+        rows.append({"rank": rank, **{key: said.get(key) for key in KEYS}, **record, **choice})
     pd.DataFrame(rows).to_csv(path, index=False)
 
 
@@ -165,16 +188,25 @@ def lines_of(found: MeasureNext) -> list[str]:
         f"  {found.median:.3g} times (90 % ETI {found.low:.3g} to {found.high:.3g}); "
         f"width of ln saving {found.width:.3g}",
         "",
-        f"{'':>3}  {'expected':>16}  {'effective':>9}  {'lowest safe':>11}",
-        f"{'':>3}  {'shrinkage':>16}  {'draws':>9}  {'moves':>11}  candidate",
+        f"{'':>3}  {'interval':>15}  {'energy at the':>15}  {'choice':>8}  {'effective':>9}",
+        f"{'':>3}  {'shrinks':>15}  {'choice saved':>15}  {'moves':>8}  {'draws':>9}  candidate",
     ]
     for rank, o in enumerate(found.outlooks, 1):
         draws = o.route if o.effective_draws is None else f"{o.effective_draws:.0f}"
-        moves = "" if o.p_decision_changes is None else f"P = {o.p_decision_changes:.2f}"
         extra = "; outside the measured range" if o.extrapolated else ""
         note = f" ({o.note})" if o.note else ""
         lines.append(
-            f"{rank:>3}  {100 * o.shrinkage:>6.1f} % +- {100 * o.standard_error:>3.1f}  "
-            f"{draws:>11}  {moves:>9}  {o.words}{extra}{note}"
+            f"{rank:>3}  {100 * o.shrinkage:>z5.1f} % +- {100 * o.standard_error:>4.1f}  "
+            f"{_saved(o.choice):>15}  {_moves(o.choice):>8}  {draws:>9}  {o.words}{extra}{note}"
         )
     return [*lines, "", found.sentence]
+
+
+def _saved(choice: ChoiceOutlook | None) -> str:
+    if choice is None or choice.ln_energy_saved is None or choice.standard_error is None:
+        return "-"
+    return f"{100 * choice.ln_energy_saved:z.1f} % +- {100 * choice.standard_error:>4.1f}"
+
+
+def _moves(choice: ChoiceOutlook | None) -> str:
+    return "-" if choice is None else f"P = {choice.p_notable:.2f}"

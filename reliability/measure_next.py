@@ -1,13 +1,15 @@
-"""Where to measure next: how much each candidate is expected to shrink the interval of the saving.
+"""Where to measure next: what each candidate is expected to do to the saving and to the choice.
 
-The saving is the one with design and reference exactly at the limit of what they tolerate
+Candidates are ranked by how much they shrink the interval of the saving. That is the one with
+design and reference exactly at the limit of what they tolerate
 (:func:`reliability.designs.saving_at_limit`): its interval shows what is not known, while that of
-the recommended programming depends on a rule whose choice changes with every new reading.
+the recommended programming depends on a rule whose choice changes with every new reading. What the
+new choice is expected to save (:mod:`reliability.next_choice`) stands beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +22,15 @@ from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.energy_table import EnergyTable
 from reliability.judge import Judge
+from reliability.limit_case import POPULATION
 from reliability.limit_saving import weighted_quantile
+from reliability.limit_shares import limit_shares
+from reliability.next_sentence import next_sentence
 from reliability.outlook import MeasureNextOptions, Outlook
 
 __all__ = ["MeasureNext", "MeasureNextOptions", "Outlook", "measure_next"]
 
-FORMAT = "rram-reliability measure-next 1"
-WORTH_DOING = 0.05
-"""Expected shrinkage below which a candidate is not recommended."""
+FORMAT = "rram-reliability measure-next 2"
 
 _TAIL = (1 - PROBABILITY) / 2
 
@@ -50,6 +53,8 @@ class MeasureNext:
         Share of draws in which the design or the reference lies beyond the measured range.
     shares : dict of str to float
         First-order shares of the sources in the variance of ln saving, and what they do together.
+    choice : dict or None
+        What is chosen now, and its energy; None where nothing is safe.
     outlooks : tuple of Outlook
         Ranked, the best first.
     sentence : str
@@ -67,6 +72,7 @@ class MeasureNext:
     width: float
     share_bounds: float
     shares: dict[str, float]
+    choice: dict[str, Any] | None
     outlooks: tuple[Outlook, ...]
     sentence: str
     simulated: bool
@@ -94,6 +100,7 @@ def measure_next(
     energy_table: EnergyTable | None = None,
     options: MeasureNextOptions | None = None,
     seed: int,
+    bits: Mapping[str, int] | None = None,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> MeasureNext:
     """Rank candidates by the expected shrinkage of the interval of the saving.
@@ -112,6 +119,8 @@ def measure_next(
         How candidates are judged.
     seed : int
         Seed of the simulated outcomes; all candidates have the same truths.
+    bits : mapping of str to int, optional
+        Weight bits of each network; without them energies are per bit.
     tick : callable, optional
         Told how many candidates are done.
 
@@ -122,7 +131,8 @@ def measure_next(
     Raises
     ------
     ValueError
-        No candidate, an unknown reference, or cycles are asked for of which nothing is known.
+        No candidate, an unknown reference or design, or cycles are asked for of which nothing is
+        known.
 
     Notes
     -----
@@ -131,7 +141,8 @@ def measure_next(
     smoothed). The threshold of 1T1R reads is chosen anew for the weighted posterior, and so is each
     draw's limit. Repeated readings of a device count as fewer independent ones, by the design
     effect of the readings that were fitted. Further chips narrow the posterior of the tolerated BER
-    by ``sqrt(n / (n + m))`` around a mean that moves accordingly, and so do images.
+    by ``sqrt(n / (n + m))`` around a mean that moves accordingly, and so do images. After each
+    outcome the rule of `decide` is applied again.
     """
     if not candidates:
         raise ValueError("no candidate; give at least one")
@@ -142,61 +153,29 @@ def measure_next(
         options or MeasureNextOptions(),
         seed,
         energy_table=energy_table,
+        bits=bits,
     )
     outlooks = []
     for done, candidate in enumerate(candidates):
         outlooks.append(judge.outlook(candidate))
         tick(done + 1, len(candidates))
     ranked = tuple(sorted(outlooks, key=lambda o: -o.shrinkage))
-    q = np.exp(weighted_quantile(judge.now, judge.even, np.array([_TAIL, 0.5, 1 - _TAIL])))
-    shares, share_bounds = judge.shares(), float(judge.is_bound.mean())
-    focus = comparison.focus
+    case, choice = judge.case, judge.choice.record()
+    q = np.exp(weighted_quantile(case.now, case.even, np.array([_TAIL, 0.5, 1 - _TAIL])))
+    shares = limit_shares(case, with_test_set=judge.options.question == POPULATION)
+    share_bounds = float(case.is_bound.mean())
     return MeasureNext(
-        f"{focus.network}, {focus.scheme}",
-        judge.reference.words,
+        f"{case.design.network}, {case.design.scheme}",
+        case.reference.words,
         judge.options.question,
         float(q[0]),
         float(q[1]),
         float(q[2]),
-        judge.width_now,
+        case.width_now,
         share_bounds,
         shares,
+        choice,
         ranked,
-        _sentence(ranked, shares, share_bounds),
+        next_sentence(ranked, shares, share_bounds, choice, comparison.programming),
         bool(device.record["data"]["simulated"]),
     )
-
-
-def _sentence(outlooks: Sequence[Outlook], shares: dict[str, float], share_bounds: float) -> str:
-    best = outlooks[0]
-    parts = []
-    if best.shrinkage > max(WORTH_DOING, 2 * best.standard_error):
-        parts.append(
-            f"First: {best.words}. The interval of ln saving is expected to shrink by "
-            f"{100 * best.shrinkage:.0f} % (Monte-Carlo standard error "
-            f"{100 * best.standard_error:.1f} %)."
-        )
-        if best.extrapolated:
-            parts.append("What that would show rests on the model beyond the measured range.")
-    else:
-        parts.append(
-            f"None of these candidates is expected to shrink the interval of ln saving by more "
-            f"than {100 * WORTH_DOING:.0f} % with any certainty."
-        )
-    sources = {name: s for name, s in shares.items() if name != "together"}
-    if sources:
-        largest = max(sources, key=lambda name: sources[name])
-        parts.append(
-            f"Most of the variance comes from the {largest} ({100 * sources[largest]:.0f} %)."
-            if sources[largest] > 0.5
-            else "No single source makes more than half of the variance: "
-            + ", ".join(f"{name} {100 * s:.0f} %" for name, s in sources.items())
-            + "."
-        )
-    if share_bounds > _TAIL:
-        parts.append(
-            f"In {100 * share_bounds:.0f} % of the draws a limit lies beyond the measured range: "
-            "where an end of the interval is such a bound, readings within the range cannot move "
-            "it; a wider range of programming values can."
-        )
-    return " ".join(parts)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reliability.candidates import Candidate, candidate_record
+from reliability.choice_outlook import ChoiceOutlook
 from reliability.limit_saving import REFERENCES
 
 QUESTIONS = ("test-set", "population")
@@ -20,6 +21,8 @@ class MeasureNextOptions:
     ----------
     reference : str
         Key of the reference that the saving is against.
+    network, stored_as : str, optional
+        Design whose saving is looked at, and the only one that may be chosen; None for the best.
     question : {"test-set", "population"}
         Whether the test set counts as given, or as a sample of images.
     simulations : int
@@ -32,6 +35,8 @@ class MeasureNextOptions:
     """
 
     reference: str = "standard_bnn"
+    network: str | None = None
+    stored_as: str | None = None
     question: str = "test-set"
     simulations: int = 200
     moments_simulations: int = 40
@@ -70,13 +75,10 @@ class Outlook:
     route : str
         How outcomes were turned into posteriors: ``"weights"``, ``"moments"``, or ``"none needed"``
         where nothing can change.
+    choice : ChoiceOutlook or None
+        What `decide` would choose then, and what energy that saves; None where it is not known.
     effective_draws, pareto_k : float or None
         With weights: median effective draws, and the 90 % quantile of Pareto k.
-    p_decision_changes : float or None
-        Probability that the lowest safe programming changes its energy by more than 5 %, or that
-        none is safe any more; the threshold of a read stays.
-    ln_energy_change : float or None
-        Expected change of ln energy at the lowest safe programming, where one is left.
     extrapolated : bool
         The condition lies outside the measured range: what it would show rests on the model.
     note : str
@@ -89,14 +91,14 @@ class Outlook:
     standard_error: float
     width: float
     route: str
+    choice: ChoiceOutlook | None
     effective_draws: float | None = None
     pareto_k: float | None = None
-    p_decision_changes: float | None = None
-    ln_energy_change: float | None = None
     extrapolated: bool = False
     note: str = ""
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        values = {k: v for k, v in vars(self).items() if k != "candidate"}
-        return {"candidate": candidate_record(self.candidate), **values}
+        values = {k: v for k, v in vars(self).items() if k not in ("candidate", "choice")}
+        choice = None if self.choice is None else self.choice.record()
+        return {"candidate": candidate_record(self.candidate), **values, "choice": choice}

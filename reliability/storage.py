@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from devicefit.programming import FloatArray
 from devicefit.sensing import CELLS_PER_BIT, BerCurve
+from reliability.code_table import code_table
 from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64, Code, ln_residual_ber
 
 
@@ -55,14 +54,7 @@ class Storage:
         -inf stays -inf. A network that bears more than the code leaves of a read BER of 1/2 bears
         1/2. Interpolated in logarithms; the relative error of the rate is below 1e-3.
         """
-        if self.code == NO_CODE:
-            return ln_after
-        read = np.linspace(np.log(1e-16), np.log(0.5), 4000)
-        after = self.ln_ber_after(read)
-        found = np.interp(ln_after, after, read)
-        # Below the table one term is left: BER_after ~ BER_read ** (corrects + 1).
-        below = read[0] + (ln_after - after[0]) / (self.code.corrects + 1)
-        return np.asarray(np.where(ln_after < after[0], below, found))
+        return code_table(self.code).ln_ber_read(ln_after)
 
     def network_ln_ber(self, curves: Mapping[str, BerCurve]) -> FloatArray:
         """Ln of the BER that the network sees, draws flattened, shape (draw, x).

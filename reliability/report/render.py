@@ -16,6 +16,7 @@ from reliability.report import (
     check_figures,
     choice_figures,
     device_figures,
+    next_table,
     study_tables,
     tables,
     words,
@@ -190,6 +191,7 @@ def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, A
             values, programming, tables.references(values)
         ),
         "energy": tables.energy_table(values["energy"]),
+        "next": next_table.next_table(values),
         "truth": tables.truth_table(values) if values.get("simulated_truth") else None,
         "provenance": study_tables.provenance_tables(values["provenance"]),
     }

@@ -10,14 +10,12 @@ from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.mixture import Mixture
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
+from devicefit.moved_draws import linear_update, moments_update, updated
 from devicefit.preposterior import (
     NewReadings,
     binned,
     independent_readings,
-    linear_update,
     ln_likelihoods,
-    moments_update,
-    updated,
 )
 from devicefit.programming import Programming
 

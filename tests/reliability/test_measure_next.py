@@ -11,31 +11,41 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from devicefit.backend import psis
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
+from devicefit.preposterior import ln_likelihoods
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability.accuracy_curve import AccuracyCurve
+from reliability.ber_table import ber_table
 from reliability.candidates import (
     MeasuredEnergy,
     MoreChips,
     MoreCycles,
     MoreDevices,
     MoreImages,
-    default_candidates,
 )
+from reliability.chip_yield import chip_yield
 from reliability.decision import Requirement
-from reliability.designs import Comparison, compare_designs, saving_at_limit
+from reliability.designs import Comparison, compare_designs, loss_limits, saving_at_limit
 from reliability.device_study import DeviceStudy, save_study
-from reliability.energy import EnergyOptions, programming_energy
+from reliability.ecc import SECDED_72_64
+from reliability.energy import EnergyOptions, no_energy, programming_energy
 from reliability.judge import Judge
-from reliability.limit_saving import ber_table, limits_of, ln_saving, weighted_quantile
+from reliability.limit_saving import limits_of, ln_saving, weighted_quantile
+from reliability.limit_shares import limit_shares
 from reliability.measure_next import measure_next
 from reliability.network_study import NetworkStudy, save_counts
 from reliability.outlook import MOMENTS, WEIGHTS, MeasureNextOptions
 from reliability.planned_readings import planned_readings
 from reliability.propagation import pair_draws
+from reliability.report.next_table import next_table
+from reliability.report_next import next_record
+from reliability.safe_walk import NOWHERE, first_safe
+from reliability.storage import STORAGES, Storage
+from reliability.usual_candidates import usual_candidates
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
 GRID = FRAME.programming.grid(2e-5, 6e-4, 31)
@@ -126,6 +136,198 @@ def test_tabulated_saving_is_that_of_the_designs() -> None:
         assert np.mean(found.is_bound != bound) < 0.005
 
 
+@pytest.mark.parametrize("storage", STORAGES, ids=lambda s: s.name)
+@pytest.mark.parametrize("reference", ["standard_bnn", "memory_with_ecc"])
+def test_saving_of_every_storage_is_that_of_the_designs(storage: Storage, reference: str) -> None:
+    _, c = _case()
+    judge = _judge(reference, stored_as=storage.name, network="trained for errors")
+    assert judge.case.design.storage == storage
+    expected = saving_at_limit(c, judge.case.design, judge.case.reference)
+    np.testing.assert_allclose(judge.case.now, np.log(expected.factor), atol=0.01)
+    assert np.std(judge.case.now - np.log(expected.factor)) < 0.003
+
+
+def test_another_posterior_gives_the_interval_of_a_coded_design() -> None:
+    """The same draws, evaluated anew on half of the grid."""
+    study, _ = _case()
+    for storage in STORAGES[1:3]:
+        case = _judge("memory", stored_as=storage.name).case
+        width = case.width_of(case.read(study.main, set()))
+        # Draws are paired in another order: z = 3 for two times 600 draws.
+        assert width == pytest.approx(case.width_now, rel=3 * 0.89 * np.sqrt(2 / DRAWS))
+
+
+def test_unknown_designs_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"known: 1T1R; 1T1R \+ SECDED\(72,64\)"):
+        _judge(stored_as="1T1R + HAMMING")
+    with pytest.raises(ValueError, match="known: standard; trained for errors"):
+        _judge(network="other")
+
+
+# --- the choice after a measurement ---------------------------------------------------------------
+
+
+def test_the_choice_now_is_that_of_the_decision(judge: Judge) -> None:
+    _, c = _case()
+    record = judge.choice.record()
+    assert record is not None
+    best = c.best
+    assert best is not None
+    assert record["programming"] == best.safe.lowest
+    assert (record["network"], record["scheme"]) == (best.network, best.scheme)
+    even = judge.case.even[None]
+    same = judge.choice.by_weights(np.repeat(even, 3, axis=0), judge.case.places_of(even)[1])
+    assert same.p_changes == 0.0
+    assert same.ln_energy_saved == pytest.approx(0.0, abs=1e-9)
+
+
+def test_lowest_safe_place_is_that_of_a_search_over_the_grid(judge: Judge) -> None:
+    """Brute force: P(met) at every grid value, shares of chips from the law, not from a table."""
+    _, c = _case()
+    choice, rng = judge.choice, np.random.default_rng(8)
+    weights = rng.dirichlet(np.full(DRAWS, 0.2), size=4)
+    places = np.repeat(judge.case.places_of(judge.case.even[None])[1], 4, axis=0)
+    k = next(i for i, d in enumerate(choice.designs) if d.storage.code == SECDED_72_64)
+    design = choice.designs[k]
+    limit = loss_limits(c.curves, c.requirement)[design.network]
+    share = chip_yield(
+        c.curves[design.network], c.network_ln_ber(design.storage), c.pairing, limit
+    ).share
+    p_met = weights @ share
+    expected = [np.interp(0.95, p[at - 1 : at + 1], [at - 1, at]) for p in p_met
+                for at in [int((p >= 0.95).argmax())]]  # fmt: skip
+    start, still = np.full(4, int(expected[0])), np.zeros(4)
+    found = choice._walk(k, design, start, weights, places, np.zeros(DRAWS), still)
+    # The table of shares and the parabola over thresholds; a grid value is 0.11 in ln of current.
+    np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_first_safe_interpolates_the_first_crossing() -> None:
+    p = np.array([[0.1, 0.5, 0.9, 0.4, 1.0], [0.9, 0.1, 0.1, 0.1, 0.1], [0.0, 0.1, 0.2, 0.3, 0.4]])
+    np.testing.assert_allclose(first_safe(p, 0.7), [1.5, 0.0, NOWHERE])
+
+
+def test_a_known_device_saves_what_perfect_information_is_worth() -> None:
+    """With networks known, weights that keep one draw alone are all there is to know."""
+    study, comparison = _case(0.1, 1e-6)
+    judge = Judge(study, comparison, EnergyOptions(), MeasureNextOptions(simulations=50), 1)
+    rows = np.arange(0, DRAWS, 4)
+    weights = np.eye(DRAWS)[rows]
+    places = np.repeat(judge.case.places_of(judge.case.even[None])[1], len(rows), axis=0)
+    found, perfect = judge.choice.by_weights(weights, places), judge.choice.perfect
+    assert found.ln_energy_saved is not None
+    assert found.standard_error is not None
+    assert perfect.ln_energy_saved is not None
+    assert found.ln_energy_saved > 0.05
+    error = found.standard_error
+    assert found.ln_energy_saved == pytest.approx(perfect.ln_energy_saved, abs=3 * error)
+
+
+def test_the_new_choice_keeps_the_promise(judge: Judge) -> None:
+    """The draw that plays the truth, with no part in the choice, meets it as often as asked."""
+    study, c = _case()
+    choice, draw, truth = judge.choice, c.pairing.device, np.arange(0, DRAWS, 2)
+    readings = planned_readings(MoreDevices(5e-5, 15), study)
+    rng = np.random.default_rng(9)
+    ln_ratio = ln_likelihoods(study.main, readings, draw, truth, rng=rng)
+    ln_ratio = np.where(draw[None] == draw[truth][:, None], -np.inf, ln_ratio)
+    weights = np.exp(psis(ln_ratio - ln_ratio.max(axis=1, keepdims=True))[0])
+    k, design = 0, choice.designs[0]
+    share = choice._shares[k] + choice._offsets[k]
+    start = (weights @ share >= choice.needed).argmax(axis=1)
+    places = judge.case.places_of(weights)[1]
+    still = np.zeros(len(truth))
+    at = choice._walk(k, design, start, weights, places, np.zeros(DRAWS), still)
+    assert np.std(at) > 0.2
+    grid = np.arange(len(c.grid))
+    met = [np.interp(a, grid, share[t]) for a, t in zip(at, truth, strict=True)]
+    error = np.std(met) / np.sqrt(len(met))
+    # z = 3.5; the threshold of the truth is that of now, and 600 draws know P(met) to 0.01.
+    assert np.mean(met) == pytest.approx(choice.needed, abs=3.5 * error + 0.01)
+
+
+def test_more_is_learned_of_the_choice_by_more_devices() -> None:
+    study, comparison = _case(0.1, 1e-6)
+    judge = Judge(study, comparison, EnergyOptions(), MeasureNextOptions(simulations=200), 1)
+    found = [judge.outlook(MoreDevices(5e-5, n)).choice for n in (3, 3000)]
+    few, many = found
+    assert few is not None
+    assert many is not None
+    assert few.ln_energy_saved is not None
+    assert many.ln_energy_saved is not None
+    assert few.standard_error is not None
+    assert many.standard_error is not None
+    assert few.ln_energy_saved > -3 * few.standard_error
+    error = np.hypot(few.standard_error, many.standard_error)
+    assert many.ln_energy_saved > few.ln_energy_saved + 2 * error
+    perfect = judge.choice.perfect
+    assert perfect.ln_energy_saved is not None
+    assert perfect.standard_error is not None
+    error = np.hypot(many.standard_error, perfect.standard_error)
+    assert many.ln_energy_saved < perfect.ln_energy_saved + 3 * error
+
+
+def test_no_candidate_that_changes_the_choice_is_said_plainly() -> None:
+    study, comparison = _case()
+    found = measure_next(
+        study,
+        comparison,
+        [MoreDevices(5e-5, 0), MoreImages(3000), MoreChips(0)],
+        energy_options=EnergyOptions(),
+        options=MeasureNextOptions(simulations=30),
+        seed=1,
+    )
+    assert "No candidate changes the choice (1T1R" in found.sentence
+    for outlook in found.outlooks:
+        assert outlook.choice is not None
+        assert outlook.choice.ln_energy_saved == 0.0
+
+
+def test_energies_are_those_of_the_whole_network() -> None:
+    study, c = _case()
+    bits = {name: 1000 for name in c.curves}
+    of_bits = Judge(study, c, EnergyOptions(), MeasureNextOptions(), 1, bits=bits).choice.record()
+    per_bit = _judge().choice.record()
+    assert of_bits is not None
+    assert per_bit is not None
+    assert of_bits["energy_unit"] == "J per programming of the network"
+    assert per_bit["energy_unit"] == "J per bit"
+    best = c.best
+    assert best is not None
+    cells = best.storage.cells_for(1000)
+    assert of_bits["energy_j"] / per_bit["energy_j"] == pytest.approx(cells / best.cells)
+
+
+def test_nothing_safe_now_is_told_by_its_probability() -> None:
+    study, c = _case()
+    far_off = SensingOptions(threshold_ohm=1e3)
+    nowhere = compare_designs(
+        {"lognormal": ber_curves(study.main, GRID, options=far_off)},
+        c.curves,
+        c.pairing,
+        c.energy,
+        requirement=c.requirement,
+        sensing=far_off,
+        programming=c.programming,
+        storages=STORAGES[:1],
+    )
+    assert nowhere.best is None
+    found = measure_next(
+        study,
+        nowhere,
+        [MoreDevices(5e-5, 20)],
+        energy_options=EnergyOptions(),
+        options=MeasureNextOptions(simulations=20),
+        seed=1,
+    )
+    assert found.choice is None
+    assert "No programming is safe now" in found.sentence
+    choice = found.outlooks[0].choice
+    assert choice is not None
+    assert choice.ln_energy_saved is None
+    json.dumps(found.record(), allow_nan=False)
+
+
 def test_threshold_is_chosen_anew_for_weighted_draws() -> None:
     study, c = _case()
     table = ber_table(study.main, c.grid, c.pairing.device, "1T1R", c.sensing)
@@ -188,7 +390,7 @@ def test_both_routes_agree(judge: Judge) -> None:
 def test_chips_shrink_what_chips_leave_open() -> None:
     study, comparison = _case(1e-6, 0.1)
     judge = Judge(study, comparison, EnergyOptions(), MeasureNextOptions(simulations=50), 1)
-    shares = judge.shares()
+    shares = limit_shares(judge.case, with_test_set=False)
     # A correlation of 600 pairs has a standard error of 0.04: z = 4.
     assert shares["device"] < 0.16
     assert shares["energy inputs"] < 0.16
@@ -200,7 +402,7 @@ def test_chips_shrink_what_chips_leave_open() -> None:
 def test_the_device_is_the_only_source() -> None:
     study, comparison = _case(0.1, 1e-6)
     judge = Judge(study, comparison, EnergyOptions(), MeasureNextOptions(simulations=50), 1)
-    assert judge.shares()["device"] > 0.95
+    assert limit_shares(judge.case, with_test_set=False)["device"] > 0.95
     assert judge.outlook(MoreChips(150)).shrinkage == pytest.approx(0.0, abs=0.01)
 
 
@@ -218,18 +420,18 @@ def test_images_matter_for_the_population_alone() -> None:
     )
     more = MoreImages(3000)
     assert judge.outlook(more).shrinkage == 0.0
-    assert population.width_now > 1.5 * judge.width_now
-    assert population.shares()["test set"] > 0.5
+    assert population.case.width_now > 1.5 * judge.case.width_now
+    assert limit_shares(population.case, with_test_set=True)["test set"] > 0.5
     many = population.outlook(MoreImages(10**9))
     # A population that is known is a test set that is given.
-    assert many.width == pytest.approx(judge.width_now, rel=0.03)
+    assert many.width == pytest.approx(judge.case.width_now, rel=0.03)
     assert 0.05 < population.outlook(more).shrinkage < many.shrinkage
 
 
 def test_an_energy_that_cancels_teaches_nothing(judge: Judge) -> None:
     """With the current known, voltages and widths are factors of both sides."""
     found = judge.outlook(MeasuredEnergy(1e-4, 0.05))
-    assert judge.shares()["energy inputs"] < 0.16
+    assert limit_shares(judge.case, with_test_set=False)["energy inputs"] < 0.16
     assert abs(found.shrinkage) < 0.02
 
 
@@ -272,7 +474,7 @@ def test_ranking_is_ordered_says_what_to_do_and_is_plain(judge: Judge) -> None:
 
 def test_default_list_covers_every_kind() -> None:
     study, comparison = _case()
-    found = default_candidates(comparison, study)
+    found = usual_candidates(comparison, study, comparison.focus)
     assert {type(c) for c in found} == {
         MoreDevices,
         MoreCycles,
@@ -291,6 +493,27 @@ def test_unknown_reference_and_question_are_refused() -> None:
         _judge("dram")
     with pytest.raises(ValueError, match="known: test-set, population"):
         MeasureNextOptions(question="chips")
+
+
+def test_the_report_shows_a_short_list_or_says_why_not() -> None:
+    study, c = _case()
+    networks = dict.fromkeys(c.curves, _counts(0.0))
+    found = next_record(
+        study, c, networks, energy_options=EnergyOptions(), energy_table=None, seed=1
+    )
+    json.dumps(found, allow_nan=False)
+    candidates = found["ranking"]["candidates"]
+    assert not any("more_cycles" in one["candidate"] for one in candidates)
+    table = next_table({"measure_next": found})
+    assert table is not None
+    assert [row[0].split(" (")[0] for row in table.rows] == [one["words"] for one in candidates]
+    assert table.rows[0][1].startswith(f"{100 * candidates[0]['shrinkage']:.1f} % +- ")
+    unknown = replace(c, energy=no_energy(c.grid, DRAWS, c.programming))
+    without = next_record(study, unknown, networks, energy_options=None, energy_table=None, seed=1)
+    assert without["ranking"] is None
+    assert "no energy is known" in without["why_not"]
+    assert next_table({"measure_next": without}) is None
+    assert next_table({}) is None
 
 
 # --- command --------------------------------------------------------------------------------------
@@ -362,6 +585,8 @@ def test_the_command_ranks_and_writes(
         (["--candidates", "bad.csv"], "line 3: chips is 'many'"),
         (["--candidates", "a.nc"], "in a .toml or a .csv file"),
         (["--reference", "dram"], "known: standard_bnn, memory, memory_with_ecc"),
+        (["--stored-as", "1T1R + HAMMING"], "known: 1T1R; 1T1R + SECDED(72,64)"),
+        (["--network", "other"], "known: standard; "),
         (["--question", "chips"], "known: test-set, population"),
         (["--csv", "n.txt"], "must end in .csv"),
     ],

@@ -1,0 +1,172 @@
+"""Candidates for the next measurement from texts and files."""
+
+from __future__ import annotations
+
+import csv
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from devicefit.programming import Programming, to_si
+from reliability.candidates import (
+    Candidate,
+    MeasuredEnergy,
+    MoreChips,
+    MoreCycles,
+    MoreDevices,
+    MoreImages,
+)
+
+KEYS = ("programming", "devices", "cycles", "more_cycles", "chips", "images", "energy_se")
+"""What a candidate can be described by."""
+
+FORMS = (
+    "programming=VALUE:devices=N[:cycles=N], more_cycles=N, chips=N, images=N, or "
+    "programming=VALUE:energy_se=FRACTION"
+)
+_NUMBER = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Z]*)\s*")
+_KINDS: tuple[tuple[frozenset[str], frozenset[str], type], ...] = (
+    (frozenset({"programming", "devices"}), frozenset({"cycles"}), MoreDevices),
+    (frozenset({"more_cycles"}), frozenset(), MoreCycles),
+    (frozenset({"chips"}), frozenset(), MoreChips),
+    (frozenset({"images"}), frozenset(), MoreImages),
+    (frozenset({"programming", "energy_se"}), frozenset(), MeasuredEnergy),
+)
+
+
+def candidate_of(fields: Mapping[str, object], programming: Programming, where: str) -> Candidate:
+    """A candidate from named values.
+
+    Parameters
+    ----------
+    fields : mapping
+        Values by the names of :data:`KEYS`; numbers, or texts of numbers; a programming value may
+        carry its unit, ``"20uA"``.
+    programming : Programming
+        Whose unit such a value must have.
+    where : str
+        For messages.
+
+    Raises
+    ------
+    ValueError
+        Unknown names, a combination that is no candidate, or a value that is no number.
+    """
+    unknown = [key for key in fields if key not in KEYS]
+    if unknown:
+        raise ValueError(f"{where}: {', '.join(unknown)} not known; known: {', '.join(KEYS)}")
+    names = frozenset(fields)
+    for needed, optional, kind in _KINDS:
+        if needed <= names <= needed | optional:
+            values = {
+                name: _programming(value, programming, where)
+                if name == "programming"
+                else _number(value, name, where)
+                for name, value in fields.items()
+            }
+            try:
+                found: Candidate = kind(**values)
+                return found
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
+    said = ", ".join(fields) or "nothing"
+    raise ValueError(f"{where}: {said} is no candidate; give {FORMS}")
+
+
+def _number(value: object, name: str, where: str) -> float | int:
+    try:
+        number = float(str(value))
+    except ValueError:
+        raise ValueError(f"{where}: {name} is {value!r}; give a number") from None
+    if name == "energy_se":
+        return number
+    if number != np.floor(number) or not np.isfinite(number):
+        raise ValueError(f"{where}: {name} is {value}; give a whole number")
+    return int(number)
+
+
+def _programming(value: object, programming: Programming, where: str) -> float:
+    found = _NUMBER.fullmatch(str(value))
+    try:
+        if found is None:
+            raise ValueError
+        number = float(found[1])
+    except ValueError:
+        raise ValueError(
+            f"{where}: programming is {value!r}; give a number in {programming.unit}, or with its "
+            "unit"
+        ) from None
+    if found[2]:
+        try:
+            unit, factor = to_si(found[2])
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        if unit != programming.unit:
+            raise ValueError(
+                f"{where}: programming is {value}; the {programming.name} is in {programming.unit}"
+            )
+        number *= factor
+    if not np.isfinite(number) or (programming.is_logarithmic and number <= 0):
+        raise ValueError(f"{where}: programming is {value}; it must be positive and finite")
+    return number
+
+
+def parse_candidate(text: str, programming: Programming) -> Candidate:
+    """A candidate from ``KEY=VALUE:KEY=VALUE``.
+
+    Raises
+    ------
+    ValueError
+        As :func:`candidate_of`, or not of this form.
+    """
+    fields: dict[str, object] = {}
+    where = f"--candidate {text!r}"
+    for part in text.split(":"):
+        key, separator, value = part.partition("=")
+        if not separator or not value:
+            raise ValueError(f"{where}: {part!r} is not of the form KEY=VALUE; give {FORMS}")
+        if key.strip() in fields:
+            raise ValueError(f"{where}: {key.strip()} is given twice")
+        fields[key.strip()] = value
+    return candidate_of(fields, programming, where)
+
+
+def read_candidates(path: Path, programming: Programming) -> list[Candidate]:
+    """Candidates of a file: TOML tables ``[[candidate]]``, or CSV with :data:`KEYS` as columns.
+
+    Raises
+    ------
+    ValueError
+        As :func:`candidate_of` with the place in the file; another kind of file; no candidate.
+    """
+    if path.suffix not in (".toml", ".csv"):
+        raise ValueError(f"{path}: candidates are in a .toml or a .csv file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from None
+    if path.suffix == ".toml":
+        try:
+            found = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: not TOML: {error}") from None
+        unknown = [key for key in found if key != "candidate"]
+        if unknown:
+            raise ValueError(f"{path}: {', '.join(unknown)} not known; known: tables [[candidate]]")
+        tables = found.get("candidate", [])
+        if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
+            raise ValueError(f"{path}: write each candidate as a table [[candidate]]")
+        rows = [(f"{path}, candidate {i + 1}", table) for i, table in enumerate(tables)]
+    else:
+        rows = []
+        for i, row in enumerate(csv.DictReader(text.splitlines())):
+            where = f"{path}, line {i + 2}"
+            if None in row:
+                raise ValueError(f"{where}: more values than columns")
+            rows.append((where, {key.strip(): v for key, v in row.items() if v and v.strip()}))
+    if not rows:
+        raise ValueError(f"{path}: no candidate in it; give {FORMS}")
+    return [candidate_of(fields, programming, where) for where, fields in rows]

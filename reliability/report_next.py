@@ -1,0 +1,63 @@
+"""The short ranking of further measurements that travels with the results of `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reliability.candidates import Candidate, MoreCycles, MoreDevices
+from reliability.designs import Comparison
+from reliability.device_study import DeviceStudy
+from reliability.energy import EnergyOptions
+from reliability.energy_table import EnergyTable
+from reliability.measure_next import measure_next
+from reliability.network_study import NetworkStudy
+from reliability.outlook import MeasureNextOptions
+from reliability.usual_candidates import usual_candidates
+
+QUICK = MeasureNextOptions(simulations=60, moments_simulations=12, moments_draws=400)
+"""Fewer outcomes than the command simulates, as the report should not wait."""
+
+
+def next_record(
+    device: DeviceStudy,
+    comparison: Comparison,
+    networks: Mapping[str, NetworkStudy],
+    *,
+    energy_options: EnergyOptions | None,
+    energy_table: EnergyTable | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Ranking of a short list of candidates, or why there is none.
+
+    Returns
+    -------
+    dict
+        ``ranking`` as of :meth:`reliability.measure_next.MeasureNext.record`, or None; then
+        ``why_not`` says why.
+    """
+    if not comparison.energy.is_known:
+        return {"ranking": None, "why_not": "no energy is known, so there is no saving to rank by"}
+    found = measure_next(
+        device,
+        comparison,
+        _few(usual_candidates(comparison, device, comparison.focus), device),
+        energy_options=energy_options,
+        energy_table=energy_table,
+        options=QUICK,
+        seed=seed,
+        bits={name: int(study.counts.attrs["weights"]) for name, study in networks.items()},
+    )
+    return {"ranking": found.record(), "why_not": None}
+
+
+def _few(candidates: list[Candidate], device: DeviceStudy) -> list[Candidate]:
+    """Those that cost little to judge: no cycles, no many devices, none above the range."""
+    high = device.main.frame.high
+    least = min(c.devices for c in candidates if isinstance(c, MoreDevices))
+    return [
+        c
+        for c in candidates
+        if not isinstance(c, MoreCycles)
+        and not (isinstance(c, MoreDevices) and (c.devices > least or c.programming > high))
+    ]
