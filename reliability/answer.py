@@ -25,6 +25,12 @@ from reliability.propagation import pair_draws
 from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.truth import truth_record
+from reliability.unequal_errors import (
+    StoredBits,
+    unequal_errors,
+    unequal_gate,
+    unequal_record,
+)
 from reliability.verdict import verdict_record
 
 if TYPE_CHECKING:
@@ -44,6 +50,7 @@ def answer(
     energy_table: EnergyTable | None = None,
     cycles_to_requirement: Cycles = None,
     lives: Sequence[Life] = (),
+    stored: StoredBits | None = None,
     seed: int,
     command: str,
     truth: ReferenceDevice | None = None,
@@ -66,6 +73,8 @@ def answer(
     lives : sequence of Endurance, Retention or CycledCells
         What is known of the life that the requirement asks for; the answer then tells of the end
         of life too. Cycles to wear-out over programming give the endurance of the Pareto front.
+    stored : StoredBits, optional
+        How bits are laid into cells; the weight +1 in LRS, not scrambled, when left out.
     seed : int
         Seed of the pairing of draws and of the curve's sampler.
     command : str
@@ -85,9 +94,15 @@ def answer(
         energy_options,
         seed,
         energy_table=energy_table,
+        stored=stored,
     )
     limits = loss_limits(c.curves, requirement)
-    gates = [*device.record["gates"], records.curve_gate(c.standard).record()]
+    unequal = unequal_record(c)
+    gates = [
+        *device.record["gates"],
+        records.curve_gate(c.standard).record(),
+        unequal_gate(c, unequal).record(),
+    ]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
     end_of_life = None
     if lives:
@@ -157,6 +172,7 @@ def answer(
             "outside",
         },
         "alternatives": alternative_records(c, networks),
+        "unequal_errors": unequal,
         "choices": choices_record(c, c.focus),
         "pareto": pareto_record(c, cycles_to_requirement),
         "life": end_of_life,
@@ -177,6 +193,7 @@ def compare(
     seed: int,
     *,
     energy_table: EnergyTable | None = None,
+    stored: StoredBits | None = None,
 ) -> Comparison:
     """All designs and references on the same draws; arguments as of :func:`answer`.
 
@@ -216,6 +233,13 @@ def compare(
         sensing=sensing,
         programming=posterior.frame.programming,
         family=posterior.allotment().ravel() if isinstance(posterior, StackedDevice) else None,
+        unequal=unequal_errors(
+            posterior,
+            ber[posterior.family]["1T1R"],
+            networks,
+            StoredBits() if stored is None else stored,
+            seed=seed,
+        ),
     )
 
 

@@ -294,12 +294,13 @@ def decision_options(
     requirement: dict[str, Any],
     sensing: dict[str, Any],
     energy: dict[str, Any],
+    stored: dict[str, Any] | None = None,
     requirement_file: Path | None = None,
     energy_file: str | None = None,
     energy_sd: list[str] | None = None,
     life_files: list[Path] | None = None,
 ) -> dict[str, Any]:
-    """Requirement, sensing, energy options, table of energies and posteriors of life by name.
+    """Requirement, sensing, stored bits, energies and posteriors of life by name.
 
     What is given at the command line overrides the requirement file.
     """
@@ -310,6 +311,7 @@ def decision_options(
     from reliability.energy_table import read_energies
     from reliability.requirement import Requirement
     from reliability.requirement_files import read_requirement
+    from reliability.unequal_errors import StoredBits
 
     base = Requirement() if requirement_file is None else read_requirement(requirement_file)
     pulses = {**energy, **_energy_sds(energy_sd or [])}
@@ -333,6 +335,7 @@ def decision_options(
         "requirement": wanted,
         "lives": lives,
         "sensing": SensingOptions(**sensing),
+        "stored": StoredBits(**(stored or {})),
         "energy": None if none else EnergyOptions(**pulses),
         "energy_table": None if none or energy_file is None else read_energies(energy_file),
     }
@@ -427,6 +430,7 @@ def answer_from(
         energy_options=options["energy"],
         energy_table=options["energy_table"],
         lives=options["lives"],
+        stored=options["stored"],
         seed=seed,
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),
         truth=ReferenceDevice() if truth else None,

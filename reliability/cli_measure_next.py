@@ -22,11 +22,13 @@ from reliability.cli_options import (
     MaxLossOption,
     MemoryBerOption,
     OffsetOption,
+    OneIsOption,
     PulseOption,
     QuietOption,
     RequirementOption,
     ResetVoltageOption,
     RiskOption,
+    ScrambledOption,
     SeedOption,
     SetVoltageOption,
     ThresholdOption,
@@ -80,6 +82,8 @@ def measure_next_command(
     memory_ber: MemoryBerOption = None,
     threshold_ohm: ThresholdOption = None,
     offset_ln_r: OffsetOption = None,
+    one_is: OneIsOption = None,
+    scrambled: ScrambledOption = False,
     set_voltage_v: SetVoltageOption = None,
     reset_voltage_v: ResetVoltageOption = None,
     pulse_s: PulseOption = None,
@@ -105,6 +109,7 @@ def measure_next_command(
         options = decision_options(
             requirement=given(max_loss=max_loss, risk=risk, memory_ber=memory_ber),
             sensing=given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r),
+            stored=given(one_is=one_is, scrambled=scrambled),
             energy=given(
                 set_voltage_v=set_voltage_v,
                 reset_voltage_v=reset_voltage_v,
@@ -140,6 +145,7 @@ def measure_next_command(
             options["energy"],
             seed,
             energy_table=options["energy_table"],
+            stored=options["stored"],
         )
         chosen = chosen or default_candidates(comparison, study)
         narrator.say(f"simulating what {len(chosen)} candidates would show")

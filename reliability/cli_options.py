@@ -155,6 +155,18 @@ EnergySdOption = Annotated[
         "reset_current or inference, e.g. voltage=0.05. Repeatable.",
     ),
 ]
+OneIsOption = Annotated[
+    str | None,
+    typer.Option("--one-is", help="State that stores the weight +1: LRS (default) or HRS."),
+]
+ScrambledOption = Annotated[
+    bool,
+    typer.Option(
+        "--scrambled",
+        help="About half of the weights are stored inverted, by a known pseudo-random mask that is "
+        "undone at reading: stored ones and zeros then go wrong alike.",
+    ),
+]
 LivesOption = Annotated[
     list[Path] | None,
     typer.Option(

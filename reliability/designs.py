@@ -27,6 +27,7 @@ from reliability.energy import Energy, energy_at
 from reliability.propagation import AccuracyDraws, Pairing, propagate
 from reliability.requirement import Requirement, StatedReference
 from reliability.storage import PLAIN, STORAGES, Storage
+from reliability.unequal_errors import UnequalErrors
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ class Comparison:
         Every network with every storage.
     references : tuple of Reference
         What they are compared with.
+    unequal : UnequalErrors or None
+        Unequal rates of stored ones and zeros; None where they are taken as equal.
     """
 
     requirement: Requirement
@@ -129,6 +132,7 @@ class Comparison:
     energy: Energy
     designs: tuple[Design, ...]
     references: tuple[Reference, ...]
+    unequal: UnequalErrors | None = None
 
     @property
     def main_ber(self) -> dict[str, BerCurve]:
@@ -181,6 +185,14 @@ class Comparison:
         """Ln of the BER that a network sees, draws of the device flattened, shape (draw, x)."""
         return storage.network_ln_ber(self.main_ber)
 
+    def equivalent_ln_ber(self, network: str, storage: Storage) -> FloatArray:
+        """Ln of the BER with equal rates for ones and zeros that does a network the same harm.
+
+        Draws of the device flattened, shape (draw, x).
+        """
+        ln_ber = self.network_ln_ber(storage)
+        return ln_ber if self.unequal is None else self.unequal.ln_seen(network, storage, ln_ber)
+
 
 def compare_designs(
     ber: dict[str, dict[str, BerCurve]],
@@ -193,6 +205,7 @@ def compare_designs(
     programming: Programming,
     storages: Sequence[Storage] = STORAGES,
     family: IntArray | None = None,
+    unequal: UnequalErrors | None = None,
 ) -> Comparison:
     """Propagate every design and find the references; arguments as in :class:`Comparison`.
 
@@ -206,18 +219,29 @@ def compare_designs(
     flat = {storage: storage.network_ln_ber(main) for storage in storages}
     limits = loss_limits(curves, requirement)
 
+    def seen(name: str, storage: Storage) -> FloatArray:
+        return flat[storage] if unequal is None else unequal.ln_seen(name, storage, flat[storage])
+
     def design(name: str, storage: Storage) -> Design:
-        draws = propagate(curves[name], flat[storage], pairing, family=family)
-        met = chip_yield(curves[name], flat[storage], pairing, limits[name])
+        ln_ber = seen(name, storage)
+        draws = propagate(curves[name], ln_ber, pairing, family=family)
+        met = chip_yield(curves[name], ln_ber, pairing, limits[name])
         safe = safe_set(grid, met.p_met, requirement, programming)
         return Design(name, storage, draws, met.p_met, safe, met)
 
     wanted = [(name, storage) for name in curves for storage in storages]
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         designs = list(pool.map(lambda of: design(*of), wanted))
-    standard = next(iter(curves.values()))
+    name, standard = next(iter(curves.items()))
     references = _references(
-        standard, designs[0].safe, flat[PLAIN], pairing, grid, requirement, programming
+        standard,
+        designs[0].safe,
+        flat[PLAIN],
+        seen(name, PLAIN),
+        pairing,
+        grid,
+        requirement,
+        programming,
     )
     return Comparison(
         requirement,
@@ -230,6 +254,7 @@ def compare_designs(
         energy,
         tuple(designs),
         tuple(references),
+        unequal,
     )
 
 
@@ -253,22 +278,46 @@ def tolerated(curve: AccuracyCurve, limit: float) -> FloatArray:
     return tolerated_ln_ber(curve, limit)
 
 
+def limit_on_device(comparison: Comparison, network: str, storage: Storage) -> FloatArray:
+    """Ln of the mean BER that a network tolerates with the device's own unequal rates, (draw,).
+
+    The tilt is that at the weakest programming which is tolerated, or at the end of the range. With
+    equal rates this is the tolerated BER.
+    """
+    c = comparison
+    limit = loss_limits(c.curves, c.requirement)[network]
+    ln_tolerated = tolerated(c.curves[network], limit)[c.pairing.curve]
+    if c.unequal is None:
+        return ln_tolerated
+    rows = c.pairing.device
+    equivalent = c.equivalent_ln_ber(network, storage)[rows]
+    shift = equivalent - c.network_ln_ber(storage)[rows]
+    at = weakest_condition(c.grid, equivalent, ln_tolerated, c.programming).x
+    u, grid = c.programming.coordinate(at), c.programming.coordinate(c.grid)
+    k = np.clip(np.searchsorted(grid, u, side="right") - 1, 0, len(grid) - 2)
+    w = np.clip((u - grid[k]) / (grid[k + 1] - grid[k]), 0.0, 1.0)
+    every = np.arange(len(u))
+    return np.asarray(ln_tolerated - (1 - w) * shift[every, k] - w * shift[every, k + 1])
+
+
 def _references(
     standard: AccuracyCurve,
     standard_safe: SafeSet,
     ln_ber: FloatArray,
+    ln_seen: FloatArray,
     pairing: Pairing,
     grid: FloatArray,
     requirement: Requirement,
     programming: Programming,
 ) -> list[Reference]:
+    # memory counts wrong bits whatever they store
     at = ln_ber[pairing.device]
     limit = tolerated(standard, requirement.max_loss)[pairing.curve]
     references = [
         Reference(
             "standard_bnn",
             "weakest programming that the standard network tolerates, 1T1R",
-            weakest_condition(grid, at, limit, programming),
+            weakest_condition(grid, ln_seen[pairing.device], limit, programming),
             1.0,
             standard_safe.lowest,
         )
@@ -321,7 +370,7 @@ def limit_condition(comparison: Comparison, design: Design) -> Condition:
     """Draws of the weakest programming that the mean chip of a design tolerates."""
     c = comparison
     limit = loss_limits(c.curves, c.requirement)[design.network]
-    ln_ber = c.network_ln_ber(design.storage)[c.pairing.device]
+    ln_ber = c.equivalent_ln_ber(design.network, design.storage)[c.pairing.device]
     ln_tolerated = tolerated(c.curves[design.network], limit)[c.pairing.curve]
     return weakest_condition(c.grid, ln_ber, ln_tolerated, c.programming)
 

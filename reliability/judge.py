@@ -116,11 +116,12 @@ class Judge:
         score = ndtri(c.pairing.test_set[:, 1])
         limits = loss_limits(c.curves, c.requirement)
         effects = []
-        for name, limit, ln_p in (
-            (self.focus.network, limits[self.focus.network], self.limits.design),
-            (next(iter(c.curves)), c.requirement.max_loss, self.limits.reference),
+        for name, limit in (
+            (self.focus.network, limits[self.focus.network]),
+            (next(iter(c.curves)), c.requirement.max_loss),
         ):
             curve, at = c.curves[name], c.pairing.curve
+            ln_p = tolerated(curve, limit)[at]
             if limit <= 0 or (name != self.focus.network and self.reference.key != "standard_bnn"):
                 effects.append(nothing)
                 continue
@@ -403,7 +404,10 @@ class Judge:
                 of[name] = np.sqrt(chips / (chips + more)), rng.standard_normal()
             shrink, score = of[name]
             mean, sd = of_curve.mean(), of_curve.std()
-            found.append(mean + np.sqrt(1 - shrink**2) * sd * score + shrink * (values - mean))
+            equal = of_curve[c.pairing.curve]
+            moved = mean + np.sqrt(1 - shrink**2) * sd * score + shrink * (equal - mean)
+            # what unequal rates of the device take off is not learned from chips
+            found.append(moved + (values - equal))
         old = self.limits
         return Limits(old.scheme, found[0], found[1], old.ln_energy, old.ln_cells, old.u)
 

@@ -17,8 +17,9 @@ from devicefit.preposterior import laws_at
 from devicefit.programming import FloatArray, IntArray
 from devicefit.sensing import SensingOptions, ln_ber_1t1r, ln_ber_2t2r
 from devicefit.threshold import choose_threshold
-from reliability.designs import Comparison, Design, Reference, loss_limits, tolerated
+from reliability.designs import Comparison, Design, Reference, limit_on_device
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
+from reliability.storage import PLAIN
 
 REFERENCES = ("standard_bnn", "memory", "memory_with_ecc")
 """References whose limit is known here; keys of :func:`reliability.designs.compare_designs`."""
@@ -132,7 +133,7 @@ class Limits:
     scheme : str
         How the design's bits are read; references are read as 1T1R.
     design, reference : float array, shape (draw,)
-        ln of the tolerated raw BER.
+        ln of the tolerated raw BER, with the unequal rates that the device has at its limit now.
     ln_energy : float array, shape (draw, x)
         ln of the energy per cell.
     ln_cells : float
@@ -152,12 +153,9 @@ class Limits:
 def limits_of(comparison: Comparison, design: Design, reference: Reference) -> Limits:
     """Limits of a design without a code and a reference of a comparison."""
     c = comparison
-    of_design = tolerated(
-        c.curves[design.network], loss_limits(c.curves, c.requirement)[design.network]
-    )
     return Limits(
         design.storage.scheme,
-        of_design[c.pairing.curve],
+        limit_on_device(c, design.network, design.storage),
         reference_limit(c, reference.key),
         np.log(c.energy.e_cell_j),
         float(np.log(reference.cells_per_bit / design.cells)),
@@ -175,7 +173,7 @@ def reference_limit(comparison: Comparison, key: str) -> FloatArray:
     """
     c = comparison
     if key == "standard_bnn":
-        return tolerated(c.standard, c.requirement.max_loss)[c.pairing.curve]
+        return limit_on_device(c, next(iter(c.curves)), PLAIN)
     codes = {"memory": NO_CODE, "memory_with_ecc": SECDED_72_64}
     if key not in codes:
         raise ValueError(f"reference {key!r} is not known; known: {', '.join(REFERENCES)}")
