@@ -15,6 +15,7 @@ import numba
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import logit
 
 FloatArray = NDArray[np.float64]
 
@@ -118,14 +119,15 @@ def fit_equivalent(
 
     Notes
     -----
-    The mean loss in an extreme case, looked up in the mean losses at equal rates (made monotone),
-    gives its equivalent rate; half the difference and half the sum of the two extremes of a rate
-    give the odd and the even part. Their covariance is that over `REPLICATES` resamples of chips,
-    the same for both tables where they have the same chips. The coefficients ``odd`` and ``even``
-    have Gaussian-process priors over ln p with mean 0, standard deviations 6 and 15 and length 1.5:
-    weak against the counts where networks lose anything, and the harm goes to zero faster than p
-    where they do not. The posterior is normal. Rates at which an extreme costs nine tenths of what
-    can be lost say nothing and are left out.
+    The mean loss in an extreme case, looked up in the mean losses at equal rates (made monotone,
+    and linear in their logit over ln p, like the accuracy curve), gives its equivalent rate; half
+    the difference and half the sum of the two extremes of a rate give the odd and the even part.
+    Their covariance is that over `REPLICATES` resamples of chips, the same for both tables where
+    they have the same chips. The coefficients ``odd`` and ``even`` have Gaussian-process priors
+    over ln p with mean 0, standard deviations 6 and 15 and length 1.5: weak against the counts
+    where networks lose anything, and the harm goes to zero faster than p where they do not. The
+    posterior is normal. Rates at which an extreme costs nine tenths of what can be lost say nothing
+    and are left out.
     """
     _check_alike(counts, unequal)
     ber = np.asarray(counts["ber"].values, dtype=np.float64)
@@ -145,12 +147,14 @@ def fit_equivalent(
     }
     ones = float(unequal.attrs["ones"])
     n, m = equal.shape[1], tilted.shape[1]
+    # less than that one image in as many chips is no loss that could be told from none
+    least = 1 / (int(counts.attrs["images"]) * max(n, m))
 
     def parts(of_equal: FloatArray, of_tilted: FloatArray) -> FloatArray:
         """Odd and even parts at each rate, shape (2 rates,)."""
-        level = np.maximum.accumulate(equal @ of_equal)
-        level = level + 1e-12 * np.arange(len(level))
-        lost = tilted @ of_tilted
+        level = logit(np.clip(np.maximum.accumulate(equal @ of_equal), least, 1 - least))
+        level = level + 1e-9 * np.arange(len(level))
+        lost = logit(np.clip(tilted @ of_tilted, least, 1 - least))
         found = {
             sign: np.interp(lost[at], level, ln_ber)
             - np.log(rates)
