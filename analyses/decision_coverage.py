@@ -17,20 +17,23 @@ Choices
     which the fitted family does not contain. Fits use the family ``switching-failure``, four chains
     of 400 draws after 400; of the checks of a fit only convergence is looked at. Each data set has
     counts of 100 chips of each network of its own, unless several share them (``--shared-by``); the
-    networks are always the same. The true tolerated BER comes from 2,000 other chips, the share
-    that keeps the promise from 500 chips at the true BER of the chosen programming, further ones
-    for each data set. Plain memory needs a BER of 1e-4: with 4,000 readings of a state the default
-    of 1e-5 rests on the prior of the floors alone, and nearly every interval would be open to one
-    side. Energy is proportional to the current. A true limit outside the measured range is taken
-    where it is; one
-    that no current reaches counts as infinite.
+    networks are always the same; 50 of them are counted with unequal rates of stored ones and
+    zeros too, as `evaluate` does. The true tolerated BER comes from 2,000 other chips. A true limit
+    of a network on a device is where its mean chip loses what is allowed with the device's two
+    rates: the 2,000 chips, and what unequal rates change, counted on 1,000 of them at eight tilts
+    and interpolated. The share that keeps the promise comes from 500 chips at the true rates of the
+    chosen programming, further ones for each data set. Plain memory needs a BER of 1e-4: with
+    4,000 readings of a state the default of 1e-5 rests on the prior of the floors alone, and nearly
+    every interval would be open to one side. Energy is proportional to the current. A true limit
+    outside the measured range is taken where it is; one that no current reaches counts as infinite.
 
 Seed
     Truth, readings, chains, chips and decision of data set ``k`` follow from ``k``.
 
 Outputs
     ``analyses/results/decision_coverage/POPULATION.jsonl``: a line for each data set; a run that is
-    stopped goes on. ``truth.json``: mean answers of the 2,000 chips. ``summary.json`` and
+    stopped goes on. ``truth.json`` and ``truth_unequal.json``: mean answers of the
+    chips that are the truth. ``summary.json`` and
     ``POPULATION.png``: counts with exact intervals, and the intervals of all data sets. Posteriors
     and counts are kept in ``build/decision_coverage``: after a change of the decision, move the
     lines away and run again, and only decisions are made anew.
@@ -46,6 +49,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +57,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import PchipInterpolator, RectBivariateSpline
 
 import bnn
 from analyses.coverage_summary import draw, summary
@@ -77,6 +81,7 @@ from analyses.simulated_truths import (
 from devicefit.backend import SamplerOptions
 from devicefit.models import FAMILIES
 from devicefit.priors import prior_record
+from devicefit.programming import FloatArray
 from devicefit.sensing import SensingOptions
 from reliability.accuracy_curve import first_crossing
 from reliability.answer import answer
@@ -97,6 +102,7 @@ from reliability.network_study import (
     save_counts,
 )
 from reliability.results import Results
+from reliability.unequal_counts import unequal_counts
 
 RESULTS = Path(__file__).resolve().parent / "results" / "decision_coverage"
 CACHE = Path(__file__).resolve().parents[1] / "build" / "decision_coverage"
@@ -107,6 +113,9 @@ SENSING = SensingOptions()
 CHIPS_OF_CURVE = 100
 TRUE_RATES = tuple(float(f"{p:.4g}") for p in np.geomspace(5e-4, 0.25, 60))
 TRUE_CHIPS, TRUE_SEED = 2000, 7
+TILTED_RATES = tuple(float(f"{p:.4g}") for p in np.geomspace(8e-3, 0.12, 16))
+TRUE_TILTS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+TILTED_CHIPS = 1000
 KEPT_CHIPS, KEPT_SEED = 500, 8
 CURVE_SEED = 1000
 Zoo = dict[str, tuple[bnn.FoldedNetwork, dict[str, Any]]]
@@ -127,6 +136,10 @@ def fingerprint(population: str, shared_by: int) -> str:
         TRUE_RATES,
         TRUE_CHIPS,
         TRUE_SEED,
+        TILTED_RATES,
+        TRUE_TILTS,
+        TILTED_CHIPS,
+        NetworkOptions().unequal_chips,
         KEPT_CHIPS,
         KEPT_SEED,
         CURVE_SEED,
@@ -176,6 +189,59 @@ def true_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
     return found
 
 
+def tilted_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
+    """Answers of many chips with unequal rates: mean right answers over mean rate and tilt."""
+    digests = {name: bnn.network_sha256(network) for name, (network, _) in networks.items()}
+    head = {
+        "chips": TILTED_CHIPS,
+        "seed": TRUE_SEED,
+        "ber": list(TILTED_RATES),
+        "tilt": list(TRUE_TILTS),
+        "sha256": digests,
+    }
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if {key: found[key] for key in head} == head:
+            return found
+    found = {**head, "networks": {}}
+    for name, (network, _) in networks.items():
+        counts = unequal_counts(
+            network,
+            bnn.load_images("digits"),
+            rates=TILTED_RATES,
+            tilts=TRUE_TILTS,
+            chips=TILTED_CHIPS,
+            seed=TRUE_SEED,
+            threads=1,
+        )
+        means = counts["correct"].values.mean(axis=1)
+        found["networks"][name] = means.reshape(len(TILTED_RATES), len(TRUE_TILTS)).tolist()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found) + "\n", encoding="utf-8")
+    return found
+
+
+def true_excess(
+    accuracy: dict[str, Any], tilted: dict[str, Any], name: str
+) -> Callable[[FloatArray, FloatArray], FloatArray]:
+    """Images that the mean chip loses too many, from ln of the mean rate and the tilt."""
+    standard = next(iter(accuracy["networks"].values()))
+    least = standard["error_free"] - REQUIREMENT.max_loss * standard["images"]
+    ln_ber = np.log(accuracy["ber"])
+    equal = PchipInterpolator(ln_ber, np.array(accuracy["networks"][name]["mean_correct"]))
+    means = np.array(tilted["networks"][name])
+    change = means - means[:, [tilted["tilt"].index(0.0)]]
+    ln_rate = np.log(tilted["ber"])
+    of_tilt = RectBivariateSpline(ln_rate, tilted["tilt"], change, s=0)
+
+    def excess(ln_p: FloatArray, tilt: FloatArray) -> FloatArray:
+        right = equal(np.clip(ln_p, ln_ber[0], ln_ber[-1]))
+        inside = np.clip(ln_p, ln_rate[0], ln_rate[-1])
+        return np.asarray(least - right - of_tilt.ev(inside, tilt))
+
+    return excess
+
+
 def true_tolerated(accuracy: dict[str, Any], name: str) -> float:
     """Ln of the largest BER at which the mean chip of a network meets the requirement."""
     standard = next(iter(accuracy["networks"].values()))
@@ -196,10 +262,17 @@ def counts_of_chips(networks: Zoo, group: int) -> dict[str, NetworkStudy]:
     studies = {}
     for name, (network, record) in networks.items():
         path = CACHE / f"{bnn.network_sha256(network)[:16]}_{CHIPS_OF_CURVE}_{options.seed}.nc"
-        if not path.exists():
-            study = evaluate_network(
-                network, images, options, record, tick=lambda done, total: None
-            )
+        study = load_counts(path) if path.exists() else None
+        if study is None or study.unequal is None:
+            if study is None:
+                study = evaluate_network(
+                    network, images, options, record, tick=lambda done, total: None
+                )
+            else:
+                # counted before there were any at unequal rates
+                chips = options.unequal_chips
+                found = unequal_counts(network, images, chips=chips, seed=options.seed, threads=1)
+                study = replace(study, unequal=found)
             CACHE.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_suffix(f".{os.getpid()}")
             save_counts(study, unfinished)
@@ -283,6 +356,7 @@ def one_data_set(population: str, number: int, out: Path, shared_by: int) -> dic
     start = time.process_time()
     networks = load_networks()
     accuracy = true_accuracy(networks, out / "truth.json")
+    tilted = tilted_accuracy(networks, out / "truth_unequal.json")
     results, truth, refused = decide(population, number, networks, shared_by=shared_by)
     values = results.values
     grid = np.array(values["ber"]["grid"])
@@ -317,13 +391,20 @@ def one_data_set(population: str, number: int, out: Path, shared_by: int) -> dic
     }
     at = verdict["recommended_programming"]
     row["saving"] = {}
-    own = curves.weakest(scheme, ln_tolerated[network])
+
+    def weakest(name: str, scheme: str) -> float:
+        """Current at which the mean chip of a network just keeps the requirement."""
+        excess = true_excess(accuracy, tilted, name)
+        return curves.first(lambda x: excess(curves.ln_ber(scheme, x), curves.tilt(scheme, x)))
+
+    own = weakest(network, scheme)
     ends = (float(grid[0]), float(grid[-1]))
     standard = next(iter(networks))
     for key, (limit, cells) in reference_limits(
         ln_tolerated[standard], REQUIREMENT.memory_ber
     ).items():
-        reference = curves.weakest("1T1R", limit)
+        of_memory = key != "standard_bnn"
+        reference = curves.weakest("1T1R", limit) if of_memory else weakest(standard, "1T1R")
         found = savings[key]
         row["saving"][key] = {
             "at_tolerance": compared(
@@ -338,6 +419,7 @@ def one_data_set(population: str, number: int, out: Path, shared_by: int) -> dic
         clean = accuracy["networks"][standard]
         rates = curves.rates_of_states(scheme, at)
         row["true_ber_there"] = float(np.mean(list(rates.values())))
+        row["true_tilt_there"] = float(curves.tilt(scheme, np.array([at]))[0])
         row["at_weakest"] = bool(np.isclose(at, grid[0]))
         row["kept"] = kept(
             networks[network][0],
@@ -378,6 +460,7 @@ def run(
     missing = sorted(set(range(first, data_sets)) - {row["number"] for row in rows})
     if missing:
         true_accuracy(load_networks(), out / "truth.json")
+        tilted_accuracy(load_networks(), out / "truth_unequal.json")
     context = multiprocessing.get_context("spawn")
     with (
         path.open("a", encoding="utf-8") as file,

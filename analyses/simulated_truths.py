@@ -7,7 +7,7 @@ that a fit chose, the true programming at which a BER is reached, and the true s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from devicefit.reference_device import (
     reference_measurements,
     true_mixtures,
 )
-from devicefit.sensing import CELLS_PER_BIT, ln_ber_1t1r, ln_ber_2t2r
+from devicefit.sensing import CELLS_PER_BIT, ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
 from reliability.accuracy_curve import first_crossing
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 
@@ -302,11 +302,22 @@ class TrueCurves:
             "HRS": float(np.exp(laws["HRS"].ln_distribution(t)[0])),
         }
 
+    def tilt(self, scheme: str, current_a: FloatArray) -> FloatArray:
+        """Rate of stored ones (LRS) less that of stored zeros, over their sum; 0 for 2T2R."""
+        if scheme != "1T1R":
+            return np.zeros(len(current_a))
+        t = self.ln_threshold(current_a)
+        return tilt_1t1r(self.truth.laws(current_a)["HRS"], t, self.ln_ber(scheme, current_a))
+
     def weakest(self, scheme: str, ln_limit: float) -> float:
         """Smallest current whose BER is at most a limit, A; infinite where none is."""
+        return self.first(lambda currents: self.ln_ber(scheme, currents) - ln_limit)
+
+    def first(self, excess_at: Callable[[FloatArray], FloatArray]) -> float:
+        """Smallest current at which an excess is not positive, A; infinite where none is."""
         low, high = self.grid[0] / BEYOND, self.grid[-1] * BEYOND
         currents = np.geomspace(low, high, 3000)
-        excess = self.ln_ber(scheme, currents) - ln_limit
+        excess = excess_at(currents)
         if not (excess <= 0).any():
             return math.inf
         crossing = first_crossing(np.log(currents), np.where(excess == 0, _CLOSE, -excess)[None, :])

@@ -50,6 +50,7 @@ class Stream(enum.IntEnum):
     IMAGE_ORDER = 11
     RESISTANCES = 12
     POSTERIOR_DRAW = 13
+    SCRAMBLING = 14
 
 
 @dataclass(frozen=True)

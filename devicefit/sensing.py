@@ -91,6 +91,27 @@ def ln_ber_1t1r(lrs: Mixture, hrs: Mixture, threshold_ln_r: ArrayLike) -> FloatA
     return ln_read_error(lrs, hrs, threshold_ln_r)
 
 
+def tilt_1t1r(hrs: Mixture, threshold_ln_r: ArrayLike, ln_ber: FloatArray) -> FloatArray:
+    """How unequal the error rates of the two states are: (LRS - HRS) / (LRS + HRS), -1 to 1.
+
+    Parameters
+    ----------
+    hrs : Mixture
+        Law of ln R in HRS.
+    threshold_ln_r : float array
+        ln of the threshold in ohm, broadcast against the trailing shape.
+    ln_ber : float array, trailing shape of the law
+        ln of the mean of the two rates, of :func:`ln_ber_1t1r`.
+
+    Returns
+    -------
+    float array, trailing shape of the law
+        1 where only cells in LRS are misread, -1 where only cells in HRS are.
+    """
+    of_hrs = np.exp(hrs.ln_distribution(threshold_ln_r) - ln_ber)
+    return np.asarray(np.clip(1.0 - of_hrs, -1.0, 1.0))
+
+
 def ln_ber_2t2r(lrs: Mixture, hrs: Mixture, offset_ln_r: float) -> FloatArray:
     """Natural logarithm of the BER of complementary pairs.
 

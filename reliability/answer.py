@@ -26,6 +26,12 @@ from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.saving_uncertainty import saving_uncertainty
 from reliability.truth import truth_record
+from reliability.unequal_errors import (
+    StoredBits,
+    unequal_errors,
+    unequal_gate,
+    unequal_record,
+)
 from reliability.verdict import verdict_record
 
 if TYPE_CHECKING:
@@ -46,6 +52,7 @@ def answer(
     cycles_to_requirement: Cycles = None,
     lives: Sequence[Life] = (),
     with_next: bool = False,
+    stored: StoredBits | None = None,
     seed: int,
     command: str,
     truth: ReferenceDevice | None = None,
@@ -70,6 +77,8 @@ def answer(
         of life too. Cycles to wear-out over programming give the endurance of the Pareto front.
     with_next : bool
         Whether to rank further measurements, which takes seconds.
+    stored : StoredBits, optional
+        How bits are laid into cells; the weight +1 in LRS, not scrambled, when left out.
     seed : int
         Seed of the pairing of draws and of the curve's sampler.
     command : str
@@ -89,9 +98,15 @@ def answer(
         energy_options,
         seed,
         energy_table=energy_table,
+        stored=stored,
     )
     limits = loss_limits(c.curves, requirement)
-    gates = [*device.record["gates"], records.curve_gate(c.standard).record()]
+    unequal = unequal_record(c)
+    gates = [
+        *device.record["gates"],
+        records.curve_gate(c.standard).record(),
+        unequal_gate(c, unequal).record(),
+    ]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
     uncertainty = saving_uncertainty(c, seed=seed)
     choices = choices_record(c, c.focus)
@@ -167,6 +182,7 @@ def answer(
             "outside",
         },
         "alternatives": alternative_records(c, networks),
+        "unequal_errors": unequal,
         "choices": choices,
         "pareto": pareto_record(c, cycles_to_requirement),
         "life": end_of_life,
@@ -199,6 +215,7 @@ def compare(
     seed: int,
     *,
     energy_table: EnergyTable | None = None,
+    stored: StoredBits | None = None,
 ) -> Comparison:
     """All designs and references on the same draws; arguments as of :func:`answer`.
 
@@ -238,6 +255,13 @@ def compare(
         sensing=sensing,
         programming=posterior.frame.programming,
         family=posterior.allotment().ravel() if isinstance(posterior, StackedDevice) else None,
+        unequal=unequal_errors(
+            posterior,
+            ber[posterior.family]["1T1R"],
+            networks,
+            StoredBits() if stored is None else stored,
+            seed=seed,
+        ),
     )
 
 

@@ -102,7 +102,7 @@ def mean_losses(comparison: Comparison, design: Design, rows: IntArray) -> Float
     """
     c, curve = comparison, comparison.curves[design.network]
     of_curve = c.pairing.curve[rows]
-    ln_ber = c.network_ln_ber(design.storage)[c.pairing.device[rows]]
+    ln_ber = c.equivalent_ln_ber(design.network, design.storage)[c.pairing.device[rows]]
     own = curve.error_free + curve.error_free_deviation[of_curve]
     return np.asarray(c.standard.error_free - own[:, None] + mean_loss(curve, ln_ber, of_curve))
 

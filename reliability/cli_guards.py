@@ -73,7 +73,9 @@ def print_verdict(results: Results) -> None:
         typer.echo("SIMULATED DEVICE: nothing here was measured")
     print_gates(results.values["gates"])
     utility = (results.values.get("choices") or {}).get("utility")
-    for line in [*verdict["lines"], *([utility["sentence"]] if utility else [])]:
+    unequal = results.values.get("unequal_errors")
+    said = [part["sentence"] for part in (unequal, utility) if part]
+    for line in [*verdict["lines"], *said]:
         typer.echo(line)
     typer.echo(verdict["failed"])
     for line in alternative_lines(results.values):

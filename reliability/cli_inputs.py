@@ -293,7 +293,7 @@ def given(**values: Any) -> dict[str, Any]:
 def decision_options(
     chosen: DecisionChoices, life_files: list[Path] | None = None
 ) -> dict[str, Any]:
-    """Requirement, sensing, energy options, table of energies and posteriors of life by name.
+    """Requirement, sensing, stored bits, energies and posteriors of life by name.
 
     What is given at the command line overrides the requirement file.
     """
@@ -304,6 +304,7 @@ def decision_options(
     from reliability.energy_table import read_energies
     from reliability.requirement import Requirement
     from reliability.requirement_files import read_requirement
+    from reliability.unequal_errors import StoredBits
 
     base = Requirement() if chosen.requirement is None else read_requirement(chosen.requirement)
     pulses = {
@@ -339,6 +340,7 @@ def decision_options(
         "requirement": wanted,
         "lives": lives,
         "sensing": SensingOptions(**sensing),
+        "stored": StoredBits(**given(one_is=chosen.one_is, scrambled=chosen.scrambled)),
         "energy": None if none else EnergyOptions(**pulses),
         "energy_table": None if none or chosen.energy is None else read_energies(chosen.energy),
     }
@@ -435,6 +437,7 @@ def answer_from(
         energy_table=options["energy_table"],
         lives=options["lives"],
         with_next=with_next,
+        stored=options["stored"],
         seed=seed,
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),
         truth=ReferenceDevice() if truth else None,

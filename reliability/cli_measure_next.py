@@ -131,6 +131,7 @@ def measure_next_command(
             options["energy"],
             seed,
             energy_table=options["energy_table"],
+            stored=options["stored"],
         )
         chosen = chosen or usual_candidates(
             comparison, study, chosen_design(comparison, network, stored_as)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +65,14 @@ def evaluate(
         str | None,
         typer.Option("--one-is", help="With --device: state of the weight +1, LRS or HRS."),
     ] = None,
+    scrambled: Annotated[
+        bool,
+        typer.Option(
+            "--scrambled",
+            help="With --device: about half of the weights are stored inverted, by a known "
+            "pseudo-random mask that is undone at reading.",
+        ),
+    ] = False,
     threshold_ohm: ThresholdOption = None,
     offset_ln_r: OffsetOption = None,
     protect: Annotated[
@@ -71,6 +80,15 @@ def evaluate(
         typer.Option(help="Layer whose weights stay exact, e.g. output. Repeatable."),
     ] = None,
     chips: ChipsOption = None,
+    unequal_chips: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Over the grid of BER: chips that are also counted with unequal rates of stored "
+            "ones and zeros, 50 unless said; 0: none. A decision needs them where the two states "
+            "of the device fail at different rates.",
+        ),
+    ] = None,
     extend: Annotated[
         Path | None,
         typer.Option(help="Earlier table of the same evaluation: its chips are taken over."),
@@ -110,11 +128,18 @@ def evaluate(
         one_is=one_is,
         threshold_ohm=threshold_ohm,
         offset_ln_r=offset_ln_r,
+        scrambled=scrambled or None,
     )
     with checking_input():
         check_file(out, force=force, suffix=".nc")
         folded, record = open_network(network)
         options = network_options(images, None, None, None, chips, seed, threads)
+        options = replace(options, **given(unequal_chips=unequal_chips))
+        if unequal_chips and (errors is not None or device is not None):
+            raise ValueError(
+                "--unequal-chips goes with the grid of BER; --errors and --device have rates of "
+                "their own, leave it out"
+            )
         image_set = load_image_set(images, images_dir, download)
         if folded.sizes[0] != image_set.test_images.shape[1]:
             raise ValueError(
@@ -226,6 +251,7 @@ def _plan(
         of_device["programming"],
         scheme=of_device.get("scheme", "1T1R"),
         one_is=of_device.get("one_is", "LRS"),
+        scrambled=of_device.get("scrambled", False),
         sensing=SensingOptions(**sensing),
         seed=seed,
         protected=protected,

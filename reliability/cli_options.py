@@ -156,6 +156,18 @@ EnergySdOption = Annotated[
         "reset_current or inference, e.g. voltage=0.05. Repeatable.",
     ),
 ]
+OneIsOption = Annotated[
+    str | None,
+    typer.Option("--one-is", help="State that stores the weight +1: LRS (default) or HRS."),
+]
+ScrambledOption = Annotated[
+    bool,
+    typer.Option(
+        "--scrambled",
+        help="About half of the weights are stored inverted, by a known pseudo-random mask that is "
+        "undone at reading: stored ones and zeros then go wrong alike.",
+    ),
+]
 LivesOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -186,6 +198,8 @@ class DecisionChoices:
     memory_ber: MemoryBerOption = None
     threshold_ohm: ThresholdOption = None
     offset_ln_r: OffsetOption = None
+    one_is: OneIsOption = None
+    scrambled: ScrambledOption = False
     set_voltage_v: SetVoltageOption = None
     reset_voltage_v: ResetVoltageOption = None
     pulse_s: PulseOption = None

@@ -27,6 +27,7 @@ from reliability.energy import Energy, energy_at
 from reliability.propagation import AccuracyDraws, Pairing, propagate
 from reliability.requirement import Requirement, StatedReference
 from reliability.storage import PLAIN, STORAGES, Storage
+from reliability.unequal_errors import UnequalErrors
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,11 @@ class Comparison:
         ln of the BER that the mean chip of each network tolerates; -inf where even no error is too
         much.
     seen : dict of Storage to float array, shape (draw of the device, x)
-        ln of the BER that a network sees, for each way of storing.
+        ln of the mean BER that a network sees, for each way of storing.
     family : int array, shape (draw of the device,), optional
         Model family of each draw of the device where several are stacked.
+    unequal : UnequalErrors or None
+        Unequal rates of stored ones and zeros; None where they are taken as equal.
     """
 
     requirement: Requirement
@@ -139,6 +142,7 @@ class Comparison:
     tolerated_ln_ber: dict[str, FloatArray]
     seen: dict[Storage, FloatArray]
     family: IntArray | None = None
+    unequal: UnequalErrors | None = None
 
     @property
     def main_ber(self) -> dict[str, BerCurve]:
@@ -192,6 +196,14 @@ class Comparison:
         found = self.seen.get(storage)
         return storage.network_ln_ber(self.main_ber) if found is None else found
 
+    def equivalent_ln_ber(self, network: str, storage: Storage) -> FloatArray:
+        """Ln of the BER with equal rates for ones and zeros that does a network the same harm.
+
+        Draws of the device flattened, shape (draw, x).
+        """
+        ln_ber = self.network_ln_ber(storage)
+        return ln_ber if self.unequal is None else self.unequal.ln_seen(network, storage, ln_ber)
+
 
 def compare_designs(
     ber: dict[str, dict[str, BerCurve]],
@@ -204,6 +216,7 @@ def compare_designs(
     programming: Programming,
     storages: Sequence[Storage] = STORAGES,
     family: IntArray | None = None,
+    unequal: UnequalErrors | None = None,
 ) -> Comparison:
     """Propagate every design and find the references; arguments as in :class:`Comparison`.
 
@@ -220,9 +233,13 @@ def compare_designs(
     def bear(name: str) -> FloatArray:
         return tolerated(curves[name], limits[name])
 
+    def harm(name: str, storage: Storage) -> FloatArray:
+        return flat[storage] if unequal is None else unequal.ln_seen(name, storage, flat[storage])
+
     def design(name: str, storage: Storage) -> Design:
-        draws = propagate(curves[name], flat[storage], pairing, family=family)
-        met = chip_yield(curves[name], flat[storage], pairing, limits[name])
+        ln_ber = harm(name, storage)
+        draws = propagate(curves[name], ln_ber, pairing, family=family)
+        met = chip_yield(curves[name], ln_ber, pairing, limits[name])
         safe = safe_set(grid, met.p_met, requirement, programming)
         return Design(name, storage, draws, met.p_met, safe, met)
 
@@ -230,9 +247,11 @@ def compare_designs(
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         designs = list(pool.map(lambda of: design(*of), wanted))
         borne = dict(zip(curves, pool.map(bear, curves), strict=True))
+    standard = next(iter(curves))
     found = references(
-        borne[next(iter(curves))][pairing.curve],
+        borne[standard][pairing.curve],
         flat[PLAIN][pairing.device],
+        harm(standard, PLAIN)[pairing.device],
         grid,
         requirement,
         programming,
@@ -252,6 +271,7 @@ def compare_designs(
         borne,
         flat,
         family,
+        unequal,
     )
 
 
@@ -275,9 +295,31 @@ def tolerated(curve: AccuracyCurve, limit: float) -> FloatArray:
     return tolerated_ln_ber(curve, limit)
 
 
+def limit_on_device(comparison: Comparison, network: str, storage: Storage) -> FloatArray:
+    """Ln of the mean BER that a network tolerates with the device's own unequal rates, (draw,).
+
+    The tilt is that at the weakest programming which is tolerated, or at the end of the range. With
+    equal rates this is the tolerated BER.
+    """
+    c = comparison
+    ln_tolerated = c.tolerated_ln_ber[network][c.pairing.curve]
+    if c.unequal is None:
+        return ln_tolerated
+    rows = c.pairing.device
+    equivalent = c.equivalent_ln_ber(network, storage)[rows]
+    shift = equivalent - c.network_ln_ber(storage)[rows]
+    at = weakest_condition(c.grid, equivalent, ln_tolerated, c.programming).x
+    u, grid = c.programming.coordinate(at), c.programming.coordinate(c.grid)
+    k = np.clip(np.searchsorted(grid, u, side="right") - 1, 0, len(grid) - 2)
+    w = np.clip((u - grid[k]) / (grid[k + 1] - grid[k]), 0.0, 1.0)
+    every = np.arange(len(u))
+    return np.asarray(ln_tolerated - (1 - w) * shift[every, k] - w * shift[every, k + 1])
+
+
 def references(
     ln_tolerated: FloatArray,
     at: FloatArray,
+    harm: FloatArray,
     grid: FloatArray,
     requirement: Requirement,
     programming: Programming,
@@ -291,7 +333,9 @@ def references(
     ln_tolerated : float array, shape (draw,)
         ln of the BER that the standard network tolerates.
     at : float array, shape (draw, x)
-        ln of the BER of 1T1R.
+        ln of the BER of 1T1R: memory counts wrong bits whatever they store.
+    harm : float array, shape (draw, x)
+        ln of the BER with equal rates that does the standard network the same harm.
     grid : float array, shape (x,)
         Programming values.
     requirement : Requirement
@@ -305,7 +349,7 @@ def references(
         Reference(
             "standard_bnn",
             "weakest programming that the standard network tolerates, 1T1R",
-            weakest_condition(grid, at, ln_tolerated, programming),
+            weakest_condition(grid, harm, ln_tolerated, programming),
             1.0,
             standard_safe.lowest,
         )
@@ -357,7 +401,7 @@ def _rate(rate: float) -> str:
 def limit_condition(comparison: Comparison, design: Design) -> Condition:
     """Draws of the weakest programming that the mean chip of a design tolerates."""
     c = comparison
-    ln_ber = c.network_ln_ber(design.storage)[c.pairing.device]
+    ln_ber = c.equivalent_ln_ber(design.network, design.storage)[c.pairing.device]
     ln_tolerated = c.tolerated_ln_ber[design.network][c.pairing.curve]
     return weakest_condition(c.grid, ln_ber, ln_tolerated, c.programming)
 

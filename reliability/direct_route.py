@@ -30,6 +30,12 @@ def posterior_draw(draws: int, *, seed: int, chip: int) -> int:
     return int(uniforms_at(key, np.zeros(1, np.int64))[0] * draws)
 
 
+def scrambling(layer: int, bits: int) -> NDArray[np.bool_]:
+    """Which bits of a layer are stored inverted: one mask for all chips and networks."""
+    key = StreamKey(0, 0, layer, Stream.SCRAMBLING)
+    return np.asarray(uniforms_at(key, np.arange(bits)) < 0.5)
+
+
 def wrong_positions(
     network: FoldedNetwork,
     reader: CellReader,
@@ -37,6 +43,7 @@ def wrong_positions(
     seed: int,
     chip: int,
     draw: int | None = None,
+    scrambled: bool = False,
     protected: frozenset[str] = frozenset(),
 ) -> dict[str, Positions]:
     """Wrong bits of one chip.
@@ -53,6 +60,8 @@ def wrong_positions(
         Number of the chip, from 0.
     draw : int, optional
         Posterior draw; that of :func:`posterior_draw` when left out.
+    scrambled : bool, optional
+        Whether weights are stored as :func:`scrambling` says.
     protected : frozenset of str, optional
         Layers whose weights stay exact.
 
@@ -74,6 +83,9 @@ def wrong_positions(
             continue
         rng = generator_of(StreamKey(seed, chip, index, Stream.RESISTANCES))
         bits = (layer_signs(layer) > 0).reshape(-1)
+        if scrambled:
+            # what is inverted is put right after reading, so the same bits are wrong
+            bits = bits ^ scrambling(index, len(bits))
         found[layer.name] = np.flatnonzero(reader.wrong(bits, draw=draw, rng=rng))
     return found
 
@@ -91,6 +103,7 @@ def evaluate_direct(
     seed: int,
     one_is: str = "LRS",
     draw: int | None = None,
+    scrambled: bool = False,
     protected: frozenset[str] = frozenset(),
     **options: Any,
 ) -> xr.Dataset:
@@ -113,6 +126,8 @@ def evaluate_direct(
         State that stores the weight +1.
     draw : int, optional
         Use this posterior draw for all chips.
+    scrambled : bool, optional
+        Store about half of the weights inverted, by a known mask (:func:`scrambling`).
     protected : frozenset of str, optional
         Layers whose weights stay exact.
     **options
@@ -147,7 +162,9 @@ def evaluate_direct(
         network,
         images,
         labels,
-        positions=_positions(network, readers, seed=seed, draw=draw, protected=protected),
+        positions=_positions(
+            network, readers, seed=seed, draw=draw, scrambled=scrambled, protected=protected
+        ),
         cases=xr.Variable(
             "programming",
             [reader.programming for reader in readers],
@@ -161,6 +178,7 @@ def evaluate_direct(
             "device_family": device.family,
             "cells_sha256": ",".join(reader.sha256 for reader in readers),
             "draw": "of each chip" if draw is None else int(draw),
+            **({"scrambled": "mask 1"} if scrambled else {}),
             "protected": ",".join(sorted(protected)),
         },
         chips=chips,
@@ -209,12 +227,19 @@ def _positions(
     *,
     seed: int,
     draw: int | None,
+    scrambled: bool,
     protected: frozenset[str],
 ) -> Callable[[int], Iterator[Mapping[str, Positions]]]:
     def of_chip(chip: int) -> Iterator[Mapping[str, Positions]]:
         for reader in readers:
             yield wrong_positions(
-                network, reader, seed=seed, chip=chip, draw=draw, protected=protected
+                network,
+                reader,
+                seed=seed,
+                chip=chip,
+                draw=draw,
+                scrambled=scrambled,
+                protected=protected,
             )
 
     return of_chip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from bnn.network import check_layer_names
 from devicefit.fitted import Fitted
 from devicefit.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
 from reliability.direct_route import cell_readers, evaluate_direct
+from reliability.unequal_counts import unequal_counts
 
 _BYTES_PER_CELL = 64
 """Resistances, stored and read bits of the largest layer of a chip while it is drawn."""
@@ -52,6 +54,9 @@ class EvaluationPlan:
         :func:`bnn.evaluate` for engines.
     drawing_bytes : int
         Memory that drawing one chip takes.
+    unequal : callable or None
+        Counts a few cases of unequal rates of ones and zeros besides; takes ``chips``, ``tick`` and
+        options for engines.
     """
 
     words: str
@@ -60,6 +65,7 @@ class EvaluationPlan:
     read_errors: tuple[str, ...]
     count: Callable[..., xr.Dataset]
     drawing_bytes: int = 0
+    unequal: Callable[..., xr.Dataset] | None = None
 
     @property
     def is_transient(self) -> bool:
@@ -96,6 +102,7 @@ def rates_plan(
         tuple(rates),
         ("",) * len(rates),
         count,
+        unequal=partial(unequal_counts, network, images, seed=seed, protected=protected),
     )
 
 
@@ -144,6 +151,7 @@ def direct_plan(
     one_is: str,
     sensing: SensingOptions,
     seed: int,
+    scrambled: bool = False,
     protected: frozenset[str] = frozenset(),
 ) -> EvaluationPlan:
     """Cells of a fitted device at several programming values.
@@ -163,6 +171,8 @@ def direct_plan(
             flips = Flips.symmetric(both)
         else:
             of_state = {s: float(p.mean()) for s, p in reader.error_probability.items()}
+            if scrambled:
+                of_state = dict.fromkeys(of_state, sum(of_state.values()) / 2)
             flips = Flips(of_state["HRS" if one_is == "LRS" else "LRS"], of_state[one_is])
         errors = Errors((flips,), protected=protected)
         requested.append(expected_wrong_share(network, errors))
@@ -182,13 +192,15 @@ def direct_plan(
             sensing=sensing,
             seed=seed,
             one_is=one_is,
+            scrambled=scrambled,
             protected=protected,
             **options,
         )
 
     return EvaluationPlan(
-        f"{frame.programming.name} at {len(readers)} values, {scheme}, resistances drawn from the "
-        f"posterior of the {device.family} model",
+        f"{frame.programming.name} at {len(readers)} values, {scheme}"
+        f"{', scrambled' if scrambled else ''}, resistances drawn from the posterior of the "
+        f"{device.family} model",
         tuple(labels),
         tuple(requested),
         ("",) * len(readers),

@@ -9,7 +9,7 @@ import numpy as np
 
 from devicefit.life_study import CycledCells, Life
 from devicefit.programming import FloatArray
-from reliability.designs import Comparison, compare_designs
+from reliability.designs import Comparison, compare_designs, limit_on_device
 from reliability.life import LifeFactor, LifeRequirement, age_curves
 from reliability.life_factors import cycles_to_requirement, life_factor
 from reliability.records import saving_record
@@ -40,6 +40,8 @@ def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Co
         sensing=fresh.sensing,
         programming=fresh.programming,
         family=fresh.family,
+        # wear and bakes are taken to leave the ratio of the two rates as it is
+        unequal=fresh.unequal,
     )
 
 
@@ -86,13 +88,13 @@ def design_cycles(
         return None
     found = {}
     for design in fresh.designs:
-        borne = fresh.tolerated_ln_ber[design.network]
+        borne = limit_on_device(fresh, design.network, design.storage)
         read = fresh.main_ber[design.storage.scheme].ln_ber
         found[design.network, design.scheme] = cycles_to_requirement(
             cycled,
             fresh.grid,
             read.reshape(-1, read.shape[-1])[fresh.pairing.device],
-            design.storage.ln_ber_read(borne)[fresh.pairing.curve],
+            design.storage.ln_ber_read(borne),
             rng=np.random.default_rng([seed, 25]),
         )
     return found

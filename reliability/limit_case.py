@@ -120,6 +120,7 @@ class LimitCase:
         self.design, self.reference = design, reference
         self.energy_options, self.energy_table, self.seed = energy_options, energy_table, seed
         self.limits = limits_of(comparison, design, reference)
+        self.equal = self._equal()
         self.draws = len(comparison.pairing.device)
         self.even = np.full(self.draws, 1.0 / self.draws)
         self.test_set = self._test_set(question)
@@ -128,6 +129,14 @@ class LimitCase:
         found = self.saving(self.limits, self._row(0))
         self.now, self.is_bound = found.value, found.is_bound
         self.width_now = self.width(self.now, self.even)
+
+    def _equal(self) -> Pair:
+        """Limits of design and reference with equal rates of stored ones and zeros."""
+        borne, at = self.c.tolerated_ln_ber, self.c.pairing.curve
+        reference = self.limits.reference
+        if self.reference.key == "standard_bnn":
+            reference = borne[next(iter(borne))][at]
+        return borne[self.design.network][at], reference
 
     def _tables(self) -> tuple[BerTable, BerTable]:
         """Of the design and of the reference."""
@@ -151,11 +160,11 @@ class LimitCase:
             return nothing, nothing
         score, at = ndtri(c.pairing.test_set[:, 1]), c.pairing.curve
         name, limits = self.design.network, loss_limits(c.curves, c.requirement)
-        design = score * tolerance_spread(c.curves[name], limits[name], self.limits.design, at)
+        design = score * tolerance_spread(c.curves[name], limits[name], self.equal[0], at)
         if self.reference.key != "standard_bnn":
             return design, nothing
         limit = c.requirement.max_loss
-        return design, score * tolerance_spread(c.standard, limit, self.limits.reference, at)
+        return design, score * tolerance_spread(c.standard, limit, self.equal[1], at)
 
     # --- savings ----------------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from devicefit.programming import FloatArray
 from reliability import ber_table, code_table
 from reliability.ber_table import BerTable, ln_ber_at
 from reliability.code_table import CodeTable, ln_ber_after
-from reliability.designs import Comparison, Design, Reference, loss_limits, tolerated
+from reliability.designs import Comparison, Design, Reference, limit_on_device
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
+from reliability.storage import PLAIN
 
 forget_stale(__file__, ber_table, code_table)
 
@@ -28,9 +29,10 @@ class Limits:
     Parameters
     ----------
     design : float array, shape (draw,)
-        ln of the BER that the design's network tolerates, after its code.
+        ln of the BER that the design's network tolerates, after its code, with the unequal rates
+        that the device has at this limit now.
     reference : float array, shape (draw,)
-        ln of the BER that the reference tolerates of the bits that are read.
+        ln of the BER that the reference tolerates of the bits that are read; likewise.
     code : CodeTable
         Code of the design.
     ln_energy : float array, shape (draw, x)
@@ -52,11 +54,8 @@ class Limits:
 def limits_of(comparison: Comparison, design: Design, reference: Reference) -> Limits:
     """Limits of a design and a reference of a comparison."""
     c = comparison
-    of_design = tolerated(
-        c.curves[design.network], loss_limits(c.curves, c.requirement)[design.network]
-    )
     return Limits(
-        of_design[c.pairing.curve],
+        limit_on_device(c, design.network, design.storage),
         reference_limit(c, reference.key),
         code_table.code_table(design.storage.code),
         np.log(c.energy.e_cell_j),
@@ -75,7 +74,7 @@ def reference_limit(comparison: Comparison, key: str) -> FloatArray:
     """
     c = comparison
     if key == "standard_bnn":
-        return tolerated(c.standard, c.requirement.max_loss)[c.pairing.curve]
+        return limit_on_device(c, next(iter(c.curves)), PLAIN)
     codes = {"memory": NO_CODE, "memory_with_ecc": SECDED_72_64}
     if key not in codes:
         raise ValueError(f"reference {key!r} is not known; known: {', '.join(REFERENCES)}")

@@ -38,15 +38,21 @@ def limit_shares(case: LimitCase, *, with_test_set: bool) -> dict[str, float]:
     same = case.ln_energy_of(main, draw[of_device], case.c.grid, 28)
     new = case.ln_energy_of(main, draw, case.c.grid, 29)
     own = case.tables
+    # What unequal rates take off a limit is the device's; minus infinity stays as it is.
+    taken = [
+        np.where(np.isfinite(equal), limit - np.where(np.isfinite(equal), equal, 0.0), 0.0)
+        for limit, equal in zip(
+            (case.limits.design, case.limits.reference), case.equal, strict=True
+        )
+    ]
     others = [BerTable(np.ascontiguousarray(t.ln_ber[:, of_device]), None) for t in own]
 
     def value(
         tables: tuple[BerTable, BerTable], curve: IntArray, images: IntArray, ln_energy: FloatArray
     ) -> FloatArray:
-        old = case.limits
-        limits = replace(
-            old, design=old.design[curve], reference=old.reference[curve], ln_energy=ln_energy
-        )
+        of = rows if tables is own else of_device
+        design, reference = (e[curve] + t[of] for e, t in zip(case.equal, taken, strict=True))
+        limits = replace(case.limits, design=design, reference=reference, ln_energy=ln_energy)
         effects = case.test_set[0][images], case.test_set[1][images]
         return case.saving(limits, tables=tables, effects=effects).value
 

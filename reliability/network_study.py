@@ -26,6 +26,9 @@ BER_GRID = (
 )  # fmt: skip
 """Bit error rates at which networks are evaluated."""
 
+UNEQUAL_GROUP = "unequal"
+"""Group of a file of counts that holds those at unequal rates; files without it are older ones."""
+
 Say = Callable[[str], None]
 Tick = Callable[[int, int], None]
 
@@ -52,6 +55,8 @@ class NetworkOptions:
         Treatments of thresholds that are counted, of `bnn.calibration`; the first one first.
     calibrated_chips : int or None
         Most chips that are calibrated one by one, which costs more; None: as many as `chips`.
+    unequal_chips : int
+        Most chips that are also counted with unequal rates of ones and zeros; 0: none are.
     """
 
     hidden: tuple[int, ...] = (256, 256)
@@ -62,12 +67,18 @@ class NetworkOptions:
     threads: int = 2
     treatments: tuple[str, ...] = (FIXED,)
     calibrated_chips: int | None = None
+    unequal_chips: int = 50
 
     def __post_init__(self) -> None:
         if not 0 < self.train_ber < 0.5:
             raise ValueError(f"train_ber is {self.train_ber}; give a rate between 0 and 0.5")
         if self.chips < 2:
             raise ValueError(f"chips is {self.chips}; at least 2 are needed for their spread")
+        if self.unequal_chips < 0 or self.unequal_chips == 1:
+            raise ValueError(
+                f"unequal_chips is {self.unequal_chips}; give 0 for none, or at least 2 for their "
+                "spread"
+            )
 
 
 def options_for(image_set: str) -> NetworkOptions:
@@ -89,11 +100,15 @@ class NetworkStudy:
         How the network came to be, as plain values.
     further_trainings : tuple of xarray.Dataset
         Counts of trainings of the same recipe with other seeds.
+    unequal : xarray.Dataset or None
+        From :func:`reliability.unequal_counts.unequal_counts`: what unequal rates of stored ones
+        and zeros do; None where only equal rates were counted.
     """
 
     counts: xr.Dataset
     record: dict[str, Any]
     further_trainings: tuple[xr.Dataset, ...] = ()
+    unequal: xr.Dataset | None = None
 
 
 def train_network(
@@ -167,7 +182,8 @@ def evaluate_network(
 
     Without a plan the cases are the BER of the grid. `engine` and `memory` are those of
     `bnn.evaluate`. With a `precision` chips and images are added until the mean accuracy loss is
-    known so well. `earlier` counts of the plan's first chips are added to.
+    known so well. `earlier` counts of the plan's first chips are added to. With the BER of a grid a
+    few cases of unequal rates of ones and zeros are counted besides.
     """
     from bnn import combine, count_to_precision, network_sha256
     from reliability.evaluation_plan import rates_plan
@@ -193,7 +209,12 @@ def evaluate_network(
             seed=options.seed,
             progress=lambda done, _: tick(done, most),
         )
-    return NetworkStudy(counts, {**record, "network_sha256": network_sha256(network)})
+    unequal = None
+    chips = min(options.chips, options.unequal_chips)
+    if plan.unequal is not None and chips:
+        unequal = plan.unequal(chips=chips, tick=tick, **common)
+    found = {**record, "network_sha256": network_sha256(network)}
+    return NetworkStudy(counts, found, unequal=unequal)
 
 
 def network_names(studies: list[NetworkStudy]) -> list[str]:
@@ -211,6 +232,10 @@ def save_counts(study: NetworkStudy, path: Path) -> None:
     attrs = {key: value for key, value in study.counts.attrs.items() if key != SECONDS}
     counts = study.counts.drop_attrs(deep=False).assign_attrs(attrs)
     counts.assign_attrs(record=json.dumps(study.record)).to_netcdf(path, engine="h5netcdf")
+    if study.unequal is not None:
+        study.unequal.drop_attrs(deep=False).assign_attrs(study.unequal.attrs).to_netcdf(
+            path, engine="h5netcdf", mode="a", group=UNEQUAL_GROUP
+        )
 
 
 def load_counts(path: Path) -> NetworkStudy:
@@ -222,8 +247,14 @@ def load_counts(path: Path) -> NetworkStudy:
         Not such a file.
     """
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            counts = opened.load()
+        groups = xr.open_groups(path, engine="h5netcdf")
+        try:
+            counts = groups["/"].load()
+            unequal = groups.get(f"/{UNEQUAL_GROUP}")
+            unequal = None if unequal is None else unequal.load()
+        finally:
+            for opened in groups.values():
+                opened.close()
         record = json.loads(counts.attrs.pop("record"))
     except FileNotFoundError:
         raise ValueError(
@@ -233,4 +264,4 @@ def load_counts(path: Path) -> NetworkStudy:
         raise ValueError(
             f"{path}: not a table of counts; write it with `rram-reliability evaluate` ({error})"
         ) from None
-    return NetworkStudy(counts, record)
+    return NetworkStudy(counts, record, unequal=unequal)

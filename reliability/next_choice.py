@@ -75,6 +75,7 @@ class NextChoice:
             for n in dict.fromkeys(d.network for d in self.designs)
         }
         self.chips = [(t.first, t.step, t.share) for t in (chips[d.network] for d in self.designs)]
+        self.harm = [self._harm(d) for d in self.designs]
         self.unit = "J per bit" if bits is None else "J per programming of the network"
         network = bits and first.storage.cells_for(bits[first.network])
         self.cells = float(network or first.cells)
@@ -83,6 +84,14 @@ class NextChoice:
             if self.is_known
             else np.full(1, NOWHERE)
         )
+
+    def _harm(self, design: Design) -> FloatArray:
+        """What unequal rates add to ln of the BER that a network sees, as read now, (draw, x)."""
+        c = self.c
+        added = c.equivalent_ln_ber(design.network, design.storage) - c.network_ln_ber(
+            design.storage
+        )
+        return np.ascontiguousarray(added[c.pairing.device])
 
     def _at(self, design: Design) -> int:
         assert design.safe.lowest is not None
@@ -129,6 +138,7 @@ class NextChoice:
                 self.c.pairing.curve,
                 self.codes[k],
                 self.chips[k],
+                self.harm[k],
             )
             for k, d in enumerate(self.designs)
         ]
@@ -215,7 +225,10 @@ class NextChoice:
         found = []
         for k, d in enumerate(self.designs):
             curve, place = self.c.pairing.curve[read.rows], np.zeros(size)
-            share = shares_met(tables[d.storage.scheme], place, curve, self.codes[k], self.chips[k])
+            # Draws are others than those of now: what unequal rates add is taken at its mean.
+            harm = np.broadcast_to(self.harm[k].mean(axis=0), (len(curve), size)).copy()
+            table, code, chips = tables[d.storage.scheme], self.codes[k], self.chips[k]
+            share = shares_met(table, place, curve, code, chips, harm)
             found.append(share.mean(axis=0))
         return np.array(found)
 
@@ -240,6 +253,7 @@ class NextChoice:
             self.c.pairing.curve,
             self.codes[k],
             self.chips[k],
+            self.harm[k],
             pull,
             push,
         )

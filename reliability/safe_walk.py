@@ -39,32 +39,35 @@ def _met(table, place, row, x, of_curve, code, chips, shift):  # type: ignore[no
 
 
 @numba.njit(cache=True, nogil=True)
-def shares_met(table, place, curve, code, chips):  # type: ignore[no-untyped-def]
+def shares_met(table, place, curve, code, chips, harm):  # type: ignore[no-untyped-def]
     """Share of chips that meet the requirement, shape (draw, x).
 
     `table` and `place` are those of a :class:`BerTable`, `curve` the curve draw of each row,
-    `code` and `chips` the fields of a :class:`CodeTable` and a :class:`ShareTable`.
+    `code` and `chips` the fields of a :class:`CodeTable` and a :class:`ShareTable`, `harm`, shape
+    (draw, x), what ln of the equal rate of the same harm is above that of the mean rate.
     """
     out = np.empty((len(curve), table.shape[2]))
     for row in range(len(curve)):
         for x in range(table.shape[2]):
-            out[row, x] = _met(table, place, row, x, curve[row], code, chips, 0.0)
+            out[row, x] = _met(table, place, row, x, curve[row], code, chips, -harm[row, x])
     return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _p_met(table, place, x, weights, curve, code, chips, pull, push):  # type: ignore[no-untyped-def]
+def _p_met(  # type: ignore[no-untyped-def]
+    table, place, x, weights, curve, code, chips, harm, pull, push
+):
     total = 0.0
     for row in range(len(curve)):
         if weights[row] > 0.0:
-            shift = pull[row] + push
+            shift = pull[row] + push - harm[row, x]
             total += weights[row] * _met(table, place, row, x, curve[row], code, chips, shift)
     return total
 
 
 @numba.njit(cache=True, nogil=True)
 def lowest_safe(  # type: ignore[no-untyped-def]
-    table, places, weights, start, offset, needed, curve, code, chips, pull, push
+    table, places, weights, start, offset, needed, curve, code, chips, harm, pull, push
 ):
     """Lowest place on the grid that suffices, near a start, shape (posterior,).
 
@@ -84,7 +87,7 @@ def lowest_safe(  # type: ignore[no-untyped-def]
         Added to P(requirement met).
     needed : float
         What suffices.
-    curve, code, chips
+    curve, code, chips, harm
         As of :func:`shares_met`.
     pull : float array, shape (draw,)
     push : float array, shape (posterior,)
@@ -96,12 +99,12 @@ def lowest_safe(  # type: ignore[no-untyped-def]
         place = places[min(s, len(places) - 1)]
         w = weights[min(s, len(weights) - 1)]
         x = start[s]
-        p = offset[x] + _p_met(table, place, x, w, curve, code, chips, pull, push[s])
+        p = offset[x] + _p_met(table, place, x, w, curve, code, chips, harm, pull, push[s])
         under = -np.inf
         if p >= needed:
             while x > 0:
                 under = offset[x - 1]
-                under += _p_met(table, place, x - 1, w, curve, code, chips, pull, push[s])
+                under += _p_met(table, place, x - 1, w, curve, code, chips, harm, pull, push[s])
                 if under < needed:
                     break
                 x, p = x - 1, under
@@ -109,7 +112,7 @@ def lowest_safe(  # type: ignore[no-untyped-def]
             end = min(last, x + REACH)
             while p < needed and x < end:
                 x, under = x + 1, p
-                p = offset[x] + _p_met(table, place, x, w, curve, code, chips, pull, push[s])
+                p = offset[x] + _p_met(table, place, x, w, curve, code, chips, harm, pull, push[s])
         if p < needed:
             found[s] = NOWHERE
         elif x == 0 or not p > under:

@@ -139,21 +139,33 @@ def rearranged(comparison: Comparison, of: Mapping[str, IntArray]) -> Comparison
     Returns
     -------
     Comparison
-        Limits, references and energies anew; designs as they were.
+        Limits, references and energies anew, pairs one by one; designs as they were.
+
+    Notes
+    -----
+    What unequal rates do to a network was counted with chips: it goes with ``curve``.
     """
-    c = comparison
+    c, rows = comparison, np.arange(len(of["device"]))
     borne = {name: _borne(c, name, of["curve"], of.get("training")) for name in _two(c)}
     device = c.pairing.device[of["device"]]
     standard = next(iter(c.curves))
+    seen = {s: c.network_ln_ber(s)[device] for s in (PLAIN, c.focus.storage)}
+    harm, unequal = seen[PLAIN], None
+    if c.unequal is not None:
+        unequal = c.unequal.of(device, c.pairing.device[of["curve"]])
+        harm = unequal.ln_seen(standard, PLAIN, harm)
     return replace(
         c,
-        pairing=replace(c.pairing, device=device, curve=np.arange(len(device))),
+        pairing=replace(c.pairing, device=rows, curve=rows),
+        seen=seen,
+        unequal=unequal,
         energy=c.energy.of(of["device"], of["energy inputs"]),
         tolerated_ln_ber=borne,
         references=tuple(
             references(
                 borne[standard],
-                c.network_ln_ber(PLAIN)[device],
+                seen[PLAIN],
+                harm,
                 c.grid,
                 c.requirement,
                 c.programming,

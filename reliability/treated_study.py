@@ -16,6 +16,7 @@ from bnn import (
 )
 from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from reliability.network_study import BER_GRID, NetworkOptions, NetworkStudy, Tick
+from reliability.unequal_counts import unequal_counts
 
 TREATMENTS = {"fixed": FIXED, "folded": FOLDED_FOR_EACH, "calibrated": PER_CHIP}
 """Treatments of thresholds by their word at the command line."""
@@ -72,4 +73,18 @@ def treated_study(
         threads=options.threads,
         progress=tick,
     )
-    return NetworkStudy(counts, {**record, "network_sha256": network_sha256(reference.network)})
+    unequal = None
+    chips = min(options.chips, options.unequal_chips)
+    if chips:
+        unequal = unequal_counts(
+            reference.network,
+            images,
+            treatment=treatment,
+            reference=reference,
+            chips=chips,
+            seed=options.seed,
+            threads=options.threads,
+            tick=tick,
+        )
+    found = {**record, "network_sha256": network_sha256(reference.network)}
+    return NetworkStudy(counts, found, unequal=unequal)

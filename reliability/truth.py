@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from devicefit.programming import FloatArray
 from devicefit.reference_device import ReferenceDevice, true_mixtures
-from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r
+from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
 from reliability.decision import weakest_condition
 from reliability.designs import Comparison
 from reliability.ecc import SECDED_72_64, raw_ber_for
+from reliability.storage import PLAIN, Storage
 
 
 def truth_record(
@@ -38,7 +40,7 @@ def truth_record(
     }
     record: dict[str, Any] = {
         "note": "The true law of the simulated device is known; the networks' tolerated BER is "
-        "taken at its posterior median.",
+        "taken at its posterior median, and what unequal rates do to them at its mean.",
         "ber": {},
         "energy_saving": {},
     }
@@ -61,17 +63,29 @@ def truth_record(
             SECDED_72_64.cells_per_bit,
         ),
     }
+    seen = None
+    if comparison.unequal is not None:
+        tilt = tilt_1t1r(laws["HRS"], np.log(threshold), ln_true["1T1R"])
+        seen = comparison.unequal.at_mean(tilt[None, :])
+
+    def harm(network: str, storage: Storage) -> FloatArray:
+        """Ln of the true BER, with equal rates of the same harm, shape (1, x)."""
+        ln_ber = storage.ln_ber_after(ln_true[storage.scheme])[None, :]
+        return ln_ber if seen is None else seen.ln_seen(network, storage, ln_ber)
+
     limit = weakest_condition(
         grid,
-        design.storage.ln_ber_after(ln_true[design.storage.scheme])[None, :],
+        harm(design.network, design.storage),
         np.array([float(np.median(borne[design.network]))]),
         programming,
     )
     # Energy is proportional to the current in the simulated device: what is uncertain cancels.
     for key, (ln_target, cells) in targets.items():
-        condition = weakest_condition(
-            grid, ln_true["1T1R"][None, :], np.array([ln_target]), programming
+        standard = key == "standard_bnn"
+        ln_ber = (
+            harm(next(iter(comparison.curves)), PLAIN) if standard else ln_true["1T1R"][None, :]
         )
+        condition = weakest_condition(grid, ln_ber, np.array([ln_target]), programming)
         found = values["energy_saving"][key]
         record["energy_saving"][key] = {
             "not_reached": bool(condition.not_reached[0]),

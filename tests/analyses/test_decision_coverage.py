@@ -70,6 +70,13 @@ def test_weakest_current_has_the_ber_that_was_asked_for(
     assert around[1] == pytest.approx(math.log(limit), abs=1e-3)
 
 
+def test_the_tilt_is_that_of_the_rates_of_states(curves: TrueCurves) -> None:
+    rates = curves.rates_of_states("1T1R", 40e-6)
+    expected = (rates["LRS"] - rates["HRS"]) / (rates["LRS"] + rates["HRS"])
+    assert curves.tilt("1T1R", np.array([40e-6]))[0] == pytest.approx(expected, rel=1e-9)
+    assert curves.tilt("2T2R", np.array([40e-6]))[0] == 0
+
+
 def test_a_ber_below_the_floor_is_never_reached(curves: TrueCurves) -> None:
     floor = (ReferenceDevice().set_floor + ReferenceDevice().reset_floor) / 2
     assert curves.weakest("1T1R", math.log(floor / 2)) == math.inf
@@ -174,6 +181,28 @@ def test_chips_without_wrong_bits_keep_the_loss_and_random_ones_do_not() -> None
     # All stored ones wrong, no zero: as many wrong bits, but not the same chips.
     uneven = decision_coverage.kept(network, {"LRS": 0.05, "HRS": 0.0}, 0, least)
     assert 0 < uneven["met"] != uneven["met_with_rates_of_states"]
+
+
+def test_the_true_excess_is_that_of_the_tables() -> None:
+    """A made-up law that is cubic in ln p and in the tilt, so that splines hold it exactly."""
+    rates, tilts = decision_coverage.TILTED_RATES, decision_coverage.TRUE_TILTS
+    fine = decision_coverage.TRUE_RATES
+
+    def right(p: Any, u: Any) -> Any:
+        return 590 - 20 * (np.log(p) + 8) - 6 * (np.log(p) + 8) * np.square(u) - u
+
+    accuracy = {
+        "ber": list(fine),
+        "networks": {"n": {"images": 600, "error_free": 590, "mean_correct": right(fine, 0.0)}},
+    }
+    tilted = {
+        "ber": list(rates),
+        "tilt": list(tilts),
+        "networks": {"n": right(np.array(rates)[:, None], np.array(tilts)).tolist()},
+    }
+    excess = decision_coverage.true_excess(accuracy, tilted, "n")
+    p, u = np.array([0.011, 0.03, 0.1]), np.array([-0.9, 0.1, 0.6])
+    np.testing.assert_allclose(excess(np.log(p), u), 584 - right(p, u), atol=1e-6)
 
 
 def test_an_unfinished_line_is_done_again_and_other_settings_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,160 @@
+"""Counts of a network whose stored ones and zeros go wrong at unequal rates.
+
+The curve of a network is counted at equal rates. A few more cases, at the extremes where only
+stored ones or only stored zeros go wrong, tell what an imbalance does to it;
+`reliability.equivalent_ber` makes of them the equal rate that does the same harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bnn import (
+    CalibrationReference,
+    Errors,
+    Flips,
+    FoldedNetwork,
+    ImageSet,
+    evaluate_calibrated,
+    evaluate_errors,
+    fold_for_ber,
+)
+from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.engines.calibrated import FoldedEngine
+from bnn.network import layer_signs
+
+if TYPE_CHECKING:
+    from reliability.network_study import Tick
+
+UNEQUAL_RATES = (5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 0.1)
+"""Mean rates of ones and zeros at which the extremes are counted; all are rates of the grid."""
+
+TILTS = (-1.0, 1.0)
+"""Difference of the rates of ones and zeros over their sum: only zeros, or only ones, go wrong."""
+
+
+def tilted_flips(ber: float, tilt: float) -> Flips:
+    """Flips with the mean rate `ber`; a `tilt` of 1 has all of it on stored ones, -1 on zeros.
+
+    Raises
+    ------
+    ValueError
+        `tilt` is not within -1..1, or a rate would exceed 1.
+    """
+    if not -1 <= tilt <= 1:
+        raise ValueError(f"tilt is {tilt}; it must lie within -1..1")
+    return Flips(zero_to_one=ber * (1 - tilt), one_to_zero=ber * (1 + tilt))
+
+
+def unequal_counts(
+    network: FoldedNetwork,
+    images: ImageSet,
+    *,
+    treatment: str = FIXED,
+    reference: CalibrationReference | None = None,
+    rates: Sequence[float] = UNEQUAL_RATES,
+    tilts: Sequence[float] = TILTS,
+    chips: int,
+    seed: int,
+    protected: frozenset[str] = frozenset(),
+    threads: int | None = None,
+    engine: str = "auto",
+    memory: int | None = None,
+    tick: Tick = lambda done, total: None,
+) -> xr.Dataset:
+    """Count right answers at unequal rates, on the chips that the curve is counted on.
+
+    Parameters
+    ----------
+    network : FoldedNetwork
+        Network without errors.
+    images : ImageSet
+        Its test images are counted.
+    treatment : str
+        Of thresholds, of `bnn.calibration`. Folded ones are folded for the mean rate: they do not
+        know of the imbalance.
+    reference : CalibrationReference, optional
+        For treatments other than fixed.
+    rates, tilts : sequence of float
+        Each rate is counted at each tilt.
+    chips, seed, protected, threads, engine, memory
+        As of :func:`bnn.evaluate`.
+    tick : callable
+        Progress.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of :func:`bnn.evaluate_errors`, with the coordinates ``ber`` and ``tilt`` of the cases
+        and the attribute ``ones``, the share of the exposed bits that are stored ones.
+
+    Raises
+    ------
+    ValueError
+        Unknown treatment, or as of :func:`bnn.evaluate_errors`.
+    """
+    run = _counter(network, treatment, reference)
+    parts = []
+    for turn, rate in enumerate(rates):
+
+        def of_rate(done: int, total: int, turn: int = turn) -> None:
+            tick(turn * total + done, len(rates) * total)
+
+        parts.append(
+            run(
+                rate,
+                images.test_images,
+                images.test_labels,
+                errors=[Errors((tilted_flips(rate, tilt),), protected=protected) for tilt in tilts],
+                chips=chips,
+                seed=seed,
+                threads=threads,
+                engine=engine,
+                memory=memory,
+                progress=of_rate,
+            )
+        )
+    counts = xr.concat([part.drop_attrs(deep=False) for part in parts], dim="case")
+    attrs = {k: v for k, v in parts[0].attrs.items() if k not in ("errors", "weights")}
+    return counts.assign_coords(
+        case=np.arange(len(rates) * len(tilts)),
+        ber=("case", np.repeat(rates, len(tilts))),
+        tilt=("case", np.tile(tilts, len(rates))),
+    ).assign_attrs(
+        **attrs, ones=stored_ones(network, protected), protected=",".join(sorted(protected))
+    )
+
+
+def stored_ones(network: FoldedNetwork, protected: frozenset[str] = frozenset()) -> float:
+    """Share of the exposed weight bits that are +1."""
+    exposed = [layer_signs(layer) > 0 for layer in network.layers if layer.name not in protected]
+    return float(np.concatenate([signs.ravel() for signs in exposed]).mean())
+
+
+def _counter(
+    network: FoldedNetwork, treatment: str, reference: CalibrationReference | None
+) -> Callable[..., xr.Dataset]:
+    """Counts cases at one mean rate, with the thresholds that the network has there."""
+    if treatment == FIXED:
+        return lambda rate, *data, **options: evaluate_errors(network, *data, **options)
+    if treatment not in (FOLDED_FOR_EACH, PER_CHIP):
+        known = ", ".join((FIXED, FOLDED_FOR_EACH, PER_CHIP))
+        raise ValueError(f"treatment {treatment!r} is not known; known: {known}")
+    if reference is None:
+        raise ValueError(f"thresholds {treatment} need a reference; make one of images")
+    if treatment == PER_CHIP:
+        return lambda rate, *data, **options: evaluate_calibrated(
+            reference, *data, count=evaluate_errors, **options
+        )
+
+    def folded(rate: float, *data: Any, engine: str, **options: Any) -> xr.Dataset:
+        protected = options["errors"][0].protected
+        with_rate = fold_for_ber(reference, rate, protected=protected)
+        runner = FoldedEngine(reference, with_rate, engine)
+        return evaluate_errors(network, *data, engine=runner, **options)  # type: ignore[arg-type]
+
+    return folded
