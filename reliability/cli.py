@@ -101,6 +101,8 @@ def report(
     force: ForceOption = False,
 ) -> None:
     """Make the HTML report of stored results."""
+    from jinja2 import UndefinedError
+
     from reliability.output import check_file, staged_file
     from reliability.report import render_report
     from reliability.results import read_results
@@ -108,8 +110,15 @@ def report(
     with checking_input():
         check_file(out, force=force, suffix=".html")
         found = read_results(results)
+        try:
+            page = render_report(found)
+        except (KeyError, UndefinedError) as error:
+            raise ValueError(
+                f"{results}: a report shows what these results lack ({error}), as those of another "
+                "version do; run `decide` or `run` again"
+            ) from error
     with working(), staged_file(out) as stage:
-        stage.write_text(render_report(found), encoding="utf-8")
+        stage.write_text(page, encoding="utf-8")
     typer.echo(f"report: {out}")
 
 

@@ -1,5 +1,6 @@
 """Wrong use and bad input at the command line: a clear message, exit code 2, no traceback."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 
 COMMAND = [sys.executable, "-m", "reliability"]
+EXAMPLE = Path(__file__).parent / "data" / "results_example.json"
 
 
 def _table(rng: np.random.Generator) -> pd.DataFrame:
@@ -188,6 +190,17 @@ def test_wrong_use(
     assert message in found.stderr
     assert "Traceback" not in found.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["good.csv"]
+
+
+def test_results_that_lack_what_a_report_shows(tmp_path: Path, call: Callable[..., Any]) -> None:
+    values = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    del values["alternatives"][0]["share_below_evaluated_ber"]
+    (tmp_path / "old.json").write_text(json.dumps(values))
+    found = call("report", "old.json", "--out", "r.html")
+    assert found.returncode == 2
+    assert "old.json: a report shows what these results lack" in found.stderr
+    assert "share_below_evaluated_ber" in found.stderr
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_simulated_file_is_written_and_read_back(tmp_path: Path, call: Callable[..., Any]) -> None:
