@@ -211,7 +211,7 @@ def pareto_record(
     return {
         "objectives": ["median energy per bit", "mean accuracy of chips"]
         + (["median cycles to requirement"] if len(gains) > 1 else []),
-        "resolution": f"accuracies are equal within {1 / steps:g}, a tenth of a test image",
+        "resolution": f"accuracies are equal within {1 / steps:.2g}, a tenth of a test image",
         "draws": len(draws),
         "candidates": rows,
     }

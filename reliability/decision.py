@@ -222,9 +222,11 @@ def saving_sentence(record: dict[str, Any]) -> str:
             f"{record['median']:.3g} times within the measured range, beyond which both sides "
             "could go"
         )
+    # Known from one side only: the end of the interval is what holds, not the median.
+    sure = f" with probability {(1 + record['probability']) / 2:g}"
     if record["low_is_lower_bound"] and not record["low_is_upper_bound"]:
-        return f"at least {record['low']:.3g} times"
+        return f"at least {record['low']:.3g} times{sure}"
     if record["high_is_upper_bound"] and not record["high_is_lower_bound"]:
-        return f"at most {record['high']:.3g} times"
+        return f"at most {record['high']:.3g} times{sure}"
     interval = f"{100 * record['probability']:.0f} % {record['kind']}"
     return f"{named('median')} times ({interval} {named('low')} to {named('high')})"

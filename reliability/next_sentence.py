@@ -120,4 +120,7 @@ def _bound(choice: Mapping[str, Any]) -> str:
             f"{edge}; knowing device and networks exactly would take {percent} more on average, as "
             "it would show where more is needed"
         )
-    return f"{edge}; knowing device and networks exactly would save {percent} on average"
+    return (
+        f"{edge}; knowing device and networks exactly would save {percent} on average, net of "
+        "what it would add where more is needed"
+    )

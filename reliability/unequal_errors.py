@@ -264,4 +264,7 @@ def _sentence(comparison: Comparison, record: Mapping[str, Any]) -> str:
         return f"{said} Scrambled weights would not change the lowest safe value."
     if scrambled is None:
         return f"{said} With scrambled weights no measured value would be safe."
-    return f"{said} With scrambled weights {form(scrambled)} would be safe."
+    instead = "" if now is None else f" instead of {form(now)}"
+    return (
+        f"{said} With scrambled weights the lowest safe value would be {form(scrambled)}{instead}."
+    )

@@ -82,8 +82,8 @@ def test_saving_marks_ends_that_are_bounds() -> None:
 @pytest.mark.parametrize(
     ("least", "most", "sentence"),
     [
-        (True, False, "at least 1.05 times"),
-        (False, True, "at most 1.95 times"),
+        (True, False, "at least 1.05 times with probability 0.95"),
+        (False, True, "at most 1.95 times with probability 0.95"),
         (True, True, "1.5 times within the measured range, beyond which both sides could go"),
     ],
 )

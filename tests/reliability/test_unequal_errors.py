@@ -13,8 +13,15 @@ from devicefit.cells import CellReader
 from devicefit.mixture import Mixture
 from devicefit.programming import Programming
 from devicefit.sensing import BerCurve, SensingOptions, ln_ber_1t1r, tilt_1t1r
+from reliability.ber_table import BerTable
 from reliability.decision import Requirement
-from reliability.designs import Comparison, compare_designs, limit_on_device, tolerated
+from reliability.designs import (
+    Comparison,
+    compare_designs,
+    limit_condition,
+    limit_on_device,
+    tolerated,
+)
 from reliability.direct_route import scrambling, wrong_positions
 from reliability.energy import Energy
 from reliability.equivalent_ber import Equivalent, fit_equivalent
@@ -26,7 +33,10 @@ from reliability.network_study import (
     load_counts,
     save_counts,
 )
+from reliability.next_choice import NextChoice
 from reliability.propagation import pair_draws
+from reliability.safe_walk import shares_met
+from reliability.saving_shares import rearranged
 from reliability.storage import PLAIN, Storage
 from reliability.unequal_counts import UNEQUAL_RATES, stored_ones, tilted_flips, unequal_counts
 from reliability.unequal_errors import (
@@ -300,6 +310,36 @@ def test_the_limit_on_the_device_is_where_its_equivalent_rate_is_tolerated() -> 
     np.testing.assert_allclose(limit_on_device(found, "standard", PLAIN), ln_p, atol=0.02)
     equal = compared(0.0, StoredBits())
     np.testing.assert_array_equal(limit_on_device(equal, "standard", PLAIN), ln_q)
+
+
+def test_pairs_as_they_are_give_the_limits_as_they_are() -> None:
+    """What the sources of the saving are arranged from, with the rates that do the same harm."""
+    found, rows = compared(0.8, StoredBits()), np.arange(DRAWS)
+    same = rearranged(found, dict.fromkeys(("device", "curve", "energy inputs"), rows))
+    np.testing.assert_allclose(
+        same.references[0].condition.x, found.references[0].condition.x, rtol=1e-12
+    )
+    limit = limit_condition(found, found.focus).x
+    np.testing.assert_allclose(limit_condition(same, found.focus).x, limit, rtol=1e-12)
+    other = rearranged(found, {"device": rows[::-1], "curve": rows, "energy inputs": rows})
+    assert (other.references[0].condition.x != found.references[0].condition.x).mean() > 0.9
+
+
+def test_the_next_choice_sees_the_harm_of_unequal_rates() -> None:
+    found = compared(0.8, StoredBits())
+    design = found.designs[0]
+    read = found.network_ln_ber(PLAIN)[found.pairing.device]
+    choice = NextChoice(found, design, BerTable(read[None], None), None)
+    place = np.zeros(8)
+    blind, seen = (
+        shares_met(
+            read[None], place, found.pairing.curve, choice.codes[0], choice.chips[0], harm
+        ).mean(axis=0)
+        for harm in (np.zeros_like(read), choice.harm[0])
+    )
+    # The table of shares is linear between its knots.
+    np.testing.assert_allclose(seen, design.p_met, atol=0.01)
+    assert np.abs(blind - design.p_met).max() > 0.04
 
 
 def test_words_and_gate() -> None:
