@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import bnn
+from reliability.network_copies import copied_record
 
 HERE = Path(__file__).resolve().parent
 ZOO = HERE.parent / "bnn" / "zoo"
@@ -139,6 +140,9 @@ RECIPES = {
     ),
 }
 
+COPIES = {"cifar-high-range-x3": ("cifar-high-range", {"hidden_1": 3})}
+"""Networks of the zoo with copied neurons: the network that they are made of, and the copies."""
+
 
 def checkpoint_of(name: str, checkpoints: Path) -> Path:
     """File that a training goes on from."""
@@ -190,22 +194,39 @@ def train(name: str, images_dir: Path | None, checkpoints: Path, zoo: Path) -> d
     }
 
 
+def copy(name: str, zoo: Path) -> None:
+    """Save a network with copied neurons; it answers as the one it is made of."""
+    source, copies = COPIES[name]
+    network, record = bnn.load_network(zoo / f"{source}.safetensors")
+    wide = bnn.copy_neurons(network, copies)
+    texts = ", ".join(f"{layer} x {number}" for layer, number in copies.items())
+    record = {
+        **copied_record(record, copies, wide),
+        "description": f"{source} with copied neurons ({texts}): calibrate each chip",
+        "command": f"python analyses/train_zoo.py {name}",
+    }
+    bnn.save_network(wide, zoo / f"{name}.safetensors", record=record)
+
+
 def main() -> int:
     """Train the networks named, or all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RECIPES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*RECIPES, *COPIES]))
     parser.add_argument("--images-dir", type=Path)
     parser.add_argument("--checkpoints", type=Path, default=Path("build/zoo"))
     parser.add_argument("--zoo", type=Path, default=ZOO)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--epochs", type=int, help="for a short trial")
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in RECIPES]
+    unknown = [name for name in arguments.names if name not in {*RECIPES, *COPIES}]
     if unknown:
-        parser.error(f"no recipe {unknown[0]!r}; known: {', '.join(RECIPES)}")
+        parser.error(f"no recipe {unknown[0]!r}; known: {', '.join([*RECIPES, *COPIES])}")
     arguments.checkpoints.mkdir(parents=True, exist_ok=True)
     arguments.zoo.mkdir(parents=True, exist_ok=True)
-    for name in arguments.names or RECIPES:
+    for name in arguments.names or [*RECIPES, *COPIES]:
+        if name in COPIES:
+            copy(name, arguments.zoo)
+            continue
         if arguments.epochs is not None:
             recipe = RECIPES[name]
             options = dataclasses.replace(recipe.options, epochs=arguments.epochs)

@@ -11,6 +11,7 @@ from bnn.calibration import (
     fold_for_ber,
 )
 from bnn.chips import Chip, ClassTotal, draw_chip, draw_misread
+from bnn.copies import copy_neurons
 from bnn.errors import (
     Errors,
     Flips,
@@ -89,6 +90,7 @@ __all__ = [
     "calibration_reference",
     "chip_flips",
     "combine",
+    "copy_neurons",
     "count_to_precision",
     "draw_chip",
     "draw_misread",

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from bnn.storage import replacing
+from bnn.widening import widened
 
 FORMAT = "rram-reliability training checkpoint 1"
 
@@ -134,7 +135,8 @@ def begin_with(module: nn.Module, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     module : nn.Module
-        Module of the architecture of that training; changed.
+        Module of the architecture of that training, or of one whose layers are wider by whole
+        factors (`bnn.widening.widened`); changed.
     path : path
         File written by `save_checkpoint`.
 
@@ -146,9 +148,14 @@ def begin_with(module: nn.Module, path: str | os.PathLike[str]) -> None:
     text, tensors = _read(Path(path))
     if text.get("format") != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of this version ({FORMAT!r})")
+    fresh = module.state_dict()
+    # in the order of the layers, which the file does not keep
+    kept = _of_module(tensors)
+    names = [*(name for name in fresh if name in kept), *sorted(kept.keys() - fresh.keys())]
+    shapes = {name: value.shape for name, value in fresh.items()}
     try:
-        module.load_state_dict(_of_module(tensors))
-    except RuntimeError as error:
+        module.load_state_dict(widened({name: kept[name] for name in names}, shapes))
+    except ValueError as error:
         raise ValueError(f"{path}: the checkpoint of another architecture ({error})") from error
 
 

@@ -168,6 +168,44 @@ def import_network(
 
 
 @network_files.command()
+def widen(
+    network: Annotated[
+        Path, typer.Argument(help="Network written by `train` or `import`, or zoo:NAME.")
+    ],
+    out: Annotated[Path, typer.Option(help="Network file to write (.safetensors).")],
+    copies: Annotated[
+        list[str],
+        typer.Option(
+            metavar="LAYER=NUMBER",
+            help="So many neurons, or channels, of this hidden layer for each one of before, e.g. "
+            "hidden_1=3. Repeatable.",
+        ),
+    ],
+    force: ForceOption = False,
+) -> None:
+    """Copy the neurons of hidden layers: same answers, fewer lost to wrong bits, more cells.
+
+    Every copy has weights of its own, and the next layer sums over them. A first convolution has
+    few weights and much hangs on each, so there it costs little and wins most. No training needed.
+    """
+    from bnn import copy_neurons, open_network, save_network
+    from reliability.network_copies import copied_record, numbers_of_copies
+    from reliability.output import check_file
+
+    with checking_input():
+        check_file(out, force=force, suffix=".safetensors")
+        narrow, record = open_network(network)
+        numbers = numbers_of_copies(copies)
+        wide = copy_neurons(narrow, numbers)
+    before, after = (sum(n.weight_bits.values()) for n in (narrow, wide))
+    with working():
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        save_network(wide, out, record=copied_record(record, numbers, wide))
+    typer.echo(f"{before} weight bits become {after}, {100 * (after / before - 1):.2g} % more")
+    typer.echo(f"network: {out}")
+
+
+@network_files.command()
 def inspect(
     network: Annotated[Path, typer.Argument(help="Network file (.safetensors), or zoo:NAME.")],
 ) -> None:

@@ -20,7 +20,7 @@ def training_of(record: Record) -> str:
     """How the weights of a network came about: the name without the treatment of thresholds."""
     training = record.get("training")
     if training is None:
-        return IMPORTED if "source" in record else STANDARD
+        return ", ".join([IMPORTED if "source" in record else STANDARD, *_copies(record)])
     parts = []
     if float(training.get("ber") or 0.0) > 0:
         ranged = training.get("ber_from") is not None
@@ -29,7 +29,7 @@ def training_of(record: Record) -> str:
         parts.append(str(training["loss"]))
     elif float(training.get("margin") or 0.0) > 0:
         parts.append(MARGIN)
-    return ", ".join(parts) or STANDARD
+    return ", ".join([*(parts or [STANDARD]), *_copies(record)])
 
 
 def name_of(record: Record) -> str:
@@ -57,6 +57,11 @@ def names_of(records: Sequence[Record]) -> list[str]:
 def _treated(name: str, record: Record) -> str:
     treatment = treatment_of(dict(record))
     return name if treatment == FIXED else f"{name}, thresholds {treatment}"
+
+
+def _copies(record: Record) -> list[str]:
+    """Layers whose neurons were copied (`bnn.copy_neurons`)."""
+    return [f"{layer} x {number}" for layer, number in record.get("copies", {}).items()]
 
 
 def _rates(record: Record) -> str:

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import TrainingOptions, fold, load_images, load_network, save_network, train
+from bnn import (
+    TrainingOptions,
+    evaluate,
+    fold,
+    load_images,
+    load_network,
+    open_network,
+    save_network,
+    train,
+)
 from reliability.network_study import load_counts, name_of
 
 
@@ -164,3 +173,42 @@ def test_wrong_use_of_import(
     assert message in found.stderr
     assert "Traceback" not in found.stderr
     assert not list(tmp_path.glob("a.*"))
+
+
+def test_copied_neurons_answer_alike_and_are_counted(
+    tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    first = ("widen", "zoo:digits-standard", "--copies")
+    found = call(*first, "hidden_1=3", "--out", "three.safetensors")
+    assert found.returncode == 0, found.stderr
+    # 64 x 256 + 256 x 256 + 256 x 10, of which the first two grow to three times as many
+    assert "84480 weight bits become 248320, 1.9e+02 % more" in found.stdout
+    plain, record = open_network("zoo:digits-standard")
+    wide, kept = open_network(str(tmp_path / "three.safetensors"))
+    images = load_images("digits")
+    data = (images.test_images, images.test_labels)
+    counts = [evaluate(n, *data, ber=[0.0], chips=1, seed=1) for n in (plain, wide)]
+    assert counts[0]["correct"].item() == counts[1]["correct"].item()
+    assert kept["training"] == record["training"]
+    assert kept["architecture"]["sizes"] == [64, 768, 256, 10]
+    assert name_of(kept) == "standard, hidden_1 x 3"
+
+    again = call(
+        *("widen", "three.safetensors", "--copies", "hidden_1=2", "--copies", "hidden_2=2"),
+        *("--out", "six.safetensors"),
+    )
+    assert again.returncode == 0, again.stderr
+    assert open_network(str(tmp_path / "six.safetensors"))[1]["copies"] == {
+        "hidden_1": 6,
+        "hidden_2": 2,
+    }
+    for wrong, words in (
+        (("hidden_1",), "LAYER=NUMBER"),
+        (("hidden_1=2", "--copies", "hidden_1=3"), "twice"),
+        (("output=2",), "one row for each class"),
+        (("hidden_7=2",), "unknown layers 'hidden_7'"),
+    ):
+        refused = call(*first, *wrong, "--out", "none.safetensors")
+        assert refused.returncode == 2
+        assert words in refused.stderr
+    assert not (tmp_path / "none.safetensors").exists()
