@@ -164,7 +164,7 @@ def pareto_figure(record: Mapping[str, Any], *, required: float) -> str:
         handles: list[Any] = []
         for i, network in enumerate(networks):
             colour = NETWORK_COLOURS[i % len(NETWORK_COLOURS)]
-            handles.append(Patch(color=colour, label=f"network {short(network)}"))
+            handles.append(Patch(color=colour, label=f"network {short(network, 56)}"))
             for k, scheme in enumerate(schemes):
                 own = [r for r in rows if r["network"] == network and r["scheme"] == scheme]
                 for on_front in (False, True):
@@ -195,5 +195,5 @@ def pareto_figure(record: Mapping[str, Any], *, required: float) -> str:
         percent_axis(ax.yaxis, decimals=1)
         ax.set_xlabel(f"median programming energy per bit ({prefix}J)")
         ax.set_ylabel("mean accuracy of chips (%)")
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
         return to_svg(figure, name="pareto", label="Energy and accuracy of all candidates")
