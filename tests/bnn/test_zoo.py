@@ -28,6 +28,10 @@ def test_the_networks_that_the_documentation_names_are_there() -> None:
         "mnist-margin",
         "cifar-standard",
         "cifar-range",
+        "cifar-high-range",
+        "cifar-high-range-x3",
+        "cifar-4e-2",
+        "cifar-margin",
     }
 
 
