@@ -27,9 +27,10 @@ from devicefit.reference_device import (
     reference_measurements,
     true_mixtures,
 )
-from devicefit.sensing import CELLS_PER_BIT, ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
+from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
 from reliability.accuracy_curve import first_crossing
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
+from reliability.storage import STORAGES, Storage
 
 POPULATIONS = {"priors": 0, "reference": 0, "never-fails": 1, "heavy-tails": 2}
 """Names of the populations, with what sets their random numbers apart."""
@@ -278,24 +279,28 @@ class TrueCurves:
     offset_ln_r: float
 
     def ln_ber(self, scheme: str, current_a: FloatArray) -> FloatArray:
-        """Natural logarithm of the BER of a sensing scheme at currents."""
-        laws = self.truth.laws(current_a)
-        if scheme == "1T1R":
-            return ln_ber_1t1r(laws["LRS"], laws["HRS"], self.ln_threshold(current_a))
-        if scheme == "2T2R":
-            return ln_ber_2t2r(laws["LRS"], laws["HRS"], self.offset_ln_r)
-        raise ValueError(f"the true BER of {scheme!r} is not known; known: 1T1R, 2T2R")
+        """Natural logarithm of the BER that a network sees at currents, stored in some way."""
+        storage, laws = storage_of(scheme), self.truth.laws(current_a)
+        if storage.scheme == "1T1R":
+            read = ln_ber_1t1r(laws["LRS"], laws["HRS"], self.ln_threshold(current_a))
+        else:
+            read = ln_ber_2t2r(laws["LRS"], laws["HRS"], self.offset_ln_r)
+        return storage.ln_ber_after(read)
 
     def ln_threshold(self, current_a: FloatArray) -> FloatArray:
         """Chosen threshold, ln ohm, at currents."""
         return np.interp(np.log(current_a), np.log(self.grid), np.log(self.threshold_ohm))
 
     def rates_of_states(self, scheme: str, current_a: float) -> dict[str, float]:
-        """Probability that a cell stored in each state is misread; alike for 2T2R."""
+        """Probability that a bit stored in each state is wrong; alike for 2T2R.
+
+        What a code leaves is tilted as the bits that are read; its errors are taken as independent,
+        though they come in words.
+        """
         at = np.array([current_a])
         if scheme != "1T1R":
-            rate = float(np.exp(self.ln_ber(scheme, at)[0]))
-            return {"LRS": rate, "HRS": rate}
+            rate, tilt = float(np.exp(self.ln_ber(scheme, at)[0])), self.tilt(scheme, at)[0]
+            return {"LRS": rate * (1 + float(tilt)), "HRS": rate * (1 - float(tilt))}
         laws, t = self.truth.laws(at), self.ln_threshold(at)
         return {
             "LRS": float(np.exp(laws["LRS"].ln_survival(t)[0])),
@@ -304,10 +309,10 @@ class TrueCurves:
 
     def tilt(self, scheme: str, current_a: FloatArray) -> FloatArray:
         """Rate of stored ones (LRS) less that of stored zeros, over their sum; 0 for 2T2R."""
-        if scheme != "1T1R":
+        if storage_of(scheme).scheme != "1T1R":
             return np.zeros(len(current_a))
         t = self.ln_threshold(current_a)
-        return tilt_1t1r(self.truth.laws(current_a)["HRS"], t, self.ln_ber(scheme, current_a))
+        return tilt_1t1r(self.truth.laws(current_a)["HRS"], t, self.ln_ber("1T1R", current_a))
 
     def weakest(self, scheme: str, ln_limit: float) -> float:
         """Smallest current whose BER is at most a limit, A; infinite where none is."""
@@ -391,9 +396,15 @@ def compared(
     }
 
 
+def storage_of(name: str) -> Storage:
+    """Way of storing of that name."""
+    for storage in STORAGES:
+        if storage.name == name:
+            return storage
+    known = ", ".join(storage.name for storage in STORAGES)
+    raise ValueError(f"bits stored as {name!r} are not known; known: {known}")
+
+
 def cells_of(scheme: str) -> float:
     """Cells for each bit of a design."""
-    if scheme not in CELLS_PER_BIT:
-        known = ", ".join(CELLS_PER_BIT)
-        raise ValueError(f"the cells of {scheme!r} are not known; known: {known}")
-    return float(CELLS_PER_BIT[scheme])
+    return storage_of(scheme).cells_per_bit

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from scipy.stats import t as student
 
 import bnn
@@ -59,7 +60,7 @@ def test_rates_of_states_are_the_ber_of_simulated_cells(curves: TrueCurves) -> N
     assert ber == pytest.approx(np.mean(list(rates.values())), rel=1e-9)
 
 
-@pytest.mark.parametrize("scheme", ["1T1R", "2T2R"])
+@pytest.mark.parametrize("scheme", ["1T1R", "2T2R", "1T1R + SECDED(72,64)"])
 @pytest.mark.parametrize("limit", [3e-2, 1e-3])
 def test_weakest_current_has_the_ber_that_was_asked_for(
     curves: TrueCurves, scheme: str, limit: float
@@ -80,8 +81,22 @@ def test_the_tilt_is_that_of_the_rates_of_states(curves: TrueCurves) -> None:
 def test_a_ber_below_the_floor_is_never_reached(curves: TrueCurves) -> None:
     floor = (ReferenceDevice().set_floor + ReferenceDevice().reset_floor) / 2
     assert curves.weakest("1T1R", math.log(floor / 2)) == math.inf
-    with pytest.raises(ValueError, match="known: 1T1R, 2T2R"):
+    with pytest.raises(ValueError, match="known: 1T1R, "):
         curves.weakest("3T3R", -3.0)
+
+
+def test_what_a_code_leaves_is_tilted_as_the_bits_that_are_read(curves: TrueCurves) -> None:
+    name, at = "1T1R + BCH(127,64)", np.array([15e-6])
+    rates = curves.rates_of_states(name, 15e-6)
+    assert (rates["LRS"] + rates["HRS"]) / 2 == pytest.approx(np.exp(curves.ln_ber(name, at)[0]))
+    assert (rates["LRS"] - rates["HRS"]) / (rates["LRS"] + rates["HRS"]) == pytest.approx(
+        curves.tilt("1T1R", at)[0]
+    )
+    # ten errors of 127 are corrected; a word with more keeps them, and a decoder adds ten at most
+    number = np.arange(11, 128)
+    chance = binom.pmf(number, 127, math.exp(curves.ln_ber("1T1R", at)[0]))
+    left = float(np.sum(number / 127 * chance))
+    assert left * 0.999 < math.exp(curves.ln_ber(name, at)[0]) < 2 * left
 
 
 @pytest.mark.parametrize(
