@@ -63,10 +63,11 @@ class Mixture:
             )
         self._check_dof()
         if self.ln_weight.size:
-            total = logsumexp(self.ln_weight, axis=0)
-            if not np.allclose(total, 0.0, atol=1e-9):
-                worst = np.ravel(total)[np.argmax(np.abs(total))]
-                raise ValueError(f"weights must sum to one; their sum reaches {np.exp(worst):.9g}")
+            total = np.exp(self.ln_weight).sum(axis=0)
+            off = np.abs(total - 1.0)
+            if not off.max() <= 1e-9:
+                worst = np.ravel(total)[np.argmax(off)]
+                raise ValueError(f"weights must sum to one; their sum reaches {worst:.9g}")
 
     def _check_dof(self) -> None:
         heavy = [c for c, kernel in enumerate(self.kernels) if kernel == "student-t"]

@@ -132,6 +132,17 @@ def vector_log1p(x: float) -> float:
     return vector_log(u) + (x - (u - 1.0)) / u
 
 
+@numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
+def fast_tail(x: float) -> float:
+    """P(Z > x) of a standard normal Z for x from 0 on, to 1e-8 relative."""
+    t = _MILLS_SCALE / (_MILLS_SCALE + x)
+    s = 2.0 * t - 1.0
+    p = _MILLS[0]
+    for i in range(1, len(_MILLS)):
+        p = p * s + _MILLS[i]
+    return fast_exp(-0.5 * x * x) * p * t
+
+
 @numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 def weighted_tails(ln_w, m, a, c, square, ln_scale):  # type: ignore[no-untyped-def]
     """Sum of ``exp(ln_w - ln_scale) Q(sqrt(square / (a m + c)))``.

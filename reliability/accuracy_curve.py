@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numba
@@ -165,7 +166,18 @@ class AccuracyCurve:
 
     def stacked(self, name: str) -> FloatArray:
         """``logit_share`` or ``ln_dispersion`` of both kinds, shape (kind, draw, knot)."""
-        return np.ascontiguousarray(np.stack([getattr(self, name)[kind] for kind in KINDS]))
+        return self._stacks[name]
+
+    @cached_property
+    def _stacks(self) -> dict[str, FloatArray]:
+        # Every storage of a network asks for the same.
+        return {
+            name: np.ascontiguousarray(np.stack([of[kind] for kind in KINDS]))
+            for name, of in (
+                ("logit_share", self.logit_share),
+                ("ln_dispersion", self.ln_dispersion),
+            )
+        }
 
 
 def fit_accuracy_curves(

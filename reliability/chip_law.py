@@ -17,10 +17,19 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from devicefit import vector_math
+from devicefit.native import forget_stale
+from devicefit.vector_math import fast_exp, fast_tail, vector_exp, vector_log
+
+forget_stale(__file__, vector_math)
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 ROUNDED = 1.0 / 12.0
 """Variance that the fit allows for rounding to whole images."""
+
+CONSTANT, EXPONENTIAL, SKEWED = 0, 1, 2
+"""Forms of the law of Y."""
 
 _ROUNDED_AT_RANDOM = 1.0 / 6.0
 _FEW = 0.2113248654051871  # m (1 - m) = 1/6
@@ -61,40 +70,65 @@ def continuous_variance(mean, variance):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def continuous_count(mean, variance, pool, z):  # type: ignore[no-untyped-def]
-    """Quantile of Y at the standard normal score z."""
+def law_of(mean, variance, pool):  # type: ignore[no-untyped-def]
+    """What quantiles of Y need: its form, mean, standard deviation and shape.
+
+    The shape is the share of chips above zero in the exponential form, else the skewness.
+    """
     if not mean > 0.0 or not variance > 0.0:
-        return max(mean, 0.0)
+        return CONSTANT, max(mean, 0.0), 0.0, 0.0
     sd = math.sqrt(variance)
     if sd >= mean:
-        some = 2.0 * mean * mean / (variance + mean * mean)
-        above = 0.5 * math.erfc(z / math.sqrt(2.0))
-        if above >= some:
-            return 0.0
-        return min(pool, -math.log(above / some) * mean / some)
-    skewness = _beta_skewness(mean, variance, pool)
-    return min(pool, max(0.0, mean + sd * standard_skewed(skewness, z)))
+        return EXPONENTIAL, mean, sd, 2.0 * mean * mean / (variance + mean * mean)
+    return SKEWED, mean, sd, _beta_skewness(mean, variance, pool)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def probability_below(y, mean, variance, pool):  # type: ignore[no-untyped-def]
-    """P(Y <= y), the inverse of :func:`continuous_count`."""
+def quantile_of(law, pool, z):  # type: ignore[no-untyped-def]
+    """Quantile of Y at the standard normal score z, from :func:`law_of`."""
+    form, mean, sd, shape = law
+    if form == CONSTANT:
+        return mean
+    if form == EXPONENTIAL:
+        above = 0.5 * math.erfc(z / math.sqrt(2.0))
+        if above >= shape:
+            return 0.0
+        return min(pool, -math.log(above / shape) * mean / shape)
+    return min(pool, max(0.0, mean + sd * standard_skewed(shape, z)))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def below_in(law, pool, y):  # type: ignore[no-untyped-def]
+    """P(Y <= y) to 1e-8, from :func:`law_of`; the inverse of :func:`quantile_of`."""
     if y >= pool:
         return 1.0
     if y < 0.0:
         return 0.0
-    if not mean > 0.0 or not variance > 0.0:
+    form, mean, sd, shape = law
+    if form == CONSTANT:
         return 1.0 if mean <= y else 0.0
-    sd = math.sqrt(variance)
-    if sd >= mean:
-        some = 2.0 * mean * mean / (variance + mean * mean)
-        return 1.0 - some * math.exp(-y * some / mean)
-    sixth = _beta_skewness(mean, variance, pool) / 6.0
+    if form == EXPONENTIAL:
+        return 1.0 - shape * fast_exp(-y * shape / mean)
+    sixth = shape / 6.0
     z = (y - mean) / sd
     if abs(sixth) >= 1e-6:
         base = 1.0 + 3.0 * sixth * z
-        z = (math.copysign(abs(base) ** (1.0 / 3.0), base) - 1.0) / sixth + sixth
-    return 0.5 * math.erfc(-z / math.sqrt(2.0))
+        root = vector_exp(vector_log(max(abs(base), 1e-300)) / 3.0)
+        z = (math.copysign(root, base) - 1.0) / sixth + sixth
+    tail = fast_tail(abs(z))
+    return tail if z < 0.0 else 1.0 - tail
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def continuous_count(mean, variance, pool, z):  # type: ignore[no-untyped-def]
+    """Quantile of Y at the standard normal score z."""
+    return quantile_of(law_of(mean, variance, pool), pool, z)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def probability_below(y, mean, variance, pool):  # type: ignore[no-untyped-def]
+    """P(Y <= y), the inverse of :func:`continuous_count`, to 1e-8."""
+    return below_in(law_of(mean, variance, pool), pool, y)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -11,22 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from devicefit import vector_math
 from devicefit.intervals import PROBABILITY, equal_tailed
 from devicefit.native import forget_stale
 from devicefit.threads import in_threads
 from reliability import chip_law
 from reliability.accuracy_curve import AccuracyCurve
 from reliability.chip_law import (
-    continuous_count,
+    below_in,
     continuous_variance,
     count_variance,
-    probability_below,
+    law_of,
+    quantile_of,
     segment,
     share_at,
 )
 from reliability.propagation import Pairing
 
-forget_stale(__file__, chip_law)
+forget_stale(__file__, chip_law, vector_math)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -150,20 +152,20 @@ def chip_yield(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _within(count, mean, variance, pool):  # type: ignore[no-untyped-def]
+def _within(count, law, variance, pool):  # type: ignore[no-untyped-def]
     """P(floor(Y + U) <= count): mean over U of P(Y < count + 1 - U), by three points."""
     if count < 0.0:
         return 0.0
     if count >= pool:
         return 1.0
     if variance <= 0.0:
-        return min(1.0, max(0.0, count + 1.0 - mean))
+        return min(1.0, max(0.0, count + 1.0 - law[1]))
     total = 0.0
     for node in range(3):
         # Gauss-Legendre on [0, 1].
         at = 0.5 + 0.3872983346207417 * (node - 1)
         weight = 4.0 / 9.0 if node == 1 else 5.0 / 18.0
-        total += weight * probability_below(count + at, mean, variance, pool)
+        total += weight * below_in(law, pool, count + at)
     return total
 
 
@@ -172,12 +174,12 @@ def _yield(  # type: ignore[no-untyped-def]
     knots, logit, ln_dispersion, pools, ln_ber, device, curve, score, allowed, out
 ):
     draws, values = out.shape
+    mean, variance = np.zeros(2), np.zeros(2)
     for i in range(draws):
         c = curve[i]
         for j in range(values):
             at = ln_ber[device[i], j]
             k, weight = segment(knots, at)
-            mean, variance = np.zeros(2), np.zeros(2)
             for kind in range(2):
                 pool = pools[kind]
                 share = share_at(logit[kind, c], k, weight, at - knots[0])
@@ -201,15 +203,17 @@ def _met(mean, variance, pools, score, allowed):  # type: ignore[no-untyped-def]
     # The narrower law is cut into strata, the wider one integrated exactly.
     cut = 1 if variance[0] >= variance[1] else 0
     other = 1 - cut
+    law = law_of(mean[other], variance[other], pools[other])
+    of_cut = law_of(mean[cut], variance[cut], pools[cut])
     smooth = cut == 1 and variance[0] > _SMOOTH and variance[0] < mean[0] * mean[0]
     # scores ascend, so whole numbers do too: what follows one is often the next one's own
     last, found, following = -2.0, 0.0, 0.0
     for s in range(len(score)):
         at = 0.0
         if pools[cut] > 0.0:
-            at = continuous_count(mean[cut], variance[cut], pools[cut], score[s])
+            at = quantile_of(of_cut, pools[cut], score[s])
         if smooth:
-            total += probability_below(allowed + 0.5 + at, mean[0], variance[0], pools[0])
+            total += below_in(law, pools[0], allowed + 0.5 + at)
             continue
         whole = math.floor(at)
         part = at - whole
@@ -218,20 +222,16 @@ def _met(mean, variance, pools, score, allowed):  # type: ignore[no-untyped-def]
             if whole == last + 1.0:
                 found = following
             else:
-                found = _if_other_is(
-                    whole, cut, allowed, mean[other], variance[other], pools[other]
-                )
-            following = _if_other_is(
-                whole + 1.0, cut, allowed, mean[other], variance[other], pools[other]
-            )
+                found = _if_other_is(whole, cut, allowed, law, variance[other], pools[other])
+            following = _if_other_is(whole + 1.0, cut, allowed, law, variance[other], pools[other])
             last = whole
         total += found + part * (following - found)
     return total / len(score)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _if_other_is(whole, cut, allowed, mean, variance, pool):  # type: ignore[no-untyped-def]
+def _if_other_is(whole, cut, allowed, law, variance, pool):  # type: ignore[no-untyped-def]
     """P(lost - gained <= allowed) where one of them, the one that is cut, is `whole`."""
     if cut == 1:
-        return _within(allowed + whole, mean, variance, pool)
-    return 1.0 - _within(whole - allowed - 1.0, mean, variance, pool)
+        return _within(allowed + whole, law, variance, pool)
+    return 1.0 - _within(whole - allowed - 1.0, law, variance, pool)

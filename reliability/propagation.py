@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri
 
+from devicefit import vector_math
 from devicefit.native import forget_stale
 from reliability import chip_law
 from reliability.accuracy_curve import AccuracyCurve
@@ -22,7 +23,7 @@ from reliability.chip_law import (
 )
 from reliability.variance_shares import variance_shares
 
-forget_stale(__file__, chip_law)
+forget_stale(__file__, chip_law, vector_math)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

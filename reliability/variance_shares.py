@@ -6,12 +6,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from devicefit import vector_math
 from devicefit.native import forget_stale
 from reliability import chip_law
 from reliability.accuracy_curve import KINDS, AccuracyCurve
 from reliability.chip_law import count_variance, segment, share_at
 
-forget_stale(__file__, chip_law)
+forget_stale(__file__, chip_law, vector_math)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
