@@ -3,8 +3,16 @@
 import numba
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from devicefit.vector_math import fast_exp, fast_log, vector_exp, vector_log, vector_log1p
+from devicefit.vector_math import (
+    fast_exp,
+    fast_log,
+    fast_tail,
+    vector_exp,
+    vector_log,
+    vector_log1p,
+)
 
 
 def over(function, x: np.ndarray) -> np.ndarray:
@@ -44,3 +52,8 @@ def test_log(function, error: float) -> None:
 def test_log1p_keeps_small_numbers() -> None:
     x = np.concatenate([[0.0], np.geomspace(1e-300, 1e3, 20_001)])
     np.testing.assert_allclose(over(vector_log1p, x), np.log1p(x), rtol=2e-15)
+
+
+def test_normal_tail() -> None:
+    x = np.concatenate([[0.0], np.geomspace(1e-12, 35.0, 20_001)])
+    np.testing.assert_allclose(over(fast_tail, x), norm.sf(x), rtol=1e-8)
