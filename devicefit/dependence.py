@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from scipy.signal import lfilter
 from scipy.special import ndtri_exp
 
 from devicefit.backend import SamplerOptions, sample_density
@@ -197,6 +196,9 @@ def simulate_scores(
     rho = levels.state_correlation
     of_device = rng.standard_normal((2, len(device_array)))
     of_device[1] = rho * of_device[0] + np.sqrt(1.0 - rho**2) * of_device[1]
+    # takes long to import, and only predictions need it
+    from scipy.signal import lfilter
+
     of_array = rng.standard_normal((2, int(device_array.max()) + 1))
     scores = np.empty(len(device))
     for s, name in enumerate(("lrs", "hrs")):

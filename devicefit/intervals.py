@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from devicefit.programming import FloatArray
 
@@ -82,6 +82,6 @@ def clopper_pearson(
         raise ValueError(f"probability is {probability}; it must lie between 0 and 1")
     tail = np.where((k == 0) | (k == n), 1 - probability, (1 - probability) / 2)
     with np.errstate(invalid="ignore"):
-        low = np.where(k == 0, 0.0, beta.ppf(tail, k, n - k + 1))
-        high = np.where(k == n, 1.0, beta.ppf(1 - tail, k + 1, n - k))
+        low = np.where(k == 0, 0.0, betaincinv(k, n - k + 1, tail))
+        high = np.where(k == n, 1.0, betaincinv(k + 1, n - k, 1 - tail))
     return Interval(low, high, "Clopper-Pearson", probability)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr, ndtri
-from scipy.stats import qmc
 
 from devicefit.compressed import IntArray
 from devicefit.device_effects import (
@@ -196,6 +195,9 @@ def _population(
 ) -> tuple[FloatArray, FloatArray, float]:
     """Weighted points of a posterior with flat priors on `_RANGES`, and its ln evidence."""
     low, width = _RANGES[:, 0], np.diff(_RANGES, axis=1)[:, 0]
+    # takes 0.7 s to import, and only a fit needs it
+    from scipy.stats import qmc
+
     sobol = qmc.Sobol(len(low), rng=rng)
     # In units of the ranges from here on; the prior density is one.
     points = sobol.random(_FIRST)
