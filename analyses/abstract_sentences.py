@@ -223,13 +223,15 @@ def tolerated_by_share(
 def ber_record(ln_p: FloatArray, curve: AccuracyCurve) -> dict[str, Any]:
     """Median and interval of draws of ln BER, as rates, and which of them are at the range's end.
 
-    A rate at the end of the evaluated range is a lower bound.
+    A rate at the upper end of the evaluated range is a lower bound; one that would lie below the
+    lower end is given as this end, an upper bound.
     """
     found = band(ln_p, axis=0)
     names = ("median", "low", "high")
-    rates = {key: float(np.exp(found[key])) for key in names}
-    end = curve.ln_ber[-1] - 0.01
+    begin, end = curve.ln_ber[0], curve.ln_ber[-1] - 0.01
+    rates = {key: float(np.exp(max(found[key], begin))) for key in names}
     bounds = {f"{key}_is_lower_bound": bool(found[key] > end) for key in names}
+    bounds |= {f"{key}_is_upper_bound": bool(found[key] < begin) for key in names}
     return {**rates, **bounds, "kind": found["kind"], "probability": found["probability"]}
 
 

@@ -13,12 +13,16 @@ EXPOSED = {"all layers exposed": "all", "first and last layer protected": "all b
 
 def rate_words(found: Mapping[str, Any]) -> str:
     """A tolerated BER with its interval, ``"3.10e-2 (2.92e-2 to 3.23e-2)"``."""
-    rates = {
-        key: ("at least " if found[f"{key}_is_lower_bound"] else "") + short(found[key])
-        for key in ("median", "low", "high")
-    }
+    rates = {}
+    for key in ("median", "low", "high"):
+        bound = "at least " if found[f"{key}_is_lower_bound"] else ""
+        if found[f"{key}_is_upper_bound"]:
+            bound = "below "
+        rates[key] = bound + short(found[key])
     if found["low_is_lower_bound"]:
         return rates["low"]
+    if found["high_is_upper_bound"]:
+        return rates["high"]
     return f"{rates['median']} ({rates['low']} to {rates['high']})"
 
 

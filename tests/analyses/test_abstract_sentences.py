@@ -55,6 +55,17 @@ def test_the_end_of_the_evaluated_range_is_a_lower_bound(curve: AccuracyCurve) -
     assert "at least" not in abstract_tables.rate_words(inside)
 
 
+def test_what_lies_below_the_evaluated_range_is_an_upper_bound(curve: AccuracyCurve) -> None:
+    lowest = curve.ln_ber[0]
+    some = abstract_sentences.ber_record(np.linspace(lowest - 3.0, lowest + 1.0, 101), curve)
+    words = abstract_tables.rate_words(some)
+    first = abstract_tables.short(float(np.exp(lowest)))
+    assert words.startswith(f"below {first} (below {first} to ")
+    assert not some["high_is_upper_bound"]
+    every = abstract_sentences.ber_record(np.full(5, lowest - 3.0), curve)
+    assert abstract_tables.rate_words(every) == f"below {first}"
+
+
 def _record(absent: list[str]) -> dict[str, Any]:
     one = {
         "median": 0.03,
@@ -63,6 +74,9 @@ def _record(absent: list[str]) -> dict[str, Any]:
         "median_is_lower_bound": False,
         "low_is_lower_bound": False,
         "high_is_lower_bound": False,
+        "median_is_upper_bound": False,
+        "low_is_upper_bound": False,
+        "high_is_upper_bound": False,
         "kind": "ETI",
         "probability": 0.9,
     }
