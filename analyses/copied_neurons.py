@@ -35,14 +35,12 @@ import numpy as np
 import bnn
 from bnn.calibration import PER_CHIP
 from reliability.network_copies import numbers_of_copies
-from reliability.threshold_treatment import reference_from
-from reliability.training_grid import count_treated
+from reliability.treated_study import count_treated
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from zoo_tolerance import CIFAR_CALIBRATION
+from zoo_tolerance import SEED, reference_of
 
 RESULTS = Path(__file__).resolve().parent / "results" / "copied_neurons.json"
-SEED = 1
 RATES = {"cifar-high-range": (0.0, 4e-2, 0.1), "mnist-range": (0.0, 4e-2, 0.1, 0.2)}
 COPIES = {
     "cifar-high-range": (
@@ -87,7 +85,6 @@ def main() -> int:
         network, record = bnn.load_zoo(name)
         images = bnn.load_images(record["image_set"]["name"], images_dir=arguments.images_dir)
         count = len(images.test_images)
-        number = CIFAR_CALIBRATION if images.name == "cifar-10" else None
         digest, rates = bnn.network_sha256(network), RATES[name]
         line = found.get(name, {})
         if line.get("network_sha256") != digest:
@@ -98,7 +95,7 @@ def main() -> int:
             wide = copied(network, text)
             bits = sum(wide.weight_bits.values())
             if len(line["copies"].get(text, {"right": [[]]})["right"][0]) < arguments.chips:
-                reference = reference_from(wide, images, number=number, seed=SEED, threads=1)
+                reference = reference_of(wide, images)
                 right = count_treated(
                     wide,
                     reference,
@@ -116,7 +113,7 @@ def main() -> int:
         for layer in network.layer_names:
             if layer not in line["exposed_alone"]:
                 if reference is None:
-                    reference = reference_from(network, images, number=number, seed=SEED, threads=1)
+                    reference = reference_of(network, images)
                 right = count_treated(
                     network,
                     reference,

@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 import bnn
 from reliability.threshold_treatment import reference_from
+from reliability.treated_study import count_treated
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from train_zoo import RECIPES, checkpoint_of
@@ -72,14 +73,14 @@ def trained(name: str, seed: int, images: bnn.ImageSet, checkpoints: Path) -> bn
 
 def right(network: bnn.FoldedNetwork, images: bnn.ImageSet, treatment: str) -> list[list[int]]:
     """Right answers on the test images, for each rate and chip."""
-    data = (images.test_images, images.test_labels)
-    options: dict[str, Any] = {"ber": RATES, "chips": CHIPS, "seed": CHIP_SEED, "threads": 1}
-    if treatment == FIXED:
-        counts = bnn.evaluate(network, *data, **options)
-    else:
+    reference = None
+    if treatment != FIXED:
         reference = reference_from(network, images, number=None, seed=CHIP_SEED, threads=1)
-        counts = bnn.evaluate_calibrated(reference, *data, **options)
-    return counts["correct"].values.tolist()  # type: ignore[no-any-return]
+    options = {"rates": RATES, "chips": CHIPS, "seed": CHIP_SEED, "threads": 1}
+    found: list[list[int]] = count_treated(
+        network, reference, images, treatment, **options
+    ).tolist()
+    return found
 
 
 def spread(counts: npt.NDArray[np.int64], images: int) -> dict[str, list[float]]:

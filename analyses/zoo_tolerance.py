@@ -43,7 +43,7 @@ import numpy.typing as npt
 import bnn
 from reliability.report.grid_figure import heat_maps
 from reliability.threshold_treatment import reference_from
-from reliability.training_grid import count_treated
+from reliability.treated_study import count_treated
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SEED = 1
@@ -68,6 +68,12 @@ def family_of(name: str) -> str:
 def rates_of(name: str) -> tuple[float, ...]:
     """Rates at which a network is measured: fewer where it takes long."""
     return CIFAR_RATES if family_of(name) == "cifar" else RATES
+
+
+def reference_of(network: bnn.FoldedNetwork, images: bnn.ImageSet) -> bnn.CalibrationReference:
+    """Reference on as many images as the set asks for."""
+    number = CIFAR_CALIBRATION if images.name == "cifar-10" else None
+    return reference_from(network, images, number=number, seed=SEED, threads=1)
 
 
 def measure(
@@ -98,8 +104,7 @@ def measure(
             before = len(counts[0])
             while (there := len(counts[0])) < chips:
                 if reference is None and treatment != FIXED:
-                    number = CIFAR_CALIBRATION if images.name == "cifar-10" else None
-                    reference = reference_from(network, images, number=number, seed=SEED, threads=1)
+                    reference = reference_of(network, images)
                 more = count_treated(
                     network,
                     reference,

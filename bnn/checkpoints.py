@@ -148,13 +148,9 @@ def begin_with(module: nn.Module, path: str | os.PathLike[str]) -> None:
     text, tensors = _read(Path(path))
     if text.get("format") != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of this version ({FORMAT!r})")
-    fresh = module.state_dict()
-    # in the order of the layers, which the file does not keep
-    kept = _of_module(tensors)
-    names = [*(name for name in fresh if name in kept), *sorted(kept.keys() - fresh.keys())]
-    shapes = {name: value.shape for name, value in fresh.items()}
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
     try:
-        module.load_state_dict(widened({name: kept[name] for name in names}, shapes))
+        module.load_state_dict(widened(_of_module(tensors), shapes))
     except ValueError as error:
         raise ValueError(f"{path}: the checkpoint of another architecture ({error})") from error
 

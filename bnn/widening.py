@@ -22,7 +22,7 @@ def widened(narrow: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> d
     narrow : mapping of str to tensor
         ``state_dict`` of the narrower module.
     shapes : mapping of str to torch.Size
-        Shapes of the ``state_dict`` of the wider one.
+        Shapes of the ``state_dict`` of the wider one, in its order.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def widened(narrow: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> d
                 f"{name} has shape {tuple(old.shape)} there, and {tuple(new)} is no multiple"
             )
     # layers in order: the inputs of each are the copies of the outputs of the one before
-    latents = [name for name in narrow if name.endswith(".latent")]
+    latents = [name for name in shapes if name.endswith(".latent")]
     copies_in = [shapes[name][1] // narrow[name].shape[1] for name in latents]
     found = {}
     for name, old in narrow.items():

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
-from bnn import CalibrationReference, FoldedNetwork, ImageSet, evaluate, network_sha256
+from bnn import ImageSet, network_sha256
 from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from reliability.network_study import NetworkOptions, Say, Tick, run_training, training_options
 from reliability.threshold_treatment import reference_from
-from reliability.treated_study import COUNTERS
+from reliability.treated_study import count_treated
 
 TEST_RATES = (0.0, 1e-3, 1e-2, 2e-2, 4e-2, 7e-2, 0.1, 0.15, 0.2)
 """Rates of the chips unless the user names others."""
@@ -100,30 +98,6 @@ class GridOptions:
                 raise ValueError(f"rate {rate:g} of chips; give rates from 0 to 0.5")
 
 
-def count_treated(
-    network: FoldedNetwork,
-    reference: CalibrationReference | None,
-    images: ImageSet,
-    treatment: str,
-    *,
-    rates: Sequence[float],
-    **options: Any,
-) -> npt.NDArray[np.int64]:
-    """Right answers of chips with a treatment of thresholds, shape (rates, chips).
-
-    `reference` is that of the network; `FIXED` needs none. `options` are those of `bnn.evaluate`:
-    chips, first_chip, seed, threads, progress.
-    """
-    data = (images.test_images, images.test_labels)
-    if treatment == FIXED:
-        counts = evaluate(network, *data, ber=rates, **options)
-    elif reference is None:
-        raise ValueError(f"thresholds {treatment} need the reference of a calibration")
-    else:
-        counts = COUNTERS[treatment](reference, *data, ber=rates, **options)
-    return np.asarray(counts["correct"].transpose("ber", "chip").values, dtype=np.int64)
-
-
 def count_grid(
     images: ImageSet,
     options: GridOptions,
@@ -162,7 +136,7 @@ def count_grid(
             images,
             networks,
             ber=training.highest,
-            **({} if training.lowest is None else {"ber_from": training.lowest}),
+            ber_from=training.lowest,
             **options.changes,
         )
         network, record = run_training(images, wanted, say=say, tick=tick, checkpoint=checkpoint)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from bnn import (
     CalibrationReference,
+    FoldedNetwork,
     ImageSet,
+    evaluate,
     evaluate_calibrated,
     evaluate_folded,
     network_sha256,
@@ -26,6 +30,30 @@ COUNTERS: dict[str, Callable[..., xr.Dataset]] = {
     PER_CHIP: evaluate_calibrated,
 }
 """What counts the chips of a treatment other than `FIXED`."""
+
+
+def count_treated(
+    network: FoldedNetwork,
+    reference: CalibrationReference | None,
+    images: ImageSet,
+    treatment: str,
+    *,
+    rates: Sequence[float],
+    **options: Any,
+) -> npt.NDArray[np.int64]:
+    """Right answers of chips with a treatment of thresholds, shape (rates, chips).
+
+    `reference` is that of the network; `FIXED` needs none. `options` are those of `bnn.evaluate`:
+    chips, first_chip, seed, threads, progress.
+    """
+    data = (images.test_images, images.test_labels)
+    if treatment == FIXED:
+        counts = evaluate(network, *data, ber=rates, **options)
+    elif reference is None:
+        raise ValueError(f"thresholds {treatment} need the reference of a calibration")
+    else:
+        counts = COUNTERS[treatment](reference, *data, ber=rates, **options)
+    return np.asarray(counts["correct"].transpose("ber", "chip").values, dtype=np.int64)
 
 
 def treated_study(

@@ -320,12 +320,7 @@ def count_map(
     padded = LANES * len(packed.turned)
     sixteen = np.uint64(0xFFFF)
     for first in range(0, positions, 4):
-        p0, p1, p2, p3 = first, first + 1, first + 2, first + 3
-        if pool == 2:
-            block = first // 4
-            p0 = 2 * width * (block // (width // 2)) + 2 * (block % (width // 2))
-            p1, p2, p3 = p0 + 1, p0 + width, p0 + width + 1
-        p1, p2, p3 = min(p1, positions - 1), min(p2, positions - 1), min(p3, positions - 1)
+        p0, p1, p2, p3 = four_positions(first, positions, width, pool)
         gather_four(scratch, words, width, kernel, p0, p1, p2, p3)
         _fire_four(
             scratch.four,
@@ -354,6 +349,19 @@ def count_map(
                 one = (bits_of_four >> np.uint64(16 * i)) & sixteen
                 fired[at + i * out_words + word] |= (one ^ turn) << shift
         at += here * out_words
+
+
+@numba.njit(nogil=True, cache=True)
+def four_positions(
+    first: int, positions: int, width: int, pool: int
+) -> tuple[int, int, int, int]:  # pragma: no cover
+    """Positions from `first` on, or of a block of the pooling; the last one beyond the map."""
+    p0, p1, p2, p3 = first, first + 1, first + 2, first + 3
+    if pool == 2:
+        block = first // 4
+        p0 = 2 * width * (block // (width // 2)) + 2 * (block % (width // 2))
+        p1, p2, p3 = p0 + 1, p0 + width, p0 + width + 1
+    return p0, min(p1, positions - 1), min(p2, positions - 1), min(p3, positions - 1)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -438,12 +446,8 @@ def _detail(
         complement[r] = np.int64((packed.turned[r // 8] >> (r % 8)) & 1) - 1
     for first in range(0, positions, 4):
         here = min(4, positions - first)
-        p1, p2, p3 = (
-            min(first + 1, positions - 1),
-            min(first + 2, positions - 1),
-            min(first + 3, positions - 1),
-        )
-        gather_four(scratch, words, width, kernel, first, p1, p2, p3)
+        p0, p1, p2, p3 = four_positions(first, positions, width, 1)
+        gather_four(scratch, words, width, kernel, p0, p1, p2, p3)
         for block in range(0, len(packed.turned), 2):
             count_four(scratch.four, size, packed.lanes, block, counts)
             for i in range(here):

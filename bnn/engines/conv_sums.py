@@ -19,6 +19,7 @@ from bnn.engines import binary_layer, conv_layer, vectors
 from bnn.engines.binary_layer import LANES, count_four
 from bnn.engines.conv_layer import (
     PackedConvolution,
+    four_positions,
     gather_four,
     pack_convolution,
     pad_map,
@@ -201,12 +202,7 @@ def _count_image(
     positions, padded = height * width, LANES * len(packed.turned)
     size, counts = kernel * kernel * words, scratch.counts
     for first in range(0, positions, 4):
-        p0, p1, p2, p3 = first, first + 1, first + 2, first + 3
-        if pool == 2:
-            block = first // 4
-            p0 = 2 * width * (block // (width // 2)) + 2 * (block % (width // 2))
-            p1, p2, p3 = p0 + 1, p0 + width, p0 + width + 1
-        p1, p2, p3 = min(p1, positions - 1), min(p2, positions - 1), min(p3, positions - 1)
+        p0, p1, p2, p3 = four_positions(first, positions, width, pool)
         gather_four(scratch, words, width, kernel, p0, p1, p2, p3)
         here = 1 if pool == 2 else min(4, positions - first)
         v0, v1 = np.int64(packed.kind[p0]) * padded, np.int64(packed.kind[p1]) * padded
