@@ -51,6 +51,7 @@ class Stream(enum.IntEnum):
     RESISTANCES = 12
     POSTERIOR_DRAW = 13
     SCRAMBLING = 14
+    ARRAY = 15
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Chips drawn from the posterior at a design, counted, and held against the promise."""

@@ -1,0 +1,322 @@
+"""Chips drawn from the posterior of a device: which of their weight bits are wrong, decoded.
+
+One draw of the device is the truth of a chip. Its cells lie on one array (or on a few), which sets
+the rates at which stored zeros and stored ones are misread; given these, cells are independent.
+Wrong bits are therefore drawn by their rates, at a cost that grows with how many there are, and a
+code is then decoded word by word, because what it leaves comes in words.
+:mod:`reliability.direct_route` draws the resistance of every cell instead; it is the slow
+reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bnn import FoldedNetwork, evaluate_positions
+from bnn.counter_random import Stream, StreamKey, uniforms_at
+from bnn.flips import nested_levels
+from bnn.network import layer_signs
+from devicefit.cells import cell_reader
+from devicefit.fitted import Fitted
+from devicefit.programming import FloatArray
+from devicefit.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
+from reliability.coded_chips import after_decoding, hsiao_columns
+from reliability.direct_route import posterior_draw, scrambling
+from reliability.ecc import SECDED_72_64, Code
+from reliability.storage import Storage
+from reliability.unequal_errors import StoredBits
+
+Positions = NDArray[np.int64]
+Bits = NDArray[np.bool_]
+
+_ONE, _NO_CELL = 1, 2
+
+
+@dataclass(frozen=True)
+class ChipRates:
+    """Rates at which stored bits are misread, before decoding.
+
+    Parameters
+    ----------
+    programming : float array, shape (x,)
+        Programming values, SI.
+    values : float array, shape (draw, array, x, 2)
+        Probability that a stored zero, and that a stored one, is misread; draws of the device with
+        its chains one after the other, and its measured arrays.
+    """
+
+    programming: FloatArray
+    values: FloatArray
+
+    @property
+    def mean(self) -> FloatArray:
+        """Posterior mean of the bit error rate, zeros and ones equally frequent, shape (x,)."""
+        return np.asarray(self.values.mean(axis=(0, 1, 3)))
+
+
+def chip_rates(
+    device: Fitted,
+    programming: Sequence[float],
+    storage: Storage,
+    *,
+    sensing: SensingOptions,
+    one_is: str = "LRS",
+) -> ChipRates:
+    """Rates of every draw and array of a device.
+
+    Parameters
+    ----------
+    device : Fitted
+        Fitted family or stack.
+    programming : sequence of float
+        Programming values, SI.
+    storage : Storage
+        How cells are read.
+    sensing : SensingOptions
+        Threshold and offset. A threshold that is not given is chosen before a chip and its array
+        are known, as for the BER curves. Both cells of a pair lie on the same array.
+    one_is : {"LRS", "HRS"}, optional
+        State that stores a one.
+
+    Raises
+    ------
+    ValueError
+        As of :func:`devicefit.cells.cell_reader`.
+    """
+    names = device.frame.arrays
+    arrays: list[int | None] = list(range(len(names))) if len(names) > 1 else [None]
+    per_x = []
+    for x in programming:
+        read = cell_reader(device, x, scheme=storage.scheme, options=sensing, one_is=one_is)
+        fixed = sensing
+        if read.threshold_ln_r is not None:
+            fixed = SensingOptions(float(np.exp(read.threshold_ln_r)), sensing.offset_ln_r)
+        per_array = []
+        for array in arrays:
+            reader = read
+            if array is not None:
+                reader = cell_reader(
+                    device, x, scheme=storage.scheme, options=fixed, one_is=one_is, array=array
+                )
+            if CELLS_PER_BIT[storage.scheme] == 2:
+                both = np.exp(ln_ber_2t2r(reader.lrs, reader.hrs, sensing.offset_ln_r))
+                zero, one = both, both
+            else:
+                of_state = reader.error_probability
+                one = of_state[one_is]
+                zero = of_state["HRS" if one_is == "LRS" else "LRS"]
+            per_array.append(np.stack([zero, one], axis=-1))
+        per_x.append(np.stack(per_array, axis=1))
+    return ChipRates(np.asarray(programming, dtype=np.float64), np.stack(per_x, axis=2))
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """The cells of one layer.
+
+    Parameters
+    ----------
+    bits : int
+        Weight bits.
+    kind : uint8 array, shape (words * n,)
+        What each place of the code words stores: 0, 1, or 2 for places that a shortened last word
+        does not have.
+    """
+
+    bits: int
+    kind: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A network as it is written into cells.
+
+    Parameters
+    ----------
+    code : Code
+        What corrects its bits; each layer begins with a word of its own, whose data bits are
+        neighbours in a neuron.
+    layers : dict of str to StoredLayer
+        By name, in the order of the network; protected layers have no cells.
+    """
+
+    code: Code
+    layers: dict[str, StoredLayer]
+
+    @classmethod
+    def of(
+        cls,
+        network: FoldedNetwork,
+        code: Code,
+        *,
+        stored: StoredBits,
+        protected: frozenset[str] = frozenset(),
+    ) -> StoredNetwork:
+        """Lay the weights of a network into words.
+
+        Parity bits of SECDED(72,64) are those of its data. Those of another code are taken as
+        zeros and ones by an even coin, fixed for all chips: which state a parity bit is in depends
+        on the data and is as good as random.
+        """
+        layers = {}
+        for index, layer in enumerate(network.layers):
+            if layer.name in protected:
+                continue
+            data = (layer_signs(layer) > 0).reshape(-1)
+            if stored.scrambled:
+                data = data ^ scrambling(index, len(data))
+            layers[layer.name] = StoredLayer(len(data), _words_of(data, code, index))
+        return cls(code, layers)
+
+    def wrong_bits(
+        self,
+        rates: FloatArray,
+        *,
+        seed: int,
+        chip: int,
+        order: Mapping[str, int],
+    ) -> list[dict[str, Positions]]:
+        """Weight bits of one chip that are wrong after decoding, at several programming values.
+
+        Parameters
+        ----------
+        rates : float array, shape (part, x, 2)
+            Rates of stored zeros and ones of the arrays of the chip. The words of the network are
+            shared out to them in equal runs.
+        seed, chip : int
+            Seed of the family of chips, and number of the chip.
+        order : mapping of str to int
+            Number of each layer in the network, whose random numbers it has.
+
+        Returns
+        -------
+        list of dict of str to int64 array, shape (wrong bits,)
+            For each programming value ``row * columns + column`` by layer, strictly increasing.
+            Cells have one level each: at weaker programming the same cells fail and more.
+        """
+        found: list[dict[str, Positions]] = [{} for _ in range(rates.shape[1])]
+        words = sum(len(layer.kind) for layer in self.layers.values()) // self.code.n
+        before = 0
+        for name, layer in self.layers.items():
+            cells, levels = nested_levels(
+                bits=len(layer.kind),
+                ber=float(rates.max()),
+                key=StreamKey(seed, chip, order[name], Stream.FLIPS),
+            )
+            word = cells // self.code.n
+            part = ((before + word) * len(rates)) // words
+            kind = layer.kind[cells]
+            for x, wrong in enumerate(found):
+                of_kind = np.column_stack([rates[:, x], np.zeros(len(rates))])
+                misread = cells[levels < of_kind[part, kind]]
+                wrong[name] = _decoded(misread, self.code, layer.bits)
+            before += len(layer.kind) // self.code.n
+        return found
+
+
+def _words_of(data: Bits, code: Code, layer: int) -> NDArray[np.uint8]:
+    """What every place of the words of a layer stores."""
+    words = -(-len(data) // code.k)
+    flat = np.full(words * code.k, _NO_CELL, dtype=np.uint8)
+    flat[: len(data)] = data
+    if code.n == code.k:
+        return flat
+    padded = flat.reshape(words, code.k)
+    if code == SECDED_72_64:
+        # parity bit j is the sum of the data bits whose column has bit j
+        columns = hsiao_columns()
+        checks = (columns[: code.k, None] >> np.arange(code.n - code.k)) & 1
+        parity = ((padded == _ONE).astype(np.int64) @ checks) & 1
+    else:
+        coin = scrambling(layer, words * code.n)[: words * (code.n - code.k)]
+        parity = coin.reshape(words, -1)
+    return np.concatenate([padded, parity.astype(np.uint8)], axis=1).reshape(-1)
+
+
+def _decoded(misread: Positions, code: Code, bits: int) -> Positions:
+    """Data bits that are wrong after decoding, from the misread places of the words."""
+    if code.n == code.k:
+        return misread
+    word, place = np.divmod(misread, code.n)
+    touched, row, count = np.unique(word, return_inverse=True, return_counts=True)
+    # up to `corrects` wrong bits leave nothing
+    kept = count > code.corrects
+    index = np.cumsum(kept) - 1
+    here = kept[row]
+    wrong = np.zeros((int(kept.sum()), code.n), dtype=bool)
+    wrong[index[row[here]], place[here]] = True
+    left = after_decoding(code, wrong)[:, : code.k]
+    rows, columns = np.nonzero(left)
+    at = touched[kept][rows] * code.k + columns
+    return np.asarray(at[at < bits], dtype=np.int64)
+
+
+def count_chips(
+    network: FoldedNetwork,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    stored: StoredNetwork,
+    rates: ChipRates,
+    chips: int,
+    seed: int,
+    arrays_per_chip: int = 1,
+    count: Callable[..., xr.Dataset] = evaluate_positions,
+    **options: Any,
+) -> xr.Dataset:
+    """Count right answers of chips drawn from the posterior.
+
+    Parameters
+    ----------
+    network, images, labels, chips, seed
+        As of :func:`bnn.evaluate`.
+    stored : StoredNetwork
+        The network in its cells.
+    rates : ChipRates
+        Rates of the device at several programming values. A chip has the same draw of the device,
+        the same arrays and matched cells at all of them.
+    arrays_per_chip : int, optional
+        Arrays that the cells of a chip lie on, each drawn from the measured ones.
+    count : callable, optional
+        `bnn.evaluate_positions`, or what calibrates chips before it.
+    **options
+        ``first_chip``, ``engine``, ``threads``, ``memory`` and ``progress`` of `count`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of :func:`bnn.evaluate_positions`, dims ``programming, chip``.
+
+    Raises
+    ------
+    ValueError
+        No array, or as of `count`.
+    """
+    if arrays_per_chip < 1:
+        raise ValueError(f"arrays_per_chip is {arrays_per_chip}; a chip lies on at least one")
+    order = {name: index for index, name in enumerate(network.layer_names)}
+    draws, arrays = rates.values.shape[:2]
+
+    def positions(chip: int) -> Iterator[Mapping[str, Positions]]:
+        draw = posterior_draw(draws, seed=seed, chip=chip)
+        key = StreamKey(seed, chip, 0, Stream.ARRAY)
+        of_part = uniforms_at(key, np.arange(arrays_per_chip)) * arrays
+        here = rates.values[draw, of_part.astype(np.int64)]
+        yield from stored.wrong_bits(here, seed=seed, chip=chip, order=order)
+
+    return count(
+        network,
+        images,
+        labels,
+        positions=positions,
+        cases=xr.Variable("programming", rates.programming),
+        identity={"seed": seed, "route": "chips drawn from the posterior"},
+        chips=chips,
+        **options,
+    )

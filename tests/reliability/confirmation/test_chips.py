@@ -1,0 +1,211 @@
+"""Chips by their rates against chips by their resistances, and decoding against dense words."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from bnn import FoldedNetwork, HiddenLayer, OutputLayer
+from bnn.engines import dense
+from bnn.network import layer_signs
+from bnn.packing import pack_bits
+from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.models import FAMILIES
+from devicefit.models.frame import Frame
+from devicefit.programming import Programming
+from devicefit.sensing import SensingOptions
+from reliability.coded_chips import after_decoding, hsiao_columns
+from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
+from reliability.direct_route import cell_readers, evaluate_direct
+from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64
+from reliability.storage import PLAIN, STORAGES, Storage
+from reliability.unequal_errors import StoredBits
+
+X = (5e-5, 1e-4)
+SENSING = SensingOptions(threshold_ohm=1.8e4)
+REJECT = 1e-4 / 10
+ORDER = {"hidden_1": 0, "output": 1}
+
+
+@pytest.fixture(scope="module")
+def network() -> FoldedNetwork:
+    rng = np.random.default_rng(3)
+    hidden = HiddenLayer(
+        name="hidden_1",
+        columns=16,
+        weights=pack_bits(rng.random((70, 16)) < 0.3),
+        threshold=rng.integers(-500, 500, 70).astype(np.int32),
+        direction=rng.choice(np.array([-1, 1], np.int8), size=70),
+    )
+    output = OutputLayer(
+        name="output",
+        columns=70,
+        weights=pack_bits(rng.random((4, 70)) < 0.3),
+        scale=np.ones(4),
+        shift=rng.normal(size=4),
+    )
+    return FoldedNetwork((hidden, output))
+
+
+def posterior(arrays: tuple[str, ...] = ("",)) -> DevicePosterior:
+    """Lognormal states that overlap; the HRS of every draw is its own, the LRS of every array."""
+    frame = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4, arrays=arrays)
+    values = {
+        p.name: np.full((2, 20, p.size) if p.size else (2, 20), p.mean)
+        for p in FAMILIES["lognormal"].priors(frame)
+    }
+    values["ln_r_hrs"] = np.log(1e5) + np.linspace(-0.8, 0.8, 40).reshape(2, 20)
+    values["ln_sd_hrs"] = np.full((2, 20), np.log(0.8))
+    dims = {k: ("chain", "draw", f"{k}_term")[: v.ndim] for k, v in values.items()}
+    draws = xr.Dataset({k: (dims[k], v) for k, v in values.items()})
+    record = {"devices": 100, "design_effect": {"LRS": 1.0, "HRS": 1.0}}
+    return DevicePosterior("lognormal", draws, frame, Diagnostics(1.0, 1e3, 1e3, 0, 40), record)
+
+
+@pytest.fixture(scope="module")
+def data(network: FoldedNetwork) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(8)
+    images = rng.integers(0, 256, (150, 16), dtype=np.uint8)
+    return images, dense.predict(network, dense.prepare(images), threads=1)
+
+
+def known_rates(*pairs: tuple[float, float]) -> ChipRates:
+    """One draw, one array; (rate of zeros, rate of ones) at each programming value."""
+    return ChipRates(np.arange(1.0, len(pairs) + 1), np.array(pairs)[None, None])
+
+
+def test_rates_are_those_of_the_readers() -> None:
+    device = posterior()
+    rates = chip_rates(device, X, PLAIN, sensing=SENSING)
+    readers = cell_readers(device, X, scheme="1T1R", sensing=SENSING)
+    assert rates.values.shape == (40, 1, 2, 2)
+    for k, reader in enumerate(readers):
+        assert rates.values[:, 0, k, 1] == pytest.approx(reader.error_probability["LRS"], rel=1e-14)
+        assert rates.values[:, 0, k, 0] == pytest.approx(reader.error_probability["HRS"], rel=1e-14)
+    turned = chip_rates(device, X, PLAIN, sensing=SENSING, one_is="HRS")
+    assert (turned.values == rates.values[..., ::-1]).all()
+
+
+@pytest.mark.parametrize("scheme", ["1T1R", "2T2R"])
+def test_chips_lose_as_chips_of_drawn_resistances_do(
+    network: FoldedNetwork, data: Any, scheme: str
+) -> None:
+    device, chips = posterior(), 300
+    rates = chip_rates(device, X[:1], Storage(scheme), sensing=SENSING)
+    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+    fast = count_chips(network, *data, stored=stored, rates=rates, chips=chips, seed=2, threads=1)
+    slow = evaluate_direct(
+        network, *data, device=device, programming=X[:1], scheme=scheme, sensing=SENSING,
+        chips=chips, seed=2, threads=1,
+    )  # fmt: skip
+    for name in ("flips", "correct"):
+        one, other = fast[name].values[0], slow[name].values[0]
+        # the same draws of the device, other cells: differences of pairs are about zero
+        found = stats.ttest_1samp((one - other).astype(float), 0.0)
+        assert found.pvalue > REJECT, name
+    # a control that must fail: the mean rate of all draws for every chip misses their spread
+    flat = ChipRates(rates.programming, np.broadcast_to(rates.values.mean(axis=0), (1, 1, 1, 2)))
+    even = count_chips(network, *data, stored=stored, rates=flat, chips=chips, seed=2, threads=1)
+    assert np.var(even["flips"].values) < 0.5 * np.var(slow["flips"].values)
+
+
+def test_cells_of_a_chip_lie_on_one_array() -> None:
+    device = posterior(("a", "b", "c"))
+    device.draws["lrs_location_array"].values[:] = np.array([-1.0, 0.0, 1.0])
+    rates = chip_rates(device, X[:1], PLAIN, sensing=SENSING)
+    assert rates.values.shape == (40, 3, 1, 2)
+    ones = rates.values[:, :, 0, 1]
+    assert (np.diff(ones, axis=1) > 0).all()
+    # the law of the curves is that of a cell on any of them, read at the same threshold
+    (mixed,) = cell_readers(device, X[:1], scheme="1T1R", sensing=SENSING)
+    assert ones.mean(axis=1) == pytest.approx(mixed.error_probability["LRS"], rel=1e-12)
+
+
+@pytest.mark.parametrize("storage", STORAGES, ids=lambda s: s.name)
+def test_wrong_bits_are_those_of_dense_words(network: FoldedNetwork, storage: Storage) -> None:
+    code = storage.code
+    stored = StoredNetwork.of(network, code, stored=StoredBits())
+    rates = np.array([[0.02, 0.11]])
+    many = stored.wrong_bits(np.array([[[0.02, 0.11], [0.0, 0.0], [1.0, 1.0]]]), seed=5, chip=3,
+                             order=ORDER)  # fmt: skip
+    raw = StoredNetwork(NO_CODE, stored.layers).wrong_bits(rates[None], seed=5, chip=3, order=ORDER)
+    for name, layer in stored.layers.items():
+        dense_words = np.zeros(len(layer.kind), dtype=bool)
+        dense_words[raw[0][name]] = True
+        left = after_decoding(code, dense_words.reshape(-1, code.n))[:, : code.k].reshape(-1)
+        assert (np.flatnonzero(left[: layer.bits]) == many[0][name]).all()
+        assert not len(many[1][name])
+    assert sum(len(v) for v in many[0].values()) > 10
+
+
+def test_stored_words_of_secded_have_no_syndrome(network: FoldedNetwork) -> None:
+    stored = StoredNetwork.of(network, SECDED_72_64, stored=StoredBits())
+    for layer in stored.layers.values():
+        ones = layer.kind.reshape(-1, 72) == 1
+        assert not np.bitwise_xor.reduce(np.where(ones, hsiao_columns(), 0), axis=1).any()
+    weights = layer_signs(network.layers[0]) > 0
+    kind = stored.layers["hidden_1"].kind.reshape(-1, 72)[:, :64].reshape(-1)
+    assert (kind[: weights.size] == weights.reshape(-1)).all()
+    assert (kind[weights.size :] == 2).all()
+
+
+def test_rates_of_stored_ones_and_zeros_are_met(network: FoldedNetwork) -> None:
+    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+    ones = (layer_signs(network.layers[0]) > 0).reshape(-1)
+    total = {True: 0, False: 0}
+    for chip in range(200):
+        (wrong,) = stored.wrong_bits(np.array([[[0.03, 0.2]]]), seed=1, chip=chip, order=ORDER)
+        at = ones[wrong["hidden_1"]]
+        total[True] += int(at.sum())
+        total[False] += int((~at).sum())
+    for bit, rate in ((True, 0.2), (False, 0.03)):
+        trials = 200 * int((ones == bit).sum())
+        assert stats.binomtest(total[bit], trials, rate).pvalue > REJECT
+    scrambled = StoredNetwork.of(network, NO_CODE, stored=StoredBits(scrambled=True))
+    both = 0
+    for chip in range(200):
+        (wrong,) = scrambled.wrong_bits(np.array([[[0.03, 0.2]]]), seed=1, chip=chip, order=ORDER)
+        both += int(ones[wrong["hidden_1"]].sum())
+    inverted = (scrambled.layers["hidden_1"].kind == 1)[ones].mean()
+    rate = 0.2 * inverted + 0.03 * (1 - inverted)
+    assert stats.binomtest(both, 200 * int(ones.sum()), rate).pvalue > REJECT
+
+
+def test_weaker_programming_keeps_the_wrong_cells(network: FoldedNetwork) -> None:
+    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+    weak, strong = stored.wrong_bits(
+        np.array([[[0.2, 0.3], [0.1, 0.3]]]), seed=1, chip=0, order=ORDER
+    )
+    assert set(strong["hidden_1"]) < set(weak["hidden_1"])
+
+
+def test_parts_of_a_chip_have_the_rates_of_their_arrays(network: FoldedNetwork) -> None:
+    stored = StoredNetwork.of(network, BCH_127_64, stored=StoredBits())
+    (wrong,) = stored.wrong_bits(
+        np.array([[[0.0, 0.0]], [[1.0, 1.0]]]), seed=1, chip=0, order=ORDER
+    )
+    # 18 and 5 words: the second half of all begins in the word 12 of the first layer
+    assert wrong["hidden_1"][0] == 12 * 64
+    assert len(wrong["hidden_1"]) == 1120 - 12 * 64
+    assert len(wrong["output"]) == 280
+
+
+def test_the_same_chips_in_any_order_of_work(network: FoldedNetwork, data: Any) -> None:
+    rates = known_rates((0.02, 0.05), (0.1, 0.05))
+    stored = StoredNetwork.of(network, SECDED_72_64, stored=StoredBits())
+    common: dict[str, Any] = {"stored": stored, "rates": rates, "seed": 4, "threads": 1}
+    whole = count_chips(network, *data, chips=6, **common)
+    for engine in ("packed", "dense"):
+        part = count_chips(network, *data, chips=2, first_chip=4, engine=engine, **common)
+        assert (part["correct"].values == whole["correct"].values[:, 4:]).all()
+
+
+def test_no_array_is_refused(network: FoldedNetwork, data: Any) -> None:
+    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+    with pytest.raises(ValueError, match="arrays_per_chip is 0"):
+        count_chips(
+            network, *data, stored=stored, rates=known_rates((0.1, 0.1)), chips=2, seed=1,
+            arrays_per_chip=0,
+        )  # fmt: skip
