@@ -115,7 +115,7 @@ def count_answers(
     attrs = {
         "images": len(images),
         "error_free_correct": tally.error_free_correct,
-        "images_sha256": _images_sha256(work.images, work.labels),
+        "images_sha256": images_sha256(work.images, work.labels),
         **of_part,
         **identity,
         "network_sha256": network_sha256(work.network),
@@ -261,7 +261,8 @@ def _check_images(
         )
 
 
-def _images_sha256(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> str:
+def images_sha256(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> str:
+    """Hash over images and labels, which counts carry."""
     digest = hashlib.sha256(f"{images.shape}".encode())
     digest.update(np.ascontiguousarray(images).data)
     digest.update(np.ascontiguousarray(labels, dtype="<i8").data)

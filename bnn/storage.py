@@ -189,6 +189,17 @@ def load_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     return record
 
 
+def stored_sha256(path: str | os.PathLike[str]) -> str:
+    """Hash of the network that `save_network` wrote (`network_sha256`), from its twin alone.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As of `load_record`.
+    """
+    return str(_read_twin(_pair(path)[1])["network_sha256"])
+
+
 def _read_twin(path: Path) -> dict[str, Any]:
     try:
         twin = json.loads(path.read_text(encoding="utf-8"))

@@ -64,7 +64,8 @@ def _record(
         "cells": storage.cells_for(bits),
         "lowest_safe_programming": safe.lowest,
         "at_weakest_measured": safe.at_edge,
-        "p_requirement_met": float(design.p_met[at]),
+        "p_requirement_met": design.stated(comparison.grid)[1],
+        "judged_by": design.judged_by,
         "likeliest_programming": float(comparison.grid[design.p_met.argmax()]),
         "tolerated_ber": _rates(ln_tolerated),
         "tolerated_read_ber": _rates(storage.ln_ber_read(ln_tolerated)) if coded else None,
@@ -156,7 +157,7 @@ def _row(record: Mapping[str, Any], programming: Programming) -> tuple[str, ...]
         record["thresholds"],
         f"{record['cells_per_bit']:.4g}",
         f"at most {lowest}" if record["at_weakest_measured"] else lowest,
-        f"{record['p_requirement_met']:.3f}",
+        f"{record['p_requirement_met']:.3f} ({record['judged_by']})",
         "not known"
         if energy is None
         else f"{energy['median'] * 1e12:.3g} pJ ({energy['low'] * 1e12:.3g} to "

@@ -16,8 +16,9 @@ from reliability import records
 from reliability.accuracy_curve import fit_accuracy_curves
 from reliability.alternatives import alternative_records
 from reliability.choices import Cycles, choices_record, pareto_record
+from reliability.confirmation.words import confirmation_record
 from reliability.designs import Comparison, compare_designs, loss_limits
-from reliability.device_study import DeviceStudy
+from reliability.device_study import DeviceStudy, Say
 from reliability.energy import EnergyOptions, programming_energy
 from reliability.energy_table import EnergyTable
 from reliability.network_study import NetworkStudy
@@ -36,6 +37,7 @@ from reliability.verdict import verdict_record
 
 if TYPE_CHECKING:
     from devicefit.life_study import Life
+    from reliability.confirmation.confirmed import Confirming
 
 PAIRED_DRAWS = 2000
 CURVE_SAMPLER = SamplerOptions(draws=500, warmup=150, target_accept=0.85)
@@ -56,6 +58,9 @@ def answer(
     seed: int,
     command: str,
     truth: ReferenceDevice | None = None,
+    confirming: Confirming | None = None,
+    not_confirmed: str = "",
+    say: Say = lambda text: None,
 ) -> Results:
     """Propagate, decide, and collect everything a report shows.
 
@@ -85,6 +90,13 @@ def answer(
         Command line that reproduces the results.
     truth : ReferenceDevice, optional
         For the simulated device: the truth to compare with.
+    confirming : Confirming, optional
+        Networks and images for chips that confirm the design; the results say that it is not
+        confirmed when left out.
+    not_confirmed : str, optional
+        Why a design cannot be confirmed.
+    say : callable, optional
+        Told what is being done.
 
     Returns
     -------
@@ -100,6 +112,12 @@ def answer(
         energy_table=energy_table,
         stored=stored,
     )
+    if confirming is not None:
+        # imported here: without networks a decision needs none of their packages
+        from reliability.confirmation.confirmed import confirm_designs
+
+        stored_bits = StoredBits() if stored is None else stored
+        c = confirm_designs(c, confirming, stored_bits, say)
     limits = loss_limits(c.curves, requirement)
     unequal = unequal_record(c)
     gates = [
@@ -130,6 +148,7 @@ def answer(
             regret=(choices["energy_regret"] or {}).get("sentence"),
             uncertainty=None if uncertainty is None else str(uncertainty["sentence"]),
             end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
+            not_confirmed=not_confirmed,
             simulated=bool(device.record["data"]["simulated"]),
         ),
         "programming": {
@@ -182,6 +201,7 @@ def answer(
             "outside",
         },
         "alternatives": alternative_records(c, networks),
+        "confirmation": confirmation_record(c),
         "unequal_errors": unequal,
         "choices": choices,
         "pareto": pareto_record(c, cycles_to_requirement),

@@ -27,6 +27,7 @@ from reliability.cli_inputs import (
     answer_from,
     check_decision,
     chosen_models,
+    confirming_with,
     decision_options,
     evaluated,
     file_stem,
@@ -48,6 +49,7 @@ from reliability.cli_options import (
     AcceptOption,
     ChipsOption,
     ColumnOption,
+    ConfirmChoices,
     DecisionChoices,
     DownloadOption,
     DrawsOption,
@@ -152,6 +154,7 @@ def run(
     priors: PriorsOption = None,
     asked: DecisionChoices,
     life_files: LivesOption = None,
+    confirm: ConfirmChoices,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
     warmup: WarmupOption = None,
@@ -161,7 +164,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Do the whole path: fit, train, evaluate, decide, report."""
-    from bnn import save_network
+    from bnn import network_sha256, save_network
     from reliability.device_study import save_study, study_device
     from reliability.network_study import save_counts
     from reliability.output import check_directory, staged_directory
@@ -197,13 +200,32 @@ def run(
         )
         save_study(study, stage)
         networks: dict[str, NetworkStudy] = {}
+        written = {}
         for name, folded, record in study_networks(loaded, image_set, training, narrator):
+            written[network_sha256(folded)] = folded
             save_network(folded, stage / f"{file_stem(name)}.safetensors", record=record)
             for treated, counted in evaluated(name, folded, record, image_set, training, narrator):
                 networks[treated] = counted
                 save_counts(counted, stage / f"{file_stem(treated)}.nc")
+        confirming, missing = confirming_with(
+            study,
+            networks,
+            written.get,
+            lambda name: image_set,
+            confirm,
+            seed=seed,
+            threads=threads,
+        )
         results = answer_from(
-            study, networks, options, seed, narrator, truth=measurements is None, with_next=True
+            study,
+            networks,
+            options,
+            seed,
+            narrator,
+            truth=measurements is None,
+            with_next=True,
+            confirming=confirming,
+            not_confirmed=missing,
         )
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +13,20 @@ from reliability.cli_guards import checking_input, print_verdict, working
 from reliability.cli_inputs import (
     answer_from,
     check_decision,
+    confirming_with,
     counted_networks,
     decision_options,
+    load_image_set,
 )
 from reliability.cli_options import (
+    ConfirmChoices,
     DecisionChoices,
     ForceOption,
+    ImagesDirOption,
     LivesOption,
     QuietOption,
     SeedOption,
+    ThreadsOption,
 )
 
 decision_commands = typer.Typer()
@@ -36,12 +42,24 @@ def decide(
     ],
     out: Annotated[Path, typer.Option(help="Results to write (.json).")],
     asked: DecisionChoices,
+    confirm: ConfirmChoices,
     life_files: LivesOption = None,
+    networks_dir: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--networks",
+            help="Folder of the networks that were counted, to confirm the design by chips; the "
+            "folders of the counts and the zoo are searched too. Repeatable.",
+        ),
+    ] = None,
+    images_dir: ImagesDirOption = None,
     seed: SeedOption = 1,
+    threads: ThreadsOption = 2,
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
+    from reliability.confirmation.confirmables import networks_in
     from reliability.device_study import load_study
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
@@ -53,8 +71,35 @@ def decide(
         frame = study.main.frame
         check_decision(options, frame.programming, frame.low, frame.high)
         networks = counted_networks(counts)
+        folders = _network_folders(networks_dir or [], counts)
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        results = answer_from(study, networks, options, seed, narrator, truth=False)
+        confirming, missing = confirming_with(
+            study,
+            networks,
+            networks_in(folders),
+            partial(load_image_set, directory=images_dir, download=False),
+            confirm,
+            seed=seed,
+            threads=threads,
+        )
+        results = answer_from(
+            study,
+            networks,
+            options,
+            seed,
+            narrator,
+            truth=False,
+            confirming=confirming,
+            not_confirmed=missing,
+        )
         stage.write_text(results.to_json(), encoding="utf-8")
     print_verdict(results)
     typer.echo(f"results: {out}")
+
+
+def _network_folders(named: list[Path], counts: list[Path]) -> list[Path]:
+    """Folders to search for networks: those that were named, then those of the counts."""
+    for folder in named:
+        if not folder.is_dir():
+            raise ValueError(f"--networks {folder}: no such folder; name one that holds networks")
+    return list(dict.fromkeys([*named, *(path.absolute().parent for path in counts)]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from devicefit.prior_files import PriorFile
     from devicefit.programming import Programming
     from devicefit.sensing import SensingOptions
-    from reliability.cli_options import DecisionChoices
+    from reliability.cli_options import ConfirmChoices, DecisionChoices
+    from reliability.confirmation.confirmables import Find
+    from reliability.confirmation.confirmed import Confirming
     from reliability.network_study import NetworkOptions, NetworkStudy
     from reliability.progress import Narrator
     from reliability.results import Results
@@ -422,6 +424,8 @@ def answer_from(
     *,
     truth: bool,
     with_next: bool = False,
+    confirming: Confirming | None = None,
+    not_confirmed: str = "",
 ) -> Results:
     """Results with the command line in them."""
     from devicefit.reference_device import ReferenceDevice
@@ -441,4 +445,37 @@ def answer_from(
         seed=seed,
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),
         truth=ReferenceDevice() if truth else None,
+        confirming=confirming,
+        not_confirmed=not_confirmed,
+        say=narrator.say,
     )
+
+
+def confirming_with(
+    study: Any,
+    networks: dict[str, NetworkStudy],
+    find: Find,
+    images_of: Callable[[str], ImageSet],
+    chosen: ConfirmChoices,
+    *,
+    seed: int,
+    threads: int,
+) -> tuple[Confirming | None, str]:
+    """How designs are confirmed, or None, and what is missing for it."""
+    from reliability.confirmation.confirmables import confirmables
+    from reliability.confirmation.confirmed import Confirming
+
+    if chosen.confirm_minutes == 0:
+        return None, "--confirm-minutes 0 was asked for"
+    found, missing = confirmables(networks, find, images_of, threads=threads)
+    if not found:
+        return None, missing
+    confirming = Confirming(
+        found,
+        study.main,
+        budget_s=60 * chosen.confirm_minutes,
+        arrays_per_chip=chosen.arrays_per_chip,
+        threads=threads,
+        seed=seed,
+    )
+    return confirming, missing

@@ -205,3 +205,24 @@ class DecisionChoices:
     pulse_s: PulseOption = None
     energy: EnergyOption = None
     energy_sd: EnergySdOption = None
+
+
+@dataclass(frozen=True)
+class ConfirmChoices:
+    """How the recommended design is confirmed by chips; opened like :class:`DecisionChoices`."""
+
+    confirm_minutes: Annotated[
+        float,
+        typer.Option(
+            "--confirm-minutes",
+            min=0.0,
+            help="About the time that confirming a design by chips may take: fewer chips and a "
+            "wider interval where it does not suffice. 0: do not confirm.",
+        ),
+    ] = 10.0
+    arrays_per_chip: Annotated[
+        int,
+        typer.Option(
+            "--arrays-per-chip", min=1, help="Arrays that the cells of a chip lie on (assumed)."
+        ),
+    ] = 1

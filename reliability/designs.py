@@ -15,6 +15,7 @@ from devicefit.programming import FloatArray, Programming
 from devicefit.sensing import BerCurve, SensingOptions
 from reliability.accuracy_curve import AccuracyCurve, tolerated_ln_ber
 from reliability.chip_yield import ChipYield, chip_yield
+from reliability.confirmation.lots import Confirmation
 from reliability.decision import (
     Condition,
     SafeSet,
@@ -48,6 +49,8 @@ class Design:
         Where the requirement is met.
     chip_yield : ChipYield
         Share of chips that meet it, and how well that share is known.
+    confirmation : Confirmation or None
+        What chips drawn from the posterior say; None where none were counted.
     """
 
     network: str
@@ -56,6 +59,7 @@ class Design:
     p_met: FloatArray
     safe: SafeSet
     chip_yield: ChipYield
+    confirmation: Confirmation | None = None
 
     @property
     def scheme(self) -> str:
@@ -66,6 +70,25 @@ class Design:
     def cells(self) -> float:
         """Cells for each weight bit, parity included."""
         return self.storage.cells_per_bit
+
+    @property
+    def judged_by(self) -> str:
+        """Where :meth:`stated` comes from: ``"chips"`` or ``"curve"``."""
+        return "curve" if self.confirmation is None else "chips"
+
+    def stated(self, grid: FloatArray) -> tuple[float, float]:
+        """Programming value at which the design is judged, and P(requirement met) there.
+
+        That of fresh chips where chips confirmed it; the best that any value reached where they
+        refused it; else what the curves promise at the lowest safe or the likeliest grid value.
+        """
+        if self.confirmation is not None:
+            lot = self.confirmation.fresh or max(self.confirmation.tried, key=lambda t: t.share)
+            return lot.programming, lot.share
+        at = int(self.p_met.argmax())
+        if self.safe.lowest is not None:
+            at = int(np.argmin(np.abs(grid - self.safe.lowest)))
+        return float(grid[at]), float(self.p_met[at])
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from reliability.choices import losses
+from reliability.confirmation.words import confirmation_line, refused_lines
 from reliability.decision import NO_SAVING_STATED, points
-from reliability.designs import Comparison, Design
+from reliability.designs import Comparison, Design, loss_limits
 from reliability.device_study import FITTED
 from reliability.requirement import Life
 
@@ -30,6 +31,7 @@ def verdict_record(
     uncertainty: str | None = None,
     regret: str | None = None,
     end_of_life: str | None = None,
+    not_confirmed: str = "",
     simulated: bool,
 ) -> dict[str, Any]:
     """The answer, with what it rests on.
@@ -50,6 +52,8 @@ def verdict_record(
         What knowing the design exactly would save.
     end_of_life : str, optional
         What is found for the end of the life that the requirement asks for.
+    not_confirmed : str, optional
+        Why chips did not confirm the design, where they did not.
     simulated : bool
         Whether the device is simulated.
 
@@ -73,6 +77,7 @@ def verdict_record(
         nearest = _nearest(comparison)
         lines = [
             _nothing_safe(comparison),
+            *refused_lines(comparison),
             nearest["sentence"],
             "Saving: none, because no programming is safe.",
             *([] if uncertainty is None else [uncertainty]),
@@ -92,9 +97,12 @@ def verdict_record(
     at = int(np.argmin(np.abs(comparison.grid - best.safe.lowest)))
     risk = _risk(comparison, best, at)
     record["rests_on"] += _support(comparison, best, at)
+    confirmed = confirmation_line(best, not_confirmed)
     lines = [
         f"Program at {programming.format(best.safe.lowest)} ({programming.name}), stored as "
         f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
+        confirmed,
+        *refused_lines(comparison),
         *_saving_lines(comparison, saving),
         *([] if uncertainty is None else [uncertainty]),
         risk["sentence"],
@@ -109,7 +117,9 @@ def verdict_record(
         "network": best.network,
         "scheme": best.scheme,
         "cells_per_bit": best.cells,
-        "p_requirement_met": float(best.p_met[at]),
+        "p_requirement_met": best.stated(comparison.grid)[1],
+        "p_of_curve": float(best.p_met[at]),
+        "confirmed": confirmed,
         "risk": risk,
         "lines": lines,
         "sentence": _sentence(comparison, saving, best, at),
@@ -123,7 +133,8 @@ def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, a
     text = (
         f"Program at {programming.format(best.safe.lowest)} "
         f"({programming.name}), stored as {best.scheme}, network {best.network!r}: "
-        f"P(loss <= {points(requirement.max_loss)}) = {best.p_met[at]:.3f}. "
+        f"P(loss <= {points(requirement.max_loss)}) = {best.stated(comparison.grid)[1]:.3f}"
+        f"{' of fresh chips' if best.judged_by == 'chips' else ' by the curves'}. "
     )
     if not comparison.energy.is_known:
         return f"{text}{_capital(NO_SAVING_STATED)}."
@@ -152,19 +163,24 @@ def _nothing_safe(comparison: Comparison) -> str:
 def _nearest(comparison: Comparison) -> dict[str, Any]:
     """The choice that comes nearest to a requirement that none meets."""
     c = comparison
-    design = max(c.designs, key=lambda d: float(d.p_met.max()))
-    at = int(design.p_met.argmax())
+    design = max(c.designs, key=lambda d: d.stated(c.grid)[1])
+    x, p_met = design.stated(c.grid)
+    at = int(np.argmin(np.abs(c.grid - x)))
     kept = float(np.quantile(losses(c, design)[:, at], 1 - c.requirement.risk))
+    by_curve = (
+        f"; there a chip loses at most {100 * kept:.3g} points with probability "
+        f"{1 - c.requirement.risk:g}"
+    )
+    chips = design.judged_by == "chips"
     return {
         "network": design.network,
         "scheme": design.scheme,
-        "programming": float(c.grid[at]),
-        "p_requirement_met": float(design.p_met[at]),
-        "loss_not_exceeded": kept,
+        "programming": x,
+        "p_requirement_met": p_met,
+        "loss_not_exceeded": None if chips else kept,
         "probability": 1 - c.requirement.risk,
         "sentence": f"Nearest comes {design.scheme}, network {design.network!r}, at "
-        f"{c.programming.format(float(c.grid[at]))}: P = {design.p_met[at]:.3f}; there a chip "
-        f"loses at most {100 * kept:.3g} points with probability {1 - c.requirement.risk:g}.",
+        f"{c.programming.format(x)}: P = {p_met:.3f}{' of chips' if chips else by_curve}.",
     }
 
 
@@ -190,8 +206,14 @@ def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str
 
 def _risk(comparison: Comparison, best: Design, at: int) -> dict[str, Any]:
     requirement = comparison.requirement
-    loss = losses(comparison, best)[:, at]
-    p_violated = float(1 - best.p_met[at])
+    loss, counted = losses(comparison, best)[:, at], "by the curves"
+    found = best.confirmation
+    if found is not None and found.fresh is not None:
+        # against the standard network, like the requirement
+        own = loss_limits(comparison.curves, requirement)[best.network]
+        loss = found.losses + (requirement.max_loss - own)
+        counted = f"by {found.fresh.chips:,} fresh chips"
+    p_violated = 1 - best.stated(comparison.grid)[1]
     kept = float(np.quantile(loss, 1 - requirement.risk))
     return {
         "p_violated": p_violated,
@@ -199,11 +221,11 @@ def _risk(comparison: Comparison, best: Design, at: int) -> dict[str, Any]:
         "expected_loss": float(loss.mean()),
         "loss_not_exceeded": kept,
         "probability": 1 - requirement.risk,
-        "sentence": f"Risk: a chip loses more than {points(requirement.max_loss)} with probability "
-        f"{_probability(p_violated)} (allowed: {requirement.risk:g}); on average it loses "
-        f"{100 * loss.mean():.2f} points, and at most {100 * kept:.2f} points with probability "
-        f"{1 - requirement.risk:g}. This counts what is not known of device and accuracy curve, "
-        "and that chips differ.",
+        "sentence": f"Risk, {counted}: a chip loses more than {points(requirement.max_loss)} with "
+        f"probability {_probability(p_violated)} (allowed: {requirement.risk:g}); on average it "
+        f"loses {100 * loss.mean():.2f} points, and at most {100 * kept:.2f} points with "
+        f"probability {1 - requirement.risk:g}. This counts what is not known of the device, and "
+        "that chips differ.",
     }
 
 

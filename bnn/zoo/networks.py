@@ -11,7 +11,7 @@ from bnn.storage import load_network, load_record
 ZOO_PREFIX = "zoo:"
 """Marks the name of a network of the zoo where a file could be named too."""
 
-_FOLDER = Path(__file__).parent
+ZOO_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +106,8 @@ def open_network(source: str | os.PathLike[str]) -> tuple[FoldedNetwork, dict[st
 
 
 def _names() -> list[str]:
-    return sorted(path.stem for path in _FOLDER.glob("*.safetensors"))
+    return sorted(path.stem for path in ZOO_FOLDER.glob("*.safetensors"))
 
 
 def _path(name: str) -> Path:
-    return _FOLDER / f"{name}.safetensors"
+    return ZOO_FOLDER / f"{name}.safetensors"

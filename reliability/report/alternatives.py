@@ -77,7 +77,7 @@ def alternative_table(
                 design["thresholds"],
                 number(design["cells_per_bit"], 4),
                 _lowest(design, programming),
-                probability(design["p_requirement_met"]),
+                f"{probability(design['p_requirement_met'])} ({design['judged_by']})",
                 _tolerated(design["tolerated_read_ber"]),
                 energy(design["e_bit_j"]),
                 energy(design["e_network_j"]),

@@ -1,0 +1,92 @@
+"""The networks and images behind tables of counts, found by their hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from bnn import FoldedNetwork, ImageSet, load_network
+from bnn.counting import images_sha256
+from bnn.storage import stored_sha256
+from bnn.zoo.networks import ZOO_FOLDER
+from reliability.confirmation.confirmed import Confirmable
+from reliability.network_study import NetworkStudy
+from reliability.threshold_treatment import FOLDED_FOR_EACH, PER_CHIP, reference_from, treatment_of
+
+Find = Callable[[str], FoldedNetwork | None]
+
+
+def networks_in(folders: Iterable[Path]) -> Find:
+    """Find networks by their hash in folders, then among those that come with the package."""
+    everywhere = [*folders, ZOO_FOLDER]
+
+    def find(sha256: str) -> FoldedNetwork | None:
+        for folder in everywhere:
+            for path in sorted(folder.glob("*.safetensors")):
+                try:
+                    if stored_sha256(path) == sha256:
+                        return load_network(path)[0]
+                except (OSError, ValueError):
+                    # a file that is no network is not the one that is looked for
+                    continue
+        return None
+
+    return find
+
+
+def confirmables(
+    studies: Mapping[str, NetworkStudy],
+    find: Find,
+    images_of: Callable[[str], ImageSet],
+    *,
+    threads: int,
+) -> tuple[dict[str, Confirmable], str]:
+    """What is needed to count chips of each network.
+
+    Parameters
+    ----------
+    studies : mapping of str to NetworkStudy
+        Counts by the names of their networks.
+    find : callable
+        From the hash of a network to it, or None.
+    images_of : callable
+        From the name of an image set to it; raises ValueError or OSError where it has none.
+    threads : int
+        CPU threads.
+
+    Returns
+    -------
+    found : dict of str to Confirmable
+        By name.
+    missing : str
+        What is missing, in a sentence; empty where nothing is.
+    """
+    found: dict[str, Confirmable] = {}
+    missing: list[str] = []
+    for name, study in studies.items():
+        attrs = study.counts.attrs
+        network = find(str(attrs["network_sha256"]))
+        if network is None:
+            missing.append(f"the network {name!r} is in none of the folders")
+            continue
+        image_set = study.record.get("image_set") or {}
+        try:
+            images = images_of(str(image_set.get("name", "")))
+        except (OSError, ValueError) as error:
+            missing.append(str(error))
+            continue
+        if images_sha256(images.test_images, images.test_labels) != attrs["images_sha256"]:
+            missing.append(f"the test images are others than those that {name!r} was counted on")
+            continue
+        treatment, reference = treatment_of(study.record), None
+        if treatment in (FOLDED_FOR_EACH, PER_CHIP):
+            treated = study.record["thresholds"]
+            reference = reference_from(
+                network, images, number=treated["images"], seed=treated["seed"], threads=threads
+            )
+            if reference.sha256 != treated["images_sha256"]:
+                missing.append(f"the images that calibrated {name!r} are others")
+                continue
+        protected = frozenset(filter(None, str(attrs.get("protected", "")).split(",")))
+        found[name] = Confirmable(network, images, treatment, reference, protected)
+    return found, "; ".join(dict.fromkeys(missing))

@@ -1,0 +1,288 @@
+"""Designs of a comparison confirmed by chips, the cheapest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnn import FoldedNetwork, ImageSet, evaluate_calibrated, fold_for_ber
+from bnn.calibration import FOLDED_FOR_EACH, PER_CHIP, CalibrationReference
+from bnn.engines.calibrated import FoldedEngine
+from bnn.engines.cost import Workload
+from bnn.engines.runner import cheapest_engine
+from devicefit.fitted import Fitted
+from devicefit.sensing import SensingOptions
+from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
+from reliability.confirmation.lots import BLOCK, Confirmation, LotSizes, confirm
+from reliability.decision import SafeSet
+from reliability.designs import Comparison, Design, loss_limits
+from reliability.storage import Storage
+from reliability.unequal_errors import StoredBits
+
+if TYPE_CHECKING:
+    from reliability.requirement import Requirement
+
+VALUES = 6
+"""Programming values that a walk tries at most."""
+
+_SECONDS_PER_CHIP = {PER_CHIP: 4e-3, "others": 1e-3}
+_SECONDS_PER_WEIGHT_AND_IMAGE = {PER_CHIP: 4.7e-12, "others": 1.4e-12}
+"""Measured with two threads on the digits networks and on 784-1024-1024-10; lots are sized by it."""
+
+
+@dataclass(frozen=True)
+class Confirmable:
+    """A network of the comparison at hand, with the images its chips answer.
+
+    Parameters
+    ----------
+    network : FoldedNetwork
+        Network without errors.
+    images : ImageSet
+        Test images are those of the counts.
+    treatment : str
+        Treatment of thresholds, of :mod:`bnn.calibration`.
+    reference : CalibrationReference or None
+        Images of the calibration, for all treatments but fixed thresholds.
+    protected : frozenset of str
+        Layers whose weights stay exact.
+    """
+
+    network: FoldedNetwork
+    images: ImageSet
+    treatment: str
+    reference: CalibrationReference | None = None
+    protected: frozenset[str] = frozenset()
+
+    @property
+    def seconds_per_chip(self) -> float:
+        """About how long a chip takes; depends on nothing but sizes, so that lots do not either."""
+        work = sum(self.network.weight_bits.values()) * len(self.images.test_images)
+        kind = PER_CHIP if self.treatment == PER_CHIP else "others"
+        return _SECONDS_PER_CHIP[kind] + work * _SECONDS_PER_WEIGHT_AND_IMAGE[kind]
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """How designs are confirmed.
+
+    Parameters
+    ----------
+    networks : mapping of str to Confirmable
+        By their names in the comparison; a design of another network is not confirmed.
+    device : Fitted
+        What answers.
+    budget_s : float
+        About the time that one design may take; lots become smaller where it does not suffice.
+    arrays_per_chip : int
+        Arrays that the cells of a chip lie on.
+    threads : int
+        CPU threads.
+    seed : int
+        Seed of the decision; the chips have seeds of their own.
+    """
+
+    networks: Mapping[str, Confirmable]
+    device: Fitted
+    budget_s: float = 600.0
+    arrays_per_chip: int = 1
+    threads: int = 2
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.budget_s > 0:
+            raise ValueError(f"budget_s is {self.budget_s}; give a positive number of seconds")
+        if self.arrays_per_chip < 1:
+            raise ValueError(f"arrays_per_chip is {self.arrays_per_chip}; a chip lies on one array")
+
+    def sizes(self, confirmable: Confirmable) -> LotSizes:
+        """Lots that take about the time allowed, in whole hundreds."""
+        # a walk counts about three values in full, the second lot twice as many chips
+        most = self.budget_s / (5 * confirmable.seconds_per_chip)
+        choosing = int(np.clip(most, 200, 1000)) // 100 * 100
+        return LotSizes(choosing, 2 * choosing)
+
+
+Say = Callable[[str], None]
+
+
+def confirm_designs(
+    comparison: Comparison, confirming: Confirming, stored: StoredBits, say: Say
+) -> Comparison:
+    """Confirm the best design, then the one that is best after it, until the best is confirmed.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Designs with what the curves promise.
+    confirming : Confirming
+        Networks, device and time.
+    stored : StoredBits
+        How bits are laid into cells.
+    say : callable
+        Told what is being done.
+
+    Returns
+    -------
+    Comparison
+        Designs that were confirmed have the programming that chips vouch for as their lowest safe
+        one, or none where chips vouch for none.
+    """
+    found = comparison
+    while (best := found.best) is not None and best.confirmation is None:
+        if best.network not in confirming.networks:
+            break
+        done = _confirmed(found, best, confirming, stored, say)
+        designs = tuple(done if design is best else design for design in found.designs)
+        found = replace(found, designs=designs)
+    return found
+
+
+def _confirmed(
+    comparison: Comparison, design: Design, confirming: Confirming, stored: StoredBits, say: Say
+) -> Design:
+    """The design with what chips say of it."""
+    c, subject = comparison, confirming.networks[design.network]
+    sizes = confirming.sizes(subject)
+    say(
+        f"confirming {design.network!r}, {design.scheme}, with {sizes.choosing} chips at each "
+        f"value and {sizes.fresh} fresh ones, each {subject.seconds_per_chip * 1e3:.2g} ms"
+    )
+    limit = loss_limits(c.curves, c.requirement)[design.network]
+    values, fallback = values_to_try(c.grid, design.p_met, design.safe, c.requirement)
+    # each design has chips of its own
+    number = next(k for k, other in enumerate(c.designs) if other is design)
+    result = confirm(
+        values,
+        fallback,
+        DesignChips(subject, design.storage, c.sensing, stored, confirming).losses,
+        most_loss=limit,
+        wanted=1 - c.requirement.risk,
+        sizes=sizes,
+        seed=1_000_003 * (confirming.seed + 1) + 2 * number,
+    )  # fmt: skip
+    return replace(design, confirmation=result, safe=_safe(design, result, c))
+
+
+def values_to_try(
+    grid: NDArray[np.float64], p_met: NDArray[np.float64], safe: SafeSet, requirement: Requirement
+) -> tuple[list[float], list[float]]:
+    """Programming values around the lowest safe one, and stronger ones, both from strong to weak.
+
+    The first begin where a third of the allowed risk is promised, and end where twice the allowed
+    risk is; both stay in the run of safe values that begins with the lowest.
+    """
+    assert safe.lowest is not None
+    at = int(np.argmin(np.abs(grid - safe.lowest)))
+    end = int(np.argmin(np.abs(grid - safe.intervals[0][1])))
+    surer = np.flatnonzero(p_met[at : end + 1] >= 1 - requirement.risk / 3)
+    start = at + (int(surer[0]) if len(surer) else int(np.argmax(p_met[at : end + 1])))
+    weaker = np.flatnonzero(p_met[: at + 1] < 1 - 2 * requirement.risk)
+    stop = int(weaker[-1]) + 1 if len(weaker) else 0
+    first = np.unique(np.round(np.linspace(stop, start, VALUES)).astype(int))
+    first = np.union1d(first, [at])
+    beyond = np.unique(np.round(np.linspace(start, end, VALUES)).astype(int))
+    beyond = beyond[beyond > start]
+    return grid[first[::-1]].tolist(), grid[beyond[::-1]].tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class DesignChips:
+    """Chips of one design.
+
+    Parameters
+    ----------
+    subject : Confirmable
+        Network and images.
+    storage : Storage
+        How bits are stored.
+    sensing, stored, confirming
+        As of :func:`confirm_designs`.
+    """
+
+    subject: Confirmable
+    storage: Storage
+    sensing: SensingOptions
+    stored: StoredBits
+    confirming: Confirming
+    _prepared: dict[float, tuple[ChipRates, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def cells(self) -> StoredNetwork:
+        """The network as it is written."""
+        of = self.subject
+        return StoredNetwork.of(
+            of.network, self.storage.code, stored=self.stored, protected=of.protected
+        )
+
+    def at(self, programming: float) -> tuple[ChipRates, Any]:
+        """Rates at a programming value, and the engine that answers there."""
+        if programming not in self._prepared:
+            of, storage = self.subject, self.storage
+            rates = chip_rates(
+                self.confirming.device,
+                [programming],
+                storage,
+                sensing=self.sensing,
+                one_is=self.stored.one_is,
+            )
+            with np.errstate(divide="ignore"):
+                seen = float(np.exp(storage.ln_ber_after(np.log(rates.mean)))[0])
+            engine: Any = cheapest_engine(of.network, Workload(BLOCK, (seen,)))
+            if of.treatment == FOLDED_FOR_EACH:
+                assert of.reference is not None
+                folded = fold_for_ber(of.reference, seen, protected=of.protected)
+                engine = FoldedEngine(of.reference, folded, engine)
+            self._prepared[programming] = rates, engine
+        return self._prepared[programming]
+
+    def losses(self, programming: float, chips: int, seed: int, first: int) -> NDArray[np.float64]:
+        """Accuracy that chips lose against the network without errors, as of `lots.Losses`."""
+        of = self.subject
+        rates, engine = self.at(programming)
+        options: dict[str, Any] = {
+            "stored": self.cells,
+            "rates": rates,
+            "chips": chips,
+            "seed": seed,
+            "first_chip": first,
+            "arrays_per_chip": self.confirming.arrays_per_chip,
+            "threads": self.confirming.threads,
+        }
+        data = (of.images.test_images, of.images.test_labels)
+        if of.treatment == PER_CHIP:
+            assert of.reference is not None
+            counts = evaluate_calibrated(of.reference, *data, count=count_chips, **options)
+        else:
+            counts = count_chips(of.network, *data, engine=engine, **options)
+        lost = counts.attrs["error_free_correct"] - counts["correct"].values[0]
+        return np.asarray(lost / counts.attrs["images"], dtype=np.float64)
+
+
+def _safe(design: Design, result: Confirmation, comparison: Comparison) -> SafeSet:
+    """The safe set with the value that chips vouch for as its lowest, or none."""
+    c, x = comparison, result.programming
+    promised = design.safe.lowest
+    assert promised is not None
+    form, name = c.programming.format, c.programming.name
+    if x is None:
+        return SafeSet(
+            None,
+            (),
+            f"The curves promise that {form(promised)} meets the requirement; chips drawn from the "
+            f"posterior vouch for no measured {name}.",
+            False,
+        )
+    moved = "" if x == promised else f" The curves promised {form(promised)}."
+    return replace(
+        design.safe,
+        lowest=x,
+        at_edge=bool(x == c.grid[0]),
+        sentence=f"The lowest {name} that chips drawn from the posterior vouch for is "
+        f"{form(x)}.{moved}",
+    )

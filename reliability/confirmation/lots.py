@@ -1,0 +1,245 @@
+"""Two lots of chips: the first chooses the programming, the second, fresh, is counted once.
+
+A share of chips that was looked at while choosing flatters what was chosen. So the first lot walks
+from stronger to weaker programming and stops before the first value that it cannot vouch for, and
+only the share of the second lot, which had no part in the choice, is stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+CONFIDENCE = 0.95
+"""Of the one-sided bound that chooses, and of the two-sided interval that is stated; both exact
+(Clopper and Pearson 1934)."""
+
+BLOCK = 100
+"""Chips after which a value that can no longer be vouched for is given up."""
+
+Losses = Callable[[float, int, int, int], NDArray[np.float64]]
+"""Accuracy lost by each chip, a fraction of the test images, against the same network without
+errors: of programming value, number of chips, seed, number of the first chip."""
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class LotSizes:
+    """How many chips are spent.
+
+    Parameters
+    ----------
+    choosing : int
+        Chips of the first lot at each value.
+    fresh : int
+        Chips of the second lot.
+    """
+
+    choosing: int = 1000
+    fresh: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("choosing", "fresh"):
+            if getattr(self, name) < BLOCK:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; at least {BLOCK} chips are needed to vouch "
+                    "for a probability"
+                )
+
+
+@dataclass(frozen=True)
+class Lot:
+    """Chips at one programming value.
+
+    Parameters
+    ----------
+    programming : float
+        SI.
+    chips : int
+        Counted.
+    met : int
+        Those that meet the requirement.
+    """
+
+    programming: float
+    chips: int
+    met: int
+
+    @property
+    def share(self) -> float:
+        """Share that meets it."""
+        return self.met / self.chips
+
+    @property
+    def least(self) -> float:
+        """Exact one-sided lower bound of the share."""
+        return 0.0 if self.met == 0 else _quantile(1 - CONFIDENCE, self.met, self.chips, low=True)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Exact two-sided interval of the share."""
+        tail = (1 - CONFIDENCE) / 2
+        low = 0.0 if self.met == 0 else _quantile(tail, self.met, self.chips, low=True)
+        all_met = self.met == self.chips
+        return low, 1.0 if all_met else _quantile(1 - tail, self.met, self.chips, low=False)
+
+    def record(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "programming": self.programming,
+            "chips": self.chips,
+            "met": self.met,
+            "share": self.share,
+            "low": self.interval[0],
+            "high": self.interval[1],
+            "kind": "exact confidence interval",
+            "probability": CONFIDENCE,
+        }
+
+
+def _quantile(level: float, met: int, chips: int, *, low: bool) -> float:
+    return float(beta.ppf(level, met + (not low), chips - met + low))
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What two lots of chips say of a design.
+
+    Parameters
+    ----------
+    tried : tuple of Lot
+        First lot, in the order in which values were tried; a lot that was given up is smaller.
+    fresh : Lot or None
+        Second lot at the value that the first one chose; None where it chose none.
+    wanted : float
+        Share of the chips that has to meet the requirement.
+    losses : float array, shape (chip,)
+        Accuracy that each fresh chip loses against its network without errors; empty without.
+    """
+
+    tried: tuple[Lot, ...]
+    fresh: Lot | None
+    wanted: float
+    losses: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def programming(self) -> float | None:
+        """Programming value that the first lot chose."""
+        return None if self.fresh is None else self.fresh.programming
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether the second lot says that fewer chips than wanted meet the requirement."""
+        return self.fresh is not None and self.fresh.interval[1] < self.wanted
+
+    def record(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "wanted": self.wanted,
+            "programming": self.programming,
+            "fresh": None if self.fresh is None else self.fresh.record(),
+            "contradicted": self.is_contradicted,
+            "tried": [lot.record() for lot in self.tried],
+        }
+
+
+def most_misses(chips: int, wanted: float) -> int:
+    """Most chips of a lot that may miss so that its lower bound is at least `wanted`; or -1."""
+    low, high = -1, chips
+    while high - low > 1:
+        middle = (low + high) // 2
+        if Lot(0.0, chips, chips - middle).least >= wanted:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def confirm(
+    values: Sequence[float],
+    fallback: Sequence[float],
+    losses: Losses,
+    *,
+    most_loss: float,
+    wanted: float,
+    sizes: LotSizes,
+    seed: int,
+) -> Confirmation:
+    """Choose a programming value with one lot of chips, and count a fresh lot there.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Programming values to try, from stronger to weaker.
+    fallback : sequence of float
+        Stronger values, from stronger to weaker, that are tried where the first of `values` is
+        not vouched for.
+    losses : callable
+        Counts chips. The chips of a seed are matched at all values.
+    most_loss : float
+        Loss up to which a chip meets the requirement.
+    wanted : float
+        Share of the chips that has to meet the requirement.
+    sizes : LotSizes
+        Chips of the two lots.
+    seed : int
+        Of the first lot; the second has the next one.
+
+    Returns
+    -------
+    Confirmation
+
+    Raises
+    ------
+    ValueError
+        No value to try, or lots too small to vouch for `wanted` even if no chip missed.
+    """
+    if not len(values):
+        raise ValueError("no programming value to confirm")
+    most = most_misses(sizes.choosing, wanted)
+    if most < 0:
+        raise ValueError(
+            f"{sizes.choosing} chips cannot vouch for a share of {wanted:g} even if none misses; "
+            "allow more chips"
+        )
+    tried: list[Lot] = []
+
+    def met(x: float, chips: int, first: int) -> int:
+        return int((losses(x, chips, seed, first) <= most_loss + _ROUNDING).sum())
+
+    chosen = _walk(values, met, most, sizes.choosing, tried)
+    if chosen is None:
+        chosen = _walk(fallback, met, most, sizes.choosing, tried)
+    if chosen is None:
+        return Confirmation(tuple(tried), None, wanted)
+    last = losses(chosen, sizes.fresh, seed + 1, 0)
+    fresh = Lot(chosen, sizes.fresh, int((last <= most_loss + _ROUNDING).sum()))
+    return Confirmation(tuple(tried), fresh, wanted, last)
+
+
+def _walk(
+    values: Sequence[float],
+    met: Callable[[float, int, int], int],
+    most: int,
+    chips: int,
+    tried: list[Lot],
+) -> float | None:
+    """The last value before the first that cannot be vouched for; adds to `tried`."""
+    last = None
+    for x in values:
+        done = good = 0
+        while done < chips and done - good <= most:
+            block = min(BLOCK, chips - done)
+            good += met(x, block, done)
+            done += block
+        tried.append(Lot(x, done, good))
+        if done - good > most:
+            break
+        last = x
+    return last

@@ -1,0 +1,118 @@
+"""Exact bounds against SciPy's, and a walk over shares that are known."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reliability.confirmation import lots
+from reliability.confirmation.lots import Confirmation, Lot, LotSizes, most_misses
+
+SIZES = LotSizes(choosing=1000, fresh=2000)
+
+
+@pytest.mark.parametrize(("met", "chips"), [(0, 10), (10, 10), (1, 10), (957, 1000), (1921, 2000)])
+def test_intervals_are_those_of_clopper_and_pearson(met: int, chips: int) -> None:
+    lot = Lot(1.0, chips, met)
+    exact = stats.binomtest(met, chips).proportion_ci(0.95, method="exact")
+    assert lot.interval == pytest.approx((exact.low, exact.high), abs=1e-12)
+    bound = stats.binomtest(met, chips, alternative="greater").proportion_ci(0.95, method="exact")
+    assert lot.least == pytest.approx(bound.low, abs=1e-12)
+
+
+def test_most_misses_is_the_last_number_whose_bound_holds() -> None:
+    most = most_misses(1000, 0.95)
+    assert Lot(0, 1000, 1000 - most).least >= 0.95 > Lot(0, 1000, 999 - most).least
+    # zero misses among n vouch for 0.05 ** (1 / n): 59 chips are the fewest for 0.95
+    assert most_misses(58, 0.95) == -1
+    assert most_misses(59, 0.95) == 0
+
+
+def counter(share: Callable[[float], float]) -> Callable[[float, int, int, int], np.ndarray]:
+    """Chips with matched levels: a chip loses 0.01 where its level is below the share, else 0.1."""
+
+    def losses(x: float, chips: int, seed: int, first: int) -> np.ndarray:
+        levels = np.random.default_rng([seed, 7]).random(first + chips)[first:]
+        return np.where(levels < share(x), 0.01, 0.1)
+
+    return losses
+
+
+def confirm(*arguments: Any, **options: Any) -> Confirmation:
+    return lots.confirm(*arguments, most_loss=0.01, **options)
+
+
+def test_the_walk_stops_before_the_first_value_that_is_not_vouched_for() -> None:
+    share = {5.0: 1.0, 4.0: 0.99, 3.0: 0.98, 2.0: 0.90, 1.0: 1.0}
+    found = confirm((5, 4, 3, 2, 1), (), counter(share.__getitem__), wanted=0.95, sizes=SIZES,
+                    seed=1)  # fmt: skip
+    assert [lot.programming for lot in found.tried] == [5, 4, 3, 2]
+    assert found.programming == 3
+    assert found.fresh is not None
+    assert found.fresh.chips == 2000
+    # given up as soon as the bound is out of reach, not after all chips
+    assert found.tried[-1].chips < 1000
+    assert found.tried[-2].chips == 1000
+
+
+def test_stronger_values_are_tried_where_the_first_fails() -> None:
+    found = confirm((2, 1), (5, 4, 3), counter(lambda x: 0.999 if x > 3.5 else 0.5), wanted=0.95,
+                    sizes=SIZES, seed=1)  # fmt: skip
+    assert [lot.programming for lot in found.tried] == [2, 5, 4, 3]
+    assert found.programming == 4
+
+
+def test_nothing_is_confirmed_where_no_value_holds() -> None:
+    found = confirm((2, 1), (3,), counter(lambda x: 0.1), wanted=0.95, sizes=SIZES, seed=1)
+    assert found.programming is None
+    assert found.fresh is None
+    assert not found.is_contradicted
+    assert found.record()["fresh"] is None
+
+
+def test_the_second_lot_has_chips_of_its_own_and_may_contradict() -> None:
+    seeds = []
+
+    def losses(x: float, chips: int, seed: int, first: int) -> np.ndarray:
+        seeds.append(seed)
+        return np.where(np.arange(chips) < (1.0 if seed == 3 else 0.9) * chips, 0.01, 0.5)
+
+    found = confirm((1.0,), (), losses, wanted=0.95, sizes=SIZES, seed=3)
+    assert seeds[-1] == 4
+    assert set(seeds[:-1]) == {3}
+    assert found.is_contradicted
+    assert found.fresh == Lot(1.0, 2000, 1800)
+    assert found.losses.mean() == pytest.approx(0.9 * 0.01 + 0.1 * 0.5)
+
+
+def test_a_value_that_holds_too_seldom_is_seldom_chosen() -> None:
+    # the bound is wrong in at most one of twenty: a share of exactly 0.95 is not chosen oftener
+    wrong = sum(
+        confirm((1.0,), (), counter(lambda x: 0.95), wanted=0.95, sizes=LotSizes(1000, 100),
+                seed=10 * k).programming is not None
+        for k in range(400)
+    )  # fmt: skip
+    assert stats.binomtest(wrong, 400, 0.05, alternative="greater").pvalue > 1e-4
+    assert wrong > 0
+
+
+@pytest.mark.parametrize("sizes", [(99, 1000), (1000, 0)])
+def test_lots_too_small_are_refused(sizes: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="at least 100 chips"):
+        LotSizes(*sizes)
+
+
+def test_what_no_lot_can_vouch_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="even if none misses"):
+        confirm((1.0,), (), counter(lambda x: 1.0), wanted=0.99, sizes=LotSizes(100, 100), seed=1)
+    with pytest.raises(ValueError, match="no programming value"):
+        confirm((), (), counter(lambda x: 1.0), wanted=0.9, sizes=SIZES, seed=1)
+
+
+def test_a_record_holds_plain_values() -> None:
+    record = Confirmation((Lot(1.0, 100, 99),), Lot(1.0, 2000, 1921), 0.95).record()
+    assert record["fresh"]["met"] == 1921
+    assert record["fresh"]["low"] == pytest.approx(0.9510, abs=2e-4)
+    assert record["tried"][0]["share"] == 0.99
