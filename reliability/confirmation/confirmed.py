@@ -27,12 +27,12 @@ from reliability.unequal_errors import StoredBits
 if TYPE_CHECKING:
     from reliability.requirement import Requirement
 
-VALUES = 6
-"""Programming values that a walk tries at most."""
+VALUES = 8
+"""Programming values around the proposed one, and as many beyond, that may be tried."""
 
 _SECONDS_PER_CHIP = {PER_CHIP: 4e-3, "others": 1e-3}
 _SECONDS_PER_WEIGHT_AND_IMAGE = {PER_CHIP: 4.7e-12, "others": 1.4e-12}
-"""Measured with two threads on the digits networks and on 784-1024-1024-10; lots are sized by it."""
+"""Measured with two threads on digits networks and on 784-1024-1024-10; lots are sized by it."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +154,11 @@ def _confirmed(
         f"value and {sizes.fresh} fresh ones, each {subject.seconds_per_chip * 1e3:.2g} ms"
     )
     limit = loss_limits(c.curves, c.requirement)[design.network]
-    values, fallback = values_to_try(c.grid, design.p_met, design.safe, c.requirement)
+    values = values_to_try(c.grid, design.p_met, design.safe, c.requirement)
     # each design has chips of its own
     number = next(k for k, other in enumerate(c.designs) if other is design)
     result = confirm(
         values,
-        fallback,
         DesignChips(subject, design.storage, c.sensing, stored, confirming).losses,
         most_loss=limit,
         wanted=1 - c.requirement.risk,
@@ -171,24 +170,23 @@ def _confirmed(
 
 def values_to_try(
     grid: NDArray[np.float64], p_met: NDArray[np.float64], safe: SafeSet, requirement: Requirement
-) -> tuple[list[float], list[float]]:
-    """Programming values around the lowest safe one, and stronger ones, both from strong to weak.
+) -> list[float]:
+    """Programming values around the lowest safe one and beyond it, from strong to weak.
 
-    The first begin where a third of the allowed risk is promised, and end where twice the allowed
-    risk is; both stay in the run of safe values that begins with the lowest.
+    They lie close from where twice the allowed risk is promised to where a third of it is, and
+    further apart up to the end of the run of safe values that begins with the lowest.
     """
     assert safe.lowest is not None
     at = int(np.argmin(np.abs(grid - safe.lowest)))
     end = int(np.argmin(np.abs(grid - safe.intervals[0][1])))
     surer = np.flatnonzero(p_met[at : end + 1] >= 1 - requirement.risk / 3)
-    start = at + (int(surer[0]) if len(surer) else int(np.argmax(p_met[at : end + 1])))
+    sure = at + (int(surer[0]) if len(surer) else int(np.argmax(p_met[at : end + 1])))
     weaker = np.flatnonzero(p_met[: at + 1] < 1 - 2 * requirement.risk)
     stop = int(weaker[-1]) + 1 if len(weaker) else 0
-    first = np.unique(np.round(np.linspace(stop, start, VALUES)).astype(int))
-    first = np.union1d(first, [at])
-    beyond = np.unique(np.round(np.linspace(start, end, VALUES)).astype(int))
-    beyond = beyond[beyond > start]
-    return grid[first[::-1]].tolist(), grid[beyond[::-1]].tolist()
+    close = np.round(np.linspace(stop, sure, VALUES)).astype(int)
+    beyond = np.round(np.linspace(sure, end, VALUES)).astype(int)
+    chosen: list[float] = grid[np.unique([*close, at, *beyond])[::-1]].tolist()
+    return chosen
 
 
 @dataclass(frozen=True, eq=False)

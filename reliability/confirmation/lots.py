@@ -2,11 +2,13 @@
 
 A share of chips that was looked at while choosing flatters what was chosen. So the first lot walks
 from stronger to weaker programming and stops before the first value that it cannot vouch for, and
-only the share of the second lot, which had no part in the choice, is stated.
+only the share of the second lot, which had no part in the choice, is stated. Where to walk, a few
+chips of their own say beforehand.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +22,10 @@ CONFIDENCE = 0.95
 (Clopper and Pearson 1934)."""
 
 BLOCK = 100
-"""Chips after which a value that can no longer be vouched for is given up."""
+"""Chips that probe a value, and after which one that can no longer be vouched for is given up."""
+
+_AHEAD = 2
+"""Values before the first that a probe finds failing, from which a walk begins."""
 
 Losses = Callable[[float, int, int, int], NDArray[np.float64]]
 """Accuracy lost by each chip, a fraction of the test images, against the same network without
@@ -163,7 +168,6 @@ def most_misses(chips: int, wanted: float) -> int:
 
 def confirm(
     values: Sequence[float],
-    fallback: Sequence[float],
     losses: Losses,
     *,
     most_loss: float,
@@ -177,9 +181,6 @@ def confirm(
     ----------
     values : sequence of float
         Programming values to try, from stronger to weaker.
-    fallback : sequence of float
-        Stronger values, from stronger to weaker, that are tried where the first of `values` is
-        not vouched for.
     losses : callable
         Counts chips. The chips of a seed are matched at all values.
     most_loss : float
@@ -189,7 +190,7 @@ def confirm(
     sizes : LotSizes
         Chips of the two lots.
     seed : int
-        Of the first lot; the second has the next one.
+        Of the first lot; the second has the next one, the probes the one after it.
 
     Returns
     -------
@@ -210,12 +211,16 @@ def confirm(
         )
     tried: list[Lot] = []
 
-    def met(x: float, chips: int, first: int) -> int:
+    def met(x: float, chips: int, first: int, seed: int = seed) -> int:
         return int((losses(x, chips, seed, first) <= most_loss + _ROUNDING).sum())
 
-    chosen = _walk(values, met, most, sizes.choosing, tried)
-    if chosen is None:
-        chosen = _walk(fallback, met, most, sizes.choosing, tried)
+    failing = bisect_left(values, True, key=lambda x: met(x, BLOCK, 0, seed + 2) < wanted * BLOCK)
+    chosen, stop = None, len(values)
+    while chosen is None and stop > 0:
+        # a walk that fails at once begins anew with stronger values
+        start = max(0, min(failing, stop) - _AHEAD)
+        chosen = _walk(values[start:stop], met, most, sizes.choosing, tried)
+        stop = start
     if chosen is None:
         return Confirmation(tuple(tried), None, wanted)
     last = losses(chosen, sizes.fresh, seed + 1, 0)

@@ -1,0 +1,215 @@
+"""Designs held against chips: the digits networks of the zoo on a simulated device."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import reliability.answer
+from bnn import evaluate, load_images, load_zoo, network_sha256
+from devicefit.backend import SamplerOptions
+from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.models import FAMILIES
+from devicefit.models.frame import Frame
+from devicefit.programming import Programming
+from devicefit.sensing import SensingOptions
+from reliability.answer import compare
+from reliability.confirmation.confirmables import confirmables, networks_in
+from reliability.confirmation.confirmed import (
+    Confirmable,
+    Confirming,
+    confirm_designs,
+    values_to_try,
+)
+from reliability.confirmation.lots import LotSizes
+from reliability.confirmation.words import confirmation_line, confirmation_record, refused_lines
+from reliability.decision import safe_set
+from reliability.designs import Comparison
+from reliability.device_study import DeviceStudy
+from reliability.energy import EnergyOptions
+from reliability.network_study import BER_GRID, NetworkStudy
+from reliability.requirement import Requirement
+from reliability.unequal_errors import StoredBits
+
+REQUIREMENT = Requirement(max_loss=0.02, risk=0.1)
+GRID = np.geomspace(2e-5, 4e-4, 61)
+
+
+@pytest.fixture(scope="module")
+def study() -> DeviceStudy:
+    """LRS and HRS that part as the current rises; draws differ in the HRS."""
+    frame = Frame(Programming("SET compliance current", "A"), GRID[0], GRID[-1])
+    values = {p.name: np.full((2, 50), p.mean) for p in FAMILIES["lognormal"].priors(frame)}
+    values["ln_sd_filament"] = np.full((2, 50), np.log(0.25))
+    values["ln_r_hrs"] = np.log(6e4) + 0.05 * np.linspace(-1, 1, 100).reshape(2, 50)
+    values["ln_sd_hrs"] = np.full((2, 50), np.log(0.7))
+    draws = xr.Dataset({k: (("chain", "draw"), v) for k, v in values.items()})
+    record = {"devices": 500, "design_effect": {"LRS": 1.0, "HRS": 1.0}}
+    posterior = DevicePosterior(
+        "lognormal", draws, frame, Diagnostics(1.0, 1e3, 1e3, 0, 100), record
+    )
+    return DeviceStudy({"lognormal": posterior}, {}, {}, GRID, {})
+
+
+@pytest.fixture(scope="module")
+def counted() -> NetworkStudy:
+    network, record = load_zoo("digits-standard")
+    images = load_images("digits")
+    counts = evaluate(
+        network, images.test_images, images.test_labels, ber=BER_GRID, chips=30, seed=1, threads=1
+    )
+    return NetworkStudy(counts, record)
+
+
+@pytest.fixture(scope="module")
+def confirming(study: DeviceStudy) -> Confirming:
+    network, _ = load_zoo("digits-standard")
+    subject = Confirmable(network, load_images("digits"), "fixed")
+    return Confirming({"standard": subject}, study.main, threads=1)
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        reliability.answer,
+        "CURVE_SAMPLER",
+        SamplerOptions(chains=2, draws=100, warmup=150, cores=1),
+    )
+    monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 400)
+    monkeypatch.setattr(Confirming, "sizes", lambda self, subject: LotSizes(300, 400))
+
+
+def compared(study: DeviceStudy, counted: NetworkStudy) -> Comparison:
+    return compare(
+        study, {"standard": counted}, REQUIREMENT, SensingOptions(), EnergyOptions(), seed=1,
+        stored=StoredBits(scrambled=True),
+    )  # fmt: skip
+
+
+def confirmed(study: DeviceStudy, counted: NetworkStudy, confirming: Confirming) -> Comparison:
+    found = compared(study, counted)
+    return confirm_designs(found, confirming, StoredBits(scrambled=True), lambda text: None)
+
+
+def test_the_best_design_is_confirmed_near_what_the_curve_promised(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
+) -> None:
+    promised = compared(study, counted).best
+    assert promised is not None
+    assert promised.judged_by == "curve"
+    found = confirmed(study, counted, confirming)
+    best = found.best
+    assert best is not None
+    assert best.confirmation is not None
+    assert best.confirmation.fresh is not None
+    assert best.judged_by == "chips"
+    x, share = best.stated(GRID)
+    assert (x, share) == (best.safe.lowest, best.confirmation.fresh.share)
+    assert 0.85 < x / promised.safe.lowest < 1.3
+    # what was promised for that value is what fresh chips do, within three standard errors
+    p = float(best.p_met[np.argmin(np.abs(GRID - x))])
+    assert abs(share - p) < max(0.02, 3 * np.sqrt(p * (1 - p) / 400)) + 0.02
+    assert "Confirmed by chips" in confirmation_line(best, "")
+    assert confirmation_record(found)[0]["fresh"]["chips"] == 400
+    # the same seed, the same chips
+    again = confirmed(study, counted, confirming)
+    assert confirmation_record(again) == confirmation_record(found)
+
+
+def test_chips_win_against_a_curve_that_is_wrong(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
+) -> None:
+    # the counts of a network that tolerates a hundred times as many errors
+    wrong = counted.counts.assign_coords(ber=np.minimum(0.5, 100 * counted.counts["ber"]))
+    wrong = wrong.isel(ber=np.flatnonzero(np.diff(wrong["ber"].values, prepend=0) > 0))
+    liar = NetworkStudy(wrong.assign_attrs(counted.counts.attrs), counted.record)
+    promised = compared(study, liar).best
+    honest = confirmed(study, counted, confirming).best
+    found = confirmed(study, liar, confirming)
+    assert promised is not None
+    assert honest is not None
+    assert promised.safe.lowest < 0.7 * honest.safe.lowest
+    best = found.best
+    if best is not None:
+        assert best.safe.lowest > promised.safe.lowest
+        assert best.confirmation is not None
+        assert best.confirmation.fresh is not None
+        assert best.confirmation.fresh.share > 1 - REQUIREMENT.risk - 0.05
+
+
+def test_a_design_that_no_chips_vouch_for_is_not_recommended(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(
+        "reliability.confirmation.confirmed.DesignChips.losses",
+        lambda self, x, chips, seed, first: np.full(chips, 0.5),
+    )
+    found = confirmed(study, counted, confirming)
+    assert found.best is None
+    refused = refused_lines(found)
+    assert len(refused) == sum(d.safe.intervals == () for d in found.designs)
+    assert "vouch for no measured SET compliance current" in refused[0]
+    assert found.designs[0].stated(GRID)[1] == 0.0
+
+
+def test_designs_of_other_networks_stay_unconfirmed(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
+) -> None:
+    found = confirmed(study, counted, replace(confirming, networks={}))
+    assert found.best is not None
+    assert found.best.confirmation is None
+    line = confirmation_line(found.best, "the network is gone")
+    assert line.startswith("Not confirmed by chips (the network is gone)")
+
+
+def test_values_lie_around_the_promise_and_stay_in_its_run() -> None:
+    x = np.arange(1.0, 101.0)
+    p = np.clip((x - 20) / 40, 0, 1) * (x < 80)
+    wanted = Requirement(risk=0.05)
+    safe = safe_set(x, p, wanted, Programming("gate voltage", "V"))
+    values = values_to_try(x, p, safe, wanted)
+    assert values == sorted(values, reverse=True)
+    assert safe.lowest == 58
+    assert 58 in values
+    # 0.9 is reached at 56; the run ends at 79
+    assert min(values) == 56
+    assert max(values) == 79
+    assert len(values) <= 18
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"budget_s": 0.0}, "budget_s is 0.0"), ({"arrays_per_chip": 0}, "arrays_per_chip is 0")],
+)
+def test_impossible_options_are_refused(
+    confirming: Confirming, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        replace(confirming, **options)
+
+
+def test_networks_and_images_are_found_by_their_hashes(
+    counted: NetworkStudy, tmp_path: Path
+) -> None:
+    (tmp_path / "no-network.safetensors").write_bytes(b"x")
+    find = networks_in([tmp_path])
+    found, missing = confirmables({"standard": counted}, find, load_images, threads=1)
+    assert missing == ""
+    assert network_sha256(found["standard"].network) == counted.counts.attrs["network_sha256"]
+    none, missing = confirmables({"standard": counted}, lambda sha: None, load_images, threads=1)
+    assert none == {}
+    assert "the network 'standard' is in none of the folders" in missing
+    counts = counted.counts.assign_attrs(images_sha256="0" * 64)
+    _, missing = confirmables(
+        {"standard": NetworkStudy(counts, counted.record)}, find, load_images, threads=1
+    )
+    assert "others than those that 'standard' was counted on" in missing
+
+    def no_images(name: str) -> Any:
+        raise ValueError(f"no images {name}")
+
+    _, missing = confirmables({"standard": counted}, find, no_images, threads=1)
+    assert missing == "no images digits"
