@@ -120,6 +120,9 @@ def verdict_record(
         "p_requirement_met": best.stated(comparison.grid)[1],
         "p_of_curve": float(best.p_met[at]),
         "confirmed": confirmed,
+        "fresh": None
+        if best.confirmation is None or best.confirmation.fresh is None
+        else best.confirmation.fresh.record(),
         "risk": risk,
         "lines": lines,
         "sentence": _sentence(comparison, saving, best, at),

@@ -190,6 +190,7 @@ def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, A
         "alternatives": alternatives.alternative_table(
             values, programming, tables.references(values)
         ),
+        "confirmation": tables.confirmation_table(values["confirmation"], programming),
         "energy": tables.energy_table(values["energy"]),
         "next": next_table.next_table(values),
         "truth": tables.truth_table(values) if values.get("simulated_truth") else None,

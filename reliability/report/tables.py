@@ -203,3 +203,34 @@ def truth_table(values: Mapping[str, Any]) -> Table:
 def grid_index(grid: Sequence[float], at: float) -> int:
     """Index of the grid value nearest to `at`."""
     return int(np.argmin(np.abs(np.array(grid) - at)))
+
+
+def confirmation_table(
+    confirmed: Sequence[Mapping[str, Any]], programming: Programming
+) -> Table | None:
+    """Chips that were counted to confirm designs, lot by lot; None where none were."""
+    if not confirmed:
+        return None
+    rows = []
+    for design in confirmed:
+        lots = [(lot, "chooses") for lot in design["tried"]]
+        if design["fresh"] is not None:
+            lots.append((design["fresh"], "fresh, stated"))
+        rows += [
+            (
+                design["scheme"],
+                design["network"],
+                role,
+                programming.format(lot["programming"]),
+                f"{lot['met']:,} of {lot['chips']:,}",
+                f"{lot['share']:.3f} ({lot['low']:.3f} to {lot['high']:.3f})",
+            )
+            for lot, role in lots
+        ]
+    return Table(
+        "Chips drawn from the posterior: how many meet the requirement (exact 95 % confidence "
+        "interval of the share)",
+        ("Stored as", "Network", "Lot", programming.name, "Chips that meet it", "Share"),
+        tuple(rows),
+        words=3,
+    )
