@@ -12,7 +12,6 @@ with more light are summed in segments.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -27,10 +26,8 @@ from bnn.engines.vectors import (
     lookup,
     store_shorts,
 )
+from bnn.machine.compiled import njit
 from bnn.packing import Words
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, vectors)
 
 AVAILABLE = vectors.LOOKUPS
 """Whether the processor has the instruction; :mod:`bnn.engines.pixel_layer` works everywhere."""
@@ -132,7 +129,7 @@ def _grouped_columns(sample: Octets) -> Longs:
     return np.array(order, np.int64)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _group_pixels(images: Octets, order: Longs, image: int, start: int) -> np.uint64:
     held = np.uint64(0)
     for j in range(min(GROUP, len(order) - start)):
@@ -140,7 +137,7 @@ def _group_pixels(images: Octets, order: Longs, image: int, start: int) -> np.ui
     return held
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _first_of_images(images: Octets, order: Longs) -> Longs:  # pragma: no cover
     first = np.zeros(len(images) + 1, np.int64)
     for image in range(len(images)):
@@ -151,7 +148,7 @@ def _first_of_images(images: Octets, order: Longs) -> Longs:  # pragma: no cover
     return first
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _fill_groups(
     images: Octets, order: Longs, first: Longs, group: npt.NDArray[np.uint16], pixels: Words
 ) -> None:  # pragma: no cover
@@ -169,7 +166,7 @@ def padded_neurons(neurons: int) -> int:
     return -(-neurons // 64) * 64
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def codes_of(weights: Words, columns: int, place: Longs, groups: int) -> Octets:  # pragma: no cover
     """Six weights of every neuron as a place in the table of a group.
 
@@ -184,7 +181,7 @@ def codes_of(weights: Words, columns: int, place: Longs, groups: int) -> Octets:
     return codes
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def flip_codes(
     codes: Octets,
     place: Longs,
@@ -233,7 +230,7 @@ def limits_of(
     return Limits(np.clip(below, -32768, 32767).astype(np.int16).reshape(-1), limit, words)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _tabulate(held: np.uint64, tables: Shorts, at: int) -> None:  # pragma: no cover
     """All sums of pixels of a group, entry m of those whose bit is set in m."""
     byte = np.uint64(255)
@@ -246,7 +243,7 @@ def _tabulate(held: np.uint64, tables: Shorts, at: int) -> None:  # pragma: no c
     store_shorts(tables, at + 32, add(a, fill_shorts(np.int64((held >> np.uint64(40)) & byte))))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _segment(
     lit: LitGroups,
     first: int,
@@ -299,7 +296,7 @@ def _segment(
         tile += 64
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def centred_sums(
     lit: LitGroups, image: int, codes: Octets, tables: Shorts, short: Shorts, whole: Ints
 ) -> tuple[int, int]:  # pragma: no cover
@@ -354,7 +351,7 @@ def centred_sums(
     return segments + 1, odd
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def fired_words(
     lit: LitGroups, codes: Octets, limits: Limits, bits: Words, start: int, stop: int
 ) -> None:  # pragma: no cover
@@ -384,7 +381,7 @@ def fired_words(
             bits[image, word] = fired ^ limits.turned[word]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def pixel_sums(
     lit: LitGroups, codes: Octets, total: Longs, z: Longs, start: int, stop: int
 ) -> None:  # pragma: no cover
