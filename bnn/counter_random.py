@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import intrinsic
 
+from bnn.machine.compiled import njit
+
 # multipliers and Weyl increments of the paper
 _MULTIPLIER_0 = np.uint64(0xD2E7470EE14C6C93)
 _MULTIPLIER_1 = np.uint64(0xCA5A826395121157)
@@ -132,8 +134,6 @@ def _logarithms() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
 _RECIPROCALS, _LOGARITHMS = _logarithms()
 _LN_2 = float(EXACT_DECIMALS.ln(Decimal(2)))
 
-# numba's cache of compiled callers in other modules does not notice a change of the functions below
-
 
 @intrinsic
 def _leading_zeros(typing_context: Any, word: Any) -> Any:
@@ -162,7 +162,7 @@ def _wide_product(typing_context: Any, a: Any, b: Any) -> Any:
     return numba.types.UniTuple(word, 2)(word, word), generate
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def philox4x64(
     c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, k0: np.uint64, k1: np.uint64
 ) -> Block:
@@ -189,7 +189,7 @@ def philox4x64(
     return c0, c1, c2, c3
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def exponential(word: np.uint64) -> float:
     """Turn a random word into a standard exponential number.
 
@@ -242,7 +242,7 @@ def uniforms_at(key: StreamKey, places: npt.NDArray[np.int64]) -> npt.NDArray[np
     return result
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _uniforms_at(
     places: npt.NDArray[np.int64],
     k0: np.uint64,

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import intrinsic
 
-from bnn import counter_random
 from bnn.counter_random import EXACT_DECIMALS, Stream, StreamKey, exponential, philox4x64
-from bnn.stored_code import forget_stale
+from bnn.machine.compiled import njit
 from bnn.workers import in_threads
 
 LOWEST_BAND = 24
@@ -23,8 +22,6 @@ LOWEST_BAND = 24
 
 BLOCK_BITS = 1 << 16
 """Bits that share the random streams of their bands; blocks are drawn independently."""
-
-forget_stale(__file__, counter_random)
 
 DRAWING = "philox4x64-10, nested bands, 1"
 """Name of the way chips are drawn: results under different names are of different chips."""
@@ -169,7 +166,7 @@ def _popcount(typing_context: Any, word: Any) -> Any:
     return numba.types.uint64(numba.types.uint64), generate
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def compiled_levels(
     bits: int,
     ber: float,
@@ -240,7 +237,7 @@ def compiled_levels(
     return positions[:total], levels[:total]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _keep(
     place: int,
     level: float,
@@ -261,7 +258,7 @@ def _keep(
     return np.int64(added)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _sort_block(
     start: int,
     places: npt.NDArray[np.int32],

@@ -52,6 +52,11 @@ class Moments:
         return cls(total / count, np.sqrt(spread.astype(np.float64)) / count)
 
 
+def _block_images(values: int) -> int:
+    """Images to work on together that make so many numbers each."""
+    return max(1, min(_BLOCK_IMAGES, _BLOCK_VALUES // values))
+
+
 class LayerRun(Protocol):
     """One layer on all images."""
 
@@ -146,8 +151,9 @@ class PixelProducts:
         """Add up the inputs of a convolution that reads images, shape (images, pixels)."""
         total = np.zeros(layer.columns)
         products = np.zeros((layer.columns, layer.columns))
-        for start in range(0, len(images), _BLOCK_IMAGES):
-            values = dense.prepare(images[start : start + _BLOCK_IMAGES]).values.double()
+        block = _block_images(layer.columns * layer.height * layer.width)
+        for start in range(0, len(images), block):
+            values = dense.prepare(images[start : start + block]).values.double()
             maps = values.reshape(-1, layer.channels, layer.height, layer.width)
             taps = torch.nn.functional.unfold(maps, layer.kernel, padding=layer.kernel // 2)
             # columns are counted tap by tap, those of a tap channel by channel
@@ -260,11 +266,12 @@ class PackedRun:
 def _pixel_moments(layer: ConvLayer, images: PackedImages, threads: int) -> Moments:
     """Moments of a convolution that reads pixels, counted image by image."""
     height, width, rows = layer.output_shape
+    at_once = _block_images(layer.height * layer.width * rows)
     parts: list[tuple[Longs, Longs]] = []
 
     def work(first: int, stop: int) -> None:
-        for start in range(first, stop, _BLOCK_IMAGES):
-            block = images.plain[start : min(stop, start + _BLOCK_IMAGES)]
+        for start in range(first, stop, at_once):
+            block = images.plain[start : min(stop, start + at_once)]
             z = np.empty((len(block), layer.height * layer.width, rows), np.int64)
             conv_layer.pixel_conv_bits(layer, block, z)
             by_pool = z.reshape(len(block), height, layer.pool, width, layer.pool, rows)

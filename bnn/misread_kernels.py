@@ -3,22 +3,17 @@
 The last five arguments before the results are the words of a stream (`StreamKey.words`).
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn import counter_random, flips
 from bnn.counter_random import DRAW_BITS, philox4x64
-from bnn.engines import vectors
 from bnn.engines.vectors import popcount
 from bnn.flips import BLOCK_BITS, compiled_levels
+from bnn.machine.compiled import njit
 from bnn.packing import Words
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, counter_random, flips, vectors)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def read_pixels(
     z: npt.NDArray[np.int32],
     pixels: npt.NDArray[np.uint8],
@@ -45,7 +40,7 @@ def read_pixels(
             _add_twice(z[i], pixels[i], columns, weights, places, -1)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _add_twice(
     z: npt.NDArray[np.int32],
     pixels: npt.NDArray[np.uint8],
@@ -67,7 +62,7 @@ def _add_twice(
         z[row] += 2 * side * product
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _uniforms(
     read: np.int64, four: int, k0: np.uint64, k1: np.uint64, c2: np.uint64, c3: np.uint64
 ) -> tuple[float, float, float, float]:
@@ -83,7 +78,7 @@ def _uniforms(
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _matches(bits: Words, weights: Words, columns: int) -> int:
     matches = columns
     for word in range(len(bits)):
@@ -91,7 +86,7 @@ def _matches(bits: Words, weights: Words, columns: int) -> int:
     return matches
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def read_fired(
     bits: Words,
     weights: Words,
@@ -123,7 +118,7 @@ def read_fired(
             out[i, r >> 6] |= fired << np.uint64(r & 63)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def read_sums(
     bits: Words,
     weights: Words,

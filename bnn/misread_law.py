@@ -4,9 +4,10 @@ import functools
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from bnn.machine.compiled import njit
 
 _NEGLIGIBLE = 1e-21
 """Share of the largest probability below which the terms of a binomial law are dropped."""
@@ -73,7 +74,7 @@ def misread_law(inputs: int, rate: float) -> MisreadLaw:
     return MisreadLaw(inputs, float(rate), first, start, below)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _binomial(trials: int, p: float, room: npt.NDArray[np.float64]) -> tuple[int, int]:
     """Fill `room` with the terms that matter; gives the first value and their number."""
     if p <= 0.0 or p >= 1.0 or trials == 0:
@@ -109,7 +110,7 @@ def _binomial(trials: int, p: float, room: npt.NDArray[np.float64]) -> tuple[int
     return low, high - low + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _table(
     inputs: int, rate: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 WORD_BITS = 64
 PIXEL_PLANES = 8
+_AT_ONCE = 2**20
 
 Words = npt.NDArray[np.uint64]
 
@@ -95,8 +96,11 @@ def unpack_signs(words: Words, *, columns: int) -> npt.NDArray[np.int8]:
     """
     _check_words(words, columns)
     octets = np.ascontiguousarray(words).astype("<u8").view(np.uint8)
-    bits = np.unpackbits(octets, axis=1, count=columns, bitorder="little")
-    return (bits.astype(np.int8) << 1) - np.int8(1)
+    signs = np.unpackbits(octets, axis=1, count=columns, bitorder="little").view(np.int8)
+    # in place: signs take eight times the memory of the words, and copies of them as much again
+    signs *= 2
+    signs -= 1
+    return signs
 
 
 def padding_is_zero(words: Words, *, columns: int) -> bool:
@@ -136,24 +140,28 @@ def flip_bits(words: Words, positions: npt.NDArray[np.int64], *, columns: int) -
     if positions.size == 0:
         return flipped
     bits = words.shape[0] * columns
-    for index in (0, positions.size - 1):
-        if not 0 <= positions[index] < bits:
+    # some at a time: what is computed of them takes several times their memory
+    for start in range(0, positions.size, _AT_ONCE):
+        part = positions[start : start + _AT_ONCE]
+        for index in (start, start + part.size - 1):
+            if not 0 <= positions[index] < bits:
+                raise ValueError(
+                    f"positions must lie in 0..{bits - 1}, got {positions[index]} at index {index}"
+                )
+        # the last of the positions before belongs to the comparison, not to the flips
+        steps = np.diff(positions[max(0, start - 1) : start + _AT_ONCE])
+        if steps.size and steps.min() < 1:
+            index = max(1, start) + int(np.argmin(steps >= 1))
             raise ValueError(
-                f"positions must lie in 0..{bits - 1}, got {positions[index]} at index {index}"
+                f"positions must be strictly increasing, got {positions[index]} after "
+                f"{positions[index - 1]} at index {index}"
             )
-    steps = np.diff(positions)
-    if steps.size and steps.min() < 1:
-        index = int(np.argmin(steps >= 1)) + 1
-        raise ValueError(
-            f"positions must be strictly increasing, got {positions[index]} after "
-            f"{positions[index - 1]} at index {index}"
-        )
-    rows, column = np.divmod(positions, columns)
-    # increasing positions visit increasing words, so the bits of one word stand side by side
-    word = rows * words.shape[1] + column // WORD_BITS
-    bit = np.left_shift(np.uint64(1), (column % WORD_BITS).astype(np.uint64))
-    first = np.flatnonzero(np.diff(word, prepend=-1))
-    flipped.reshape(-1)[word[first]] ^= np.bitwise_or.reduceat(bit, first)
+        rows, column = np.divmod(part, columns)
+        # increasing positions visit increasing words, so the bits of one word stand side by side
+        word = rows * words.shape[1] + column // WORD_BITS
+        bit = np.left_shift(np.uint64(1), (column % WORD_BITS).astype(np.uint64))
+        first = np.flatnonzero(np.diff(word, prepend=-1))
+        flipped.reshape(-1)[word[first]] ^= np.bitwise_or.reduceat(bit, first)
     return flipped
 
 

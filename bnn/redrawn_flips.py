@@ -2,11 +2,11 @@
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from bnn.flips import check_ber
+from bnn.machine.compiled import njit
 
 
 def redrawn_flips(*, bits: int, ber: float, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -97,7 +97,7 @@ def _gaps_at_once(bits: int, ber: float) -> int:
     return int(expected + 5.0 * math.sqrt(expected)) + 8
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _negate_at_gaps(
     values: npt.NDArray[np.float32], draws: npt.NDArray[np.float64], rate: float, last: int
 ) -> int:

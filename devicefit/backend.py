@@ -20,6 +20,7 @@ import xarray as xr
 from devicefit.density import ValueAndGradient
 from devicefit.laplace import find_modes
 from devicefit.native import Native
+from devicefit.numerics.compiled import cfunc
 from devicefit.programming import FloatArray
 
 
@@ -239,15 +240,14 @@ def _native_model(compiled: Native, n: int, start: Callable[[Any], FloatArray]) 
     )
 
 
-@numba.cfunc(
+@cfunc(
     numba.types.int64(
         numba.types.uint64,
         numba.types.uint64,
         numba.types.CPointer(numba.types.double),
         numba.types.CPointer(numba.types.double),
         numba.types.voidptr,
-    ),
-    cache=True,
+    )
 )
 def _expand(n, n_out, w, out, data):  # type: ignore[no-untyped-def]
     """What the sampler keeps of a place: all of it."""

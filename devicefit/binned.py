@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from devicefit import vector_math
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.vector_math import vector_exp, vector_log
-
-forget_stale(__file__, vector_math)
 
 NORMAL, STUDENT, LOGISTIC = 0, 1, 2
 KERNELS = {"normal": NORMAL, "student-t": STUDENT, "logistic": LOGISTIC}
@@ -26,12 +22,12 @@ _BLOCK = 128
 _VECTOR = {"reassoc", "contract", "arcp", "nsz"}
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _student_constant(dof: float) -> float:
     return math.lgamma((dof + 1) / 2) - math.lgamma(dof / 2) - 0.5 * math.log(dof * math.pi)
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=_VECTOR)
+@njit(error_model="numpy", fastmath=_VECTOR)
 def _ln_densities(kernel, base, location, inverse, dof, y, term):  # type: ignore[no-untyped-def]
     """Log of weighted densities of the readings `y` under one component, into `term`."""
     if kernel == NORMAL:
@@ -48,7 +44,7 @@ def _ln_densities(kernel, base, location, inverse, dof, y, term):  # type: ignor
             term[j] = base - 0.5 * (dof + 1.0) * vector_log(1.0 + z * z / dof)
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=_VECTOR)
+@njit(error_model="numpy", fastmath=_VECTOR)
 def _slopes(kernel, location, inverse, dof, y, share):  # type: ignore[no-untyped-def]
     """Sums of `share`, of it times the slope of the log density in the score, and times score too.
 
@@ -80,7 +76,7 @@ def _slopes(kernel, location, inverse, dof, y, share):  # type: ignore[no-untype
     return zeroth, first, second, by_dof
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=_VECTOR)
+@njit(error_model="numpy", fastmath=_VECTOR)
 def _shares(term, largest, total, nearest, count):  # type: ignore[no-untyped-def]
     """Sum of ``count * ln(sum of exp(term))``; `term` becomes what each component has of `count`.
 
@@ -116,7 +112,7 @@ def _shares(term, largest, total, nearest, count):  # type: ignore[no-untyped-de
     return value
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def binned_mixture(kernels, ln_weight, location, ln_scale, dof, condition, y, count):  # type: ignore[no-untyped-def]
     """Sum of ``count * ln density`` and its gradient.
 

@@ -14,15 +14,6 @@ from typing import Any
 import numba
 import numpy as np
 
-from devicefit import (
-    binned,
-    interval,
-    kernels,
-    level_density,
-    native,
-    tape_kernel,
-    vector_math,
-)
 from devicefit.binned import binned_mixture
 from devicefit.interval import interval_mixture
 from devicefit.level_density import density_and_gradient
@@ -31,11 +22,11 @@ from devicefit.native import (
     Native,
     answer,
     floats,
-    forget_stale,
     integers,
     out_of_scale,
     place,
 )
+from devicefit.numerics.compiled import cfunc, njit
 from devicefit.programming import FloatArray
 from devicefit.tape import STEP_COLUMNS, Tape, record
 from devicefit.tape_kernel import backward, forward
@@ -53,8 +44,6 @@ first); the inputs are ln weight, location, ln scale and degrees of freedom of e
 the means and standard deviations of both states and the levels. `TOTAL`: the sum of the inputs over
 places. `ONCE`: the sum of inputs that are the same at all places.
 """
-
-forget_stale(__file__, binned, interval, kernels, level_density, native, tape_kernel, vector_math)
 
 _MOST_DATA = 5
 _TERM = 3 + 2 * _MOST_DATA
@@ -168,7 +157,7 @@ class Posterior:
         return Native(_native_posterior, table, (*own, *self.likelihood.kept))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _evaluate(vector, table):  # type: ignore[no-untyped-def]
     places = table[_PLACES]
     steps = integers(table[_STEPS], table[_STEPS + 1]).reshape(-1, STEP_COLUMNS)
@@ -193,7 +182,7 @@ def _evaluate(vector, table):  # type: ignore[no-untyped-def]
     return total, backward(vector, steps, constants, outputs, memory, seed)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _mixture(term, rows, slopes):  # type: ignore[no-untyped-def]
     n = term[4]
     kernels, condition = integers(term[3], n), integers(term[5], term[6])
@@ -216,7 +205,7 @@ def _mixture(term, rows, slopes):  # type: ignore[no-untyped-def]
     return value
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _levels(term, rows, slopes):  # type: ignore[no-untyped-def]
     index = integers(term[3], term[4]).reshape(-1, 3)
     statistics = floats(term[5], term[6]).reshape(len(index), -1)
@@ -228,7 +217,7 @@ def _levels(term, rows, slopes):  # type: ignore[no-untyped-def]
     return value
 
 
-@numba.cfunc(DENSITY, cache=True, error_model="numpy")
+@cfunc(DENSITY, error_model="numpy")
 def _native_posterior(n, w_, gradient_, value_, table_):  # type: ignore[no-untyped-def]
     table = numba.carray(table_, (6,), dtype=np.int64)
     root = floats(table[1], n * n)

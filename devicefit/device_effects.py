@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from devicefit.numerics.compiled import njit
 from devicefit.probit import ln_normal_tails
 from devicefit.programming import FloatArray
 
@@ -78,7 +78,7 @@ def ln_likelihood_of_counts(
     return np.asarray(np.logaddexp.reduce(parts, axis=0))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _ln_sums(ln_p: FloatArray, ln_weight: FloatArray) -> FloatArray:  # pragma: no cover
     """Ln of the sum over nodes of each row; terms that cannot be seen cost no exponential."""
     sums = np.empty(len(ln_p))
@@ -120,7 +120,7 @@ def score_of_mean(
     return alpha.reshape(parts[0].shape)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _solve(
     mean: FloatArray,
     tau: FloatArray,

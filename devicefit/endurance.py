@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, ndtr, ndtri
@@ -18,6 +17,7 @@ from devicefit.backend import SamplerOptions
 from devicefit.density import ValueAndGradient
 from devicefit.life_checks import CountCheck
 from devicefit.life_fit import LifeDraws, beta_binomials, ln_expit, normal_tails, sample_life
+from devicefit.numerics.compiled import njit
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray
 
@@ -250,7 +250,7 @@ def _different(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(table), place.reshape(columns[0].shape)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _change_points(theta, ln_c, centred, table, place, table_worn, place_worn, weight):  # type: ignore[no-untyped-def]
     """Ln likelihood and gradient, summed over the window in which each unit wore out."""
     units, windows = place.shape

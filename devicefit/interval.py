@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from devicefit import kernels
 from devicefit.binned import LOGISTIC, NORMAL
 from devicefit.kernels import (
     logistic_ln_cdf,
@@ -20,14 +18,12 @@ from devicefit.kernels import (
     student_ln_cdf,
     student_ln_pdf,
 )
-from devicefit.native import forget_stale
-
-forget_stale(__file__, kernels)
+from devicefit.numerics.compiled import njit
 
 _STEP = 1e-5
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _ln_cdf(kernel: int, z: float, dof: float) -> float:
     if z == -np.inf:
         return -np.inf
@@ -40,7 +36,7 @@ def _ln_cdf(kernel: int, z: float, dof: float) -> float:
     return student_ln_cdf(z, dof)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _ln_pdf(kernel: int, z: float, dof: float) -> float:
     if not np.isfinite(z):
         return -np.inf
@@ -51,7 +47,7 @@ def _ln_pdf(kernel: int, z: float, dof: float) -> float:
     return student_ln_pdf(z, dof)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _ln_between(kernel: int, low: float, high: float, dof: float) -> float:
     """Ln P(low < Z < high) of a symmetric law, from the nearer tail."""
     if low > 0:
@@ -65,7 +61,7 @@ def _ln_between(kernel: int, low: float, high: float, dof: float) -> float:
     return upper + math.log(-math.expm1(lower - upper))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def interval_mixture(kernels, ln_weight, location, ln_scale, dof, condition, low, high, count):  # type: ignore[no-untyped-def]
     """Sum of ``count * ln P(low < y < high)`` and its gradient.
 

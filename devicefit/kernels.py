@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
+from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
 
 KERNELS = ("normal", "student-t", "logistic")
@@ -24,13 +24,13 @@ _TINY = 1e-300
 _ITERATIONS = 100_000
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def normal_ln_pdf(z: float) -> float:
     """Logarithm of the standard normal density."""
     return -0.5 * z * z - _LN_SQRT_2PI
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def normal_ln_cdf(z: float) -> float:
     """Logarithm of the standard normal distribution function.
 
@@ -50,14 +50,14 @@ def normal_ln_cdf(z: float) -> float:
     return -0.5 * z * z - _LN_SQRT_2PI - math.log(-z) + math.log1p(series)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def logistic_ln_pdf(z: float) -> float:
     """Logarithm of the standard logistic density."""
     a = abs(z)
     return -a - 2.0 * math.log1p(math.exp(-a))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def logistic_ln_cdf(z: float) -> float:
     """Logarithm of the standard logistic distribution function."""
     if z > 0.0:
@@ -65,7 +65,7 @@ def logistic_ln_cdf(z: float) -> float:
     return z - math.log1p(math.exp(z))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def student_ln_norm(dof: float) -> float:
     """Logarithm of the standard Student-t density at zero, -ln(sqrt(dof) B(dof / 2, 1 / 2)).
 
@@ -80,7 +80,7 @@ def student_ln_norm(dof: float) -> float:
     return ratio - _LN_SQRT_2PI
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def student_ln_pdf_normed(z: float, dof: float, ln_norm: float) -> float:
     """Logarithm of the standard Student-t density, `ln_norm` from :func:`student_ln_norm`."""
     if abs(z) > 1e150:  # the square would overflow
@@ -88,13 +88,13 @@ def student_ln_pdf_normed(z: float, dof: float, ln_norm: float) -> float:
     return ln_norm - 0.5 * (dof + 1.0) * math.log1p(z * z / dof)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def student_ln_pdf(z: float, dof: float) -> float:
     """Logarithm of the standard Student-t density, `dof` > 0."""
     return student_ln_pdf_normed(z, dof, student_ln_norm(dof))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _beta_fraction(a: float, b: float, x: float) -> float:
     """Continued fraction of the incomplete beta function (DLMF 8.17.22), modified Lentz."""
     c = 1.0
@@ -120,7 +120,7 @@ def _beta_fraction(a: float, b: float, x: float) -> float:
     return value
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def student_ln_cdf_normed(z: float, dof: float, ln_norm: float) -> float:
     """Logarithm of the standard Student-t distribution function.
 
@@ -165,13 +165,13 @@ def student_ln_cdf_normed(z: float, dof: float, ln_norm: float) -> float:
     return ln_tail if z <= 0.0 else math.log1p(-math.exp(ln_tail))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def student_ln_cdf(z: float, dof: float) -> float:
     """Logarithm of the standard Student-t distribution function, `dof` > 0."""
     return student_ln_cdf_normed(z, dof, student_ln_norm(dof))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _fill(kernel, cumulative, z, dof, out):  # type: ignore[no-untyped-def]
     """Fill `out` with ln of the distribution function or density; `dof` as long as `z`, or one."""
     last, ln_norm = np.nan, 0.0

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from devicefit.numerics.compiled import njit
 
 _LN_2PI = math.log(2 * math.pi)
 # A proposal at the end of its range gives an infinite density, not an exception in the sampler.
-_COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
+_COMPILE = {"error_model": "numpy"}
 
 
-@numba.njit(**_COMPILE)
+@njit(**_COMPILE)
 def _integrate(a, b, c, p, q, s, t, u):  # type: ignore[no-untyped-def]
     """Integrate ``exp(h' x - x' J x / 2)`` over ``x ~ N(y, Sigma)``, both of two states.
 
@@ -52,7 +53,7 @@ def _integrate(a, b, c, p, q, s, t, u):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(**_COMPILE)
+@njit(**_COMPILE)
 def _new(levels):  # type: ignore[no-untyped-def]
     """Of what is new in a cycle, for each state: phi, 1/variance, 1/(1 + phi), 1/(1 - phi^2)."""
     return (
@@ -71,7 +72,7 @@ def _new(levels):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(**_COMPILE)
+@njit(**_COMPILE)
 def _within_cells(levels, mean, sd, index, statistics, devices):  # type: ignore[no-untyped-def]
     """Whiten each cell; sums over the cells of a device.
 
@@ -113,7 +114,7 @@ def _within_cells(levels, mean, sd, index, statistics, devices):  # type: ignore
     return own, j, h
 
 
-@numba.njit(**_COMPILE)
+@njit(**_COMPILE)
 def _between_devices(levels, j, h, array):  # type: ignore[no-untyped-def]
     """Integrate over the effects of the devices; sums of K and g over the devices of an array."""
     covariance = levels[4] * math.sqrt(levels[0] * levels[1])
@@ -130,7 +131,7 @@ def _between_devices(levels, j, h, array):  # type: ignore[no-untyped-def]
     return device, sums
 
 
-@numba.njit(**_COMPILE)
+@njit(**_COMPILE)
 def density_and_gradient(levels, mean, sd, index, statistics, array):  # type: ignore[no-untyped-def]
     """Log density of all readings, and its gradient.
 
@@ -242,7 +243,7 @@ def density_and_gradient(levels, mean, sd, index, statistics, array):  # type: i
     return value, g_levels, g_mean, g_sd
 
 
-@numba.njit(**_COMPILE)
+@njit(**_COMPILE)
 def density_left_out(levels, mean, sd, index, statistics, array):  # type: ignore[no-untyped-def]
     """Log density of the readings of each device given those of all others, shape (device,).
 

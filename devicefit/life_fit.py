@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import xarray as xr
 
 from devicefit.backend import SamplerOptions, sample_density
 from devicefit.density import ValueAndGradient
 from devicefit.fitting import Diagnostics, named_draws
+from devicefit.numerics.compiled import njit
 from devicefit.priors import Prior, moments, prior_record
 from devicefit.programming import FloatArray
 
@@ -83,7 +83,7 @@ def sample_life(
     )
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def rising(ln_p, ln_kappa, n):  # type: ignore[no-untyped-def]
     """Ln of ``a (a + 1) ... (a + n - 1) / kappa^n`` with ``a = p kappa``, and its slope by ln a.
 
@@ -116,19 +116,19 @@ def rising(ln_p, ln_kappa, n):  # type: ignore[no-untyped-def]
     return value, slope
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _gamma_series(y):  # type: ignore[no-untyped-def]
     """What ln gamma(x) has beyond Stirling's formula, times x, at ``y = 1 / x^2``."""
     return 1 / 12 - y * (1 / 360 - y * (1 / 1260 - y * (1 / 1680 - y / 1188)))
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _digamma_series(y):  # type: ignore[no-untyped-def]
     """``ln x - 1 / 2x - digamma(x)`` at ``y = 1 / x^2``."""
     return y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y / 132))))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def beta_binomials(errors, trials, ln_p, ln_q, ln_kappa):  # type: ignore[no-untyped-def]
     """Ln of the beta-binomial law of counts without its binomial coefficient, and derivatives.
 
@@ -164,13 +164,13 @@ def beta_binomials(errors, trials, ln_p, ln_q, ln_kappa):  # type: ignore[no-unt
     return found
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def ln_expit(x):  # type: ignore[no-untyped-def]
     """Ln of the inverse logit, exact at both ends."""
     return -math.log1p(math.exp(-x)) if x > 0 else x - math.log1p(math.exp(x))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def normal_tails(z):  # type: ignore[no-untyped-def]
     """Distribution function, survival function and density of the standard normal law."""
     low, high = 0.5 * math.erfc(-z / math.sqrt(2.0)), 0.5 * math.erfc(z / math.sqrt(2.0))

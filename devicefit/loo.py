@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 
 from devicefit.backend import psis
 from devicefit.compressed import Compressed, IntArray
 from devicefit.fitting import DevicePosterior
 from devicefit.measurements import Measurements
+from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
 from devicefit.reading_density import device_terms, ln_device_likelihoods, thinned
 
@@ -152,7 +152,7 @@ def elpd_difference(first: Loo, second: Loo) -> tuple[float, float]:
     return float(gain.sum()), _standard_error(gain)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _weighted_sums(ln_weight, ln_f, device, column):  # type: ignore[no-untyped-def]
     """Logarithm of the weighted mean density of each (device, bin) pair."""
     found = np.empty(len(device))

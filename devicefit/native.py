@@ -6,10 +6,7 @@ than one. Here a density is a C function and a table of numbers and addresses th
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 import numba
@@ -18,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
 
 _DOUBLES = types.CPointer(types.double)
@@ -58,25 +56,6 @@ class NativeDensity(Protocol):
         ...
 
 
-def forget_stale(module: str, *sources: ModuleType) -> None:
-    """Remove stored machine code of a module that is older than what it was compiled from.
-
-    Parameters
-    ----------
-    module : str
-        File of the module.
-    *sources : module
-        What its compiled functions call: numba stores all of it with the module, and looks at the
-        age of the module's own file alone.
-    """
-    newest = max(Path(str(s.__file__)).stat().st_mtime for s in sources)
-    stored = Path(module).parent / "__pycache__"
-    for file in stored.glob(f"{Path(module).stem}.*.nb[ic]"):
-        with contextlib.suppress(OSError):
-            if file.stat().st_mtime < newest:
-                file.unlink()
-
-
 @intrinsic
 def _pointer(typing_context: Any, address: Any) -> Any:
     """Void pointer of an address."""
@@ -87,13 +66,13 @@ def _pointer(typing_context: Any, address: Any) -> Any:
     return types.voidptr(address), generate
 
 
-@numba.njit(nogil=True)
+@njit
 def floats(address, n):  # type: ignore[no-untyped-def]
     """Float array, shape (n,), at an address."""
     return numba.carray(_pointer(address), (n,), dtype=np.float64)
 
 
-@numba.njit(nogil=True)
+@njit
 def integers(address, n):  # type: ignore[no-untyped-def]
     """Int64 array, shape (n,), at an address."""
     return numba.carray(_pointer(address), (n,), dtype=np.int64)
@@ -106,7 +85,7 @@ def place(array: np.ndarray) -> tuple[int, int]:
     return array.ctypes.data, array.size
 
 
-@numba.njit(nogil=True)
+@njit
 def out_of_scale(w, centre, root):  # type: ignore[no-untyped-def]
     """``centre + root @ w``; loops, since a library would start threads for it."""
     n = len(w)
@@ -119,7 +98,7 @@ def out_of_scale(w, centre, root):  # type: ignore[no-untyped-def]
     return z
 
 
-@numba.njit(nogil=True)
+@njit
 def answer(value, gradient, root, slot_value, slot_gradient):  # type: ignore[no-untyped-def]
     """Hand a value and its gradient by z over as one by w; the status that the sampler expects."""
     n = len(gradient)

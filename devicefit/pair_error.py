@@ -21,13 +21,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from devicefit import kernels, pair_integral, vector_math
 from devicefit.kernels import LOGISTIC, NORMAL, STUDENT, normal_ln_cdf
 from devicefit.mixture import Mixture
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.pair_integral import (
     DEGREE,
     TAIL_NODES,
@@ -42,8 +40,6 @@ from devicefit.programming import FloatArray
 from devicefit.threads import in_threads
 from devicefit.vector_math import weighted_tails
 
-forget_stale(__file__, kernels, pair_integral, vector_math)
-
 # Terms below exp(-_NEGLIGIBLE) of a large one are left out. There are under 1e3 of them, and the
 # sum is asked to 1e-6.
 _NEGLIGIBLE = 20.0
@@ -55,7 +51,7 @@ _PLAIN = 1e-280
 _BLOCK = 2048
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _largest_exponent(ln_w, m, a, c, square):  # type: ignore[no-untyped-def]
     """Nearly the largest exponent of the terms of a sum; a third of the nodes tells."""
     top = -np.inf
@@ -94,7 +90,7 @@ _LOGISTIC_LN_W, _LOGISTIC_M = _logistic_rule()
 _LOGISTIC_MODE = int(np.argmax(_LOGISTIC_LN_W))
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _student_rule(dof, far, ln_w, m):  # type: ignore[no-untyped-def]
     """Fill the logarithms of the weights, and mixing variances, of a Student-t law.
 
@@ -133,14 +129,14 @@ def _student_rule(dof, far, ln_w, m):  # type: ignore[no-untyped-def]
     return n, mode, least, largest
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _single_sum(square, a, ln_w, m, c):  # type: ignore[no-untyped-def]
     """Logarithm of the sum over one rule: the other cell is normal, its variance is in `c`."""
     top = _largest_exponent(ln_w, m, a, c, square)
     return top + math.log(weighted_tails(ln_w, m, a, c, square, top))
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _double_sum(square, a1, ln_w1, m1, mode1, a2, ln_w2, m2, mode2, c):  # type: ignore[no-untyped-def]
     """Logarithm of the sum over both rules; `square` is d^2, `a` are squared scales, `c` offset^2.
 
@@ -195,7 +191,7 @@ def _double_sum(square, a1, ln_w1, m1, mode1, a2, ln_w2, m2, mode2, c):  # type:
 # --- pairs of components --------------------------------------------------------------------------
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _rule(kernel, dof, far, slot, keys, ln_w, m, sizes):  # type: ignore[no-untyped-def]
     """Rule of one component in its slot of the scratch, made anew only where the last fails.
 
@@ -217,7 +213,7 @@ def _rule(kernel, dof, far, slot, keys, ln_w, m, sizes):  # type: ignore[no-unty
         sizes[slot, 1] = _LOGISTIC_MODE
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _ln_mixed_pair(d, k1, s1, dof1, k2, s2, dof2, offset, slot, keys, ln_w, m, sizes):  # type: ignore[no-untyped-def]
     """Logarithm of P(s1 X1 + s2 X2 + offset > d), d >= 0, by the double sum; scratch last."""
     square, c = d * d, offset * offset
@@ -240,7 +236,7 @@ def _ln_mixed_pair(d, k1, s1, dof1, k2, s2, dof2, offset, slot, keys, ln_w, m, s
     )
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _ln_pair(d, k1, s1, dof1, k2, s2, dof2, offset, slot, rules, tails):  # type: ignore[no-untyped-def]
     """As :func:`_ln_mixed_pair`, by the fastest method that is accurate."""
     keys, ln_w, m, sizes = rules
@@ -265,7 +261,7 @@ def _ln_pair(d, k1, s1, dof1, k2, s2, dof2, offset, slot, rules, tails):  # type
     return _ln_mixed_pair(d, k1, s1, dof1, k2, s2, dof2, offset, slot, keys, ln_w, m, sizes)
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(error_model="numpy")
 def _pair_rows(begin, end, lrs, hrs, offset, out):  # type: ignore[no-untyped-def]
     """Fill rows of `out`; `lrs` and `hrs` are :meth:`Mixture.flat`."""
     kernels_l, ln_w_l, loc_l, scale_l, dof_l = lrs

@@ -21,16 +21,12 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from devicefit import kernels, vector_math
 from devicefit.kernels import student_ln_cdf, student_ln_norm
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
 from devicefit.vector_math import fast_exp, fast_log
-
-forget_stale(__file__, kernels, vector_math)
 
 TERMS = 7
 DEGREE = 2 * TERMS - 2
@@ -62,7 +58,7 @@ def _chebyshev_to_powers(n: int) -> tuple[FloatArray, FloatArray]:
 _POINTS, _TO_POWERS = _chebyshev_to_powers(TAIL_NODES)
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(error_model="numpy")
 def student_tail(dof, tail, spread):  # type: ignore[no-untyped-def]
     """Coefficients that describe a Student-t distribution function and its derivatives.
 
@@ -130,7 +126,7 @@ def _logistic_derivatives() -> FloatArray:
 _LOGISTIC = _logistic_derivatives()
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})
 def _student_chunk(first, d, size, a, b, i1, power1, i2, power2, tail, spread):  # type: ignore[no-untyped-def]
     total = 0.0
     for k in range(_CHUNK):
@@ -155,7 +151,7 @@ def _student_chunk(first, d, size, a, b, i1, power1, i2, power2, tail, spread): 
     return total
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})
 def _logistic_chunk(first, d, size, a, b, i1, i2, spread):  # type: ignore[no-untyped-def]
     total = 0.0
     for k in range(_CHUNK):
@@ -173,7 +169,7 @@ def _logistic_chunk(first, d, size, a, b, i1, i2, spread):  # type: ignore[no-un
     return total
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def student_series_holds(d, s1, dof1, s2, dof2, offset):  # type: ignore[no-untyped-def]
     """Whether :func:`ln_student_pair` may be used; cell 2 has the larger ``s sqrt(dof)``."""
     limit = min(_OFFSET_TO_POLE * math.sqrt(dof2), _OFFSET_TO_SCALE)
@@ -181,7 +177,7 @@ def student_series_holds(d, s1, dof1, s2, dof2, offset):  # type: ignore[no-unty
     return inside and offset <= limit * s2 and max(d, s2) <= _FARTHEST * s1
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def ln_student_pair(d, s1, dof1, s2, dof2, offset, tail, spread, combined):  # type: ignore[no-untyped-def]
     """Logarithm of P(s1 T1 + s2 T2 + offset > d), d >= 0.
 
@@ -217,13 +213,13 @@ def ln_student_pair(d, s1, dof1, s2, dof2, offset, tail, spread, combined):  # t
     return math.log(total * _STEP / s1) + student_ln_norm(dof1)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def logistic_series_holds(d: float, s2: float, offset: float) -> bool:
     """Whether :func:`ln_logistic_pair` may be used; cell 2 has the larger scale."""
     return offset <= _LOGISTIC_OFFSET * s2 and d < 300.0 * s2
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def ln_logistic_pair(d, s1, s2, offset, combined):  # type: ignore[no-untyped-def]
     """Logarithm of P(s1 X1 + s2 X2 + offset > d), d >= 0; `combined` is scratch."""
     e = 0.5 * (offset / s2) ** 2

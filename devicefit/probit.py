@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from scipy.special import log_ndtr
 
+from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
 
 _REACH, _STEPS = 160, 64  # per unit
@@ -38,7 +38,7 @@ def ln_normal_tails(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     return low.reshape(flat.shape), high.reshape(flat.shape)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _interpolate(
     x: FloatArray, table: FloatArray, low: FloatArray, high: FloatArray
 ) -> None:  # pragma: no cover
@@ -53,7 +53,7 @@ def _interpolate(
         high[i] = _cubic(table[j, 0], -table[j, 1], table[j - 1, 0], -table[j - 1, 1], t)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _cubic(a: float, slope_a: float, b: float, slope_b: float, t: float) -> float:
     """Cubic with values a, b and slopes at 0 and 1."""
     bend_a, bend_b = slope_a - (b - a), (b - a) - slope_b

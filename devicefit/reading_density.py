@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import numba
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from devicefit import kernels, levels
+from devicefit import levels
 from devicefit.compressed import Compressed, CompressedState, IntArray
 from devicefit.fitting import DevicePosterior
 from devicefit.kernels import LOGISTIC, NORMAL, STUDENT, ln_pdf, logistic_ln_pdf
 from devicefit.measurements import STATES, Measurements
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
-
-forget_stale(__file__, kernels)
 
 # Densities (bin, draw) that are held at a time: 32 MiB.
 _BLOCK = 2**22
@@ -262,7 +259,7 @@ def _bins(condition: IntArray, r_ohm: FloatArray, data: CompressedState) -> IntA
     return place
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _ln_densities(kernels, base, location, scale, dof, place, y):  # type: ignore[no-untyped-def]
     """Log density of each bin (place, y) under each draw; parameters (place, draw, component)."""
     draws, components = base.shape[1:]

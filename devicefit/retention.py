@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
@@ -24,6 +23,7 @@ from devicefit.backend import SamplerOptions
 from devicefit.density import ValueAndGradient
 from devicefit.life_checks import CountCheck
 from devicefit.life_fit import BOLTZMANN_EV, LifeDraws, beta_binomials, normal_tails, sample_life
+from devicefit.numerics.compiled import njit
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray
 
@@ -286,7 +286,7 @@ def retention_likelihood(counts: BakeCounts) -> ValueAndGradient:
     return ln_likelihood
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _density(theta, ln_time, cold, errors, trials):  # type: ignore[no-untyped-def]
     relaxation, shift = math.exp(theta[1]), math.exp(theta[2])
     ev, n = math.exp(theta[3]), math.exp(theta[4])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from devicefit import vector_math
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.tape import (
     ADD,
     CONSTANT,
@@ -33,13 +31,11 @@ from devicefit.tape import (
 )
 from devicefit.vector_math import vector_exp, vector_log1p
 
-forget_stale(__file__, vector_math)
-
 # Loops over places become vector code.
-_VECTOR = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp"}}
+_VECTOR = {"error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp"}}
 
 
-@numba.njit(**_VECTOR)
+@njit(**_VECTOR)
 def _binary(operation, x, y, out):  # type: ignore[no-untyped-def]
     """Operation on two operands of the same length."""
     if operation == ADD:
@@ -64,7 +60,7 @@ def _binary(operation, x, y, out):  # type: ignore[no-untyped-def]
             out[j] = max(x[j], y[j]) + vector_log1p(vector_exp(-abs(apart))) + 0.0 * apart
 
 
-@numba.njit(**_VECTOR)
+@njit(**_VECTOR)
 def _unary(operation, x, out):  # type: ignore[no-untyped-def]
     if operation == EXP:
         for j in range(len(out)):
@@ -89,7 +85,7 @@ def _unary(operation, x, out):  # type: ignore[no-untyped-def]
             out[j] = -x[j]
 
 
-@numba.njit(**_VECTOR)
+@njit(**_VECTOR)
 def _binary_back(operation, x, y, out, slope, by_x, by_y):  # type: ignore[no-untyped-def]
     """What the slope by `out` adds to those by both operands."""
     if operation == ADD:
@@ -120,7 +116,7 @@ def _binary_back(operation, x, y, out, slope, by_x, by_y):  # type: ignore[no-un
             by_y[j] = slope[j] * vector_exp(y[j] - out[j])
 
 
-@numba.njit(**_VECTOR)
+@njit(**_VECTOR)
 def _unary_back(operation, x, out, slope, by_x):  # type: ignore[no-untyped-def]
     if operation == EXP:
         for j in range(len(out)):
@@ -145,7 +141,7 @@ def _unary_back(operation, x, out, slope, by_x):  # type: ignore[no-untyped-def]
             by_x[j] -= slope[j]
 
 
-@numba.njit(**_VECTOR)
+@njit(**_VECTOR)
 def _spread(values, n, room):  # type: ignore[no-untyped-def]
     """`values` at each of `n` places: itself, or one value repeated in `room`."""
     if len(values) == n:
@@ -155,7 +151,7 @@ def _spread(values, n, room):  # type: ignore[no-untyped-def]
     return room[:n]
 
 
-@numba.njit(**_VECTOR)
+@njit(**_VECTOR)
 def _gather(added, into):  # type: ignore[no-untyped-def]
     """Add to the slope of an operand, the sum over places if it has one value."""
     if len(into) == len(added):
@@ -168,7 +164,7 @@ def _gather(added, into):  # type: ignore[no-untyped-def]
         into[0] += sum_of
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def forward(parameters, steps, constants, outputs, places):  # type: ignore[no-untyped-def]
     """Values of a tape.
 
@@ -219,7 +215,7 @@ def forward(parameters, steps, constants, outputs, places):  # type: ignore[no-u
     return found, memory
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def backward(parameters, steps, constants, outputs, memory, seed):  # type: ignore[no-untyped-def]
     """Gradient of a scalar by the parameters.
 
@@ -276,7 +272,7 @@ def backward(parameters, steps, constants, outputs, memory, seed):  # type: igno
     return found
 
 
-@numba.njit(**_VECTOR)
+@njit(**_VECTOR)
 def _dot(a, b):  # type: ignore[no-untyped-def]
     total = 0.0
     for j in range(len(a)):

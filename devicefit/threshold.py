@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
-from devicefit import kernels, vector_math
 from devicefit.kernels import (
     LOGISTIC,
     NORMAL,
@@ -19,12 +17,10 @@ from devicefit.kernels import (
     student_ln_norm,
 )
 from devicefit.mixture import FlatLaw, Mixture
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
 from devicefit.threads import in_threads
 from devicefit.vector_math import fast_exp, fast_log
-
-forget_stale(__file__, kernels, vector_math)
 
 _ROOT_HALF = math.sqrt(0.5)
 _PLAIN = 1e-280
@@ -38,7 +34,7 @@ _CLOSE = 2e-6
 _STEPS = 60
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _ln_cdf(kernel, z, dof, ln_norm):  # type: ignore[no-untyped-def]
     if kernel == NORMAL:
         return normal_ln_cdf(z)
@@ -47,7 +43,7 @@ def _ln_cdf(kernel, z, dof, ln_norm):  # type: ignore[no-untyped-def]
     return student_ln_cdf_normed(z, dof, ln_norm)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _cdf(kernel, z, dof, ln_norm):  # type: ignore[no-untyped-def]
     if kernel == NORMAL:
         return 0.5 * math.erfc(-z * _ROOT_HALF)
@@ -56,7 +52,7 @@ def _cdf(kernel, z, dof, ln_norm):  # type: ignore[no-untyped-def]
     return math.exp(student_ln_cdf_normed(z, dof, ln_norm))
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(error_model="numpy")
 def _read_rows(begin, end, laws, threshold, out):  # type: ignore[no-untyped-def]
     """Fill rows of `out` with ln of (P(y_LRS > t) + P(y_HRS < t)) / 2.
 
@@ -132,7 +128,7 @@ def ln_read_error(lrs: Mixture, hrs: Mixture, threshold_ln_r: ArrayLike) -> Floa
 # --- choosing -------------------------------------------------------------------------------------
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})
 def _density_sum(kernel, t, ln_front, location, inverse, dof):  # type: ignore[no-untyped-def]
     """Sum over draws of one component's density at `t`; `ln_front` is ln(weight / scale) + norm."""
     total = 0.0
@@ -153,7 +149,7 @@ def _density_sum(kernel, t, ln_front, location, inverse, dof):  # type: ignore[n
     return total
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _slope(t, kernels, draws):  # type: ignore[no-untyped-def]
     """Derivative of the expected BER, up to a factor.
 
@@ -168,7 +164,7 @@ def _slope(t, kernels, draws):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _expected(t, kernels, draws):  # type: ignore[no-untyped-def]
     """Expected BER, up to a factor."""
     _, norm, location, inverse, dof = draws
@@ -183,7 +179,7 @@ def _expected(t, kernels, draws):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _best_threshold(every, kernels, draws):  # type: ignore[no-untyped-def]
     """Threshold of one programming value.
 
@@ -240,7 +236,7 @@ def _best_threshold(every, kernels, draws):  # type: ignore[no-untyped-def]
     return t
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(error_model="numpy")
 def _choose_columns(begin, end, every, laws, out):  # type: ignore[no-untyped-def]
     """Fill ``out[begin:end]``; `laws` is :meth:`Mixture.flat` of LRS and HRS."""
     components = len(laws[0][0]) + len(laws[1][0])

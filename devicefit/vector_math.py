@@ -16,6 +16,8 @@ from numba.extending import intrinsic
 from numpy.polynomial import chebyshev
 from scipy.special import erfcx
 
+from devicefit.numerics.compiled import njit
+
 _EXP = tuple(1.0 / math.factorial(k) for k in range(8, -1, -1))
 _LOG = tuple(2.0 / (2 * k + 1) for k in range(6, -1, -1))
 _EXP_ALL = tuple(1.0 / math.factorial(k) for k in range(12, -1, -1))
@@ -89,7 +91,7 @@ _mantissa = _of_one_float(_emit_mantissa)  # x / 2^k
 def _exponential(coefficients: tuple[float, ...]) -> Any:
     """exp(y) for y < 700, and 1e-304 for all y below -700, by a series, highest power first."""
 
-    @numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
+    @njit(error_model="numpy", fastmath={"contract"})
     def exponential(y: float) -> float:
         y = max(y, -700.0)
         shifted = y * _LOG2_E + _SHIFT
@@ -106,7 +108,7 @@ def _exponential(coefficients: tuple[float, ...]) -> Any:
 def _logarithm(coefficients: tuple[float, ...]) -> Any:
     """ln(x) for normal positive numbers, by a series in ``((m - 1) / (m + 1))^2``."""
 
-    @numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
+    @njit(error_model="numpy", fastmath={"contract"})
     def logarithm(x: float) -> float:
         k = _shifted_octave(x) - _SHIFT
         m = _mantissa(x)
@@ -124,7 +126,7 @@ fast_exp, vector_exp = _exponential(_EXP), _exponential(_EXP_ALL)  # to 1e-9 and
 fast_log, vector_log = _logarithm(_LOG), _logarithm(_LOG_ALL)  # to 1e-11 and 1e-15
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
+@njit(error_model="numpy", fastmath={"contract"})
 def vector_log1p(x: float) -> float:
     """ln(1 + x) to 1e-15 relative for x from 0 on."""
     u = 1.0 + x
@@ -132,7 +134,7 @@ def vector_log1p(x: float) -> float:
     return vector_log(u) + (x - (u - 1.0)) / u
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
+@njit(error_model="numpy", fastmath={"contract"})
 def fast_tail(x: float) -> float:
     """P(Z > x) of a standard normal Z for x from 0 on, to 1e-8 relative."""
     t = _MILLS_SCALE / (_MILLS_SCALE + x)
@@ -143,7 +145,7 @@ def fast_tail(x: float) -> float:
     return fast_exp(-0.5 * x * x) * p * t
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})
 def weighted_tails(ln_w, m, a, c, square, ln_scale):  # type: ignore[no-untyped-def]
     """Sum of ``exp(ln_w - ln_scale) Q(sqrt(square / (a m + c)))``.
 

@@ -9,15 +9,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numba
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from devicefit.backend import SamplerOptions
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.threads import one_blas_thread
-from reliability import chip_law
 from reliability.between_knots import at_finer_knots, finer_knots
 from reliability.chip_law import count_variance, segment, share_at
 from reliability.curve_density import KINDS, CurveDensity
@@ -29,8 +27,6 @@ from reliability.training_level import (
     moments,
     training_level,
 )
-
-forget_stale(__file__, chip_law)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -385,7 +381,7 @@ def mean_share(curve: AccuracyCurve, kind: str, ln_ber: FloatArray, draw: IntArr
     return np.asarray(found.reshape(at.shape))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _shares(knots, logit, at, draw):  # type: ignore[no-untyped-def]
     out = np.empty(at.shape)
     for i in range(at.shape[0]):
@@ -411,7 +407,7 @@ def chip_variance(
     return np.asarray(found.reshape(at.shape))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _variances(knots, logit, ln_dispersion, pool, at, draw):  # type: ignore[no-untyped-def]
     out = np.empty(at.shape)
     for i in range(at.shape[0]):

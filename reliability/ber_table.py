@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numba
 import numpy as np
 
 from devicefit.fitted import Fitted
 from devicefit.mixture import Mixture
+from devicefit.numerics.compiled import njit
 from devicefit.preposterior import laws_at
 from devicefit.programming import FloatArray, IntArray
 from devicefit.sensing import SensingOptions, ln_ber_1t1r, ln_ber_2t2r
@@ -124,7 +124,7 @@ def _one_chain(law: Mixture, draws: slice) -> Mixture:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def ln_ber_at(table, place, row, x):  # type: ignore[no-untyped-def]
     """Parabola through the three thresholds around a place."""
     steps = table.shape[0]

@@ -13,15 +13,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from devicefit import vector_math
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.vector_math import fast_exp, fast_tail, vector_exp, vector_log
-
-forget_stale(__file__, vector_math)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -35,7 +31,7 @@ _ROUNDED_AT_RANDOM = 1.0 / 6.0
 _FEW = 0.2113248654051871  # m (1 - m) = 1/6
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def segment(knots, at):  # type: ignore[no-untyped-def]
     """Knot to the left and weight of the one to the right; constant beyond the ends."""
     low, high = 0, len(knots) - 1
@@ -49,27 +45,27 @@ def segment(knots, at):  # type: ignore[no-untyped-def]
     return low, min(1.0, max(0.0, weight))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def share_at(logit, k, weight, below):  # type: ignore[no-untyped-def]
     """Mean share; `below` is ln BER under the first knot, where shares are proportional to it."""
     h = logit[k] + weight * (logit[k + 1] - logit[k]) + min(below, 0.0)
     return 1.0 / (1.0 + math.exp(-h))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def count_variance(share, ln_dispersion, pool):  # type: ignore[no-untyped-def]
     """Variance of the count over chips, without rounding."""
     return math.exp(ln_dispersion) * pool * share * (1.0 - share)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def continuous_variance(mean, variance):  # type: ignore[no-untyped-def]
     """Variance of Y, so that ``floor(Y + U)`` has the variance that was fitted."""
     by_rounding = mean * (1.0 - mean) if mean < _FEW else _ROUNDED_AT_RANDOM
     return max(0.0, variance + ROUNDED - max(by_rounding, ROUNDED))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def law_of(mean, variance, pool):  # type: ignore[no-untyped-def]
     """What quantiles of Y need: its form, mean, standard deviation and shape.
 
@@ -83,7 +79,7 @@ def law_of(mean, variance, pool):  # type: ignore[no-untyped-def]
     return SKEWED, mean, sd, _beta_skewness(mean, variance, pool)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def quantile_of(law, pool, z):  # type: ignore[no-untyped-def]
     """Quantile of Y at the standard normal score z, from :func:`law_of`."""
     form, mean, sd, shape = law
@@ -97,7 +93,7 @@ def quantile_of(law, pool, z):  # type: ignore[no-untyped-def]
     return min(pool, max(0.0, mean + sd * standard_skewed(shape, z)))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def below_in(law, pool, y):  # type: ignore[no-untyped-def]
     """P(Y <= y) to 1e-8, from :func:`law_of`; the inverse of :func:`quantile_of`."""
     if y >= pool:
@@ -119,19 +115,19 @@ def below_in(law, pool, y):  # type: ignore[no-untyped-def]
     return tail if z < 0.0 else 1.0 - tail
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def continuous_count(mean, variance, pool, z):  # type: ignore[no-untyped-def]
     """Quantile of Y at the standard normal score z."""
     return quantile_of(law_of(mean, variance, pool), pool, z)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def probability_below(y, mean, variance, pool):  # type: ignore[no-untyped-def]
     """P(Y <= y), the inverse of :func:`continuous_count`, to 1e-8."""
     return below_in(law_of(mean, variance, pool), pool, y)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _beta_skewness(mean, variance, pool):  # type: ignore[no-untyped-def]
     """Skewness of a beta law of this mean and variance, at most 2 either way."""
     left = max(1.0 - mean / pool, 1e-12)
@@ -147,7 +143,7 @@ def _beta_skewness(mean, variance, pool):  # type: ignore[no-untyped-def]
     return min(2.0, max(-2.0, skewness))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def standard_skewed(skewness, z):  # type: ignore[no-untyped-def]
     """Quantile of a law of mean 0, variance 1 and given skewness, at most 2 either way."""
     sixth = skewness / 6.0
@@ -157,7 +153,7 @@ def standard_skewed(skewness, z):  # type: ignore[no-untyped-def]
     return (base * base * base - 1.0) / (3.0 * sixth)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def population_count(count, pool, z):  # type: ignore[no-untyped-def]
     """Expected count in a test set of the same population, given the one in this test set.
 

@@ -6,16 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from devicefit import vector_math
 from devicefit.intervals import PROBABILITY, equal_tailed
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.threads import in_threads
-from reliability import chip_law
 from reliability.accuracy_curve import AccuracyCurve
 from reliability.chip_law import (
     below_in,
@@ -27,8 +24,6 @@ from reliability.chip_law import (
     share_at,
 )
 from reliability.propagation import Pairing
-
-forget_stale(__file__, chip_law, vector_math)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -151,7 +146,7 @@ def chip_yield(
     return ChipYield(share, limit)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _within(count, law, variance, pool):  # type: ignore[no-untyped-def]
     """P(floor(Y + U) <= count): mean over U of P(Y < count + 1 - U), by three points."""
     if count < 0.0:
@@ -169,7 +164,7 @@ def _within(count, law, variance, pool):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _yield(  # type: ignore[no-untyped-def]
     knots, logit, ln_dispersion, pools, ln_ber, device, curve, score, allowed, out
 ):
@@ -192,7 +187,7 @@ def _yield(  # type: ignore[no-untyped-def]
             out[i, j] = _met(mean, variance, pools, score, allowed)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _met(mean, variance, pools, score, allowed):  # type: ignore[no-untyped-def]
     """P(lost - gained <= allowed)."""
     total = 0.0
@@ -229,7 +224,7 @@ def _met(mean, variance, pools, score, allowed):  # type: ignore[no-untyped-def]
     return total / len(score)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _if_other_is(whole, cut, allowed, law, variance, pool):  # type: ignore[no-untyped-def]
     """P(lost - gained <= allowed) where one of them, the one that is cut, is `whole`."""
     if cut == 1:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numba
 import numpy as np
 
+from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
 from reliability.ecc import NO_CODE, Code, ln_residual_ber
 
@@ -61,7 +61,7 @@ def code_table(code: Code) -> CodeTable:
     return CodeTable(float(read[0]), step, after, float(code.corrects + 1))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def ln_ber_after(ln_read, first, step, after, below):  # type: ignore[no-untyped-def]
     """Ln BER after a code, linear between the knots; the same number without a code."""
     last = len(after) - 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
+from devicefit.numerics.compiled import njit
 from reliability.chip_correlation import chip_correlation
 
 FloatArray = NDArray[np.float64]
@@ -97,7 +97,7 @@ class CurveDensity:
         )
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def curve_density(z, root, fall, pools, mean, squares, precision, chips):  # type: ignore[no-untyped-def]
     """Value and gradient: normal counts from their mean and sum of squares over chips.
 

@@ -10,17 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from scipy.special import ndtri
 
 from devicefit.backend import SamplerOptions
 from devicefit.laplace import find_modes
-from devicefit.native import forget_stale
-from reliability import curve_density as curve_density_module
+from devicefit.numerics.compiled import njit
 from reliability.curve_density import CurveDensity, FloatArray, curve_density
-
-forget_stale(__file__, curve_density_module)
 
 QUARTER_TURN = math.pi / 2
 MOST_STEPS = 40
@@ -86,7 +82,7 @@ def sample_curve(density: CurveDensity, options: SamplerOptions) -> CurveDraws:
     return CurveDraws(draws, divergences, accepted)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _chain(start, momenta, uniforms, warmup, target, at, scale, *data):  # type: ignore[no-untyped-def]
     """One chain; returns its draws, the divergences and the mean acceptance after the warmup."""
     n, size = momenta.shape

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 
+from devicefit.numerics.compiled import njit
 from devicefit.threads import in_threads
 
 FloatArray = NDArray[np.float64]
@@ -121,7 +121,7 @@ def ln_residual_ber(code: Code, ln_ber: ArrayLike) -> FloatArray:
     return out.reshape(ln_p.shape)
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(error_model="numpy")
 def _residual(ln_p, n, corrects, detects, out):  # type: ignore[no-untyped-def]
     """Fill `out`: the first term of the sum times a sum of ratios, for p up to 1/2."""
     first = corrects + 1

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numba
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logit
+
+from devicefit.numerics.compiled import njit
 
 FloatArray = NDArray[np.float64]
 
@@ -79,7 +80,7 @@ class Equivalent:
         return replace(self, odd=mean[0], even=mean[1])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _equivalent(ln_rate, odd, even, ones, ln_ber, tilt, out):  # type: ignore[no-untyped-def]
     most = np.log(0.5)
     last = len(ln_rate) - 1

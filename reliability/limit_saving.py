@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
-from reliability import ber_table, code_table
+from reliability import code_table
 from reliability.ber_table import BerTable, ln_ber_at
 from reliability.code_table import CodeTable, ln_ber_after
 from reliability.designs import Comparison, Design, Reference, limit_on_device
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 from reliability.storage import PLAIN
-
-forget_stale(__file__, ber_table, code_table)
 
 REFERENCES = ("standard_bnn", "memory", "memory_with_ecc")
 """References whose limit is known here; keys of :func:`reliability.designs.compare_designs`."""
@@ -128,7 +125,7 @@ def ln_saving(
     return LnSaving(limits.ln_cells + reference - design, a | b)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _energy_at_limit(  # type: ignore[no-untyped-def]
     table, place, read_limit, limit, code, u, ln_energy, out, bound
 ):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri
 
-from devicefit import vector_math
-from devicefit.native import forget_stale
-from reliability import chip_law
+from devicefit.numerics.compiled import njit
 from reliability.accuracy_curve import AccuracyCurve
 from reliability.chip_law import (
     continuous_count,
@@ -22,8 +19,6 @@ from reliability.chip_law import (
     share_at,
 )
 from reliability.variance_shares import variance_shares
-
-forget_stale(__file__, chip_law, vector_math)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -163,7 +158,7 @@ def _scores(curve: AccuracyCurve, pairing: Pairing) -> tuple[FloatArray, FloatAr
     return np.ascontiguousarray(z), np.asarray(free)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _propagate(  # type: ignore[no-untyped-def]
     knots, logit, ln_dispersion, pools, ln_ber, device, curve, z, rounding, free
 ):

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from devicefit.native import forget_stale
+from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
-from reliability import ber_table, code_table
 from reliability.ber_table import ln_ber_at
 from reliability.code_table import ln_ber_after
-
-forget_stale(__file__, ber_table, code_table)
 
 NOWHERE = -1.0
 REACH = 8
 """Grid values that are tried above a start that does not suffice."""
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def share_of(ln_p, row, first, step, share):  # type: ignore[no-untyped-def]
     """Share of chips at a BER, linear between the knots."""
     last = share.shape[1] - 1
@@ -31,14 +27,14 @@ def share_of(ln_p, row, first, step, share):  # type: ignore[no-untyped-def]
     return share[row, k] + (at - k) * (share[row, k + 1] - share[row, k])
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _met(table, place, row, x, of_curve, code, chips, shift):  # type: ignore[no-untyped-def]
     seen = ln_ber_at(table, place, row, x)
     after = ln_ber_after(seen, code[0], code[1], code[2], code[3])
     return share_of(after - shift, of_curve, chips[0], chips[1], chips[2])
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def shares_met(table, place, curve, code, chips, harm):  # type: ignore[no-untyped-def]
     """Share of chips that meet the requirement, shape (draw, x).
 
@@ -53,7 +49,7 @@ def shares_met(table, place, curve, code, chips, harm):  # type: ignore[no-untyp
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _p_met(  # type: ignore[no-untyped-def]
     table, place, x, weights, curve, code, chips, harm, pull, push
 ):
@@ -65,7 +61,7 @@ def _p_met(  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def lowest_safe(  # type: ignore[no-untyped-def]
     table, places, weights, start, offset, needed, curve, code, chips, harm, pull, push
 ):

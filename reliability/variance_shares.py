@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from devicefit import vector_math
-from devicefit.native import forget_stale
-from reliability import chip_law
+from devicefit.numerics.compiled import njit
 from reliability.accuracy_curve import KINDS, AccuracyCurve
 from reliability.chip_law import count_variance, segment, share_at
-
-forget_stale(__file__, chip_law, vector_math)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -148,7 +143,7 @@ def _crossed(
     )
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _table(  # type: ignore[no-untyped-def]
     knots, logit, ln_dispersion, pools, images, error_free, shift, ln_ber
 ):

@@ -9,12 +9,10 @@ Weights lie in lanes: word k of neurons 8 b to 8 b + 7 side by side, so that one
 for eight neurons and four images share what was loaded.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from bnn.aligned import aligned_empty
-from bnn.engines import vectors
 from bnn.engines.vectors import (
     add,
     at_most,
@@ -25,12 +23,10 @@ from bnn.engines.vectors import (
     popcount,
     store_words,
 )
+from bnn.machine.compiled import njit
 from bnn.network import OutputLayer
 from bnn.packing import Words
-from bnn.stored_code import forget_stale
 from bnn.workers import in_threads
-
-forget_stale(__file__, vectors)
 
 LANES = 8
 ROWS_TOGETHER = 2 * LANES
@@ -78,7 +74,7 @@ def limits_of(
     return limit, np.packbits(turned, bitorder="little")
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def flip_lanes(lanes: Words, words: int, columns: int, places: Longs) -> Words:  # pragma: no cover
     """Copy of weights in lanes with the bits ``row * columns + column``, increasing, flipped."""
     flipped = lanes.copy()
@@ -94,7 +90,7 @@ def flip_lanes(lanes: Words, words: int, columns: int, places: Longs) -> Words: 
     return flipped
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def count_four(
     bits: Words, words: int, lanes: Words, block: int, counts: Words
 ) -> None:  # pragma: no cover
@@ -132,7 +128,7 @@ def count_four(
     store_words(counts, 56, d1)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def fire_four(
     bits: Words,
     words: int,
@@ -154,7 +150,7 @@ def fire_four(
             fired[i, word] |= (low | (high << np.uint64(8))) << shift
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def error_free(
     bits: Words,
     lanes: Words,
@@ -203,7 +199,7 @@ def error_free(
                     ceiling[(image + i) * 64 * fired.shape[1] + r] = ~min(max(q, -128), 127)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def sums(
     bits: Words, lanes: Words, columns: int, z: Longs, start: int, stop: int
 ) -> None:  # pragma: no cover
@@ -240,7 +236,7 @@ def output_answers(layer: OutputLayer, bits: Words, threads: int) -> Longs:
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def answers(
     bits: Words,
     changed: Words,

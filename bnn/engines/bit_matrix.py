@@ -1,20 +1,16 @@
 """Transposing square blocks of bits and of bytes."""
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import vectors
 from bnn.engines.vectors import interleave_high, interleave_low, load_bytes, store_bytes
+from bnn.machine.compiled import njit
 from bnn.packing import Words
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, vectors)
 
 Small = npt.NDArray[np.int8]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def transpose_bits(rows: Words) -> None:  # pragma: no cover
     """Transpose a matrix of 64 x 64 bits in place: bit c of word r becomes bit r of word c."""
     width = 32
@@ -30,7 +26,7 @@ def transpose_bits(rows: Words) -> None:  # pragma: no cover
         mask ^= mask << np.uint64(width)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _three_shuffles(
     source: Small, start: int, target: Small, base: int, stride: int
 ) -> None:  # pragma: no cover
@@ -57,7 +53,7 @@ def _three_shuffles(
     store_bytes(target, base + 7 * stride, interleave_high(a3, a7))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def transpose_bytes(
     source: Small, spare: Small, target: Small, at: int, stride: int
 ) -> None:  # pragma: no cover

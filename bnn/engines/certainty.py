@@ -9,11 +9,11 @@ cannot change. So few changes leave the answers of most images, and these need n
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from bnn.aligned import aligned_empty
+from bnn.machine.compiled import njit
 from bnn.network import OutputLayer, layer_signs
 from bnn.packing import Words
 from bnn.workers import in_threads
@@ -87,7 +87,7 @@ def certainty(
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _bounds(
     fired: Words,
     ceiling: Small,

@@ -6,11 +6,9 @@ planes (carry-save adders). Flipped weights are summed up beforehand or, where t
 for neurons that they could decide. An image that is cheaper to count anew is counted anew.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import binary_layer, bit_matrix, vectors
 from bnn.engines.binary_layer import fire_four
 from bnn.engines.bit_matrix import transpose_bytes
 from bnn.engines.layer_state import LayerFlips, LayerState
@@ -34,10 +32,8 @@ from bnn.engines.vectors import (
     subtract,
     word_at,
 )
+from bnn.machine.compiled import njit
 from bnn.packing import Words
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, binary_layer, bit_matrix, vectors)
 
 MOST_CHANGE = 126
 """Largest change of ``q`` that bytes follow: margins are cut to -128..127."""
@@ -50,7 +46,7 @@ Offsets = npt.NDArray[np.uint32]
 Ranks = npt.NDArray[np.uint64]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def changed_neurons(
     state: LayerState,
     flips: LayerFlips,
@@ -208,7 +204,7 @@ def changed_neurons(
         )  # fmt: skip
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _own_sums(
     by_input: Words,
     block: int,
@@ -245,7 +241,7 @@ def _own_sums(
         transpose_bytes(tile, spare, sums, 64 * word, size)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _count_columns(
     by_column: Words, stride: int, places: Offsets, number: int, planes: Words
 ) -> None:  # pragma: no cover
@@ -296,7 +292,7 @@ def _count_columns(
         store_words(planes, 6 * stride + word, p6)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _settle(
     doubtful: np.uint64,
     sums: Small,
@@ -324,14 +320,14 @@ def _settle(
     return fires
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _sign(bits: Words, column: int) -> int:  # pragma: no cover
     at = np.uint64(column)
     one = (bits[at >> np.uint64(6)] >> (at & np.uint64(63))) & np.uint64(1)
     return 1 if one else -1
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _recount(
     bits: Words,
     fired: Words,

@@ -10,11 +10,10 @@ is counted in full.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import binary_layer, conv_columns, conv_flips, conv_layer, vectors
+from bnn.engines import conv_columns
 from bnn.engines.conv_columns import (
     MOST_SHORT,
     TOGETHER,
@@ -39,10 +38,8 @@ from bnn.engines.vectors import (
     store_bytes,
     subtract,
 )
+from bnn.machine.compiled import njit
 from bnn.packing import Words
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, binary_layer, conv_columns, conv_flips, conv_layer, vectors)
 
 REACH = 126
 """Largest sum of changes that bytes hold for sure, with margins cut at the ends of their range."""
@@ -156,7 +153,7 @@ class _Lists(NamedTuple):
     own: Small
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def follow_maps(
     bits: Words,
     changed: Words,
@@ -248,7 +245,7 @@ def follow_maps(
         _follow_map(words, start + image, clean, chip, lists, scratch, before, after, to, own_at)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _follow_map(
     words: int,
     image: int,
@@ -398,7 +395,7 @@ def _follow_map(
         was += out_words
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _count(
     padded: Words, source: int, words: int, width: int, kernel: int, lanes: Words, r: int
 ) -> np.int64:  # pragma: no cover

@@ -7,12 +7,10 @@ turned to -1 down, by carry-save adders on whole vectors of neurons.
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from bnn.aligned import aligned_zeros
-from bnn.engines import vectors
 from bnn.engines.vectors import (
     add,
     add_where_at,
@@ -29,10 +27,8 @@ from bnn.engines.vectors import (
     store_ints,
     store_like,
 )
+from bnn.machine.compiled import njit
 from bnn.packing import Words, word_count
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, vectors)
 
 PLANES = 13
 """Bits of a count in two's complement."""
@@ -74,7 +70,7 @@ def columns_of(weights: Words, columns: int, turned: Octets) -> Words:
     return bits
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _fill_columns(
     weights: Words, columns: int, turned: Octets, stride: int, bits: Words
 ) -> None:  # pragma: no cover
@@ -86,7 +82,7 @@ def _fill_columns(
                 bits[c * stride + r // 64] |= np.uint64(1) << np.uint64(r % 64)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def list_changes(
     now: Words,
     changed: Words,
@@ -129,7 +125,7 @@ def list_changes(
     first_up[-1], first_down[-1] = at_up, at_down
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def number_in_patch(
     first_up: Longs,
     first_down: Longs,
@@ -151,7 +147,7 @@ def number_in_patch(
     return number
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def gather_places(
     channels: Offsets,
     first: Longs,
@@ -211,7 +207,7 @@ def gather_places(
     return at + (number + TOGETHER - 1) // TOGETHER * TOGETHER, number
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def count_columns(
     columns: Words,
     stride: int,
@@ -247,7 +243,7 @@ def count_columns(
         _count(fill_words(0), 8, columns, stride, places, turn, last, start, long, planes)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _count(
     zero: Any,
     lanes: int,
@@ -334,31 +330,31 @@ def _count(
             store_like(planes, 12 * stride + word, p12)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _bit(zero: Any, number: int) -> Any:  # pragma: no cover
     # the lowest bit in all lanes; a literal as argument would be compiled for each value
     return fill_like(zero, -(np.int64(number) & 1))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _column(
     zero: Any, columns: Words, places: Offsets, j: np.uint64, word: int
 ) -> Any:  # pragma: no cover
     return load_like(zero, columns, np.int64(places[j]) + word)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _sum(a: Any, b: Any, c: Any) -> Any:  # pragma: no cover
     return exclusive_or(exclusive_or(a, b), c)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _carry(a: Any, b: Any, c: Any) -> Any:  # pragma: no cover
     # the majority, with the difference that the sum needs anyway
     return exclusive_or(both(exclusive_or(a, b), exclusive_or(c, b)), b)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def planes_used(number: int) -> int:  # pragma: no cover
     """Planes to read for so many columns, counted from the middle of their range: 4, 6 or 8."""
     if number <= 2**4 - 3:
@@ -366,7 +362,7 @@ def planes_used(number: int) -> int:  # pragma: no cover
     return 6 if number <= 2**6 - 3 else SHORT_PLANES
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def plane_bytes(planes: Words, stride: int, word: int, used: int) -> Any:  # pragma: no cover
     """Lowest planes of 64 neurons, as many as `used`, as signed bytes."""
     a = add_where_at(fill_bytes(0), planes, word, fill_bytes(1))
@@ -383,7 +379,7 @@ def plane_bytes(planes: Words, stride: int, word: int, used: int) -> Any:  # pra
     return add_where_at(a, planes, word + 7 * stride, fill_bytes(-128))
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def beyond_bytes(planes: Words, stride: int, word: int) -> np.uint64:  # pragma: no cover
     """Neurons among 64 whose 13 planes are not a signed byte."""
     sign = planes[(SHORT_PLANES - 1) * stride + word]

@@ -9,11 +9,9 @@ one for each tap.
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import bit_matrix, conv_columns, vectors
 from bnn.engines.bit_matrix import transpose_bits
 from bnn.engines.conv_columns import (
     MOST_SHORT,
@@ -43,10 +41,8 @@ from bnn.engines.vectors import (
     store_bytes,
     store_words,
 )
+from bnn.machine.compiled import njit
 from bnn.packing import Words
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, bit_matrix, conv_columns, vectors)
 
 BLOCK = 64
 """Images of a block."""
@@ -139,14 +135,14 @@ def _lengths(shape: MapShape) -> tuple[int, int, int]:
     return BLOCK * each + 2 * spare + _VECTOR, spare, each
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def table_size(strings: Strings, neurons: int) -> int:  # pragma: no cover
     """Entries of the table that :func:`sum_flips` fills."""
     vectors_each = (strings.each * strings.together + _VECTOR - 1) // _VECTOR
     return vectors_each * _VECTOR * 64 * neurons
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _fill_strings(
     inputs: Words, channels: int, each: int, length: int, spare: int, bits: Words
 ) -> None:  # pragma: no cover
@@ -164,7 +160,7 @@ def _fill_strings(
                     bits[base + (64 * k + c) * length + w] = group[c]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def sort_flips(
     flips: Longs,
     columns: int,
@@ -218,7 +214,7 @@ def sort_flips(
     return SortedFlips(first, turn, tap, channel, outside), odd
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def sum_flips(
     strings: Strings,
     shape: MapShape,
@@ -319,12 +315,12 @@ def sum_flips(
                     store_bytes(table, to + i * size, load_bytes(tiles, 4096 * w + 64 * i))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _opposite(words: Any) -> Any:  # pragma: no cover
     return exclusive_or(words, fill_words(np.int64(-1)))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _transpose(tile: Small, at: int, spare: Small) -> None:  # pragma: no cover
     """Transpose 64 x 64 bytes by six perfect shuffles."""
     for _ in range(3):

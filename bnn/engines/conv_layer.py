@@ -11,12 +11,11 @@ pooled bits are written, or four neighbours.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from bnn.aligned import aligned_copy
-from bnn.engines import binary_layer, pixel_conv, vectors
+from bnn.engines import pixel_conv
 from bnn.engines.binary_layer import LANES, ROWS_TOGETHER, count_four, lanes_of
 from bnn.engines.pixel_conv import NO_SUMS
 from bnn.engines.vectors import (
@@ -30,11 +29,9 @@ from bnn.engines.vectors import (
     store_words,
     subtract,
 )
+from bnn.machine.compiled import njit
 from bnn.network import ConvLayer
 from bnn.packing import Words, pack_bits, word_count
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, binary_layer, vectors)
 
 _FAR = 1 << 30
 
@@ -189,7 +186,7 @@ def pooled(layer: ConvLayer, fired: Words) -> Words:
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _pool(fired: Words, width: int, upward: Words, found: Words) -> None:  # pragma: no cover
     images, positions, words = found.shape
     for image in range(images):
@@ -202,7 +199,7 @@ def _pool(fired: Words, width: int, upward: Words, found: Words) -> None:  # pra
                 found[image, p, k] = ((a | b | c | d) & upward[k]) | (a & b & c & d & ~upward[k])
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _by_tap(weights: Words, taps: int, channels: int, words: int) -> Words:  # pragma: no cover
     """Weights, shape (rows, taps, words), every tap in words of its own."""
     found = np.zeros((len(weights), taps, words), np.uint64)
@@ -215,7 +212,7 @@ def _by_tap(weights: Words, taps: int, channels: int, words: int) -> Words:  # p
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _flat(maps: Words, channels: int, words: int) -> Words:  # pragma: no cover
     images, positions, _ = maps.shape
     found = np.zeros((images, words), np.uint64)
@@ -249,7 +246,7 @@ class Scratch(NamedTuple):
     counts: Words
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def scratch_of(packed: PackedConvolution, words: int) -> Scratch:  # pragma: no cover
     """Room for maps with so many words to a position."""
     height, width, kernel, _ = packed.shape
@@ -261,7 +258,7 @@ def scratch_of(packed: PackedConvolution, words: int) -> Scratch:  # pragma: no 
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _convolve(
     maps: Words, packed: PackedConvolution, fired: Words, sums: Longs, ceiling: Small
 ) -> None:  # pragma: no cover
@@ -275,7 +272,7 @@ def _convolve(
             _detail(image, packed, maps.shape[2], scratch, sums, ceiling)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def pad_map(
     bits: Words, start: int, words: int, shape: MapShape, padded: Words
 ) -> None:  # pragma: no cover
@@ -287,7 +284,7 @@ def pad_map(
         start += shape.width * words
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def count_map(
     bits: Words,
     start: int,
@@ -351,7 +348,7 @@ def count_map(
         at += here * out_words
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def four_positions(
     first: int, positions: int, width: int, pool: int
 ) -> tuple[int, int, int, int]:  # pragma: no cover
@@ -364,7 +361,7 @@ def four_positions(
     return p0, min(p1, positions - 1), min(p2, positions - 1), min(p3, positions - 1)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def gather_four(
     scratch: Scratch, words: int, width: int, kernel: int, p0: int, p1: int, p2: int, p3: int
 ) -> None:  # pragma: no cover
@@ -381,7 +378,7 @@ def gather_four(
             source += across * words
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _fire_four(
     four: Words,
     words: int,
@@ -427,7 +424,7 @@ def _fire_four(
         left, right = left + 2 * np.int64(words) * 8, right + 2 * np.int64(words) * 8
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _detail(
     image: int,
     packed: PackedConvolution,

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +12,7 @@ from bnn.engines.conv_changes import ChipConvolution, CleanConvolution
 from bnn.engines.conv_columns import MOST_CHANGED, columns_of, stride_of
 from bnn.engines.conv_flips import MOST_SURE, sort_flips, strings_of
 from bnn.engines.conv_layer import MapShape, PackedConvolution, pack_convolution
+from bnn.machine.compiled import njit
 from bnn.network import ConvLayer
 from bnn.packing import Words, pack_bits, word_count
 from bnn.workers import in_threads
@@ -184,7 +184,7 @@ def way_of(shape: MapShape, columns: int, rows: int, flips: int) -> tuple[bool, 
     return add_up < look, int(spare / (LIST_NS + taps * column))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _flip_columns(
     by_column: Words, stride: int, columns: int, flips: Longs
 ) -> None:  # pragma: no cover
@@ -196,7 +196,7 @@ def _flip_columns(
         by_column[(place - start) * stride + r // 64] ^= np.uint64(1) << np.uint64(r % 64)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _flip(
     packed: PackedConvolution, columns: int, channels: int, flips: Longs
 ) -> None:  # pragma: no cover
@@ -222,7 +222,7 @@ def _flip(
                 packed.valid[kind * padded + r] += 2 * more
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _own_flips(
     flips: Longs,
     columns: int,

@@ -10,12 +10,11 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from bnn.aligned import aligned_empty
-from bnn.engines import binary_layer, conv_layer, vectors
+from bnn.engines import conv_layer
 from bnn.engines.binary_layer import LANES, count_four
 from bnn.engines.conv_layer import (
     PackedConvolution,
@@ -34,12 +33,10 @@ from bnn.engines.vectors import (
     store_narrowed,
     subtract,
 )
+from bnn.machine.compiled import njit
 from bnn.network import ConvLayer
 from bnn.packing import Words, pack_bits, word_count
-from bnn.stored_code import forget_stale
 from bnn.workers import in_threads
-
-forget_stale(__file__, binary_layer, conv_layer, vectors)
 
 MOST_COLUMNS = 2**15 - 1
 """Sums of so many signs fit 16 bits."""
@@ -141,7 +138,7 @@ def fired_maps(layer: ConvLayer, kept: Shorts, *, threads: int) -> Words:
     return fired
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _add_images(
     maps: Words,
     packed: PackedConvolution,
@@ -177,7 +174,7 @@ def _add_images(
             at += positions * room
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _add_positions(
     sums: Shorts, at: int, positions: int, room: int, total: Ints, squares: Ints
 ) -> None:  # pragma: no cover
@@ -188,7 +185,7 @@ def _add_positions(
             squares[r] += z * z
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _count_image(
     packed: PackedConvolution,
     words: int,
@@ -231,14 +228,14 @@ def _count_image(
         at += here * room
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _sum_of(valid: Longs, at: int, counts: Words, start: int) -> Any:  # pragma: no cover
     """Eight pre-activations, a vector of words."""
     count = load_words(counts, start)
     return subtract(load_words(valid, at), add(count, count))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _fire(
     sums: Shorts, room: int, limit: Shorts, turned: Words, fired: Words, start: int, stop: int
 ) -> None:  # pragma: no cover

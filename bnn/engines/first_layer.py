@@ -6,23 +6,20 @@ Few flipped weights are followed (:mod:`bnn.engines.pixel_changes`); many are co
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from bnn.aligned import aligned_copy, aligned_empty
-from bnn.engines import bit_matrix, lit_groups, pixel_changes, pixel_layer, vectors
+from bnn.engines import lit_groups, pixel_changes, pixel_layer
 from bnn.engines.bit_matrix import transpose_bits
 from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Step, Thresholds, mark_open
 from bnn.engines.lit_groups import LitGroups
 from bnn.engines.pixel_changes import PixelFlips, PixelState
 from bnn.engines.vectors import word_at
+from bnn.machine.compiled import njit
 from bnn.network import HiddenLayer, layer_signs
 from bnn.packing import Words, flip_bits, word_count
-from bnn.stored_code import forget_stale
 from bnn.workers import in_threads
-
-forget_stale(__file__, bit_matrix, lit_groups, pixel_layer, vectors)
 
 _FAR = 1 << 30
 
@@ -223,7 +220,7 @@ def _shift_of(layer: HiddenLayer, threshold: npt.NDArray[np.int32]) -> npt.NDArr
     return half[1] - half[0]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _turn_into_changes(bits: Words, changed: Words, start: int, stop: int) -> None:
     """Turn new bits in `changed` into changes against `bits`, for images `start` to `stop`."""
     words = bits.shape[1]
@@ -232,7 +229,7 @@ def _turn_into_changes(bits: Words, changed: Words, start: int, stop: int) -> No
         after[np.uint64(at)] = word_at(after, at) ^ word_at(before, at)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _margins_of_groups(
     lit: LitGroups,
     codes: npt.NDArray[np.uint8],
@@ -272,7 +269,7 @@ def _margins_of_groups(
                     fired[block, r] |= bit
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _margins_of_tables(
     pixels: npt.NDArray[np.uint8],
     columns: int,
@@ -302,7 +299,7 @@ def _margins_of_tables(
             fired[block, r] = bits
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _words_of_images(fired: Words, bits: Words) -> None:  # pragma: no cover
     """Turn bits by neuron, shape (blocks, neurons), into bits by image, (images, words)."""
     group = np.empty(64, np.uint64)

@@ -3,16 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import vectors
 from bnn.engines.vectors import popcount, word_at
+from bnn.machine.compiled import njit
 from bnn.packing import Words
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, vectors)
 
 BLOCK = 64
 """Images of a block, the unit of work."""
@@ -72,7 +68,7 @@ class Front(Protocol):
         """
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def mark_open(
     changed: Words, allowed: npt.NDArray[np.int8], active: Words, start: int, stop: int
 ) -> None:  # pragma: no cover

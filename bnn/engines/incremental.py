@@ -9,7 +9,6 @@ as soon as its answer is certain.
 import functools
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +19,7 @@ from bnn.engines.certainty import Certainty
 from bnn.engines.front import BLOCK, NO_FLIPS, Flips, Front, Thresholds, threads_for
 from bnn.engines.further_layer import error_free_state, layer_chip, layer_step
 from bnn.engines.layer_state import LayerState
+from bnn.machine.compiled import njit
 from bnn.network import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.packing import Words, word_count
 from bnn.workers import in_threads, tasks_in_threads
@@ -245,7 +245,7 @@ def _check_flips(name: str, places: npt.NDArray[np.int64], bits: int) -> None:
         )
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _first_bad(places: npt.NDArray[np.int64], bits: int) -> int:  # pragma: no cover
     before = np.int64(-1)
     for index in range(len(places)):

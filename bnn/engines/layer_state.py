@@ -5,16 +5,12 @@
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import bit_matrix
 from bnn.engines.bit_matrix import transpose_bits
+from bnn.machine.compiled import njit
 from bnn.packing import Words
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, bit_matrix)
 
 Octets = npt.NDArray[np.uint8]
 Small = npt.NDArray[np.int8]
@@ -87,7 +83,7 @@ class LayerFlips(NamedTuple):
     moved: bool
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def column_bits(
     weights: Words, columns: int, turned: Octets, words: int
 ) -> Words:  # pragma: no cover
@@ -108,7 +104,7 @@ def column_bits(
     return bits
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def flip_column_bits(
     by_column: Words, words: int, columns: int, places: Longs
 ) -> Words:  # pragma: no cover
@@ -126,7 +122,7 @@ def flip_column_bits(
     return flipped
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def bits_by_input(bits: Words, columns: int) -> Words:  # pragma: no cover
     """Turn bits of images, shape (images, words), into words of 64 images, (blocks, columns)."""
     blocks = (len(bits) + 63) // 64
@@ -143,7 +139,7 @@ def bits_by_input(bits: Words, columns: int) -> Words:  # pragma: no cover
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def layer_flips(
     places: Longs, columns: int, size: int, by_column: Words, stride: int
 ) -> Any:  # pragma: no cover

@@ -12,7 +12,6 @@ with more light are summed in segments.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -25,12 +24,11 @@ from bnn.engines.vectors import (
     load_bytes_as_shorts,
     load_shorts,
     lookup,
+    popcount,
     store_shorts,
 )
-from bnn.packing import Words
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, vectors)
+from bnn.machine.compiled import njit
+from bnn.packing import Words, pack_bits, word_count
 
 AVAILABLE = vectors.LOOKUPS
 """Whether the processor has the instruction; :mod:`bnn.engines.pixel_layer` works everywhere."""
@@ -43,12 +41,15 @@ MOST_LIGHT = 65534
 """Largest sum of pixels of a segment."""
 
 _SAMPLE = 1000
+_LOOKED_AT = 4096
+_PACKED_AT_ONCE = 4096
 _FAR = np.int64(1) << 40
 
 Octets = npt.NDArray[np.uint8]
 Shorts = npt.NDArray[np.int16]
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 
 class LitGroups(NamedTuple):
@@ -58,8 +59,8 @@ class LitGroups(NamedTuple):
     ----------
     first : int64 array, shape (images + 1,)
         Where the groups of an image start.
-    group : uint16 array, shape (lit groups,)
-        Numbers of the groups, increasing within an image.
+    group : uint16 or uint32 array, shape (lit groups,)
+        Numbers of the groups, increasing within an image; uint16 as long as they fit.
     pixels : uint64 array, shape (lit groups,)
         Pixels of the group, one in each of the six lowest bytes.
     place : int64 array, shape (columns,)
@@ -69,7 +70,7 @@ class LitGroups(NamedTuple):
     """
 
     first: Longs
-    group: npt.NDArray[np.uint16]
+    group: Numbers
     pixels: Words
     place: Longs
     groups: int
@@ -95,44 +96,105 @@ class Limits(NamedTuple):
 
 def image_bytes(pixels: int) -> int:
     """Bytes that the groups of an image take at most."""
-    return 10 * -(-pixels // GROUP)
+    groups = -(-pixels // GROUP)
+    return (8 + _number_type(groups).itemsize) * groups
+
+
+def _number_type(groups: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+    return np.dtype(np.uint16) if groups <= 1 << 16 else np.dtype(np.uint32)
 
 
 def lit_groups(images: Octets) -> LitGroups:
-    """Find the groups of images, shape (images, pixels); takes ten bytes for each lit group."""
+    """Find the groups of images, shape (images, pixels)."""
     pixels = images.shape[1]
+    groups = -(-pixels // GROUP)
     order = _grouped_columns(images[:: max(1, len(images) // _SAMPLE)])
     place = np.empty(pixels, np.int64)
     place[order] = np.arange(pixels)
     first = _first_of_images(images, order)
-    group = np.empty(int(first[-1]), np.uint16)
+    group = np.empty(int(first[-1]), _number_type(groups))
     held = np.empty(int(first[-1]), np.uint64)
     _fill_groups(images, order, first, group, held)
-    return LitGroups(first, group, held, place, -(-pixels // GROUP))
+    return LitGroups(first, group, held, place, groups)
 
 
 def _grouped_columns(sample: Octets) -> Longs:
     """Columns in an order in which six after each other are mostly lit in the same images.
 
-    Every group takes the brightest column that is left and those most similar to it (Jaccard).
+    Every group takes the brightest column that is left and those most similar to it (Jaccard), out
+    of the `_LOOKED_AT` brightest. Memory is linear in the pixels, so is time beyond that number.
     """
-    lit = (sample > 0).astype(np.float32)
-    together, often = lit.T @ lit, lit.sum(axis=0)
-    left = np.ones(len(often), np.bool_)
-    order: list[int] = []
-    while left.any():
-        column = int(np.argmax(np.where(left, often, -1.0)))
-        left[column] = False
-        either = np.maximum(often + often[column] - together[column], 1.0)
-        alike = np.where(left, together[column] / either, -1.0)
-        # a stable order, so that equal images are grouped equally everywhere
-        others = np.argsort(-alike, kind="stable")[: min(GROUP - 1, int(left.sum()))]
-        left[others] = False
-        order += [column, *others.tolist()]
-    return np.array(order, np.int64)
+    images, pixels = sample.shape
+    lit = np.empty((pixels, word_count(images)), np.uint64)
+    for start in range(0, pixels, _PACKED_AT_ONCE):
+        part = slice(start, start + _PACKED_AT_ONCE)
+        lit[part] = pack_bits(np.ascontiguousarray(sample[:, part].T))
+    often = np.bitwise_count(lit).sum(axis=1, dtype=np.int64)
+    # a stable order, so that equal images are grouped equally everywhere
+    column = np.argsort(-often, kind="stable")
+    return _group_columns(lit[column], often[column], column, _LOOKED_AT)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
+def _group_columns(
+    lit: Words, often: Longs, column: Longs, looked_at: int
+) -> Longs:  # pragma: no cover
+    """Put columns into groups.
+
+    Parameters
+    ----------
+    lit : uint64 array, shape (columns, words)
+        In which images columns are lit, the brightest column first.
+    often, column : int64 array, shape (columns,)
+        In how many, and the numbers of the columns, which increase among equally bright ones.
+    looked_at : int
+        Columns that are compared with the first of a group at most.
+    """
+    columns, words = lit.shape
+    order = np.empty(columns, np.int64)
+    # the columns that are left as a list; beyond its end there is one that is none
+    after, before = np.arange(1, columns + 2), np.arange(-1, columns)
+    best, alike = np.empty(GROUP - 1, np.int64), np.empty(GROUP - 1)
+    first, filled = 0, 0
+    while first < columns:
+        number = 0
+        at = after[first]
+        for _ in range(looked_at):
+            if at == columns:
+                break
+            # no column from here on is more alike: a column of fewer images at most lies in `first`
+            bound = often[at] / max(often[first], 1)
+            last = number - 1
+            if number == GROUP - 1 and (
+                alike[last] > bound or (alike[last] == bound and column[best[last]] < column[at])
+            ):
+                break
+            together = np.int64(0)
+            for w in range(words):
+                together += np.int64(popcount(lit[first, w] & lit[at, w]))
+            found = together / max(often[first] + often[at] - together, 1)
+            place = number
+            while place > 0 and (
+                alike[place - 1] < found
+                or (alike[place - 1] == found and column[best[place - 1]] > column[at])
+            ):
+                place -= 1
+            if place < GROUP - 1:
+                number = min(number + 1, GROUP - 1)
+                for j in range(number - 1, place, -1):
+                    alike[j], best[j] = alike[j - 1], best[j - 1]
+                alike[place], best[place] = found, at
+            at = after[at]
+        order[filled] = column[first]
+        for j in range(number):
+            order[filled + 1 + j] = column[best[j]]
+            after[before[best[j]]], before[after[best[j]]] = after[best[j]], before[best[j]]
+        filled += 1 + number
+        first = after[first]
+    return order
+
+
+@njit
 def _group_pixels(images: Octets, order: Longs, image: int, start: int) -> np.uint64:
     held = np.uint64(0)
     for j in range(min(GROUP, len(order) - start)):
@@ -140,7 +202,7 @@ def _group_pixels(images: Octets, order: Longs, image: int, start: int) -> np.ui
     return held
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _first_of_images(images: Octets, order: Longs) -> Longs:  # pragma: no cover
     first = np.zeros(len(images) + 1, np.int64)
     for image in range(len(images)):
@@ -151,9 +213,9 @@ def _first_of_images(images: Octets, order: Longs) -> Longs:  # pragma: no cover
     return first
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _fill_groups(
-    images: Octets, order: Longs, first: Longs, group: npt.NDArray[np.uint16], pixels: Words
+    images: Octets, order: Longs, first: Longs, group: Numbers, pixels: Words
 ) -> None:  # pragma: no cover
     for image in range(len(images)):
         at = first[image]
@@ -169,7 +231,7 @@ def padded_neurons(neurons: int) -> int:
     return -(-neurons // 64) * 64
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def codes_of(weights: Words, columns: int, place: Longs, groups: int) -> Octets:  # pragma: no cover
     """Six weights of every neuron as a place in the table of a group.
 
@@ -184,7 +246,7 @@ def codes_of(weights: Words, columns: int, place: Longs, groups: int) -> Octets:
     return codes
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def flip_codes(
     codes: Octets,
     place: Longs,
@@ -233,7 +295,7 @@ def limits_of(
     return Limits(np.clip(below, -32768, 32767).astype(np.int16).reshape(-1), limit, words)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _tabulate(held: np.uint64, tables: Shorts, at: int) -> None:  # pragma: no cover
     """All sums of pixels of a group, entry m of those whose bit is set in m."""
     byte = np.uint64(255)
@@ -246,7 +308,7 @@ def _tabulate(held: np.uint64, tables: Shorts, at: int) -> None:  # pragma: no c
     store_shorts(tables, at + 32, add(a, fill_shorts(np.int64((held >> np.uint64(40)) & byte))))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _segment(
     lit: LitGroups,
     first: int,
@@ -299,7 +361,7 @@ def _segment(
         tile += 64
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def centred_sums(
     lit: LitGroups, image: int, codes: Octets, tables: Shorts, short: Shorts, whole: Ints
 ) -> tuple[int, int]:  # pragma: no cover
@@ -354,7 +416,7 @@ def centred_sums(
     return segments + 1, odd
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def fired_words(
     lit: LitGroups, codes: Octets, limits: Limits, bits: Words, start: int, stop: int
 ) -> None:  # pragma: no cover
@@ -384,7 +446,7 @@ def fired_words(
             bits[image, word] = fired ^ limits.turned[word]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def pixel_sums(
     lit: LitGroups, codes: Octets, total: Longs, z: Longs, start: int, stop: int
 ) -> None:  # pragma: no cover

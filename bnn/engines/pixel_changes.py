@@ -7,11 +7,9 @@ their range, which is exact while changes cannot cross it.
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import bit_matrix, vectors
 from bnn.engines.bit_matrix import transpose_bits
 from bnn.engines.vectors import (
     add,
@@ -28,10 +26,8 @@ from bnn.engines.vectors import (
     prefetch,
     subtract,
 )
+from bnn.machine.compiled import njit
 from bnn.packing import Words
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, bit_matrix, vectors)
 
 PIXEL_LEVELS = 255
 MOST_CHANGE = 32767
@@ -95,7 +91,7 @@ class PixelFlips(NamedTuple):
     most: int
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def pixel_flips(places: Longs, columns: int, signs: Small, shift: Longs) -> Any:  # pragma: no cover
     """Sort the flips ``row * columns + column`` of a chip by neuron.
 
@@ -135,7 +131,7 @@ def pixel_flips(places: Longs, columns: int, signs: Small, shift: Longs) -> Any:
     return rows, first, middle[:touched], ordered, offset[:touched], most
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def changed_neurons(
     state: PixelState,
     flips: PixelFlips,
@@ -215,7 +211,7 @@ def changed_neurons(
             _spread(rows, found, here, block, changed)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _spread(
     rows: Ints, found: Words, here: np.uint64, block: int, changed: Words
 ) -> None:  # pragma: no cover

@@ -5,12 +5,10 @@ for every row of a map, so that a neuron adds one vector for three of its weight
 crosses the ends of a cache line.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from bnn.aligned import aligned_zeros
-from bnn.engines import bit_matrix, vectors
 from bnn.engines.bit_matrix import transpose_bits
 from bnn.engines.vectors import (
     add,
@@ -20,11 +18,9 @@ from bnn.engines.vectors import (
     store_shorts,
     subtract,
 )
+from bnn.machine.compiled import njit
 from bnn.network import PIXEL_LEVELS, ConvLayer, layer_signs
 from bnn.packing import Words, word_count
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, bit_matrix, vectors)
 
 GROUP = 3
 """Taps side by side whose eight signed sums are tabulated."""
@@ -131,7 +127,7 @@ def _room(layer: ConvLayer) -> int:
     return across + GROUP * -(-layer.kernel // GROUP) + _VECTOR
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _tabulate(
     maps: Shorts, base: int, room: int, lines: int, across: int, kernel: int, tables: Shorts
 ) -> None:  # pragma: no cover
@@ -155,7 +151,7 @@ def _tabulate(
             at += 8 * across
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _fire(
     maps: Shorts,
     room: int,
@@ -245,7 +241,7 @@ def _fire(
                         fired[image, left[i] + j, word] = bits_of[_VECTOR * (i % 2) + j]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _four_sums(
     tables: Shorts, base: Longs, places: Words, start: int, number: int, below: int
 ) -> tuple[np.uint64, np.uint64]:  # pragma: no cover
@@ -266,7 +262,7 @@ def _four_sums(
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _long_sum(
     tables: Shorts, base: int, places: Words, start: int, number: int, total: Ints
 ) -> None:  # pragma: no cover

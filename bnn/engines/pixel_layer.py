@@ -5,11 +5,9 @@ depends on six weights, so the 64 sums that are possible are tabulated for each 
 :mod:`bnn.engines.lit_groups` does the same faster where the processor can.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import bit_matrix, vectors
 from bnn.engines.bit_matrix import transpose_bits
 from bnn.engines.vectors import (
     add,
@@ -22,10 +20,8 @@ from bnn.engines.vectors import (
     store_shorts,
     subtract,
 )
+from bnn.machine.compiled import njit
 from bnn.packing import Words, unpack_signs
-from bnn.stored_code import forget_stale
-
-forget_stale(__file__, bit_matrix, vectors)
 
 BLOCK = 64
 """Images of a block."""
@@ -54,7 +50,7 @@ GROUPS_TOGETHER = 5  # their tables, 40 kB, stay in the fastest cache
 _PASSES_SHORT = 4  # 4 * 5 * 6 columns of at most 255 fit 16 bits
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def patterns_of(weights: Words, columns: int) -> npt.NDArray[np.uint32]:  # pragma: no cover
     """Places in the tables of each group of columns, shape (passes, neurons, 5).
 
@@ -73,7 +69,7 @@ def patterns_of(weights: Words, columns: int) -> npt.NDArray[np.uint32]:  # prag
     return patterns
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _tabulate(
     pixels: Octets, base: int, columns: int, group: int, tables: Shorts, at: int
 ) -> None:  # pragma: no cover
@@ -96,7 +92,7 @@ def _tabulate(
                 store_shorts(tables, at + 64 * (m + (1 << j)) + half, a)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def pixel_sums(
     pixels: Octets,
     block: int,
@@ -167,7 +163,7 @@ def least_sums(
     return (-(-limit // 2)).astype(np.int32), ~upward
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def fired_words(
     pixels: Octets,
     columns: int,

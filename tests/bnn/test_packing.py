@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from bnn import packing
 from bnn.packing import (
     flip_bits,
     pack_bits,
@@ -80,9 +81,24 @@ def test_flipping_every_bit_leaves_the_padding_zero() -> None:
         ([1, 7, 5, 9], r"strictly increasing, got 5 after 7 at index 2"),
     ],
 )
-def test_flip_bits_refuses_bad_positions(positions: list[int], message: str) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_flip_bits_refuses_bad_positions(
+    positions: list[int], message: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_AT_ONCE", at_once)
     with pytest.raises(ValueError, match=message):
         flip_bits(np.zeros((2, 2), np.uint64), np.array(positions), columns=70)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 64])
+def test_flips_are_taken_some_at_a_time(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(at_once)
+    bits = rng.random((5, 130)) < 0.5
+    positions = np.flatnonzero(rng.random(bits.size) < 0.3)
+    monkeypatch.setattr(packing, "_AT_ONCE", at_once)
+    flipped = flip_bits(pack_bits(bits), positions, columns=130)
+    bits.reshape(-1)[positions] ^= True
+    np.testing.assert_array_equal(flipped, pack_bits(bits))
 
 
 def test_words_that_do_not_fit_the_columns_are_refused() -> None:

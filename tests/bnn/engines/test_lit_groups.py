@@ -67,6 +67,57 @@ def test_columns_that_are_lit_together_share_a_group() -> None:
     assert sorted(lit.place.tolist()) == list(range(60))
 
 
+def grouped_by_matrix(images: np.ndarray) -> list[int]:
+    """The same groups from the similarity of all pairs of columns, which takes a matrix of them."""
+    lit = (images > 0).astype(np.int64)
+    together, often = lit.T @ lit, lit.sum(axis=0)
+    left = np.ones(len(often), np.bool_)
+    order: list[int] = []
+    while left.any():
+        column = int(np.argmax(np.where(left, often, -1)))
+        left[column] = False
+        either = np.maximum(often + often[column] - together[column], 1)
+        alike = np.where(left, together[column] / either, -1.0)
+        others = np.argsort(-alike, kind="stable")[: min(5, int(left.sum()))]
+        left[others] = False
+        order += [column, *others.tolist()]
+    return order
+
+
+@pytest.mark.parametrize("images", [1, 3, 64, 200])
+@pytest.mark.parametrize("columns", [1, 5, 6, 7, 90])
+@pytest.mark.parametrize("kind", ["dark", "all lit", "uneven", "in threes"])
+def test_groups_are_those_of_all_pairs(images: int, columns: int, kind: str) -> None:
+    rng = np.random.default_rng(images * columns)
+    share = {"dark": 0.0, "all lit": 1.0}.get(kind, rng.random(columns) ** 2)
+    made = (rng.random((images, columns)) < share).astype(np.uint8) * np.uint8(7)
+    if kind == "in threes":
+        made = made[:, np.arange(columns) // 3]
+    assert lit_groups._grouped_columns(made).tolist() == grouped_by_matrix(made)
+
+
+def test_few_columns_looked_at_still_make_groups_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lit_groups, "_LOOKED_AT", 3)
+    monkeypatch.setattr(lit_groups, "_PACKED_AT_ONCE", 7)
+    rng = np.random.default_rng(4)
+    images = rng.integers(0, 256, (9, 100)).astype(np.uint8)
+    images[rng.random(images.shape) < 0.5] = 0
+    assert sorted(lit_groups._grouped_columns(images).tolist()) == list(range(100))
+    signs = rng.random((70, 100)) < 0.5
+    found, _ = centred(images, signs)
+    np.testing.assert_array_equal(found, 2 * images.astype(np.int64) @ np.where(signs, 1, -1).T)
+
+
+def test_more_groups_than_16_bits_number() -> None:
+    """The brightest pixels come first, so the last group is the one that is not counted in 16."""
+    columns = 6 * (2**16 + 1)
+    images = np.zeros((1, columns), np.uint8)
+    images[0, [5, 77, columns - 1]] = 1, 2, 3
+    lit = lit_groups.lit_groups(np.concatenate([images, 255 * np.ones_like(images)]))
+    assert lit.first.tolist() == [0, len(set(lit.place[[5, 77, -1]] // 6)), 2**16 + 2]
+    assert lit.group[-1] == 2**16
+
+
 def test_flipped_codes_are_those_of_flipped_weights() -> None:
     rng = np.random.default_rng(3)
     rows, columns = 70, 50

@@ -1,0 +1,1 @@
+"""Machine code and its words: nothing here knows a network."""

@@ -1,0 +1,1 @@
+"""Numbers and machine code: nothing here knows a device."""
