@@ -53,7 +53,7 @@ def decide(
         frame = study.main.frame
         check_decision(options, frame.programming, frame.low, frame.high)
         networks = counted_networks(counts)
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         results = answer_from(study, networks, options, seed, narrator, truth=False)
         stage.write_text(results.to_json(), encoding="utf-8")
     print_verdict(results)

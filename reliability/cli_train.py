@@ -116,7 +116,7 @@ def train(
     """Train and fold one network."""
     from bnn import save_network
     from reliability.network_study import run_training, training_options
-    from reliability.output import check_file
+    from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
 
     changes = given(
@@ -139,7 +139,7 @@ def train(
         options = network_options(images, hidden, epochs, None, None, seed, threads)
         image_set = load_image_set(images, images_dir, download)
         training = training_options(image_set, options, ber=train_ber, **changes)
-    with working(), Narrator(quiet=quiet) as narrator:
+    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         if checkpoint is not None:
             checkpoint.absolute().parent.mkdir(parents=True, exist_ok=True)
         # a checkpoint of another training is found out only there
@@ -152,8 +152,7 @@ def train(
                 checkpoint=checkpoint,
                 initial=initial,
             )
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        save_network(network, out, record=record)
+        save_network(network, stage, record=record)
     last = record["history"][-1]
     typer.echo(f"test images right: {last['test_correct']} of {last['test_images']}")
     typer.echo(f"network: {out}")
