@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the job failed, 2 wrong use or bad input.
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -120,7 +121,7 @@ def report(
                 "version do; run `decide` or `run` again"
             ) from error
     with working(), staged_file(out, force=force) as stage:
-        stage.write_text(page, encoding="utf-8")
+        write_page(page, stage)
     typer.echo(f"report: {out}")
 
 
@@ -216,7 +217,7 @@ def run(
         )
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")
-        (stage / "index.html").write_text(render_report(results), encoding="utf-8")
+        write_page(render_report(results), stage / "index.html")
     print_verdict(results)
     typer.echo(f"report: {out / 'index.html'}")
 
@@ -224,8 +225,16 @@ def run(
 def main() -> None:
     """Run the command line; the only place that ends the process."""
     output.finished.clear()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a name of a file need not be text that the terminal can show
+        sys.stdout.reconfigure(errors="backslashreplace")
     with interruption.interruptible():
         sys.exit(_code())
+
+
+def write_page(page: str, path: Path) -> None:
+    """Write a page as text; names of files that are no text are shown as escapes."""
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _code() -> int:

@@ -133,7 +133,7 @@ def train(
     with checking_input():
         check_file(out, force=force, suffix=".safetensors")
         check_rates(train_ber, changes)
-        check_checkpoint(checkpoint, resume=resume)
+        check_checkpoint(checkpoint, out, resume=resume)
         changes |= shape_of(channels, pool_after, shift, mirror=mirror)
         changes["compiled"] = compiled
         options = network_options(images, hidden, epochs, None, None, seed, threads)
@@ -208,17 +208,20 @@ def check_rates(ber: float, changes: dict[str, Any]) -> None:
         raise ValueError(f"--statistics-ber is {measured}; give a rate from 0 to below 0.5")
 
 
-def check_checkpoint(checkpoint: Path | None, *, resume: bool) -> None:
+def check_checkpoint(checkpoint: Path | None, out: Path, *, resume: bool) -> None:
     """Refuse to overwrite a checkpoint, or to go on from none.
 
     Raises
     ------
     ValueError
-        ``--resume`` without a file, or a file that is there without ``--resume``.
+        ``--resume`` without a file, a file that is there without ``--resume``, or the file that
+        the network is written to.
     """
     if checkpoint is None:
         if resume:
             raise ValueError("--resume goes with --checkpoint FILE; name the file to go on from")
+    elif checkpoint.resolve() == out.resolve():
+        raise ValueError(f"{checkpoint} is --out and --checkpoint; name two files")
     elif checkpoint.exists() and not resume:
         raise ValueError(
             f"{checkpoint} is there; go on from it with --resume, name another, or remove it"

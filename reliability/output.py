@@ -273,14 +273,15 @@ def _known(place: Path, said: str, *, force: bool, went_on: bool) -> dict[str, s
 def _file(path: Path, force: bool, option: str) -> Iterator[tuple[Stage, _Target]]:
     """The stage of a file."""
     said = f"{option} {path}"
-    place = _resolved(path.absolute().parent, said)
-    name = path.name
+    # a link to the file itself is refused below: its twin would lie elsewhere
+    place, name = _resolved(path.parent, said), path.name
+    _resolved(path, said)
     digest = hashlib.sha256(unicodedata.normalize("NFC", name).lower().encode()).hexdigest()
     target = _Target(place, f"{STAGE}-{digest[:16]}", said, path, name, force)
     names = _names_of(target)
-    if path.is_dir():
-        raise OutputError(f"{said} is a directory; name a file")
     with _staged(target, names) as stage:
+        if path.is_dir():
+            raise OutputError(f"{said} is a directory; name a file")
         taken = [own for own in names if os.path.lexists(place / own)]
         for own in taken:
             if not is_plain_file(place / own):

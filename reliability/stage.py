@@ -170,7 +170,7 @@ class Stage:
                 os.fsync(lock)
                 return
             os.close(lock)
-        raise OutputError(f"{self._said}: {self.folder} comes and goes; try again")
+        raise OutputError(f"{self._said}: {self.folder} cannot be made; name another place")
 
     def _is_locked(self, lock: int) -> bool:
         """Whether this process now has the lock that has the name; refuses where another has it."""
