@@ -67,8 +67,11 @@ def save_network(
     ------
     ValueError
         The suffix is wrong, or `record` cannot be written as JSON.
+    FileExistsError
+        Another file than the twin of a network has the name ``NAME.json``.
     """
     tensor_path, twin_path = _pair(path)
+    _refuse_foreign(twin_path)
     arrays = {
         f"{layer.name}.{part}": np.ascontiguousarray(getattr(layer, part))
         for layer in network.layers
@@ -97,10 +100,11 @@ def save_network(
         raise ValueError(
             f"record must hold plain finite numbers, strings, lists and dicts ({error})"
         ) from error
+    # names of files that are no text become escapes of JSON
     # both are complete on disk before either takes its name
     with (
         replacing(tensor_path, tensors) as put_tensors,
-        replacing(twin_path, text.encode()) as put_twin,
+        replacing(twin_path, text.encode(errors="backslashreplace")) as put_twin,
     ):
         os.replace(put_tensors, tensor_path)
         os.replace(put_twin, twin_path)
@@ -218,6 +222,22 @@ def _read_twin(path: Path) -> dict[str, Any]:
         if not isinstance(twin.get(key), kind):
             raise ValueError(f"{path}: {key!r} is missing or not a {kind.__name__}")
     return twin
+
+
+def _refuse_foreign(twin_path: Path) -> None:
+    """Refuse to overwrite a file that happens to have the name of a twin."""
+    if not os.path.lexists(twin_path):
+        return
+    try:
+        with twin_path.open("rb") as file:
+            ours = f'"format": "{FORMAT}"'.encode() in file.read(200)
+    except OSError:
+        ours = False
+    if not ours:
+        raise FileExistsError(
+            f"{twin_path} is there and not the twin of a network; a network is a pair of files: "
+            "name another, or move it away"
+        )
 
 
 def _assemble(descriptions: list[dict[str, Any]], arrays: dict[str, np.ndarray]) -> FoldedNetwork:

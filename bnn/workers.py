@@ -41,8 +41,8 @@ def in_threads(work: Callable[[int, int], Any], items: int, threads: int) -> Non
 def tasks_in_threads(tasks: Sequence[Callable[[], Result]], threads: int) -> list[Result]:
     """Call functions in `threads` threads at once and give their results in order.
 
-    The calling thread works too; who is done takes the next task. An error is raised when all have
-    ended.
+    The calling thread works too; who is done takes the next task. After an error no further task
+    is begun, and it is raised when those at work have ended.
 
     Raises
     ------
@@ -52,14 +52,21 @@ def tasks_in_threads(tasks: Sequence[Callable[[], Result]], threads: int) -> lis
     results: dict[int, Result] = {}
     waiting = iter(enumerate(tasks))
     taking = Lock()
+    failed = False
 
     def work(start: int, stop: int) -> None:
-        while True:
-            with taking:
-                index, task = next(waiting, (-1, None))
-            if task is None:
-                return
-            results[index] = task()
+        nonlocal failed
+        try:
+            while not failed:
+                with taking:
+                    index, task = next(waiting, (-1, None))
+                if task is None:
+                    return
+                results[index] = task()
+        except BaseException:
+            # also an interruption: the others do not go on to the last task
+            failed = True
+            raise
 
     workers = min(threads, max(1, len(tasks))) if threads > 0 else threads
     in_threads(work, max(1, workers), workers)

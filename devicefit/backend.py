@@ -86,7 +86,8 @@ def _nutpie(module: str = "nutpie") -> Any:
 
 
 def _run(compiled: Any, options: SamplerOptions) -> Any:
-    return _nutpie().sample(
+    """Draws of all chains, or KeyboardInterrupt: nutpie alone answers that with half of them."""
+    sampler = _nutpie().sample(
         compiled,
         draws=options.draws,
         tune=options.warmup,
@@ -99,7 +100,13 @@ def _run(compiled: Any, options: SamplerOptions) -> Any:
         # draws per second against a diagonal mass matrix.
         low_rank_modified_mass_matrix=True,
         save_warmup=False,
+        blocking=False,
     )
+    try:
+        return sampler.wait()
+    except BaseException:
+        sampler.cancel()
+        raise
 
 
 CLIMBS = 8
@@ -181,9 +188,6 @@ def sample_density(
         warnings.simplefilter("ignore")
         trace = _run(model, options)
     drawn = _dataset(trace, "posterior")["w"].values
-    if drawn.shape[:2] != (options.chains, options.draws):
-        # nutpie answers an interrupt with the draws so far; nobody asked for a part of them.
-        raise KeyboardInterrupt
     lost = ~np.isfinite(drawn).all(axis=-1)
     if lost.any():
         raise NotFinite(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,7 +91,7 @@ class ColumnMapping:
         elif expected is None:
             raise ColumnError(
                 f"--column {self.ours}={self.theirs}:{self.unit}: {self.ours} has no unit; "
-                f"write --column {self.ours}={self.theirs}"
+                f"write --column {shlex.quote(f'{self.ours}={self.theirs}')}"
             )
         elif si_unit != expected:
             raise ColumnError(

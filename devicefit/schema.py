@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -206,7 +207,8 @@ def _variable(chosen: ColumnMapping, source: str) -> Programming:
         which = "programming" if chosen.ours == "programming" else "second programming"
         raise MeasurementError(
             f"{source}: the unit of the {which} variable is not stated; write "
-            f"--column {chosen.ours}={chosen.theirs}:UNIT with UNIT one of {UNITS_ADVICE}"
+            f"--column {shlex.quote(f'{chosen.ours}={chosen.theirs}:UNIT')} with UNIT one of "
+            f"{UNITS_ADVICE}"
         )
     return known
 

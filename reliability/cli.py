@@ -5,14 +5,14 @@ Exit codes: 0 done, 1 the job failed, 2 wrong use or bad input.
 
 from __future__ import annotations
 
-import signal
+import io
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reliability import interruption, output
 from reliability.cli_decide import decision_commands
 from reliability.cli_device import device
 from reliability.cli_grid import grid_commands
@@ -30,10 +30,10 @@ from reliability.cli_inputs import (
     confirming_with,
     decision_options,
     evaluated,
-    file_stem,
     load_image_set,
     load_networks,
     network_options,
+    network_stems,
     prior_file,
     prior_warnings,
     read_input,
@@ -73,6 +73,9 @@ from reliability.cli_train import training_commands
 
 if TYPE_CHECKING:
     from reliability.network_study import NetworkStudy
+
+NETWORK_FILES = (".safetensors", ".json", ".nc")
+"""Suffixes of the files of a network and its counts."""
 
 INTERRUPTED = 130
 """What Typer returns for an interrupted command."""
@@ -119,8 +122,8 @@ def report(
                 f"{results}: a report shows what these results lack ({error}), as those of another "
                 "version do; run `decide` or `run` again"
             ) from error
-    with working(), staged_file(out) as stage:
-        stage.write_text(page, encoding="utf-8")
+    with working(), staged_file(out, force=force) as stage:
+        write_page(page, stage)
     typer.echo(f"report: {out}")
 
 
@@ -165,7 +168,7 @@ def run(
 ) -> None:
     """Do the whole path: fit, train, evaluate, decide, report."""
     from bnn import network_sha256, save_network
-    from reliability.device_study import save_study, study_device
+    from reliability.device_study import save_study, study_device, study_file_names
     from reliability.network_study import save_counts
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
@@ -185,10 +188,17 @@ def run(
         check_decision(options, found.programming, float(values[0]), float(values[-1]))
         image_set = load_image_set(images, images_dir, download)
         loaded = load_networks(network or [], image_set)
+        stems = network_stems(loaded, training, taken=study_file_names(families))
+        names = [f"{stem}{suffix}" for stem in stems.values() for suffix in NETWORK_FILES]
+        names += [*study_file_names(families), "results.json", "index.html"]
         warnings = prior_warnings(found, known, families, options["sensing"], seed)
     for line in warnings:
         typer.echo(line)
-    with working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
+    with (
+        working(),
+        staged_directory(out, force=force, names=names) as stage,
+        Narrator(quiet=quiet) as narrator,
+    ):
         study = study_device(
             found,
             families=families,
@@ -203,10 +213,10 @@ def run(
         written = {}
         for name, folded, record in study_networks(loaded, image_set, training, narrator):
             written[network_sha256(folded)] = folded
-            save_network(folded, stage / f"{file_stem(name)}.safetensors", record=record)
+            save_network(folded, stage / f"{stems[name]}.safetensors", record=record)
             for treated, counted in evaluated(name, folded, record, image_set, training, narrator):
                 networks[treated] = counted
-                save_counts(counted, stage / f"{file_stem(treated)}.nc")
+                save_counts(counted, stage / f"{stems[treated]}.nc")
         confirming, missing = confirming_with(
             study,
             networks,
@@ -229,29 +239,40 @@ def run(
         )
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")
-        (stage / "index.html").write_text(render_report(results), encoding="utf-8")
+        write_page(render_report(results), stage / "index.html")
     print_verdict(results)
     typer.echo(f"report: {out / 'index.html'}")
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the command line; the only place that ends the process."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    output.finished.clear()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a name of a file need not be text that the terminal can show
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with interruption.interruptible():
+        sys.exit(_code())
+
+
+def write_page(page: str, path: Path) -> None:
+    """Write a page as text; names of files that are no text are shown as escapes."""
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _code() -> int:
+    """Run the command, say how it failed, and give the exit code."""
     try:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
-        sys.exit(code)
-    except Stop as stop:
-        print(f"rram-reliability: {stop}", file=sys.stderr)
-        sys.exit(stop.code)
     except KeyboardInterrupt:
-        print("rram-reliability: interrupted; nothing was written", file=sys.stderr)
-        sys.exit(1)
+        return _interrupted()
+    except Stop as stop:
+        if interruption.asked():
+            # what follows an interruption, where code in between took it for an error
+            return _interrupted()
+        print(f"rram-reliability: {stop}", file=sys.stderr)
+        return stop.code
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is None:
@@ -259,6 +280,12 @@ def main() -> None:
         show = getattr(error, "show", None)
         if show is not None:
             show()
-        sys.exit(code)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        return int(code)
+    return int(code or 0)
+
+
+def _interrupted() -> int:
+    there = " and ".join(map(str, output.finished))
+    said = f"{there} had been written" if there else "nothing was written"
+    print(f"rram-reliability: interrupted; {said}", file=sys.stderr)
+    return 1

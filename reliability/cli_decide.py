@@ -72,7 +72,7 @@ def decide(
         check_decision(options, frame.programming, frame.low, frame.high)
         networks = counted_networks(counts)
         folders = _network_folders(networks_dir or [], counts)
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         confirming, missing = confirming_with(
             study,
             networks,

@@ -57,7 +57,7 @@ def simulate(
 
     with checking_input():
         check_file(out, force=force, suffix=".csv")
-    with working(), staged_file(out) as stage:
+    with working(), staged_file(out, force=force) as stage:
         stage.write_text(reference_csv(seed=seed), encoding="utf-8")
     typer.echo(f"simulated readings: {out}")
 
@@ -128,7 +128,7 @@ def fit(
 ) -> None:
     """Fit device models to resistances; writes posteriors and checks."""
     from devicefit.sensing import SensingOptions
-    from reliability.device_study import save_study, study_device
+    from reliability.device_study import save_study, study_device, study_file_names
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
 
@@ -143,7 +143,12 @@ def fit(
         warnings = prior_warnings(found, known, families, sensing, seed)
     for line in warnings:
         typer.echo(line)
-    with working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
+    names = study_file_names(families)
+    with (
+        working(),
+        staged_directory(out, force=force, names=names) as stage,
+        Narrator(quiet=quiet) as narrator,
+    ):
         study = study_device(
             found,
             families=families,
@@ -186,7 +191,7 @@ def ber(
         if frame.programming.is_logarithmic and ends[0] <= 0:
             raise ValueError(f"--low {ends[0]} must be positive for a {frame.programming.name}")
         sensing = SensingOptions(**given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r))
-    with working(), staged_file(out) as stage:
+    with working(), staged_file(out, force=force) as stage:
         grid = frame.programming.grid(*ends, points)
         ber_table(study.main, grid, sensing).to_csv(stage, index=False)
     typer.echo(f"BER over {frame.programming.name}: {out}")
@@ -234,7 +239,7 @@ def predict(
             devices_per_bin=bins,
             rng=rng,
         )
-    with working(), staged_file(out) as stage:
+    with working(), staged_file(out, force=force) as stage:
         table.to_csv(stage, index=False)
     inside = table["failures_observed"].between(table["failures_q025"], table["failures_q975"])
     typer.echo(

@@ -98,7 +98,12 @@ def grid(
         image_set = load_image_set(images, images_dir, download)
         if checkpoints is not None:
             checkpoints.mkdir(parents=True, exist_ok=True)
-    with working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
+    names = ["grid.nc", "grid.csv", "grid.png"]
+    with (
+        working(),
+        staged_directory(out, force=force, names=names) as stage,
+        Narrator(quiet=quiet) as narrator,
+    ):
         # a checkpoint of another training is found out only there
         with checking_input():
             found = count_grid(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from reliability.output import KeptElsewhereError, OutputError
+
 if TYPE_CHECKING:
     from reliability.results import Results
 
@@ -41,6 +43,10 @@ def working() -> Iterator[None]:
             yield
     except Stop:
         raise
+    except OutputError as error:
+        raise Stop(str(error), 2) from error
+    except KeptElsewhereError as error:
+        raise Stop(str(error), 1) from error
     except Exception as error:
         if os.environ.get("RRAM_RELIABILITY_DEBUG"):
             raise

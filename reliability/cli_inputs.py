@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -242,9 +243,40 @@ def with_treatments(options: NetworkOptions, words: list[str] | None) -> Network
     return replace(options, treatments=treatments, calibrated_chips=None)
 
 
-def file_stem(name: str) -> str:
-    """Name of a network as the name of a file."""
-    return name.replace(",", "").replace(" ", "-")
+def network_stems(
+    given: list[tuple[str, Any, dict[str, Any]]], options: NetworkOptions, *, taken: list[str]
+) -> dict[str, str]:
+    """Stems of files for the networks of a run and their counts, by name; none of those taken.
+
+    Raises
+    ------
+    ValueError
+        Two of them have one name.
+    """
+    from reliability.file_names import file_stems
+    from reliability.network_study import name_of
+
+    trained = [{"training": {"ber": rate}} for rate in (0.0, options.train_ber)]
+    networks = [(name, record) for name, _, record in given]
+    names = [
+        of
+        for name, record in networks or [(name_of(record), record) for record in trained]
+        for of in (name, *_treated_names(name, record, options).values())
+    ]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two networks are called {name!r}; leave one out")
+    return file_stems(names, taken=[Path(file).stem for file in taken])
+
+
+def _treated_names(name: str, record: dict[str, Any], options: NetworkOptions) -> dict[str, str]:
+    """What counts of a network are called, by the treatments that it is counted with besides."""
+    from bnn.calibration import FIXED
+    from reliability.threshold_treatment import treatment_of
+
+    if treatment_of(record) != FIXED:
+        return {}
+    return {t: f"{name}, thresholds {t}" for t in options.treatments if t != FIXED}
 
 
 def evaluated(
@@ -258,20 +290,20 @@ def evaluated(
     """Counts of one network with each treatment of its thresholds, and their names."""
     from dataclasses import replace
 
-    from bnn.calibration import FIXED, PER_CHIP
+    from bnn.calibration import PER_CHIP
     from reliability.network_study import evaluate_network
-    from reliability.threshold_treatment import reference_from, treated_record, treatment_of
+    from reliability.threshold_treatment import reference_from, treated_record
     from reliability.treated_study import treated_study
 
     narrator.say(f"evaluating {options.chips} chips of the network {name!r}")
     yield name, evaluate_network(folded, images, options, record, tick=narrator.tick)
-    others = [treatment for treatment in options.treatments if treatment != FIXED]
-    if not others or treatment_of(record) != FIXED:
+    treated = _treated_names(name, record, options)
+    if not treated:
         return
     reference = reference_from(
         folded, images, number=None, seed=options.seed, threads=options.threads
     )
-    for treatment in others:
+    for treatment, treated_name in treated.items():
         chips = options.chips
         if treatment == PER_CHIP and options.calibrated_chips is not None:
             chips = min(chips, options.calibrated_chips)
@@ -284,7 +316,7 @@ def evaluated(
             treatment=treatment,
             tick=narrator.tick,
         )
-        yield f"{name}, thresholds {treatment}", study
+        yield treated_name, study
 
 
 def given(**values: Any) -> dict[str, Any]:
@@ -407,9 +439,14 @@ def counted_networks(paths: list[Path]) -> dict[str, NetworkStudy]:
         A file is no table of counts, or no curves can be fitted to the tables.
     """
     from reliability.network_study import load_counts, network_names
+    from reliability.output import reading
     from reliability.training_counts import check_counts, join_trainings
 
-    tables = join_trainings([load_counts(path) for path in paths])
+    with ExitStack() as stack:
+        for directory in {path.parent for path in paths}:
+            stack.enter_context(reading(directory))
+        found = [load_counts(path) for path in paths]
+    tables = join_trainings(found)
     networks = dict(zip(network_names(tables), tables, strict=True))
     check_counts({n: (s.counts, *s.further_trainings) for n, s in networks.items()})
     return networks

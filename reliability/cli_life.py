@@ -81,6 +81,7 @@ def endurance(
         f"errors over cycles, {counts['LRS'].units} units",
         lambda: study_endurance(counts, options=options, about=about),
         out,
+        force=force,
         quiet=quiet,
     )
     _say_threshold(threshold, threshold_ohm)
@@ -120,6 +121,7 @@ def retention(
         "errors over bakes",
         lambda: study_retention(counts, options=options, about=about),
         out,
+        force=force,
         quiet=quiet,
     )
     _say_threshold(threshold, threshold_ohm)
@@ -159,6 +161,7 @@ def wear_out(
         f"cycles to wear-out of {table.cells} cells",
         lambda: study_wear_out(table, law=law, options=options, about=about),
         out,
+        force=force,
         quiet=quiet,
     )
     for x in (study.wear_out.x_low, study.wear_out.x_high):
@@ -204,7 +207,7 @@ def ber(
         grid = frame.programming.grid(frame.low, frame.high, 1 if frame.is_single else points)
         factor = life_factor(lives, required, grid, rng=np.random.default_rng([seed, 24]))
         sensing = SensingOptions(**given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r))
-    with working(), staged_file(out) as stage:
+    with working(), staged_file(out, force=force) as stage:
         aged_table(study.main, grid, sensing, factor, seed=seed).to_csv(stage, index=False)
     _say_simulated(
         bool(study.record["data"]["simulated"]) or any(f.record.get("simulated") for f in lives)
@@ -231,13 +234,13 @@ def _table(
     )
 
 
-def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, quiet: bool) -> AnyLife:
+def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, force: bool, quiet: bool) -> AnyLife:
     """Fit and write; says first what it fits, then whether that was simulated."""
     from devicefit.life_files import save_life
     from reliability.output import staged_file
     from reliability.progress import Narrator
 
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         narrator.say(f"fitting {what}")
         study = fit()
         save_life(study, stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,7 +98,7 @@ def measure_next_command(
     with checking_input():
         check_file(out, force=force, suffix=".json")
         if csv is not None:
-            check_file(csv, force=force, suffix=".csv")
+            check_file(csv, force=force, suffix=".csv", option="--csv")
         options = decision_options(asked)
         if options["energy"] is None:
             raise ValueError(
@@ -121,7 +122,12 @@ def measure_next_command(
                 planned_readings(one, study)
         networks = counted_networks(counts)
         check_design_names(list(networks), network, stored_as)
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+    with (
+        working(),
+        staged_file(out, force=force) as stage,
+        nullcontext() if csv is None else staged_file(csv, force=force, option="--csv") as table,
+        Narrator(quiet=quiet) as narrator,
+    ):
         narrator.say("propagating bit errors to accuracy")
         comparison = compare(
             study,
@@ -150,9 +156,8 @@ def measure_next_command(
         )
         text = json.dumps(found.record(), indent=1, allow_nan=False) + "\n"
         stage.write_text(text, encoding="utf-8")
-        if csv is not None:
-            with staged_file(csv) as table:
-                _write_csv(found, table)
+        if table is not None:
+            _write_csv(found, table)
     for line in lines_of(found):
         typer.echo(line)
     typer.echo(f"ranking: {out}")

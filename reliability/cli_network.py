@@ -151,7 +151,7 @@ def evaluate(
         plan = _plan(folded, image_set, errors, device, of_device, protect or [], seed)
         limit, count = int(memory * 1e9), len(image_set.test_images)
         step, taken = memory_statement(plan, folded, count, engine=engine, memory=limit)
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
+    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         used = "the cheapest" if engine == "auto" else engine
         most = "up to " if precision is not None else ""
         narrator.say(

@@ -101,27 +101,25 @@ def calibrate(
             raise ValueError(f"{network}: {error}") from None
         options = network_options(images, None, None, None, chips, seed, threads)
         image_set = load_image_set(images, images_dir, download)
-        reference = reference_from(
-            folded, image_set, number=calibration_images, seed=seed, threads=threads
-        )
     treatment = known[thresholds] if thresholds else PER_CHIP
     if ber is not None:
         treatment = folded_for(ber)
-    record = treated_record(record, treatment, reference, image_set, seed=seed)
-    if ber is not None:
-        with working():
-            out.absolute().parent.mkdir(parents=True, exist_ok=True)
-            save_network(fold_for_ber(reference, ber), out, record=record)
-        typer.echo(f"network, thresholds {treatment}: {out}")
-        return
-    with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
-        number = record["thresholds"]["images"]
-        narrator.say(f"{options.chips} chips, {number} images, thresholds {treatment}")
-        study = treated_study(
-            reference, image_set, options, record, treatment=treatment, tick=narrator.tick
-        )
-        save_counts(study, stage)
-    typer.echo(f"counts, thresholds {treatment}: {out}")
+    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
+        with checking_input():
+            reference = reference_from(
+                folded, image_set, number=calibration_images, seed=seed, threads=threads
+            )
+        record = treated_record(record, treatment, reference, image_set, seed=seed)
+        if ber is not None:
+            save_network(fold_for_ber(reference, ber), stage, record=record)
+        else:
+            number = record["thresholds"]["images"]
+            narrator.say(f"{options.chips} chips, {number} images, thresholds {treatment}")
+            study = treated_study(
+                reference, image_set, options, record, treatment=treatment, tick=narrator.tick
+            )
+            save_counts(study, stage)
+    typer.echo(f"{'counts' if ber is None else 'network'}, thresholds {treatment}: {out}")
 
 
 @network_files.command("import")
@@ -150,16 +148,16 @@ def import_network(
     """
     from bnn import save_network
     from reliability.network_import import accuracy_on, read_network
-    from reliability.output import check_file
+    from reliability.output import check_file, staged_file
 
     with checking_input():
         check_file(out, force=force, suffix=".safetensors")
         image_set = load_image_set(images, images_dir, download)
-        found = read_network(file, image_set, encoding)
-        right, count = accuracy_on(found.network, image_set)
-    with working():
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        save_network(found.network, out, record=found.record)
+    with working(), staged_file(out, force=force) as stage:
+        with checking_input():
+            found = read_network(file, image_set, encoding)
+            right, count = accuracy_on(found.network, image_set)
+        save_network(found.network, stage, record=found.record)
     source = found.record["source"]
     sizes = "-".join(str(size) for size in found.network.sizes)
     typer.echo(f"{sizes}: same answers as the source on {source['round_trip_images']} images")
@@ -190,7 +188,7 @@ def widen(
     """
     from bnn import copy_neurons, open_network, save_network
     from reliability.network_copies import copied_record, numbers_of_copies
-    from reliability.output import check_file
+    from reliability.output import check_file, staged_file
 
     with checking_input():
         check_file(out, force=force, suffix=".safetensors")
@@ -198,9 +196,8 @@ def widen(
         numbers = numbers_of_copies(copies)
         wide = copy_neurons(narrow, numbers)
     before, after = (sum(n.weight_bits.values()) for n in (narrow, wide))
-    with working():
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        save_network(wide, out, record=copied_record(record, numbers, wide))
+    with working(), staged_file(out, force=force) as stage:
+        save_network(wide, stage, record=copied_record(record, numbers, wide))
     typer.echo(f"{before} weight bits become {after}, {100 * (after / before - 1):.2g} % more")
     typer.echo(f"network: {out}")
 

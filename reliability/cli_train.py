@@ -116,7 +116,7 @@ def train(
     """Train and fold one network."""
     from bnn import save_network
     from reliability.network_study import run_training, training_options
-    from reliability.output import check_file
+    from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
 
     changes = given(
@@ -133,13 +133,13 @@ def train(
     with checking_input():
         check_file(out, force=force, suffix=".safetensors")
         check_rates(train_ber, changes)
-        check_checkpoint(checkpoint, resume=resume)
+        check_checkpoint(checkpoint, out, resume=resume)
         changes |= shape_of(channels, pool_after, shift, mirror=mirror)
         changes["compiled"] = compiled
         options = network_options(images, hidden, epochs, None, None, seed, threads)
         image_set = load_image_set(images, images_dir, download)
         training = training_options(image_set, options, ber=train_ber, **changes)
-    with working(), Narrator(quiet=quiet) as narrator:
+    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         if checkpoint is not None:
             checkpoint.absolute().parent.mkdir(parents=True, exist_ok=True)
         # a checkpoint of another training is found out only there
@@ -152,8 +152,7 @@ def train(
                 checkpoint=checkpoint,
                 initial=initial,
             )
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        save_network(network, out, record=record)
+        save_network(network, stage, record=record)
     last = record["history"][-1]
     typer.echo(f"test images right: {last['test_correct']} of {last['test_images']}")
     typer.echo(f"network: {out}")
@@ -209,17 +208,20 @@ def check_rates(ber: float, changes: dict[str, Any]) -> None:
         raise ValueError(f"--statistics-ber is {measured}; give a rate from 0 to below 0.5")
 
 
-def check_checkpoint(checkpoint: Path | None, *, resume: bool) -> None:
+def check_checkpoint(checkpoint: Path | None, out: Path, *, resume: bool) -> None:
     """Refuse to overwrite a checkpoint, or to go on from none.
 
     Raises
     ------
     ValueError
-        ``--resume`` without a file, or a file that is there without ``--resume``.
+        ``--resume`` without a file, a file that is there without ``--resume``, or the file that
+        the network is written to.
     """
     if checkpoint is None:
         if resume:
             raise ValueError("--resume goes with --checkpoint FILE; name the file to go on from")
+    elif checkpoint.resolve() == out.resolve():
+        raise ValueError(f"{checkpoint} is --out and --checkpoint; name two files")
     elif checkpoint.exists() and not resume:
         raise ValueError(
             f"{checkpoint} is there; go on from it with --resume, name another, or remove it"

@@ -51,6 +51,7 @@ from devicefit.stacking import StackedDevice, stacking_weights
 from devicefit.threshold import choose_threshold
 from reliability.device_figures_data import device_checks_record
 from reliability.device_records import data_record, levels_record
+from reliability.output import whole
 
 FORMAT = "rram-reliability device study 3"
 GRID_POINTS = 101
@@ -379,6 +380,11 @@ def _quantiles(
     return rows
 
 
+def study_file_names(families: Sequence[str]) -> list[str]:
+    """Names of the files that :func:`save_study` writes for these families."""
+    return [*(f"{family}.nc" for family in families), "device.json"]
+
+
 def save_study(study: DeviceStudy, directory: Path) -> None:
     """Write posteriors and record into an existing directory."""
     for family, posterior in study.posteriors.items():
@@ -403,6 +409,7 @@ def save_study(study: DeviceStudy, directory: Path) -> None:
     (directory / "device.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
 
 
+@whole
 def load_study(directory: Path) -> DeviceStudy:
     """Read what :func:`save_study` wrote.
 

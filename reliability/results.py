@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from reliability.output import check_whole
+
 FORMAT = "rram-reliability results 1"
 
 REQUIRED_KEYS = (
@@ -69,6 +71,7 @@ def read_results(path: Path) -> Results:
     ValueError
         The file is missing, not JSON, or not results of this version.
     """
+    check_whole(path.parent)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -276,3 +276,30 @@ def test_other_bytes_with_the_right_hash_are_refused(saved: Path) -> None:
     change_twin(saved, lambda t: t.update(tensors_sha256=hashlib.sha256(b"pickle?").hexdigest()))
     with pytest.raises(ValueError, match=r"net\.safetensors: not a safetensors file"):
         load_network(saved)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"format": "mine"}', "", "folder", "link"])
+def test_file_that_has_the_name_of_the_twin_stays(
+    random_network: Make, tmp_path: Path, text: str
+) -> None:
+    """It was overwritten without a word."""
+    twin = tmp_path / "net.json"
+    if text == "folder":
+        twin.mkdir()
+    elif text == "link":
+        twin.symlink_to("nothing")
+    else:
+        twin.write_text(text)
+    with pytest.raises(FileExistsError, match="is there and not the twin of a network"):
+        save_network(
+            random_network((20, 65, 4), seed=0), tmp_path / "net.safetensors", record=RECORD
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["net.json"]
+    assert text in ("folder", "link") or twin.read_text() == text
+
+
+def test_names_that_are_no_text_are_kept(random_network: Make, tmp_path: Path) -> None:
+    record = {"source": {"file": "\udcff.onnx"}}
+    path = tmp_path / "net.safetensors"
+    save_network(random_network((20, 65, 4), seed=0), path, record=record)
+    assert load_network(path)[1] == record

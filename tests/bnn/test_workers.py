@@ -27,14 +27,23 @@ def test_so_many_threads_work_at_once() -> None:
     assert set(used) == {threading.get_ident()}
 
 
-def test_an_error_is_raised_when_all_have_ended() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("task 0"), KeyboardInterrupt("task 0")])
+def test_an_error_is_raised_when_those_at_work_have_ended(error: BaseException) -> None:
     ended = []
+    both = threading.Barrier(2, timeout=10)
 
     def fail() -> None:
-        raise RuntimeError("task 0")
+        both.wait()
+        raise error
 
-    with pytest.raises(RuntimeError, match="task 0"):
-        tasks_in_threads([fail, lambda: ended.append(1), lambda: ended.append(2)], 2)
-    assert ended == [1, 2]
+    def work() -> None:
+        both.wait()
+        time.sleep(0.05)
+        ended.append(1)
+
+    # an interrupted evaluation used to go on to the last of its chips
+    with pytest.raises(type(error), match="task 0"):
+        tasks_in_threads([fail, work, lambda: ended.append(2)], 2)
+    assert ended == [1]
     with pytest.raises(ValueError, match="threads must be at least 1"):
         tasks_in_threads([fail], 0)

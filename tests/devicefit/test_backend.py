@@ -2,12 +2,16 @@
 
 import dataclasses
 import importlib.metadata
+import os
+import signal
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 from scipy import stats
 
+from devicefit import backend
 from devicefit.backend import (
     CLIMBS,
     NotFinite,
@@ -231,3 +235,32 @@ def test_a_gradient_that_is_not_finite_is_not_followed() -> None:
     found = sample_density(lost_beyond_one, options, centre=np.zeros(2), spread=np.ones(2))
     assert np.isfinite(found.draws).all()
     assert found.draws[..., 0].max() < 1
+
+
+def test_interruption_between_chains_is_none_of_the_draws(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The sampler answers Ctrl-C with the draws so far, and the rest is not a number."""
+    starts = 0
+    name = {"Python": "_model", "machine code": "_native_model"}[way]
+    real = getattr(backend, name)
+    options = dataclasses.replace(OPTIONS, cores=1)
+
+    def model(*args: Any) -> Any:
+        def start(seed: Any) -> FloatArray:
+            nonlocal starts
+            starts += 1
+            if starts == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            return args[-1](seed)
+
+        return real(*args[:-1], start)
+
+    monkeypatch.setattr(backend, name, model)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sample_density(NORMAL[way], options, centre=np.zeros(3), spread=np.ones(3))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert starts >= 2

@@ -48,6 +48,8 @@ def test_parse(text: str, ours: str, theirs: str, unit: str | None, factor: floa
         ("programming=I:kohm", r"programming=I:kohm: the programming variable is a current \(A"),
         ("programming_2=I:K", r"programming_2=I:K: the programming variable is a current \(A"),
         ("errors=e:ohm", r"errors has no unit; write --column errors=e"),
+        # a command to paste, whatever the user's column is called
+        ("errors=e; rm -rf $x:ohm", r"write --column 'errors=e; rm -rf \$x'"),
         ("mean_ln_r=m:ohm", r"mean_ln_r has no unit"),
         ("device_id=d:uA", r"device_id has no unit; write --column device_id=d"),
         ("cycle=n:s", r"cycle has no unit; write --column cycle=n"),

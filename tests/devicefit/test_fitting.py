@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import xarray as xr
 from scipy import stats
 from scipy.special import logit, logsumexp
 
+from devicefit import backend
 from devicefit.backend import CLIMBS, SamplerOptions
 from devicefit.compression import compress
 from devicefit.fitting import (
@@ -177,6 +180,32 @@ def test_same_seed_same_bytes() -> None:
     for name in first.data_vars:
         assert first[name].values.tobytes() == again[name].values.tobytes()
         assert not np.any(first[name].values[0] == first[name].values[1])
+
+
+def test_interrupted_fit_has_no_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in a notebook, at the start of the second chain: it was blamed on the seed."""
+    plan = ReferencePlan(currents=3, devices_per_current=20, cycles=1)
+    compressed = compress(reference_measurements(plan=plan))
+    real = backend._native_model
+    starts = []
+
+    def model(compiled: Any, n: int, start: Any) -> Any:
+        def begin(seed: Any) -> Any:
+            starts.append(seed)
+            if len(starts) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            return start(seed)
+
+        return real(compiled, n, begin)
+
+    monkeypatch.setattr(backend, "_native_model", model)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(compressed, family="log-logistic", options=SamplerOptions(cores=1))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(starts) >= 2
 
 
 @pytest.mark.parametrize("family", ["normal", "", "Lognormal"])

@@ -1,9 +1,11 @@
 """Commands about network files."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -212,3 +214,76 @@ def test_copied_neurons_answer_alike_and_are_counted(
         assert refused.returncode == 2
         assert words in refused.stderr
     assert not (tmp_path / "none.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["../../outside/victim", "/outside/victim", "results", "x\n\x1b[2J"]
+)
+def test_texts_of_a_record_do_not_become_paths(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[..., Any],
+    text: str,
+) -> None:
+    """A crafted record overwrote a file outside --out, or our own results."""
+    victim = tmp_path / "outside" / "victim.json"
+    victim.parent.mkdir()
+    victim.write_text("precious")
+    named = text.replace("/outside", f"{tmp_path}/outside") if text[0] == "/" else text
+    network, record = load_network(trained)
+    record = {**record, "training": {"ber": 0.0, "loss": named}}
+    save_network(network, tmp_path / "n.safetensors", record=record)
+
+    def save(study: object, stage: Path) -> None:
+        (stage / "device.json").write_text("{}")
+
+    # the fit and the answer are those of no interest here
+    monkeypatch.setattr("reliability.device_study.study_device", lambda *_, **__: None)
+    monkeypatch.setattr("reliability.device_study.save_study", save)
+    results = Mock(**{"to_json.return_value": "the results"})
+    monkeypatch.setattr("reliability.cli.answer_from", lambda *_, **__: results)
+    monkeypatch.setattr("reliability.report.render_report", lambda _: "the page")
+    monkeypatch.setattr("reliability.cli.print_verdict", lambda _: None)
+    found = call(
+        "run", "--network", "n.safetensors", "--out", "a/b/out", "--chips", 2, "--threads", 1,
+        "--thresholds", "fixed", "--model", "lognormal",
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert victim.read_text() == "precious"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "a", "n.json", "n.safetensors", "outside",
+    ]  # fmt: skip
+    assert [p.name for p in (tmp_path / "outside").iterdir()] == ["victim.json"]
+    out = tmp_path / "a" / "b" / "out"
+    (stem,) = {p.stem for p in out.iterdir() if p.name.startswith("network-")}
+    assert re.fullmatch(r"network-[A-Za-z0-9_-]*-[0-9a-f]{12}", stem)
+    assert {p.name for p in out.iterdir()} == {
+        ".rram-reliability.json", "device.json", "index.html", "results.json",
+        f"{stem}.json", f"{stem}.nc", f"{stem}.safetensors",
+    }  # fmt: skip
+    assert (out / "results.json").read_text() == "the results"
+    assert name_of(load_counts(out / f"{stem}.nc").record) == named
+    # its files are known before the work: one that the user changed stops the next run at once
+    (out / f"{stem}.nc").write_text("mine")
+    monkeypatch.setattr("reliability.device_study.study_device", None)
+    again = call(
+        "run", "--network", "n.safetensors", "--out", "a/b/out", "--chips", 2, "--threads", 1,
+        "--thresholds", "fixed", "--model", "lognormal", "--force",
+    )  # fmt: skip
+    assert again.returncode == 2
+    assert f"or were changed since: {stem}.nc; move them away" in again.stderr
+
+
+def test_networks_of_one_name_are_refused(
+    trained: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    network, record = load_network(trained)
+    treated = "standard, thresholds calibrated per chip"
+    for name, training in (("a", {"ber": 0.0}), ("b", {"ber": 0.0, "loss": treated})):
+        path = tmp_path / f"{name}.safetensors"
+        save_network(network, path, record={**record, "training": training})
+    found = call("run", "--network", "a.safetensors", "--network", "b.safetensors", "--out", "o")
+    assert found.returncode == 2
+    assert f"two networks are called {treated!r}; leave one out" in found.stderr
+    assert not (tmp_path / "o").exists()
