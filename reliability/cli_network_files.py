@@ -149,7 +149,7 @@ def import_network(
     nothing is unpickled here.
     """
     from bnn import save_network
-    from reliability.network_import import accuracy_on, read_network
+    from reliability.network_import import accuracy_on, read_network, round_trip_lines
     from reliability.output import check_file
 
     with checking_input():
@@ -160,9 +160,10 @@ def import_network(
     with working():
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         save_network(found.network, out, record=found.record)
-    source = found.record["source"]
-    sizes = "-".join(str(size) for size in found.network.sizes)
-    typer.echo(f"{sizes}: same answers as the source on {source['round_trip_images']} images")
+    first, *further = round_trip_lines(found.record["source"])
+    typer.echo(f"{'-'.join(str(size) for size in found.network.sizes)}: {first}")
+    for line in further:
+        typer.echo(line)
     typer.echo(f"test images right: {right} of {count}")
     typer.echo(f"network: {out}")
 
