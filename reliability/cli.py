@@ -30,7 +30,6 @@ from reliability.cli_inputs import (
     decision_options,
     evaluated,
     file_stem,
-    load_image_set,
     load_networks,
     network_options,
     prior_file,
@@ -180,8 +179,7 @@ def run(
         found = read_input(measurements, column, where)
         values = found.conditions
         check_decision(options, found.programming, float(values[0]), float(values[-1]))
-        image_set = load_image_set(images, images_dir, download)
-        loaded = load_networks(network or [], image_set)
+        image_set, loaded = load_networks(network or [], images, images_dir, download)
         warnings = prior_warnings(found, known, families, options["sensing"], seed)
     for line in warnings:
         typer.echo(line)

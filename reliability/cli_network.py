@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reliability.cli_guards import checking_input, working
-from reliability.cli_inputs import given, load_image_set, network_options
+from reliability.cli_inputs import given, network_options
 from reliability.cli_options import (
     ChipsOption,
     DownloadOption,
@@ -25,6 +25,7 @@ from reliability.cli_options import (
     ThreadsOption,
     ThresholdOption,
 )
+from reliability.network_images import load_image_set
 
 if TYPE_CHECKING:
     from bnn import FoldedNetwork, ImageSet, Precision
@@ -140,12 +141,7 @@ def evaluate(
                 "--unequal-chips goes with the grid of BER; --errors and --device have rates of "
                 "their own, leave it out"
             )
-        image_set = load_image_set(images, images_dir, download)
-        if folded.sizes[0] != image_set.test_images.shape[1]:
-            raise ValueError(
-                f"{network} takes {folded.sizes[0]} pixels, {images} has "
-                f"{image_set.test_images.shape[1]}; choose the image set it was trained on"
-            )
+        image_set = load_image_set(images, images_dir, download, [(network, folded, record)])
         check_engine(engine)
         precision = _precision(standard_error, question, least_images, options.chips, extend)
         plan = _plan(folded, image_set, errors, device, of_device, protect or [], seed)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reliability.cli_guards import checking_input, working
-from reliability.cli_inputs import load_image_set, network_options
+from reliability.cli_inputs import network_options
 from reliability.cli_options import (
     ChipsOption,
     DownloadOption,
@@ -19,6 +19,7 @@ from reliability.cli_options import (
     SeedOption,
     ThreadsOption,
 )
+from reliability.network_images import load_image_set
 
 network_files = typer.Typer()
 
@@ -100,7 +101,7 @@ def calibrate(
         except ValueError as error:
             raise ValueError(f"{network}: {error}") from None
         options = network_options(images, None, None, None, chips, seed, threads)
-        image_set = load_image_set(images, images_dir, download)
+        image_set = load_image_set(images, images_dir, download, [(network, folded, record)])
         reference = reference_from(
             folded, image_set, number=calibration_images, seed=seed, threads=threads
         )

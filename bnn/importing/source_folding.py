@@ -168,7 +168,9 @@ def unexplained(graph: SourceGraph, folded: FoldedSource) -> npt.NDArray[np.bool
             parts.append(rows.distance() > rows.rounding)
         else:
             parts.append(_wrong_outputs(rows, kept, following))
-    return np.concatenate(parts, axis=1).any(axis=1)  # type: ignore[no-any-return]
+    wrong = np.concatenate(parts, axis=1)
+    found: npt.NDArray[np.bool_] = np.any(wrong, axis=1)
+    return found
 
 
 class _Rows:
