@@ -56,8 +56,11 @@ def evaluate(
         ),
     ] = None,
     programming: Annotated[
-        list[float] | None,
-        typer.Option(help="With --device: programming value, SI. Repeatable."),
+        list[str] | None,
+        typer.Option(
+            metavar="VALUE",
+            help="With --device: programming value, SI or with its unit: 24uA. Repeatable.",
+        ),
     ] = None,
     scheme: Annotated[
         str | None, typer.Option(help="With --device: 1T1R (default) or 2T2R.")
@@ -236,15 +239,21 @@ def _plan(
         return rates_plan(network, images, BER_GRID, seed=seed, protected=protected)
     if "programming" not in of_device:
         raise ValueError("--device needs --programming X: the value that chips are programmed at")
+    from devicefit.quantities import programming_value
     from devicefit.sensing import SensingOptions
     from reliability.device_study import load_study
 
+    study = load_study(device)
+    programmed = [
+        programming_value(text, study.main.frame.programming, "--programming")
+        for text in of_device["programming"]
+    ]
     sensing = {k: of_device[k] for k in ("threshold_ohm", "offset_ln_r") if k in of_device}
     return direct_plan(
         network,
         images,
-        load_study(device).main,
-        of_device["programming"],
+        study.main,
+        programmed,
         scheme=of_device.get("scheme", "1T1R"),
         one_is=of_device.get("one_is", "LRS"),
         scrambled=of_device.get("scrambled", False),
