@@ -1,7 +1,7 @@
 """Stopping by precision: chips and images are added until the accuracy loss is known well."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -183,7 +183,7 @@ def count_to_precision(
         ``precision_between_images`` and ``precision_residual``, components of the variance of one
         image on one chip; ``precision_test_set`` and ``precision_population``, the largest standard
         errors of both questions; ``precision_limit``: what kept it from the error asked for,
-        ``chips`` or ``images``, or nothing.
+        ``chips``, ``images`` or ``chips and images``, or nothing; with it what :class:`Limit` says.
 
     Notes
     -----
@@ -200,11 +200,10 @@ def count_to_precision(
         if progress is not None:
             progress(chips, reached)
         if reached <= precision.standard_error:
-            return _stated(counts, variance, precision, "")
+            return _stated(counts, variance, precision, None)
         more, wider = next_table(variance, precision)
         if (more, wider) == (chips, taken):
-            of_chips = np.isfinite(_chips_needed(variance, images, precision))
-            return _stated(counts, variance, precision, "chips" if of_chips else "images")
+            return _stated(counts, variance, precision, limit_of(variance, precision))
         if wider > taken:
             further = count(
                 chips=chips,
@@ -221,6 +220,54 @@ def count_to_precision(
                 by_image=True,
             )
             counts, chips = combine(counts, further), more
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What keeps an evaluation from the standard error asked for.
+
+    Attributes
+    ----------
+    limit : {"chips", "images", "chips and images"}
+        Chips: more of them reach it. Images: those of the set leave too large an error, whatever
+        the chips. Both: the images do, and more chips would still make the error clearly smaller.
+    chips_needed : int
+        About how many chips reach it on all images of the set; 0 where none do.
+    images_needed : int
+        About how many images reach it with very many chips; 0 where those of the set do.
+    images_alone : float
+        Standard error that the images of the set leave, whatever the chips; 0 likewise.
+    """
+
+    limit: str
+    chips_needed: int
+    images_needed: int
+    images_alone: float
+
+
+def limit_of(variance: LossVariance, precision: Precision) -> Limit:
+    """What keeps an evaluation from the standard error asked for, from the variance it saw."""
+    whole, asked = variance.image_set, precision.standard_error
+    needed = _chips_needed(variance, whole, precision)
+    if np.isfinite(needed):
+        # where nothing was lost so far the error is that of one loss more
+        of_one = 1.0 / (asked * whole) if variance.unseen.any() else 0.0
+        chips = max(needed, np.ceil(of_one), variance.chips + 1)
+        return Limit("chips", int(chips), 0, 0.0)
+    between = float(variance.between_images.max())
+    both = variance.chips < _chips_worth(variance)
+    return Limit(
+        "chips and images" if both else "images",
+        0,
+        int(np.ceil(between / asked**2)),
+        float(np.sqrt(between / whole)),
+    )
+
+
+def _chips_worth(variance: LossVariance) -> float:
+    """Chips beyond which they add little to the error that the images alone leave."""
+    per_chip = (variance.between_chips + variance.residual / variance.images).max()
+    return float(per_chip / (_FLOOR * variance.between_images.max() / variance.images))
 
 
 def next_table(variance: LossVariance, precision: Precision) -> tuple[int, int]:
@@ -248,8 +295,7 @@ def next_table(variance: LossVariance, precision: Precision) -> tuple[int, int]:
         wider = images if np.isfinite(at_whole) and at_whole > most else sizes[-1]
     elif not np.isfinite(at_whole):
         # the images alone exceed the error: chips until they add little to that
-        per_chip = (variance.between_chips + variance.residual / images).max()
-        more = per_chip / (_FLOOR * variance.between_images.max() / images)
+        more = _chips_worth(variance)
     return max(chips, int(min(np.ceil(more), _GROWTH * chips, most))), wider
 
 
@@ -264,13 +310,13 @@ def _part(start: int, stop: int, images: int, seed: int) -> ImagePart | None:
 
 
 def _stated(
-    counts: xr.Dataset, variance: LossVariance, precision: Precision, limit: str
+    counts: xr.Dataset, variance: LossVariance, precision: Precision, limit: Limit | None
 ) -> xr.Dataset:
     """The counts with what is known of their precision."""
     known = {
         "question": precision.question,
         "asked": precision.standard_error,
-        "limit": limit,
+        **({"limit": ""} if limit is None else asdict(limit)),
         "chips": variance.chips,
         "images": variance.images,
         "between_chips": variance.between_chips,

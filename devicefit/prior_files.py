@@ -11,7 +11,8 @@ from typing import Any
 
 from devicefit.elicitation import LARGEST_PROBABILITY, LEAST_PROBABILITY, normal_between
 from devicefit.priors import LN10, Prior
-from devicefit.programming import UNITS, Programming, to_si
+from devicefit.programming import Programming
+from devicefit.quantities import NotAQuantity, parse_quantity
 from devicefit.statements import QUANTITIES, Statement
 
 PROBABILITY = 0.9
@@ -191,21 +192,17 @@ def _number(where: str, value: Any) -> float:
 
 def _with_unit(where: str, value: Any, example: str) -> tuple[float, str]:
     """Value in SI and its SI unit from a text such as ``"50 kohm"``."""
-    number, _, unit = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
     try:
-        bare = _number(where, float(number))
-    except ValueError:
+        number, unit = parse_quantity(value)
+    except NotAQuantity:
+        number, unit = 0.0, None
+    except ValueError as error:
+        raise PriorFileError(f"{where}: {value!r}: {error}") from None
+    if unit is None:
         raise PriorFileError(
             f'{where}: {value!r} is not a number with its unit; write for example "{example}"'
-        ) from None
-    try:
-        si_unit, factor = to_si(unit.strip())
-    except ValueError:
-        raise PriorFileError(
-            f"{where}: unit {unit.strip()!r} of {value!r} is not known; known units: "
-            f"{', '.join(UNITS)}"
-        ) from None
-    return bare * factor, si_unit
+        )
+    return number, unit
 
 
 def _programming_value(where: str, value: Any) -> tuple[float, str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from devicefit.programming import Programming, to_si
+from devicefit.programming import Programming
+from devicefit.quantities import programming_value
 from reliability.candidates import (
     Candidate,
     MeasuredEnergy,
@@ -27,7 +27,6 @@ FORMS = (
     "programming=VALUE:devices=N[:cycles=N], more_cycles=N, chips=N, images=N, or "
     "programming=VALUE:energy_se=FRACTION"
 )
-_NUMBER = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Z]*)\s*")
 _KINDS: tuple[tuple[frozenset[str], frozenset[str], type], ...] = (
     (frozenset({"programming", "devices"}), frozenset({"cycles"}), MoreDevices),
     (frozenset({"more_cycles"}), frozenset(), MoreCycles),
@@ -62,7 +61,7 @@ def candidate_of(fields: Mapping[str, object], programming: Programming, where: 
     for needed, optional, kind in _KINDS:
         if needed <= names <= needed | optional:
             values = {
-                name: _programming(value, programming, where)
+                name: programming_value(value, programming, f"{where}: programming")
                 if name == "programming"
                 else _number(value, name, where)
                 for name, value in fields.items()
@@ -86,32 +85,6 @@ def _number(value: object, name: str, where: str) -> float | int:
     if number != np.floor(number) or not np.isfinite(number):
         raise ValueError(f"{where}: {name} is {value}; give a whole number")
     return int(number)
-
-
-def _programming(value: object, programming: Programming, where: str) -> float:
-    found = _NUMBER.fullmatch(str(value))
-    try:
-        if found is None:
-            raise ValueError
-        number = float(found[1])
-    except ValueError:
-        raise ValueError(
-            f"{where}: programming is {value!r}; give a number in {programming.unit}, or with its "
-            "unit"
-        ) from None
-    if found[2]:
-        try:
-            unit, factor = to_si(found[2])
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        if unit != programming.unit:
-            raise ValueError(
-                f"{where}: programming is {value}; the {programming.name} is in {programming.unit}"
-            )
-        number *= factor
-    if not np.isfinite(number) or (programming.is_logarithmic and number <= 0):
-        raise ValueError(f"{where}: programming is {value}; it must be positive and finite")
-    return number
 
 
 def parse_candidate(text: str, programming: Programming) -> Candidate:

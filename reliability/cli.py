@@ -30,7 +30,6 @@ from reliability.cli_inputs import (
     confirming_with,
     decision_options,
     evaluated,
-    load_image_set,
     load_networks,
     network_options,
     network_stems,
@@ -186,8 +185,7 @@ def run(
         found = read_input(measurements, column, where)
         values = found.conditions
         check_decision(options, found.programming, float(values[0]), float(values[-1]))
-        image_set = load_image_set(images, images_dir, download)
-        loaded = load_networks(network or [], image_set)
+        image_set, loaded = load_networks(network or [], images, images_dir, download)
         stems = network_stems(loaded, training, taken=study_file_names(families))
         names = [f"{stem}{suffix}" for stem in stems.values() for suffix in NETWORK_FILES]
         names += [*study_file_names(families), "results.json", "index.html"]

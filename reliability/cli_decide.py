@@ -16,7 +16,6 @@ from reliability.cli_inputs import (
     confirming_with,
     counted_networks,
     decision_options,
-    load_image_set,
 )
 from reliability.cli_options import (
     ConfirmChoices,
@@ -61,6 +60,7 @@ def decide(
     """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
     from reliability.confirmation.confirmables import networks_in
     from reliability.device_study import load_study
+    from reliability.network_images import load_image_set
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
 

@@ -168,14 +168,19 @@ def fit(
 def ber(
     device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
     out: Annotated[Path, typer.Option(help="CSV file to write.")],
-    low: Annotated[float | None, typer.Option(help="Smallest programming value, SI.")] = None,
-    high: Annotated[float | None, typer.Option(help="Largest programming value, SI.")] = None,
+    low: Annotated[
+        str | None, typer.Option(help="Smallest programming value, SI or with its unit: 24uA.")
+    ] = None,
+    high: Annotated[
+        str | None, typer.Option(help="Largest programming value, SI or with its unit.")
+    ] = None,
     points: Annotated[int, typer.Option(min=2, help="Number of values.")] = 50,
     threshold_ohm: ThresholdOption = None,
     offset_ln_r: OffsetOption = None,
     force: ForceOption = False,
 ) -> None:
     """Write BER over the programming variable: mean, median and 90 % interval."""
+    from devicefit.quantities import programming_value
     from devicefit.sensing import SensingOptions
     from reliability.device_study import load_study
     from reliability.output import check_file, staged_file
@@ -185,14 +190,15 @@ def ber(
         check_file(out, force=force, suffix=".csv")
         study = load_study(device)
         frame = study.main.frame
-        ends = frame.low if low is None else low, frame.high if high is None else high
-        if not ends[0] < ends[1]:
-            raise ValueError(f"--low {ends[0]} must be below --high {ends[1]}")
-        if frame.programming.is_logarithmic and ends[0] <= 0:
-            raise ValueError(f"--low {ends[0]} must be positive for a {frame.programming.name}")
+        first, last = (
+            measured if said is None else programming_value(said, frame.programming, option)
+            for said, measured, option in ((low, frame.low, "--low"), (high, frame.high, "--high"))
+        )
+        if not first < last:
+            raise ValueError(f"--low {first} must be below --high {last}")
         sensing = SensingOptions(**given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r))
     with working(), staged_file(out, force=force) as stage:
-        grid = frame.programming.grid(*ends, points)
+        grid = frame.programming.grid(first, last, points)
         ber_table(study.main, grid, sensing).to_csv(stage, index=False)
     typer.echo(f"BER over {frame.programming.name}: {out}")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reliability.cli_guards import checking_input, working
-from reliability.cli_inputs import given, load_image_set, network_options
+from reliability.cli_inputs import given, network_options
 from reliability.cli_options import (
     ChipsOption,
     DownloadOption,
@@ -22,6 +22,7 @@ from reliability.cli_options import (
     ThreadsOption,
     ThresholdsOption,
 )
+from reliability.network_images import load_image_set
 
 grid_commands = typer.Typer()
 

@@ -185,29 +185,19 @@ def network_options(
     return replace(options_for(images), **changes)
 
 
-def load_image_set(name: str, directory: Path | None, download: bool) -> ImageSet:
-    """The image set of that name."""
-    from bnn import load_images
-
-    return load_images(name, images_dir=directory, download=download)
-
-
-def load_networks(paths: list[Path], images: ImageSet) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Networks of a user with distinct names."""
+def load_networks(
+    paths: list[Path], images: str, directory: Path | None, download: bool
+) -> tuple[ImageSet, list[tuple[str, Any, dict[str, Any]]]]:
+    """The image set, and the networks of a user with distinct names."""
     from bnn import open_network
+    from reliability.network_images import load_image_set
     from reliability.network_names import names_of
 
-    found = []
-    for path in paths:
-        folded, record = open_network(path)
-        if folded.sizes[0] != images.test_images.shape[1]:
-            raise ValueError(
-                f"{path} takes {folded.sizes[0]} pixels, {images.name} has "
-                f"{images.test_images.shape[1]}; choose the image set it was trained on"
-            )
-        found.append((folded, record))
-    names = names_of([record for _, record in found])
-    return [(name, folded, record) for name, (folded, record) in zip(names, found, strict=True)]
+    found = [(path, *open_network(path)) for path in paths]
+    image_set = load_image_set(images, directory, download, found)
+    names = names_of([record for *_, record in found])
+    named = [(name, net, record) for name, (_, net, record) in zip(names, found, strict=True)]
+    return image_set, named
 
 
 def study_networks(

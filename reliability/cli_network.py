@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reliability.cli_guards import checking_input, working
-from reliability.cli_inputs import given, load_image_set, network_options
+from reliability.cli_inputs import given, network_options
 from reliability.cli_options import (
     ChipsOption,
     DownloadOption,
@@ -25,6 +25,7 @@ from reliability.cli_options import (
     ThreadsOption,
     ThresholdOption,
 )
+from reliability.network_images import load_image_set
 
 if TYPE_CHECKING:
     from bnn import FoldedNetwork, ImageSet, Precision
@@ -55,8 +56,11 @@ def evaluate(
         ),
     ] = None,
     programming: Annotated[
-        list[float] | None,
-        typer.Option(help="With --device: programming value, SI. Repeatable."),
+        list[str] | None,
+        typer.Option(
+            metavar="VALUE",
+            help="With --device: programming value, SI or with its unit: 24uA. Repeatable.",
+        ),
     ] = None,
     scheme: Annotated[
         str | None, typer.Option(help="With --device: 1T1R (default) or 2T2R.")
@@ -140,12 +144,7 @@ def evaluate(
                 "--unequal-chips goes with the grid of BER; --errors and --device have rates of "
                 "their own, leave it out"
             )
-        image_set = load_image_set(images, images_dir, download)
-        if folded.sizes[0] != image_set.test_images.shape[1]:
-            raise ValueError(
-                f"{network} takes {folded.sizes[0]} pixels, {images} has "
-                f"{image_set.test_images.shape[1]}; choose the image set it was trained on"
-            )
+        image_set = load_image_set(images, images_dir, download, [(network, folded, record)])
         check_engine(engine)
         precision = _precision(standard_error, question, least_images, options.chips, extend)
         plan = _plan(folded, image_set, errors, device, of_device, protect or [], seed)
@@ -240,15 +239,21 @@ def _plan(
         return rates_plan(network, images, BER_GRID, seed=seed, protected=protected)
     if "programming" not in of_device:
         raise ValueError("--device needs --programming X: the value that chips are programmed at")
+    from devicefit.quantities import programming_value
     from devicefit.sensing import SensingOptions
     from reliability.device_study import load_study
 
+    study = load_study(device)
+    programmed = [
+        programming_value(text, study.main.frame.programming, "--programming")
+        for text in of_device["programming"]
+    ]
     sensing = {k: of_device[k] for k in ("threshold_ohm", "offset_ln_r") if k in of_device}
     return direct_plan(
         network,
         images,
-        load_study(device).main,
-        of_device["programming"],
+        study.main,
+        programmed,
         scheme=of_device.get("scheme", "1T1R"),
         one_is=of_device.get("one_is", "LRS"),
         scrambled=of_device.get("scrambled", False),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reliability.cli_guards import checking_input, working
-from reliability.cli_inputs import load_image_set, network_options
+from reliability.cli_inputs import network_options
 from reliability.cli_options import (
     ChipsOption,
     DownloadOption,
@@ -19,6 +19,7 @@ from reliability.cli_options import (
     SeedOption,
     ThreadsOption,
 )
+from reliability.network_images import load_image_set
 
 network_files = typer.Typer()
 
@@ -100,7 +101,10 @@ def calibrate(
         except ValueError as error:
             raise ValueError(f"{network}: {error}") from None
         options = network_options(images, None, None, None, chips, seed, threads)
-        image_set = load_image_set(images, images_dir, download)
+        image_set = load_image_set(images, images_dir, download, [(network, folded, record)])
+        reference = reference_from(
+            folded, image_set, number=calibration_images, seed=seed, threads=threads
+        )
     treatment = known[thresholds] if thresholds else PER_CHIP
     if ber is not None:
         treatment = folded_for(ber)
@@ -147,20 +151,20 @@ def import_network(
     nothing is unpickled here.
     """
     from bnn import save_network
-    from reliability.network_import import accuracy_on, read_network
+    from reliability.network_import import accuracy_on, read_network, round_trip_lines
     from reliability.output import check_file, staged_file
 
     with checking_input():
         check_file(out, force=force, suffix=".safetensors")
         image_set = load_image_set(images, images_dir, download)
+        found = read_network(file, image_set, encoding)
+        right, count = accuracy_on(found.network, image_set)
     with working(), staged_file(out, force=force) as stage:
-        with checking_input():
-            found = read_network(file, image_set, encoding)
-            right, count = accuracy_on(found.network, image_set)
         save_network(found.network, stage, record=found.record)
-    source = found.record["source"]
-    sizes = "-".join(str(size) for size in found.network.sizes)
-    typer.echo(f"{sizes}: same answers as the source on {source['round_trip_images']} images")
+    first, *further = round_trip_lines(found.record["source"])
+    typer.echo(f"{'-'.join(str(size) for size in found.network.sizes)}: {first}")
+    for line in further:
+        typer.echo(line)
     typer.echo(f"test images right: {right} of {count}")
     typer.echo(f"network: {out}")
 

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def _in_unit(unit: str) -> Callable[[str], float]:
+    """Parser of an option whose number may carry its unit: ``20kohm`` where ohm is meant."""
+
+    def parse(text: str) -> float:
+        from devicefit.quantities import value_in
+
+        try:
+            return value_in(text, unit, "a number", what="this option")
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parse
+
 
 MeasurementsOption = Annotated[
     list[Path] | None,
@@ -68,7 +84,12 @@ StandardErrorOption = Annotated[
 ]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option("--threshold-ohm", help="1T1R threshold; else the best one is chosen."),
+    typer.Option(
+        "--threshold-ohm",
+        parser=_in_unit("ohm"),
+        metavar="OHM",
+        help="1T1R threshold; else the best one is chosen.",
+    ),
 ]
 ThresholdsOption = Annotated[
     list[str] | None,
@@ -130,13 +151,31 @@ MemoryBerOption = Annotated[
     float | None, typer.Option("--memory-ber", help="Residual BER that plain memory has to reach.")
 ]
 SetVoltageOption = Annotated[
-    float | None, typer.Option("--set-voltage-v", help="Voltage during SET (assumed), V.")
+    float | None,
+    typer.Option(
+        "--set-voltage-v",
+        parser=_in_unit("V"),
+        metavar="V",
+        help="Voltage during SET (assumed), V.",
+    ),
 ]
 ResetVoltageOption = Annotated[
-    float | None, typer.Option("--reset-voltage-v", help="Voltage during RESET (assumed), V.")
+    float | None,
+    typer.Option(
+        "--reset-voltage-v",
+        parser=_in_unit("V"),
+        metavar="V",
+        help="Voltage during RESET (assumed), V.",
+    ),
 ]
 PulseOption = Annotated[
-    float | None, typer.Option("--pulse-s", help="Width of SET and RESET pulses (assumed), s.")
+    float | None,
+    typer.Option(
+        "--pulse-s",
+        parser=_in_unit("s"),
+        metavar="S",
+        help="Width of SET and RESET pulses (assumed), s.",
+    ),
 ]
 EnergyOption = Annotated[
     str | None,

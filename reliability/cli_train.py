@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from reliability.cli_guards import checking_input, working
-from reliability.cli_inputs import given, load_image_set, network_options
+from reliability.cli_inputs import given, network_options
 from reliability.cli_options import (
     DownloadOption,
     EpochsOption,
@@ -20,6 +20,7 @@ from reliability.cli_options import (
     SeedOption,
     ThreadsOption,
 )
+from reliability.network_images import load_image_set
 
 training_commands = typer.Typer()
 

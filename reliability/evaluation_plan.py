@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -266,6 +266,28 @@ def outcome_lines(plan: EvaluationPlan, counts: xr.Dataset) -> list[str]:
     ]
 
 
+def _limit_words(said: Mapping[str, Any]) -> str:
+    """What kept an evaluation from the precision asked for, and what would reach it."""
+    limit, chips = said["precision_limit"], said["precision_chips"]
+    if not limit:
+        return ""
+    if limit == "chips":
+        return (
+            f"; limited by the chips: {chips} were counted, about {said['precision_chips_needed']} "
+            "are needed (--chips)"
+        )
+    alone = f"{said['precision_images_alone']:.2g}"
+    images = (
+        f"the {said['precision_images']} images of this set leave {alone} whatever the chips, "
+        f"about {said['precision_images_needed']} images are needed"
+    )
+    if limit == "images":
+        return f"; limited by the images: {images}"
+    return (
+        f"; limited by the chips, {chips}, down to {alone} (--chips), then by the images: {images}"
+    )
+
+
 def precision_lines(counts: xr.Dataset) -> list[str]:
     """What was reached of the precision asked for; nothing where none was asked for."""
     said = counts.attrs
@@ -273,16 +295,11 @@ def precision_lines(counts: xr.Dataset) -> list[str]:
         return []
     question = said["precision_question"]
     reached = said["precision_test_set" if question == "test set" else "precision_population"]
-    limit = said["precision_limit"]
-    ending = {
-        "": "",
-        "chips": "; stopped at the most chips: allow more with --chips",
-        "images": "; the images of this set allow no better, whatever the chips",
-    }[limit]
     return [
         f"standard error of the mean loss: {said['precision_test_set']:.2g} on this test set, "
         f"{said['precision_population']:.2g} of the population",
-        f"asked: {said['precision_asked']:g} ({question}), reached: {reached:.2g}{ending}",
+        f"asked: {said['precision_asked']:g} ({question}), reached: {reached:.2g}"
+        + _limit_words(said),
         "largest variance of one image on one chip: "
         f"{np.max(said['precision_between_chips']):.3g} between chips, "
         f"{np.max(said['precision_between_images']):.3g} between images, "

@@ -97,6 +97,32 @@ def straight_line(encoding: str) -> tuple[float, float]:
     return 1 / (255 * std), -mean / std
 
 
+def round_trip_lines(source: dict[str, Any]) -> list[str]:
+    """What the comparison of an imported network with its source gave, from its record."""
+    images, tied = source["round_trip_images"], source.get("tied_images", 0)
+    lines = [f"same answers as the source on {images} images"]
+    at_ties = source.get("differ_at_ties", 0)
+    hidden = source.get("differ_by_hidden_rounding", 0)
+    if tied:
+        theirs = (
+            f"the source's own answer depends on rounding there ({at_ties} differ)"
+            if at_ties
+            else "as the source did"
+        )
+        lines.append(
+            f"{tied} of {images} images have tied best scores: the lowest of those classes is "
+            f"answered, {theirs}"
+        )
+    if hidden:
+        lines.append(
+            f"{hidden} of {images} images are answered otherwise because hidden sums lie at their "
+            "thresholds within the rounding of the source"
+        )
+    if at_ties or hidden:
+        lines[0] += ", but for those named next"
+    return lines
+
+
 def accuracy_on(network: FoldedNetwork, images: ImageSet) -> tuple[int, int]:
     """Right answers on the test images, and their number."""
     answers = packed.predict(network, packed.prepare(images.test_images), threads=1)
@@ -147,7 +173,7 @@ def _origin(record: dict[str, Any]) -> str:
         return text
     if source is not None:
         return (
-            f"{source.get('file', source.get('class', 'a module'))} ({source['format']}), same "
-            f"answers on {source.get('round_trip_images', 0)} images"
+            f"{source.get('file', source.get('class', 'a module'))} ({source['format']}), "
+            f"{'; '.join(round_trip_lines(source))}"
         )
     return "the record does not say"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devicefit.programming import UNITS, to_si
+from devicefit.quantities import NotAQuantity, parse_quantity
 from reliability.requirement import Life, Requirement, StatedReference, Utility
 
 KELVIN = 273.15
@@ -185,21 +185,22 @@ def _reference(file: _File, table: Mapping[str, Any]) -> dict[str, Any]:
             'example programming = "200 uA"'
         )
     where, value = file.at("reference", "programming"), table["programming"]
-    number, _, unit = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
     try:
-        bare = float(number)
-    except ValueError:
+        number, unit = parse_quantity(value)
+    except NotAQuantity:
+        number, unit = 0.0, None
+    except ValueError as error:
+        raise RequirementFileError(f"{where}: {value!r}: {error}") from None
+    if unit is None:
         raise RequirementFileError(
             f'{where}: {value!r} is not a value with its unit; write for example "200 uA"'
-        ) from None
-    units = [name for name, (si, _) in UNITS.items() if si in ("A", "V", "s")]
-    if unit.strip() not in units:
-        raise RequirementFileError(
-            f"{where}: unit {unit.strip()!r} of {value!r} is not known; known: {', '.join(units)}"
         )
-    si_unit, factor = to_si(unit.strip())
-    # Rounded, so that 200 uA is 2e-4 A.
-    values: dict[str, Any] = {"programming": float(f"{bare * factor:.12g}"), "unit": si_unit}
+    if unit not in ("A", "V", "s"):
+        raise RequirementFileError(
+            f"{where}: {value!r} is in {unit}; a programming value is a current (A), a voltage (V) "
+            "or a time (s)"
+        )
+    values: dict[str, Any] = {"programming": number, "unit": unit}
     if "cells_per_bit" in table:
         values["cells_per_bit"] = file.number("reference", "cells_per_bit", table["cells_per_bit"])
     return values

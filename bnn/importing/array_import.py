@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bnn.importing.imported import ImportedNetwork, imported
+from bnn.importing.imported import ImportedNetwork
 from bnn.importing.source_graph import PixelEncoding
 from bnn.importing.source_stages import ImportRefusedError
-from bnn.importing.torch_import import from_torch
+from bnn.importing.torch_import import import_module
 
 _PARTS = ("weight", "bias", "gamma", "beta", "mean", "variance", "epsilon", "pool")
 _SETTINGS = ("layers", "image_shape", "pixel_scale", "pixel_offset", "answers")
@@ -116,33 +116,33 @@ def from_npz(path: str | os.PathLike[str], images: npt.NDArray[np.uint8]) -> Imp
             arrays = {key: file[key] for key in file.files}
     except (zipfile.BadZipFile, ValueError, EOFError, AttributeError) as error:
         raise ValueError(f"{name}: not a .npz file of plain arrays ({error})") from error
-    found = from_arrays(arrays, images)
-    source = {**found.record["source"], "format": "npz", "file": name}
-    source.pop("class", None)
-    return ImportedNetwork(found.network, {**found.record, "source": source})
+    return _from_arrays(arrays, images, {"format": "npz", "file": name})
 
 
 def from_arrays(
     arrays: Mapping[str, npt.NDArray[Any]], images: npt.NDArray[np.uint8]
 ) -> ImportedNetwork:
     """Import weights by the layout of :func:`from_npz`, as arrays by name."""
+    return _from_arrays(arrays, images, {"format": "arrays"})
+
+
+def _from_arrays(
+    arrays: Mapping[str, npt.NDArray[Any]], images: npt.NDArray[np.uint8], source: dict[str, Any]
+) -> ImportedNetwork:
     module, encoding = _module_of(arrays)
+    answers = None
+    if "answers" in arrays:
+        answers = np.asarray(arrays["answers"], np.int64)
+        if answers.ndim != 1 or not 0 < len(answers) <= len(images):
+            raise ValueError(
+                f"answers must have the shape (images,) with at most {len(images)} images, got "
+                f"{answers.shape}"
+            )
+        source = {**source, "answers_in_file": len(answers)}
     try:
-        found = from_torch(module, images, encoding=encoding)
+        return import_module(module, images, encoding, source=source, answers=answers)
     except RuntimeError as error:
         raise ValueError(f"the layers do not fit together: {error}") from error
-    if "answers" not in arrays:
-        return found
-    answers = np.asarray(arrays["answers"], np.int64)
-    if answers.ndim != 1 or not 0 < len(answers) <= len(images):
-        raise ValueError(
-            f"answers must have the shape (images,) with at most {len(images)} images, got "
-            f"{answers.shape}"
-        )
-    source = {**found.record["source"], "answers_in_file": len(answers)}
-    checked = imported(found.network, images[: len(answers)], answers, source=source)
-    checked.record["source"]["round_trip_images"] = len(images)
-    return checked
 
 
 def sequential(parts: list[tuple[str, nn.Module]]) -> nn.Sequential:

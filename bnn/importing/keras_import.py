@@ -13,7 +13,7 @@ from bnn.importing.array_import import ChannelNorm, Sign, linear, sequential
 from bnn.importing.imported import ImportedNetwork
 from bnn.importing.source_graph import PixelEncoding
 from bnn.importing.source_stages import ImportRefusedError
-from bnn.importing.torch_import import from_torch
+from bnn.importing.torch_import import import_module
 
 _SIGNS = frozenset(("ste_sign", "approx_sign", "swish_sign", "stesign", "approxsign", "swishsign"))
 _MAGNITUDE_SIGNS = frozenset(("magnitude_aware_sign", "magnitudeawaresign"))
@@ -85,10 +85,8 @@ def from_keras(
     if unknown:
         raise ImportRefusedError(f"layers that are not understood: {', '.join(unknown)}")
     encoding = PixelEncoding(shape, scale, offset, channels_last=len(shape) == 3)
-    found = from_torch(sequential(parts), images, encoding=encoding)
-    source = {**found.record["source"], "format": "Keras HDF5", "file": name}
-    source.pop("class", None)
-    return ImportedNetwork(found.network, {**found.record, "source": source})
+    source = {"format": "Keras HDF5", "file": name}
+    return import_module(sequential(parts), images, encoding, source=source)
 
 
 def _layers_of(config: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[int, ...]]:

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.importing.imported import ImportedNetwork, imported
+from bnn.importing.onnx_operators import node_evaluator, operators, prepared
 from bnn.importing.source_folding import fold_source
 from bnn.importing.source_graph import PixelEncoding, SourceGraph, Step, Values, Weighted
 from bnn.importing.source_stages import ImportRefusedError
 
 _RECORDED_IMAGES = 8
-_BIPOLAR_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 
 # what lies between the layers of binarized networks; others are named first when a part is refused
 _USUAL = frozenset(
@@ -61,19 +61,26 @@ def from_onnx(
     if isinstance(model, str | os.PathLike):
         source["file"] = os.path.basename(os.fspath(model))
         model = _load(onnx, model)
-    if encoding is None:
-        encoding = PixelEncoding(_shape(model))
+    model = prepared(onnx, model)
+    encoded = PixelEncoding(_shape(model)) if encoding is None else encoding
     batch = _dimensions(model)[0] or _RECORDED_IMAGES
-    few = np.resize(images[:batch], (batch, images.shape[1]))
-    network = fold_source(_record(onnx, model, encoding(few)), few, encoding)
-    evaluator = onnx.reference.ReferenceEvaluator(model, new_ops=_operators(onnx))
-    answers = []
+
+    def full(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return np.resize(part, (batch, images.shape[1]))
+
+    def record(part: npt.NDArray[np.uint8]) -> SourceGraph:
+        return _record(onnx, model, encoded(full(part)))
+
+    folded = fold_source(record(images[:batch]), full(images[:batch]), encoded)
+    evaluator = onnx.reference.ReferenceEvaluator(model, new_ops=operators(onnx))
+    scores = []
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
-        full = np.resize(part, (batch, images.shape[1]))
-        (scores,) = evaluator.run(None, {_input(model).name: encoding(full)})
-        answers.append(np.argmax(scores[: len(part)], axis=1))
-    return imported(network, images, np.concatenate(answers), source=source)
+        (found,) = evaluator.run(None, {_input(model).name: encoded(full(part))})
+        scores.append(found[: len(part)])
+    return imported(
+        folded, images, scores=np.concatenate(scores), source=source, again=record, batch=batch
+    )
 
 
 def model_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
@@ -94,6 +101,7 @@ def model_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
 def _onnx() -> Any:
     try:
         import onnx
+        import onnx.inliner
         import onnx.reference
     except ImportError as error:
         raise ImportError(
@@ -113,22 +121,6 @@ def _load(onnx: Any, path: str | os.PathLike[str]) -> Any:
         if not isinstance(error, ValueError) and type(error).__name__ != "DecodeError":
             raise
         raise ValueError(f"{name}: not an ONNX model ({error})") from error
-
-
-def _operators(onnx: Any) -> list[Any]:
-    """BipolarQuant of the domains that have it: the sign, +1 at 0, times a scale."""
-
-    def run(self: Any, x: npt.NDArray[Any], scale: npt.NDArray[Any]) -> tuple[npt.NDArray[Any]]:
-        return ((np.where(x >= 0, 1, -1).astype(x.dtype) * scale).astype(x.dtype),)
-
-    return [
-        type(
-            "BipolarQuant",
-            (onnx.reference.op_run.OpRun,),
-            {"op_domain": domain, "_run": run},
-        )
-        for domain in _BIPOLAR_DOMAINS
-    ]
 
 
 def _input(model: Any) -> Any:
@@ -158,9 +150,6 @@ def _dimensions(model: Any) -> list[int]:
 
 def _record(onnx: Any, model: Any, inputs: npt.NDArray[Any]) -> SourceGraph:
     """Execute a model node by node and keep the nodes that depend on its input."""
-    operators = _operators(onnx)
-    opsets = {item.domain: item.version for item in model.opset_import}
-    opsets.update({domain: 1 for domain in _BIPOLAR_DOMAINS if domain not in opsets})
     known: dict[str, Any] = {
         value.name: onnx.numpy_helper.to_array(value) for value in model.graph.initializer
     }
@@ -171,7 +160,7 @@ def _record(onnx: Any, model: Any, inputs: npt.NDArray[Any]) -> SourceGraph:
     for node in model.graph.node:
         names = [name for name in node.input if name]
         try:
-            evaluator = onnx.reference.ReferenceEvaluator(node, opsets=opsets, new_ops=operators)
+            evaluator = node_evaluator(onnx, model, node)
             results = evaluator.run(None, {name: known[name] for name in names})
         except Exception as error:
             # what an operator raises is its own affair; unknown ones raise NotImplementedError

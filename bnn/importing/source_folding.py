@@ -8,7 +8,7 @@ known of the operations by name.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from bnn.importing.source_graph import SourceGraph
 from bnn.importing.source_inputs import LayerInputs, pixel_inputs, two_values
+from bnn.importing.source_rounding import sum_rounding
 from bnn.importing.source_stages import (
     CLOSE,
     ImportRefusedError,
@@ -40,7 +41,60 @@ from bnn.packing import pack_bits
 _GRID = 65
 
 
-def fold_source(graph: SourceGraph, images: npt.NDArray[np.uint8], encoded: Any) -> FoldedNetwork:
+@dataclass(frozen=True, eq=False)
+class FoldedStage:
+    """How a layer of a source was folded.
+
+    Attributes
+    ----------
+    layer : Layer
+        The folded layer.
+    inputs : LayerInputs
+        What the source reads there.
+    middle : float
+        Between the two values that a hidden layer gives.
+    channels_last : bool
+        Order in which it gives a map.
+    doubtful : pair of int32 array, shape (rows,)
+        Values of ``direction * z`` from the first up to below the second may fire or not: they
+        lie at the threshold within the rounding of the source. None for the last layer.
+    """
+
+    layer: Layer
+    inputs: LayerInputs
+    middle: float = 0.0
+    channels_last: bool = False
+    doubtful: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedSource:
+    """A folded network and how far the roundings of its source reach.
+
+    Attributes
+    ----------
+    stages : tuple of FoldedStage
+        The layers.
+    rounding : float64 array, shape (classes,)
+        Largest distance of a score of the source from the exact one.
+    unit : float
+        Relative rounding of the numbers that the source computes with.
+    probabilities : bool
+        The source gives the exponentials of scores, up to a factor for each image.
+    """
+
+    stages: tuple[FoldedStage, ...]
+    rounding: npt.NDArray[np.float64]
+    unit: float
+    probabilities: bool
+
+    @property
+    def network(self) -> FoldedNetwork:
+        """The folded network."""
+        return FoldedNetwork(tuple(stage.layer for stage in self.stages))
+
+
+def fold_source(graph: SourceGraph, images: npt.NDArray[np.uint8], encoded: Any) -> FoldedSource:
     """Fold a foreign network.
 
     Parameters
@@ -54,8 +108,9 @@ def fold_source(graph: SourceGraph, images: npt.NDArray[np.uint8], encoded: Any)
 
     Returns
     -------
-    FoldedNetwork
-        Its layers agree with those of the source on all images given.
+    FoldedSource
+        Its layers agree with those of the source on all images given, but for sums that lie at a
+        threshold within rounding.
 
     Raises
     ------
@@ -69,26 +124,63 @@ def fold_source(graph: SourceGraph, images: npt.NDArray[np.uint8], encoded: Any)
         if stage.weighted.problem:
             raise ImportRefusedError(f"layer {stage.name!r}: {stage.weighted.problem}")
     inputs = pixel_inputs(graph, before, stages[0], images, encoded)
-    layers: list[Layer] = []
-    for stage, following in zip(stages, [*stages[1:], None], strict=True):
-        name = "output" if following is None else f"hidden_{stage.number}"
-        rows = _Rows(graph, stage, inputs, of_pixels=stage.number == 1)
+    found: list[FoldedStage] = []
+    for stage, following in zip(stages[:-1], stages[1:], strict=True):
+        rows = _Rows(graph, stage, inputs)
+        folded, reads = _hidden_layer(rows, following, _map_before(found))
+        found.append(replace(folded, inputs=inputs))
+        wrong = _wrong_outputs(rows, found[-1], following)
+        if wrong.any():
+            raise ImportRefusedError(
+                f"the folded layer {stage.name!r} differs from the source in {wrong.mean():.2%} of "
+                f"its outputs on the images given; not understood: "
+                f"{suspects(stage.after) or 'what follows it'}"
+            )
+        inputs = reads
+    rows = _Rows(graph, stages[-1], inputs)
+    output, rounding, probabilities = _output_layer(rows, _map_before(found))
+    found.append(FoldedStage(output, inputs))
+    unit = float(np.finfo(stages[-1].weighted.gives.dtype).eps)
+    return FoldedSource(tuple(found), rounding, unit, probabilities)
+
+
+def unexplained(graph: SourceGraph, folded: FoldedSource) -> npt.NDArray[np.bool_]:
+    """Images on which a layer of a source does not do what its folded layer does.
+
+    Parameters
+    ----------
+    graph : SourceGraph
+        The source, computed on other images than those it was folded with.
+    folded : FoldedSource
+        What was made of it.
+
+    Returns
+    -------
+    bool array, shape (images,)
+        False where every layer, given what the source itself gives it, agrees but for sums that
+        lie at a threshold within rounding: there the answers can only differ because of those.
+    """
+    _, stages = stages_of(graph)
+    parts: list[npt.NDArray[np.bool_]] = []
+    for stage, following, kept in zip(stages, [*stages[1:], None], folded.stages, strict=True):
+        rows = _Rows(graph, stage, kept.inputs)
         if following is None:
-            layers.append(_output_layer(rows, name, _map_before(layers)))
-            continue
-        layer, inputs = _hidden_layer(rows, name, following, _map_before(layers))
-        layers.append(layer)
-    return FoldedNetwork(tuple(layers))
+            parts.append(rows.distance() > rows.rounding)
+        else:
+            parts.append(_wrong_outputs(rows, kept, following))
+    wrong = np.concatenate(parts, axis=1)
+    found: npt.NDArray[np.bool_] = np.any(wrong, axis=1)
+    return found
 
 
 class _Rows:
     """Rows of a layer: the outputs of the source for chosen pre-activations."""
 
-    def __init__(
-        self, graph: SourceGraph, stage: Stage, inputs: LayerInputs, *, of_pixels: bool
-    ) -> None:
+    def __init__(self, graph: SourceGraph, stage: Stage, inputs: LayerInputs) -> None:
         self.graph, self.stage = graph, stage
+        self.name = f"hidden_{stage.number}"
         self.channels_last = inputs.channels_last
+        of_pixels = stage.number == 1
         weights = stage.weighted.weights.astype(np.float64)
         self.signs = np.where(weights > 0, 1, -1).astype(np.int8)
         columns = weights[0].size
@@ -100,6 +192,9 @@ class _Rows:
             centre = (self.signs * inputs.centre).sum(axis=1)
         self.slope = magnitude * inputs.spread
         self.offset = magnitude * centre + stage.weighted.bias
+        self.rounding = sum_rounding(
+            stage.weighted, magnitude, inputs.spread, inputs.centre, of_pixels=of_pixels
+        )
         # with an inverted input the folded weights are the opposite ones
         if inputs.spread < 0:
             self.signs, self.slope = -self.signs, -self.slope
@@ -123,10 +218,14 @@ class _Rows:
         over = (-1, *[1] * (gives.ndim - 2))
         return np.rint((gives - self.offset.reshape(over)) / self.slope.reshape(over))
 
+    def distance(self) -> npt.NDArray[np.float64]:
+        """Distance of the outputs of a fully connected layer from those of :meth:`seen`."""
+        return np.abs(self.stage.weighted.gives - (self.seen() * self.slope + self.offset))
+
 
 def _hidden_layer(
-    rows: _Rows, name: str, following: Stage, map_shape: tuple[int, int, int] | None
-) -> tuple[Layer, LayerInputs]:
+    rows: _Rows, following: Stage, map_shape: tuple[int, int, int] | None
+) -> tuple[FoldedStage, LayerInputs]:
     stage = rows.stage
     grid = np.linspace(-rows.bound, rows.bound, _GRID).round()
     tried = [rows.outputs(np.full(rows.rows, z)) for z in grid]
@@ -147,22 +246,32 @@ def _hidden_layer(
         )
     direction = np.where(fired[-1] | ~fired[0], 1, -1).astype(np.int8)
     threshold = _smallest(fires, direction, rows.bound)
-    layer = _with_place(rows, name, threshold, direction, map_shape, fires)
-    _check_seen(rows, layer, following, middle, last)
-    return layer, inputs
+    moved = rows.rounding / np.abs(rows.slope)
+    doubtful = (
+        _smallest(fires, direction, rows.bound, moved=moved),
+        _smallest(fires, direction, rows.bound, moved=-moved),
+    )
+    layer = _with_place(rows, threshold, direction, map_shape, fires)
+    # its own inputs are put in by the caller, who has them
+    return FoldedStage(layer, inputs, middle, last, doubtful), inputs
 
 
 def _smallest(
     fires: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.bool_]],
     direction: npt.NDArray[np.int8],
     bound: int,
+    *,
+    moved: npt.NDArray[np.float64] | float = 0.0,
 ) -> npt.NDArray[np.int32]:
-    """Smallest ``direction * z`` within the bound that fires, by bisection."""
+    """Smallest ``direction * z`` within the bound that fires, by bisection.
+
+    That is tried with ``direction * z + moved``, as where rounding moves the sum so far.
+    """
     low = np.full(direction.shape, -bound, np.int64)
     high = np.full(direction.shape, bound + 1, np.int64)
     while np.any(low < high):
         middle = (low + high) // 2
-        here = fires((direction * middle).astype(np.float64))
+        here = fires(direction * (middle + moved))
         high = np.where((low < high) & here, middle, high)
         low = np.where((low < high) & ~here, middle + 1, low)
     threshold = np.where(high == -bound, ALWAYS, np.where(high == bound + 1, NEVER, high))
@@ -171,7 +280,6 @@ def _smallest(
 
 def _with_place(
     rows: _Rows,
-    name: str,
     threshold: npt.NDArray[np.int32],
     direction: npt.NDArray[np.int8],
     map_shape: tuple[int, int, int] | None,
@@ -180,7 +288,7 @@ def _with_place(
     stage = rows.stage
     if rows.signs.ndim == 2:
         return HiddenLayer(
-            name=name,
+            name=rows.name,
             columns=rows.signs.shape[1],
             weights=_packed(rows, map_shape),
             threshold=threshold,
@@ -217,7 +325,7 @@ def _with_place(
         signs = np.where(late[:, None, None, None], -signs, signs)
         direction = np.where(late, 1, direction).astype(np.int8)
     return ConvLayer(
-        name=name,
+        name=rows.name,
         channels=channels,
         height=height,
         width=width,
@@ -229,7 +337,10 @@ def _with_place(
     )
 
 
-def _output_layer(rows: _Rows, name: str, map_shape: tuple[int, int, int] | None) -> OutputLayer:
+def _output_layer(
+    rows: _Rows, map_shape: tuple[int, int, int] | None
+) -> tuple[OutputLayer, npt.NDArray[np.float64], bool]:
+    """The last layer, the rounding of its scores, and whether the source gives probabilities."""
     stage = rows.stage
     if rows.signs.ndim == 4:
         raise ImportRefusedError(
@@ -237,14 +348,15 @@ def _output_layer(rows: _Rows, name: str, map_shape: tuple[int, int, int] | None
         )
     after = stage.after
     end = stage.end
+    probabilities = False
     while after and "softmax" in after[-1].operation.lower() and after[-1].writes[0] == end:
         # keeps the order of the scores
+        probabilities |= "log" not in after[-1].operation.lower()
         end, after = after[-1].reads[0], after[:-1]
-    plain = replace(stage, after=after, end=end)
-    rows.stage = plain
+    rows.stage = replace(stage, after=after, end=end)
     scores = {
-        z: rows.outputs(np.full(rows.rows, float(z))).astype(np.float64)
-        for z in (-rows.bound, -(rows.bound // 2), 0, rows.bound)
+        int(z): rows.outputs(np.full(rows.rows, float(z))).astype(np.float64)
+        for z in np.linspace(-rows.bound, rows.bound, _GRID).round()
     }
     shape = stage.weighted.gives.shape
     if any(found.shape != shape for found in scores.values()):
@@ -255,19 +367,24 @@ def _output_layer(rows: _Rows, name: str, map_shape: tuple[int, int, int] | None
     low, high = scores[-rows.bound][0], scores[rows.bound][0]
     scale, shift = (high - low) / (2 * rows.bound), (high + low) / 2
     reach = np.maximum(np.abs(low), np.abs(high)).max()
-    for z, found in scores.items():
-        if np.abs(found - (z * scale + shift)).max() > 10 * CLOSE * reach:
-            raise ImportRefusedError(
-                f"the scores are no straight line of the sums of {stage.name!r}; not understood: "
-                f"{suspects(after) or 'what follows the last layer'}"
-            )
-    return OutputLayer(
-        name=name,
+    bent = max(np.abs(found - (z * scale + shift)).max() for z, found in scores.items())
+    if bent > 10 * CLOSE * reach:
+        raise ImportRefusedError(
+            f"the scores are no straight line of the sums of {stage.name!r}; not understood: "
+            f"{suspects(after) or 'what follows the last layer'}"
+        )
+    layer = OutputLayer(
+        name="output",
         columns=rows.signs.shape[1],
         weights=_packed(rows, map_shape),
         scale=scale,
         shift=shift,
     )
+    # the sums, moved by what follows them, and what that and a softmax round themselves
+    unit = np.finfo(stage.weighted.gives.dtype).eps
+    further = reach + (1.0 if after != stage.after else 0.0)
+    rounding = rows.rounding * np.abs(scale / rows.slope) + 2 * bent + 4 * unit * further
+    return layer, rounding, probabilities
 
 
 def _packed(rows: _Rows, map_shape: tuple[int, int, int] | None) -> npt.NDArray[np.uint64]:
@@ -281,8 +398,8 @@ def _packed(rows: _Rows, map_shape: tuple[int, int, int] | None) -> npt.NDArray[
     return pack_bits(signs > 0)
 
 
-def _map_before(layers: list[Layer]) -> tuple[int, int, int] | None:
-    before = layers[-1] if layers else None
+def _map_before(stages: list[FoldedStage]) -> tuple[int, int, int] | None:
+    before = stages[-1].layer if stages else None
     return before.output_shape if isinstance(before, ConvLayer) else None
 
 
@@ -321,16 +438,16 @@ def _by_row(
     return bits
 
 
-def _check_seen(
-    rows: _Rows,
-    layer: HiddenLayer | ConvLayer,
-    following: Stage,
-    middle: float,
-    channels_last: bool,
-) -> None:
-    """Compare the layer with what the source gave on the images."""
+def _wrong_outputs(rows: _Rows, folded: FoldedStage, following: Stage) -> npt.NDArray[np.bool_]:
+    """Outputs that the source gave on its images and the layer would not, shape (images, outputs).
+
+    Those within rounding of a threshold are not among them.
+    """
+    layer = folded.layer
+    assert isinstance(layer, HiddenLayer | ConvLayer)
+    assert folded.doubtful is not None
     z = rows.seen()
-    wanted = (following.weighted.reads > middle).reshape(len(z), -1)
+    wanted = (following.weighted.reads > folded.middle).reshape(len(z), -1)
     if isinstance(layer, ConvLayer):
         # weights were turned where the pooling comes after a falling threshold
         columns = rows.signs.transpose(0, 2, 3, 1).reshape(rows.rows, -1) > 0
@@ -340,14 +457,14 @@ def _check_seen(
             count, channels, height, width = z.shape
             z = z.reshape(count, channels, height // 2, 2, width // 2, 2).max(axis=(3, 5))
     over = (-1, *[1] * (z.ndim - 2))
-    fired = layer.direction.reshape(over) * z >= layer.threshold.reshape(over).astype(np.float64)
-    if channels_last:
-        fired = fired.transpose(0, 2, 3, 1)
-    found = fired.reshape(len(z), -1)
-    if found.shape != wanted.shape or (found != wanted).any():
-        share = float((found != wanted).mean()) if found.shape == wanted.shape else 1.0
-        raise ImportRefusedError(
-            f"the folded layer {rows.stage.name!r} differs from the source in {share:.2%} of its "
-            f"outputs on the images given; not understood: "
-            f"{suspects(rows.stage.after) or 'what follows it'}"
-        )
+    towards = layer.direction.reshape(over) * z
+    least, below = (part.reshape(over).astype(np.float64) for part in folded.doubtful)
+    fired = towards >= layer.threshold.reshape(over).astype(np.float64)
+    doubt = (towards >= least) & (towards < below)
+    if folded.channels_last:
+        fired, doubt = (part.transpose(0, 2, 3, 1) for part in (fired, doubt))
+    found, doubt = fired.reshape(len(z), -1), doubt.reshape(len(z), -1)
+    if found.shape != wanted.shape:
+        return np.ones_like(found)
+    wrong: npt.NDArray[np.bool_] = (found != wanted) & ~doubt
+    return wrong

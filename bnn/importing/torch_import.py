@@ -67,6 +67,34 @@ def from_torch(
     """
     if any(part.training for part in module.modules()):
         raise ValueError("the module is in training mode; call module.eval() before importing")
+    source = {"format": "PyTorch", "class": type(module).__name__}
+    return import_module(module, images, encoding, source=source)
+
+
+def import_module(
+    module: nn.Module,
+    images: npt.NDArray[np.uint8],
+    encoding: PixelEncoding | Callable[[npt.NDArray[np.uint8]], Any],
+    *,
+    source: dict[str, Any],
+    answers: npt.NDArray[np.int64] | None = None,
+) -> ImportedNetwork:
+    """Import a module in evaluation mode, which stands for a source of any format.
+
+    Parameters
+    ----------
+    module, images, encoding
+        As of :func:`from_torch`.
+    source : dict
+        What the record says of the source.
+    answers : int64 array, shape (first images,), optional
+        Answers of the source itself, to be compared as well.
+
+    Raises
+    ------
+    ImportRefusedError, ValueError
+        As of :func:`from_torch`.
+    """
     if images.dtype != np.uint8 or images.ndim != 2 or not len(images):
         raise ValueError(
             f"images must be uint8 with the shape (images, pixels), got {images.dtype} with the "
@@ -77,15 +105,21 @@ def from_torch(
         return np.asarray(encoding(given))
 
     few = images[:_RECORDED_IMAGES]
-    network = fold_source(record(module, encoded(few)), few, encoded)
-    answers = np.empty(len(images), np.int64)
+    folded = fold_source(record(module, encoded(few)), few, encoded)
+    scores = []
     with torch.no_grad():
         for start in range(0, len(images), _ROUND_TRIP_BLOCK):
             part = images[start : start + _ROUND_TRIP_BLOCK]
-            scores = _tensor_of(module(torch.from_numpy(encoded(part)))).numpy()
-            answers[start : start + _ROUND_TRIP_BLOCK] = np.argmax(scores, axis=1)
-    source = {"format": "PyTorch", "class": type(module).__name__}
-    return imported(network, images, answers, source=source)
+            scores.append(_tensor_of(module(torch.from_numpy(encoded(part)))).numpy())
+    return imported(
+        folded,
+        images,
+        scores=np.concatenate(scores),
+        answers=answers,
+        source=source,
+        again=lambda part: record(module, encoded(part)),
+        batch=_RECORDED_IMAGES,
+    )
 
 
 def record(module: nn.Module, inputs: npt.NDArray[Any]) -> SourceGraph:

@@ -10,6 +10,7 @@ from bnn.counting import images_sha256
 from bnn.storage import stored_sha256
 from bnn.zoo.networks import ZOO_FOLDER
 from reliability.confirmation.confirmed import Confirmable
+from reliability.network_images import image_set_of
 from reliability.network_study import NetworkStudy
 from reliability.threshold_treatment import FOLDED_FOR_EACH, PER_CHIP, reference_from, treatment_of
 
@@ -69,9 +70,8 @@ def confirmables(
         if network is None:
             missing.append(f"the network {name!r} is in none of the folders")
             continue
-        image_set = study.record.get("image_set") or {}
         try:
-            images = images_of(str(image_set.get("name", "")))
+            images = images_of(image_set_of(study.record) or "")
         except (OSError, ValueError) as error:
             missing.append(str(error))
             continue

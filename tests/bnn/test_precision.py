@@ -21,7 +21,7 @@ from bnn import (
     loss_standard_error,
 )
 from bnn.loss_variance import LossVariance
-from bnn.precision import next_table
+from bnn.precision import Limit, limit_of, next_table
 
 RATES = [0.001, 0.05]
 
@@ -169,6 +169,58 @@ def test_the_next_table(
     table: tuple[Any, ...], question: str, asked: float, expected: tuple[int, int]
 ) -> None:
     assert next_table(known(*table), Precision(asked, 64, question)) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "question", "asked", "expected"),
+    [
+        # 1e-2 / 0.01^2 chips; all images are there, so they leave nothing
+        ((64, 100, 100, (1e-2, 0.0, 0.0)), "test set", 0.01, Limit("chips", 100, 0, 0.0)),
+        # 0.1 / 1e-4^2 images are needed, 100 leave sqrt(0.1 / 100); chips play no part
+        (
+            (64, 100, 100, (0.0, 0.1, 0.0)),
+            "population",
+            1e-4,
+            Limit("images", 0, 10_000_000, np.sqrt(1e-3)),
+        ),
+        # the same images, but 64 chips leave 1 / 64, far above their 1e-3
+        (
+            (64, 100, 100, (1.0, 0.1, 0.0)),
+            "population",
+            1e-4,
+            Limit("chips and images", 0, 10_000_000, np.sqrt(1e-3)),
+        ),
+        # images leave 1e-3 of the 2e-3 asked for: what is left is for the chips, 1 / 1e-3 of them
+        ((64, 100, 100, (1.0, 0.1, 0.0)), "population", 2e-3**0.5, Limit("chips", 1000, 0, 0.0)),
+    ],
+)
+def test_what_limits_the_precision(
+    table: tuple[Any, ...], question: str, asked: float, expected: Limit
+) -> None:
+    found = limit_of(known(*table), Precision(asked, 64, question))
+    assert (found.limit, found.images_needed) == (expected.limit, expected.images_needed)
+    assert found.chips_needed == pytest.approx(expected.chips_needed, abs=1)
+    assert found.images_alone == pytest.approx(expected.images_alone)
+
+
+def test_chips_that_limit_a_population_are_told_from_images(
+    folded_digits: FoldedNetwork, digits: ImageSet
+) -> None:
+    """Few chips allowed: the images were blamed, though chips left most of the error."""
+    few = evaluated(folded_digits, digits, 1e-4, 9, question="population", ber=[0.2])[0].attrs
+    assert few["precision_limit"] == "chips and images"
+    assert few["precision_chips"] == 9
+    assert 1e-4 < few["precision_images_alone"] < few["precision_population"]
+    many = evaluated(folded_digits, digits, 1e-4, 3000, question="population")[0].attrs
+    assert many["precision_limit"] == "images"
+    assert many["precision_images_needed"] > 600
+    # with so many chips as are said it is reached
+    said = evaluated(folded_digits, digits, 0.01, 11, ber=[0.2])[0].attrs
+    assert said["precision_limit"] == "chips"
+    reached = evaluated(
+        folded_digits, digits, 0.01, int(1.5 * said["precision_chips_needed"]), ber=[0.2]
+    )[0].attrs
+    assert reached["precision_limit"] == ""
 
 
 def test_wrong_input_is_refused(folded_digits: FoldedNetwork, digits: ImageSet) -> None:

@@ -132,7 +132,7 @@ def test_one_condition_is_predicted_once(call: Callable[..., Any], tmp_path: Pat
             "[lrs_median]\nbetween = ['2 kohm', '8 kohm']\nat = '2 V'\n",
             "stated at a value in V, but the programming variable (SET compliance current) is in A",
         ),
-        ("[hrs_median]\nbetween = ['50', '200']\n", "unit '' of '50' is not known; known units"),
+        ("[hrs_median]\nbetween = ['50', '200']\n", "'50' is not a number with its unit"),
     ],
 )
 def test_what_cannot_be_used_is_refused(

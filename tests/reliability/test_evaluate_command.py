@@ -1,5 +1,6 @@
 """The command `evaluate`: errors of a file, of a device, and to a precision."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,12 @@ def test_cells_of_a_device(call: Call, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
     assert "1T1R, resistances drawn from the posterior of the lognormal model" in found.stderr
     assert "1 mA (extrapolated)" in found.stdout
+    units = evaluate(
+        call, "--device", "device", "--programming", "30uA", "--programming", "1 mA", "--chips", 3,
+        out="units.nc",
+    )  # fmt: skip
+    assert units.returncode == 0, units.stderr
+    assert (tmp_path / "units.nc").read_bytes() == (tmp_path / "c.nc").read_bytes()
     counts = load_counts(tmp_path / "c.nc").counts
     assert counts["programming"].values.tolist() == [3e-5, 1e-3]
     assert counts["posterior_draw"].shape == (3,)
@@ -116,6 +123,32 @@ def test_cells_of_a_device(call: Call, tmp_path: Path) -> None:
     found = call("decide", "device", "--counts", "c.nc", "--out", "r.json")
     assert found.returncode == 2
     assert "was evaluated over programming, a curve needs counts over BER" in found.stderr
+
+
+def test_the_same_values_with_their_units_in_other_commands(call: Call, tmp_path: Path) -> None:
+    plain = ("--low", "2.4e-5", "--high", "1e-4", "--threshold-ohm", "2e4")
+    units = ("--low", "24uA", "--high", "0.1 mA", "--threshold-ohm", "20 kohm")
+    for name, ends in (("plain.csv", plain), ("units.csv", units)):
+        found = call("ber", "device", "--points", 3, "--out", name, *ends)
+        assert found.returncode == 0, found.stderr
+    assert (tmp_path / "plain.csv").read_bytes() == (tmp_path / "units.csv").read_bytes()
+    for wrong, message in (
+        (("--low", "1V"), "--low: 1V is in V; the SET compliance current is in A"),
+        (("--high", "much"), "--high: 'much' is no finite number; give one in A, or with its unit"),
+        (("--threshold-ohm", "20uA"), "a number: 20uA is in A; this option is in ohm"),
+    ):
+        found = call("ber", "device", "--out", "no.csv", *wrong)
+        assert found.returncode == 2
+        assert message in found.stderr
+    decided = ("decide", "device", "--counts", "c.nc", "--out", "r.json")
+    for option, value, unit in (
+        ("--pulse-s", "100 V", "s"),
+        ("--set-voltage-v", "2 uA", "V"),
+        ("--reset-voltage-v", "2 ohm", "V"),
+    ):
+        found = call(*decided, option, value)
+        assert found.returncode == 2
+        assert f"this option is in {unit}" in found.stderr
 
 
 def test_an_earlier_table_is_extended(call: Call, tmp_path: Path) -> None:
@@ -149,6 +182,48 @@ def test_a_precision_is_stated(call: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "chips", "question", "message"),
+    [
+        (
+            1e-4,
+            9,
+            "test-set",
+            r"; limited by the chips: 9 were counted, about \d\d+ are needed \(--c",
+        ),
+        (
+            1e-6,
+            9,
+            "population",
+            r"; limited by the chips, 9, down to 0\.0\d+ \(--chips\), then by ",
+        ),
+        (
+            1e-6,
+            400,
+            "population",
+            r"; limited by the images: the 600 images of this set leave 0\.0",
+        ),
+    ],
+)
+def test_what_limits_a_precision_is_stated(
+    call: Call, asked: float, chips: int, question: str, message: str
+) -> None:
+    found = evaluate(
+        call,
+        "--standard-error",
+        asked,
+        "--question",
+        question,
+        "--chips",
+        chips,
+        "--unequal-chips",
+        0,
+    )
+    assert found.returncode == 0, found.stderr
+    (line,) = [line for line in found.stdout.splitlines() if line.startswith("asked: ")]
+    assert re.search(message, line), line
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--errors", "none.toml"], "none.toml: cannot be read"),
@@ -158,8 +233,11 @@ def test_a_precision_is_stated(call: Call, tmp_path: Path) -> None:
         (["--errors", "errors.toml", "--device", "device"], "two sources of errors"),
         (["--device", "nowhere", "--programming", "1e-4"], "no device study here"),
         (["--device", "device"], "--device needs --programming X"),
-        (["--device", "device", "--programming", "-1"], "must be finite and positive"),
-        (["--device", "device", "--programming", "nan"], "must be finite and positive"),
+        (["--device", "device", "--programming", "-1"], "--programming: -1 must be positive"),
+        (["--device", "device", "--programming", "nan"], "'nan' is no finite number"),
+        (["--device", "device", "--programming", "1V"], "1V is in V; the SET compliance current"),
+        (["--device", "device", "--programming", "24um"], "unit 'um' is not known"),
+        (["--threshold-ohm", "1 V"], "a number: 1 V is in V; this option is in ohm"),
         (["--device", "device", "--programming", "1e-4", "--scheme", "3T"], "known: 1T1R, 2T2R"),
         (["--device", "device", "--programming", "1e-4", "--one-is", "on"], "LRS, HRS"),
         (["--scheme", "2T2R"], "--scheme goes with --device"),

@@ -52,7 +52,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
         ("[accuracy]\nprobability = 0.9\nrisk = 0.1\n", "state the same thing; keep one"),
         ("[reference]\nmemory_ber = 0.5\n", r"line 2, \[reference\] memory_ber: memory_ber is 0.5"),
         ("[reference]\nprogramming = 3\n", 'write for example "200 uA"'),
-        ("[reference]\nprogramming = '3 kohm'\n", "unit 'kohm' of '3 kohm' is not known"),
+        ("[reference]\nprogramming = '3 kohm'\n", "'3 kohm' is in ohm; a programming value is"),
         ("[reference]\nprogramming = '-3 V'\n", "must be positive"),
         ("[reference]\ncells_per_bit = 2\n", "cells_per_bit needs programming"),
         ("[utility]\nenergy_factor_per_point = 0.5\n", "give a factor of at least 1"),

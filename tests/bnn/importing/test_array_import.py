@@ -50,6 +50,9 @@ def test_weights_of_a_trained_network(
         "format": "npz",
         "file": "net.npz",
         "round_trip_images": 600,
+        "tied_images": 0,
+        "differ_at_ties": 0,
+        "differ_by_hidden_rounding": 0,
         "answers_in_file": 300,
     }
     assert found.record["network_sha256"] == network_sha256(found.network)

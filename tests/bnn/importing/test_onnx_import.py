@@ -76,6 +76,9 @@ def test_bipolar_quantizers_and_a_convolution(batch: Any, digits: ImageSet, tmp_
         "format": "ONNX",
         "file": "net.onnx",
         "round_trip_images": 60,
+        "tied_images": 0,
+        "differ_at_ties": 0,
+        "differ_by_hidden_rounding": 0,
     }
     answers = packed.predict(found.network, packed.prepare(images), threads=1)
     assert len(np.unique(answers)) > 3
