@@ -214,20 +214,15 @@ def ber_curves(posterior: Fitted, x: FloatArray, *, options: SensingOptions) -> 
     Raises
     ------
     ValueError
-        `x` is not ascending, or not positive where the variable must be.
+        `x` is not ascending, or as of :meth:`devicefit.models.frame.Frame.check`.
     """
     x = np.atleast_1d(np.asarray(x, dtype=np.float64))
     frame = posterior.frame
-    if np.any(np.diff(x) <= 0):
-        raise ValueError("values of the programming variable must be ascending")
-    if frame.programming.is_logarithmic and x[0] <= 0:
-        raise ValueError(
-            f"the smallest value is {x[0]}; a {frame.programming.name} must be positive"
-        )
+    frame.check(x)
     return curves_of_laws(
         posterior.mixtures(x),
         x,
-        extrapolated=(x < frame.low) | (x > frame.high),
+        extrapolated=frame.extrapolated(x),
         support=1.0 / posterior.record["devices"],
         options=options,
     )
