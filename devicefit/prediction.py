@@ -74,11 +74,12 @@ def places_of(measurements: Measurements, frame: Frame, *, as_array: str | None 
         the fit says nothing of, or come from an array that was not fitted.
     """
     table = measurements.table
-    if measurements.programming != frame.programming:
+    if measurements.programming.unit != frame.programming.unit:
         raise ValueError(
             f"{measurements.source}: the programming variable is {measurements.programming.name} "
             f"({measurements.programming.unit}), the device was fitted over "
-            f"{frame.programming.name} ({frame.programming.unit}); map the column with --column"
+            f"{frame.programming.name} ({frame.programming.unit}); map the column with --column "
+            "programming=YOUR_COLUMN:UNIT"
         )
     columns = {"x": table["programming"].to_numpy(dtype=np.float64)}
     frame.check(columns["x"], f"{measurements.source}: programming")
@@ -88,13 +89,12 @@ def places_of(measurements: Measurements, frame: Frame, *, as_array: str | None 
                 f"{measurements.source}: the device was fitted with {frame.second.name} as second "
                 "variable; name its column with --column programming_2=YOUR_COLUMN:UNIT"
             )
-        if measurements.second != frame.second:
-            found = measurements.second
+        found = measurements.second
+        if found is not None and found.unit != frame.second.unit:
             raise ValueError(
-                f"{measurements.source}: the second variable is "
-                f"{'not known' if found is None else f'{found.name} ({found.unit})'}, the device "
-                f"was fitted with {frame.second.name} ({frame.second.unit}); map the column with "
-                "--column programming_2=YOUR_COLUMN:UNIT"
+                f"{measurements.source}: the second variable is {found.name} ({found.unit}), the "
+                f"device was fitted with {frame.second.name} ({frame.second.unit}); map the column "
+                "with --column programming_2=YOUR_COLUMN:UNIT"
             )
         columns["second"] = table["programming_2"].to_numpy(dtype=np.float64)
     array = _arrays_of(measurements, frame, as_array)
@@ -400,7 +400,7 @@ def _known_persistence(
         if found.threshold_ohm == options.threshold_ohm:
             known[state] = found
         elif table.loc[table["state"] == state, "device_id"].duplicated().any():
-            asked = "" if options.threshold_ohm is None else f" {options.threshold_ohm:g}"
+            asked = "" if options.threshold_ohm is None else f" {options.threshold_ohm:.12g}"
             raise ValueError(
                 f"{measurements.source}: devices were read repeatedly in {state}, and how failures "
                 f"persist was fitted with {threshold_words(found.threshold_ohm)}, not with "
@@ -418,7 +418,7 @@ def threshold_words(threshold_ohm: float | None) -> str:
     return (
         "a threshold that was not stored"
         if np.isnan(threshold_ohm)
-        else (f"the threshold {threshold_ohm:g} ohm")
+        else (f"the threshold {threshold_ohm:.12g} ohm")
     )
 
 

@@ -67,7 +67,11 @@ class WearOutTable:
 
     def __post_init__(self) -> None:
         for name, bad, remedy in (
-            ("cycles", ~(np.isfinite(self.cycles) & (self.cycles > 0)), "give cycles above 0"),
+            (
+                "cycles",
+                ~(np.isfinite(self.cycles) & (self.cycles > 0)),
+                "give cycles above 0; what was bad before cycling did not wear out, leave it out",
+            ),
             (
                 "previous_cycles",
                 ~((self.previous_cycles >= 0) & (self.previous_cycles < self.cycles)),

@@ -52,6 +52,8 @@ def decide(
         study = load_study(device)
         frame = study.main.frame
         check_decision(options, frame.programming, frame.low, frame.high)
+        options["sensing"] = study.sensing(**vars(options["sensing"]))
+        study.check_threshold(options["sensing"])
         networks = counted_networks(counts)
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         results = answer_from(study, networks, options, seed, narrator, truth=False)

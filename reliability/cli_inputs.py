@@ -363,14 +363,11 @@ def check_decision(
         )
     if options["energy_table"] is not None:
         options["energy_table"].check(programming, low, high)
-    for life in options["lives"]:
-        worn = getattr(life, "wear_out", None)
-        if worn is not None and worn.programming.unit != programming.unit:
-            raise ValueError(
-                f"cycles to wear-out are over {worn.programming.name} ({worn.programming.unit}), "
-                f"the device over {programming.name} ({programming.unit}); give those of this "
-                "variable"
-            )
+    if options["lives"]:
+        # imported here: no other decision needs them
+        from reliability.life_factors import check_programming
+
+        check_programming(options["lives"], programming)
     if options["requirement"].reference is not None:
         options["requirement"].reference.check(programming, low, high)
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from reliability.cli_guards import checking_input, print_gates, working
-from reliability.cli_inputs import given, parse_where
+from reliability.cli_inputs import parse_where
 from reliability.cli_options import (
     ColumnOption,
     DrawsOption,
     ForceOption,
     OffsetOption,
+    PointsOption,
     QuietOption,
     SeedOption,
     ThresholdOption,
@@ -118,12 +119,14 @@ def retention(
     options, about = _sampler(seed, draws), table.about(threshold)
     study = _fit(
         "errors over bakes",
-        lambda: study_retention(counts, options=options, about=about),
+        lambda: study_retention(counts, devices=table.devices, options=options, about=about),
         out,
         quiet=quiet,
     )
     _say_threshold(threshold, threshold_ohm)
     _say_extremes(study)
+    if table.devices is None:
+        typer.echo("assumed: each reading is of a device of its own; name the devices if not")
     ber = study.ber(10 * YEAR_S, 358.15)
     typer.echo(f"BER after 10 years at 85 degrees Celsius: {_interval(ber)}")
     for name, state in study.states.items():
@@ -177,7 +180,7 @@ def ber(
     cycles: CyclesOption = None,
     years: YearsOption = None,
     temperature_c: CelsiusOption = None,
-    points: Annotated[int, typer.Option(min=2, help="Number of programming values.")] = 50,
+    points: PointsOption = 50,
     threshold_ohm: ThresholdOption = None,
     offset_ln_r: OffsetOption = None,
     seed: SeedOption = 1,
@@ -187,12 +190,11 @@ def ber(
     import numpy as np
 
     from devicefit.life_files import load_life
-    from devicefit.sensing import SensingOptions
     from reliability.device_study import load_study
     from reliability.life import LifeRequirement
     from reliability.life_factors import life_factor
     from reliability.output import check_file, staged_file
-    from reliability.summary import aged_table
+    from reliability.summary import aged_table, table_notes
 
     with checking_input():
         check_file(out, force=force, suffix=".csv")
@@ -202,15 +204,23 @@ def ber(
         lives = [load_life(path) for path in life]
         frame = study.main.frame
         grid = frame.programming.grid(frame.low, frame.high, 1 if frame.is_single else points)
-        factor = life_factor(lives, required, grid, rng=np.random.default_rng([seed, 24]))
-        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r))
+        sensing = study.sensing(threshold_ohm, offset_ln_r)
+        factor = life_factor(
+            lives,
+            required,
+            grid,
+            programming=frame.programming,
+            sensing=sensing,
+            rng=np.random.default_rng([seed, 24]),
+        )
     with working(), staged_file(out) as stage:
-        aged_table(study.main, grid, sensing, factor, seed=seed).to_csv(stage, index=False)
+        table = aged_table(study.main, grid, sensing, factor, seed=seed)
+        table.to_csv(stage, index=False)
     _say_simulated(
         bool(study.record["data"]["simulated"]) or any(f.record.get("simulated") for f in lives)
     )
-    if factor.extrapolated:
-        typer.echo("EXTRAPOLATED")
+    for line in table_notes(table, study.main):
+        typer.echo(line)
     for sentence in factor.rests_on:
         typer.echo(sentence)
     print_gates([gate for found in lives for gate in found.record["gates"]])

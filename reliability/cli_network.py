@@ -238,21 +238,21 @@ def _plan(
         return errors_plan(network, images, read_error_cases(errors), seed=seed)
     if device is None:
         return rates_plan(network, images, BER_GRID, seed=seed, protected=protected)
-    if "programming" not in of_device:
-        raise ValueError("--device needs --programming X: the value that chips are programmed at")
-    from devicefit.sensing import SensingOptions
     from reliability.device_study import load_study
 
-    sensing = {k: of_device[k] for k in ("threshold_ohm", "offset_ln_r") if k in of_device}
+    study = load_study(device)
+    frame = study.main.frame
+    if "programming" not in of_device and not frame.is_single:
+        raise ValueError("--device needs --programming X: the value that chips are programmed at")
     return direct_plan(
         network,
         images,
-        load_study(device).main,
-        of_device["programming"],
+        study.main,
+        of_device.get("programming", [frame.low]),
         scheme=of_device.get("scheme", "1T1R"),
         one_is=of_device.get("one_is", "LRS"),
         scrambled=of_device.get("scrambled", False),
-        sensing=SensingOptions(**sensing),
+        sensing=study.sensing(of_device.get("threshold_ohm"), of_device.get("offset_ln_r")),
         seed=seed,
         protected=protected,
     )

@@ -68,7 +68,13 @@ StandardErrorOption = Annotated[
 ]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option("--threshold-ohm", help="1T1R threshold; else the best one is chosen."),
+    typer.Option(
+        "--threshold-ohm",
+        help="1T1R threshold; else that of the fit, and if it had none the best one is chosen.",
+    ),
+]
+PointsOption = Annotated[
+    int, typer.Option("--points", min=2, max=2000, help="Number of programming values.")
 ]
 ThresholdsOption = Annotated[
     list[str] | None,

@@ -118,9 +118,9 @@ class DeviceStudy:
         checked = self.record.get("threshold_ohm", sensing.threshold_ohm)
         if checked != sensing.threshold_ohm:
             raise ValueError(
-                f"--threshold-ohm {sensing.threshold_ohm:g}: the device was fitted and checked "
+                f"--threshold-ohm {sensing.threshold_ohm:.12g}: the device was fitted and checked "
                 f"with {threshold_words(checked)}; fit again with `rram-reliability fit "
-                f"--threshold-ohm {sensing.threshold_ohm:g}`, or leave the option out"
+                f"--threshold-ohm {sensing.threshold_ohm:.12g}`, or leave the option out"
             )
 
 
