@@ -43,6 +43,11 @@ EXPOSURE = {
     "endurance": ("cycles", "device_id"),
     "retention": ("time_after_program_s", "temperature_k"),
 }
+USED = {
+    "endurance": ("prior_cycles", "cycle"),
+    "retention": ("time_after_program_s", "temperature_k"),
+}
+"""Columns of the schema that hold it; the first cycles that the file has, or that are mapped."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,13 @@ def read_life_table(
     file = open_table(path)
     source = str(file.path)
     mapped = {m.ours: m for m in columns}
+    used = ("state", "errors", "trials", "resistance_ohm", "device_id", *USED[kind])
     for mapping in columns:
+        if mapping.ours not in used:
+            raise MeasurementError(
+                f"{source}: --column {mapping.ours}={mapping.theirs}: not used here; columns that "
+                f"can be mapped are {', '.join(used)}"
+            )
         if mapping.theirs not in file.columns:
             raise MeasurementError(
                 f"{source}: column {mapping.theirs!r} ({mapping.ours}) is missing; check the name "
@@ -127,7 +138,8 @@ def read_life_table(
         if name != "cycles":
             wanted.append(name)
             continue
-        found = [n for n in ("prior_cycles", "cycle") if _theirs(mapped, n) in file.columns]
+        either = sorted(USED[kind], key=lambda n: n not in mapped)
+        found = [n for n in either if _theirs(mapped, n) in file.columns]
         wanted.append(found[0] if found else "prior_cycles")
     text = [_theirs(mapped, n) for n in ("state", "device_id")]
     frame = keep_where(file.read(text=text), where, source)
@@ -319,7 +331,7 @@ def _threshold(table: LifeTable, given: float | None, fresh: pd.Series) -> float
         return None
     if given is not None:
         if not 0 < given < np.inf:
-            raise MeasurementError(f"threshold_ohm is {given}; it must be positive")
+            raise MeasurementError(f"threshold_ohm is {given}; it must be positive and finite")
         return given
     rows = table.rows[fresh.to_numpy()]
     parts = [np.log(rows["resistance_ohm"][rows["state"] == s].to_numpy()) for s in STATES]

@@ -39,9 +39,13 @@ class SensingOptions:
 
     def __post_init__(self) -> None:
         if self.threshold_ohm is not None and not 0 < self.threshold_ohm < np.inf:
-            raise ValueError(f"threshold_ohm is {self.threshold_ohm}; it must be positive")
+            raise ValueError(
+                f"threshold_ohm is {self.threshold_ohm}; it must be positive and finite"
+            )
         if not 0 <= self.offset_ln_r < np.inf:
-            raise ValueError(f"offset_ln_r is {self.offset_ln_r}; it must not be negative")
+            raise ValueError(
+                f"offset_ln_r is {self.offset_ln_r}; it must not be negative nor infinite"
+            )
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def ln_ber_2t2r(lrs: Mixture, hrs: Mixture, offset_ln_r: float) -> FloatArray:
         `offset_ln_r` is negative or not finite.
     """
     if not 0 <= offset_ln_r < np.inf:
-        raise ValueError(f"offset_ln_r is {offset_ln_r}; it must not be negative")
+        raise ValueError(f"offset_ln_r is {offset_ln_r}; it must not be negative nor infinite")
     return ln_pair_error(lrs, hrs, offset_ln_r)
 
 

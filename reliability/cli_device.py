@@ -257,6 +257,7 @@ def predict(
         check_file(out, force=force, suffix=".csv")
         study = load_study(device)
         found = read_input(measurements, column, where)
+        read_at = study.record["data"].get("read_at", {})
         rng = np.random.default_rng([seed, 5])
         table = predict_failures(
             study.main,
@@ -265,12 +266,12 @@ def predict(
             options=study.sensing(threshold_ohm),
             devices_per_bin=bins,
             as_array=as_array,
-            read_at=study.record["data"].get("read_at"),
+            read_at=read_at,
             rng=rng,
         )
     with working(), staged_file(out) as stage:
         table.to_csv(stage, index=False)
-    for line in prediction_notes(table, found, study.main.frame):
+    for line in prediction_notes(table, found, study.main.frame, read_at):
         typer.echo(line)
     inside = table["failures_observed"].between(table["failures_q025"], table["failures_q975"])
     typer.echo(

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reliability.cli_guards import check_files
+
 if TYPE_CHECKING:
     from bnn import ImageSet
     from devicefit.backend import SamplerOptions
@@ -334,6 +336,7 @@ def decision_options(
         from reliability.life_decision import life_asked
         from reliability.life_factors import check_lives
 
+        check_files(life_files, "--life")
         lives = [load_life(path) for path in life_files]
         check_lives(lives, life_asked(wanted))
     return {
@@ -359,7 +362,7 @@ def check_decision(
     if low == high:
         raise ValueError(
             "all readings are at one condition, so there is no programming to choose; measure two "
-            "conditions or more, or stop at `fit`, `ber` and `predict`"
+            "conditions or more, or stop at `fit`, `ber`, `predict` and `evaluate --device`"
         )
     if options["energy_table"] is not None:
         options["energy_table"].check(programming, low, high)
@@ -386,6 +389,8 @@ def _energy_sds(texts: list[str]) -> dict[str, float]:
             raise ValueError(
                 f"--energy-sd {text!r} is not of the form NAME=SD; names: {', '.join(known)}"
             )
+        if f"{name}_sd" in found:
+            raise ValueError(f"--energy-sd {text}: {name} is given twice; give it once")
         try:
             found[f"{name}_sd"] = float(value)
         except ValueError:
@@ -404,6 +409,7 @@ def counted_networks(paths: list[Path]) -> dict[str, NetworkStudy]:
     from reliability.network_study import load_counts, network_names
     from reliability.training_counts import check_counts, join_trainings
 
+    check_files(paths, "--counts")
     tables = join_trainings([load_counts(path) for path in paths])
     networks = dict(zip(network_names(tables), tables, strict=True))
     check_counts({n: (s.counts, *s.further_trainings) for n, s in networks.items()})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from reliability.cli_guards import checking_input, print_gates, working
+from reliability.cli_guards import check_files, checking_input, print_gates, working
 from reliability.cli_inputs import parse_where
 from reliability.cli_options import (
     ColumnOption,
@@ -201,6 +201,7 @@ def ber(
         kelvin = None if temperature_c is None else temperature_c + 273.15
         required = LifeRequirement.of(cycles=cycles, years=years, temperature_k=kelvin)
         study = load_study(device)
+        check_files(life, "--life")
         lives = [load_life(path) for path in life]
         frame = study.main.frame
         grid = frame.programming.grid(frame.low, frame.high, 1 if frame.is_single else points)

@@ -441,7 +441,7 @@ def load_study(directory: Path) -> DeviceStudy:
     path = directory / "device.json"
     try:
         head = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"{directory}: no device study here (device.json is missing); write one with "
             "`rram-reliability fit --out DIR`"

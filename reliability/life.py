@@ -47,7 +47,9 @@ class LifeRequirement:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} is {value}; it must be positive")
+                raise ValueError(f"{name} is {value}; it must be positive and finite")
+        if self.cycles is not None and self.cycles < 1:
+            raise ValueError(f"cycles is {self.cycles}; a cell is programmed at least once")
         if (self.retention_s is None) != (self.temperature_k is None):
             raise ValueError(
                 "retention needs both a time and a temperature; give years and a temperature, or "

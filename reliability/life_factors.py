@@ -16,6 +16,8 @@ from reliability.life import LifeFactor, LifeRequirement, combine
 
 STUCK_ERROR = 0.5
 """Share of bits that a cell stuck in one state gets wrong: half of them want the other."""
+_ENDS = 1e-300, 1 - 1e-12
+"""Error shares between which a margin is finite."""
 
 
 def life_factor(
@@ -161,6 +163,7 @@ def endurance_factor(life: Endurance, cycles: float, *, worn: bool = True) -> Li
     path = np.geomspace(start, max(cycles, start), 25)
     parts = [state.parts(path) for state in life.states.values()]
     sound = np.mean([p[0] for p in parts], axis=0).reshape(-1, len(path))
+    sound = np.clip(sound, *_ENDS)
     shift = np.maximum((ndtri(sound) - ndtri(sound[:, :1])).max(axis=1), 0.0)
     shares = [p[1][..., -1].ravel() for p in parts]
     wrong = [p[1][..., -1].ravel() * p[2][..., -1].ravel() for p in parts]
@@ -192,8 +195,7 @@ def retention_factor(life: Retention, time_s: float, temperature_k: float) -> Li
     """What storage does, from errors before and after bakes."""
     before = life.ber(0.0, temperature_k).reshape(-1)
     after = life.ber(time_s, temperature_k).reshape(-1)
-    ends = 1e-300, 1 - 1e-12
-    shift = np.maximum(ndtri(np.clip(after, *ends)) - ndtri(np.clip(before, *ends)), 0.0)
+    shift = np.maximum(ndtri(np.clip(after, *_ENDS)) - ndtri(np.clip(before, *_ENDS)), 0.0)
     zero = np.zeros(len(shift))
     source = life.record.get("source", "counts")
     sentences = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -126,7 +126,12 @@ def table_notes(table: pd.DataFrame, posterior: Fitted) -> list[str]:
     return lines
 
 
-def prediction_notes(table: pd.DataFrame, measurements: Measurements, frame: Frame) -> list[str]:
+def prediction_notes(
+    table: pd.DataFrame,
+    measurements: Measurements,
+    frame: Frame,
+    read_at: Mapping[str, Sequence[float]],
+) -> list[str]:
     """What the rows of :func:`devicefit.prediction.predict` take for granted."""
     lines = []
     if measurements.programming.name != frame.programming.name:
@@ -145,10 +150,14 @@ def prediction_notes(table: pd.DataFrame, measurements: Measurements, frame: Fra
     elif named and not frame.names_arrays:
         lines.append("assumed: the arrays of the readings are those of the fit, which names none")
     if table["extrapolated"].any():
+        ranges = [f"{frame.programming.format(x)}" for x in (frame.low, frame.high)]
+        fitted = [
+            f"{frame.programming.name} {ranges[0]} to {ranges[1]}",
+            *(f"{name} {low:g} to {high:g}" for name, (low, high) in read_at.items()),
+        ]
         lines.append(
             f"EXTRAPOLATED: {int(table['extrapolated'].sum())} of {len(table)} (bin, state) cells "
-            f"have readings outside what was fitted ({frame.programming.format(frame.low)} to "
-            f"{frame.programming.format(frame.high)}, and its temperatures, times and cycles)"
+            f"have readings outside what was fitted: {', '.join(fitted)}"
         )
     if (table["readings"] == "independent").any():
         lines.append(

@@ -20,6 +20,9 @@ LEAST_CONDITIONS = 12
 DEVIATION_SCALE = 0.2
 """Length scale of smooth deviations, fraction of the measured range."""
 
+FARTHEST = 100.0
+"""Measured ranges beyond its ends at which a law is still evaluated, be it as an extrapolation."""
+
 _HALF_WIDTH = 0.75
 """Half width of the box of the cosine basis, centre at 0.5: 1.5 times that of the range."""
 
@@ -137,7 +140,8 @@ class Frame:
         Raises
         ------
         ValueError
-            A value is not finite or cannot be had; or all readings were at another one.
+            A value is not finite, cannot be had, or is farther than :data:`FARTHEST` measured
+            ranges away; or all readings were at another one.
         """
         values = np.atleast_1d(np.asarray(x, dtype=np.float64))
         positive = self.programming.is_logarithmic
@@ -159,6 +163,20 @@ class Frame:
                 f"{argument} is {self.programming.format(float(values[other][0]))}; the device "
                 f"{what}; ask for {here}, or fit readings of several values"
             )
+
+        if not self.is_single:
+            # halves: the difference of two large values is not finite
+            low, high = 0.5 * self.programming.coordinate([self.low, self.high])
+            with np.errstate(over="ignore"):
+                ranges = np.abs(0.5 * self.programming.coordinate(values) - low) / (high - low)
+            if ranges.max() > FARTHEST:
+                far = float(values[ranges.argmax()])
+                raise ValueError(
+                    f"{argument} is {far:g} {self.programming.unit}, more than {FARTHEST:g} times "
+                    "the measured range away from it "
+                    f"({self.programming.format(self.low)} to {self.programming.format(self.high)}"
+                    "); nothing measured says anything there: check the unit, SI is expected"
+                )
 
     def position(self, x: FloatArray) -> FloatArray:
         """Place of `x` in the measured range, 0 to 1 inside it; 0.5 where there is one value."""

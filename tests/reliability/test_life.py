@@ -181,8 +181,8 @@ def test_wear_over_programming_reaches_each_value() -> None:
     found = wear_out_factor(CELLS, 1e6, X)
     expected = norm.cdf((np.log(1e6) - 13.0 - 2.0 * np.array([1, 0, -1])) / np.exp(0.1))
     np.testing.assert_allclose(found.worn[0], expected, rtol=1e-9)
-    assert not found.extrapolated
-    assert wear_out_factor(CELLS, 1e6, 2 * X).extrapolated
+    assert not found.extrapolated.any()
+    assert wear_out_factor(CELLS, 1e6, 2 * X).extrapolated.tolist() == [False, False, True]
 
 
 def test_required_life_needs_its_posteriors() -> None:
