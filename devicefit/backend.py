@@ -92,7 +92,8 @@ def _run(compiled: Any, options: SamplerOptions) -> Any:
         draws=options.draws,
         tune=options.warmup,
         chains=options.chains,
-        cores=options.cores,
+        # it starts as many threads as it is told, with nothing to do for more than there are chains
+        cores=min(options.cores, options.chains),
         seed=options.seed,
         target_accept=options.target_accept,
         progress_bar=False,

@@ -250,12 +250,7 @@ def cell_reader(
     if one_is not in STATES:
         raise ValueError(f"one_is is {one_is!r}; a 1 is stored as one of {', '.join(STATES)}")
     frame = device.frame
-    positive = frame.programming.is_logarithmic
-    if not np.isfinite(programming) or (positive and programming <= 0):
-        raise ValueError(
-            f"programming is {programming}; a {frame.programming.name} must be finite"
-            f"{' and positive' if positive else ''}"
-        )
+    frame.check(np.array([programming]))
     if array is not None and not 0 <= array < len(frame.arrays):
         raise ValueError(f"array is {array}; measured were the arrays 0..{len(frame.arrays) - 1}")
     laws = device.mixtures(np.array([programming]), array=array)

@@ -19,7 +19,7 @@ from devicefit.life_checks import CountCheck
 from devicefit.life_fit import LifeDraws, beta_binomials, ln_expit, normal_tails, sample_life
 from devicefit.numerics.compiled import njit
 from devicefit.priors import Prior
-from devicefit.programming import FloatArray, IntArray
+from devicefit.programming import FloatArray, IntArray, beyond
 
 PRIORS = (
     Prior("logit_rate", -6.5, 2.5, "logit of the error share of sound units, mid range", "weak"),
@@ -169,8 +169,7 @@ class EnduranceState:
 
     def extrapolated(self, cycles: ArrayLike) -> np.ndarray:
         """Where cycles lie outside the measured range."""
-        c = np.atleast_1d(np.asarray(cycles, dtype=np.float64))
-        return (c < self.cycles_low * (1 - 1e-9)) | (c > self.cycles_high * (1 + 1e-9))
+        return beyond(np.atleast_1d(cycles), self.cycles_low, self.cycles_high)
 
 
 def fit_endurance(counts: EnduranceCounts, *, options: SamplerOptions) -> EnduranceState:

@@ -106,7 +106,7 @@ def check_groups(measurements: Measurements, groups: Sequence[tuple[float, float
                 name for p in parts if "array_id" in p for name in _outside(p, low, high).array_id
             }
             only = sorted(set(table.loc[inside, "array_id"]) - kept)
-            if only and len(kept) > 1:
+            if only:
                 raise ValueError(
                     f"array {only[0]!r} was read from {low:.6g} to {high:.6g} only and cannot be "
                     "predicted without; leave out less at a time (more groups), or keep other "

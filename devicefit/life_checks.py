@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 
 from devicefit.checks import COVERED_LIMIT
 from devicefit.gates import Gate
@@ -79,5 +80,44 @@ def held_out_gate(
         check.predicted_high,
         f"{check.errors} errors in {check.trials} readings {where}, predicted "
         f"{check.predicted_low:.0f} to {check.predicted_high:.0f} (95 %)",
+        remedy,
+    )
+
+
+LEAST_TO_TELL_SPREAD = 4
+"""Units from which on they tell how much units differ better than the priors do.
+
+The priors know that spread within a factor of 5.2 (ln sd ~ N(., 0.5), 90 %); see
+:func:`spread_factor`. Fewer leave what is said of other units to the priors.
+"""
+
+
+def spread_factor(units: int) -> float:
+    """Ratio of the ends of the 90 % interval of a standard deviation that so many units tell.
+
+    From the chi-square law of normal values; infinite for one.
+    """
+    if units < 2:
+        return float("inf")
+    low, high = chi2.ppf([0.05, 0.95], units - 1)
+    return float(np.sqrt(high / low))
+
+
+def spread_gate(
+    units: int, *, what: str, where: str, remedy: str, least: int = LEAST_TO_TELL_SPREAD
+) -> Gate:
+    """Whether there are enough units, devices or bakes to tell how much they differ."""
+    told = (
+        "how much others differ from it is the prior's alone"
+        if units < 2
+        else f"they tell how much {what} differ within a factor of {spread_factor(units):.2g}"
+    )
+    return Gate(
+        f"{what} {where}",
+        f"Are there enough {what} to tell how much {what} differ?",
+        units >= least,
+        float(units),
+        float(least),
+        f"{units} of at least {least} {what}: {told}, and the interval with it",
         remedy,
     )

@@ -16,7 +16,7 @@ from devicefit.checks import convergence_gates
 from devicefit.endurance import EnduranceCounts, EnduranceState
 from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY
-from devicefit.life_checks import each_gate, held_out_gate
+from devicefit.life_checks import each_gate, held_out_gate, spread_gate
 from devicefit.life_fit import LifeDraws
 from devicefit.programming import FloatArray
 from devicefit.retention import BakeCounts, RetentionState
@@ -40,6 +40,9 @@ _HARDEST_REMEDY = (
     "this state does not follow one activated law; do not trust an extrapolation in temperature, "
     "and leave out bakes far hotter than the use"
 )
+_UNITS_REMEDY = "measure 4 or more; until then nothing is known of other devices, whatever these do"
+_BAKES_APART_REMEDY = "bake at a second temperature or for a second time, a decade apart"
+_FAILED_REMEDY = "cycle until 4 cells or more have failed, at several programming values"
 LIFE_SAMPLER = SamplerOptions(draws=1000, warmup=700, target_accept=0.95)
 
 
@@ -137,7 +140,8 @@ def study_endurance(
         A state is missing, or was measured near one number of cycles only.
     """
     states: dict[str, EnduranceState] = {}
-    gates: list[Gate] = []
+    units = min(counts[state].units for state in _both(counts))
+    gates = [spread_gate(units, what="units", where="over cycles", remedy=_UNITS_REMEDY)]
     checks: dict[str, Any] = {}
     rng = np.random.default_rng([options.seed, 21])
     for state in _both(counts):
@@ -168,15 +172,20 @@ def study_endurance(
 def study_retention(
     counts: Mapping[str, BakeCounts],
     *,
+    devices: int | None = None,
     options: SamplerOptions = LIFE_SAMPLER,
     about: Mapping[str, Any] | None = None,
 ) -> Retention:
     """Fit both states over time and temperature and check the fits.
 
-    Parameters and errors as :func:`study_endurance`.
+    Parameters and errors as :func:`study_endurance`; `devices` is the number of devices that were
+    baked, None where it is not known and each reading is taken to be of a device of its own.
     """
     states: dict[str, RetentionState] = {}
-    gates: list[Gate] = []
+    baked = min(int((counts[state].time_s > 0).sum()) for state in _both(counts))
+    gates = [spread_gate(baked, what="bakes", where="baked", remedy=_BAKES_APART_REMEDY, least=2)]
+    if devices is not None:
+        gates.append(spread_gate(devices, what="devices", where="baked", remedy=_UNITS_REMEDY))
     checks: dict[str, Any] = {}
     rng = np.random.default_rng([options.seed, 22])
     for state in _both(counts):
@@ -213,7 +222,11 @@ def study_wear_out(
 ) -> CycledCells:
     """Regress cycles to wear-out on the programming variable and check the fit."""
     wear_out = fit_wear_out(table, law=law, options=options)
-    gates = _converged(wear_out.fitted, "cycles to wear-out")
+    failed = int(table.failed.sum())
+    gates = [
+        *_converged(wear_out.fitted, "cycles to wear-out"),
+        spread_gate(failed, what="cells", where="that failed", remedy=_FAILED_REMEDY),
+    ]
     return CycledCells(wear_out, _record(about, gates, {}))
 
 

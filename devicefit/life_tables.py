@@ -3,6 +3,10 @@
 Columns are those of the library's schema. A table of counts has ``state, errors, trials``, one of
 readings ``state, resistance_ohm``; besides, over cycles ``prior_cycles`` (or ``cycle``) and
 ``device_id``, over bakes ``time_after_program_s`` (0 is fresh) and ``temperature_k``.
+
+Cycles act through their logarithm, so 0 has no place of its own. A cell that is read in a state
+before cycling has been programmed to it once: 0 stands for the first cycle, as 1 does. From there
+on a difference of one cycle is nothing on the scale of decades.
 """
 
 from __future__ import annotations
@@ -33,10 +37,17 @@ from devicefit.retention import BakeCounts
 from devicefit.schema import as_names, as_numbers
 from devicefit.wear_out import WearOutTable
 
+FIRST_CYCLE = 1.0
+"""What 0 prior cycles are counted as."""
 EXPOSURE = {
     "endurance": ("cycles", "device_id"),
     "retention": ("time_after_program_s", "temperature_k"),
 }
+USED = {
+    "endurance": ("prior_cycles", "cycle"),
+    "retention": ("time_after_program_s", "temperature_k"),
+}
+"""Columns of the schema that hold it; the first cycles that the file has, or that are mapped."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,8 @@ class LifeTable:
     Parameters
     ----------
     rows : pandas.DataFrame
-        ``state`` and ``errors, trials``, or ``resistance_ohm``; the columns of exposure.
+        ``state`` and ``errors, trials``, or ``resistance_ohm``; the columns of exposure;
+        ``device_id`` where the file has it.
     source, sha256 : str
         Name and hash of the file.
     simulated : bool
@@ -57,6 +69,13 @@ class LifeTable:
     source: str
     sha256: str
     simulated: bool
+
+    @property
+    def devices(self) -> int | None:
+        """Devices of the state that has fewer; None where nothing tells them apart."""
+        if "device_id" not in self.rows:
+            return None
+        return int(self.rows.groupby("state")["device_id"].nunique().min())
 
     @property
     def is_counts(self) -> bool:
@@ -101,7 +120,13 @@ def read_life_table(
     file = open_table(path)
     source = str(file.path)
     mapped = {m.ours: m for m in columns}
+    used = ("state", "errors", "trials", "resistance_ohm", "device_id", *USED[kind])
     for mapping in columns:
+        if mapping.ours not in used:
+            raise MeasurementError(
+                f"{source}: --column {mapping.ours}={mapping.theirs}: not used here; columns that "
+                f"can be mapped are {', '.join(used)}"
+            )
         if mapping.theirs not in file.columns:
             raise MeasurementError(
                 f"{source}: column {mapping.theirs!r} ({mapping.ours}) is missing; check the name "
@@ -113,10 +138,14 @@ def read_life_table(
         if name != "cycles":
             wanted.append(name)
             continue
-        found = [n for n in ("prior_cycles", "cycle") if _theirs(mapped, n) in file.columns]
+        either = sorted(USED[kind], key=lambda n: n not in mapped)
+        found = [n for n in either if _theirs(mapped, n) in file.columns]
         wanted.append(found[0] if found else "prior_cycles")
     text = [_theirs(mapped, n) for n in ("state", "device_id")]
     frame = keep_where(file.read(text=text), where, source)
+    device = _theirs(mapped, "device_id")
+    if "device_id" not in wanted and device in frame and frame[device].notna().any():
+        wanted.append("device_id")
     table = {}
     for name in wanted:
         theirs = _theirs(mapped, name)
@@ -134,6 +163,8 @@ def read_life_table(
             factor = mapped[name].factor if name in mapped else 1.0
             series = as_numbers(series, theirs, source) * factor
         table[_ours(name)] = series
+        if _ours(name) != name:
+            table["cycles"] = series.where(series != 0, FIRST_CYCLE)
     rows = pd.DataFrame(table, index=frame.index)
     if not len(rows):
         raise MeasurementError(f"{source}: no rows; nothing is left after reading the file")
@@ -174,16 +205,17 @@ def _check(
         )
     else:
         refuse_resistance(rows, source)
+    if "device_id" in rows:
+        refuse_empty(rows, "device_id", source, "row its device, or what wears out as one")
     if kind == "endurance":
-        refuse_empty(rows, "device_id", source, "row what wears out as one")
         at = rows["cycles"].to_numpy()
         _refuse(
             rows,
-            ~(np.isfinite(at) & (at > 0)),
+            ~(np.isfinite(at) & (at >= FIRST_CYCLE)),
             "cycles",
             source,
-            "is not positive and finite",
-            "count the first programming as 1",
+            "is no number of cycles",
+            "count cycles one by one, not in thousands; 0 is before cycling, 1 the first one",
             called,
         )
         return
@@ -299,7 +331,7 @@ def _threshold(table: LifeTable, given: float | None, fresh: pd.Series) -> float
         return None
     if given is not None:
         if not 0 < given < np.inf:
-            raise MeasurementError(f"threshold_ohm is {given}; it must be positive")
+            raise MeasurementError(f"threshold_ohm is {given}; it must be positive and finite")
         return given
     rows = table.rows[fresh.to_numpy()]
     parts = [np.log(rows["resistance_ohm"][rows["state"] == s].to_numpy()) for s in STATES]

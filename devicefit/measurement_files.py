@@ -140,7 +140,9 @@ def open_table(path: str | Path) -> TableFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise MeasurementError(f"{path}: no such file; give a CSV or Parquet table of resistances")
+        what = "no such file" if not path.exists() else "not a file"
+        what = "a directory" if path.is_dir() else what
+        raise MeasurementError(f"{path}: {what}; give a CSV or Parquet table of resistances")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     with _refusing(path):
         if suffixes and suffixes[-1] in _PARQUET:

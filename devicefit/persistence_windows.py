@@ -30,10 +30,14 @@ class WindowedPersistence:
         all values below, each window those up to the next.
     windows : tuple of Persistence
         As many, with equal numbers of draws.
+    threshold_ohm : float or None, optional
+        Threshold against which the failures were counted; None where it was chosen for each
+        programming value, NaN where it is not known. Other thresholds have other failures.
     """
 
     start: FloatArray
     windows: tuple[Persistence, ...]
+    threshold_ohm: float | None = None
 
     @property
     def draws(self) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import logsumexp
+from numpy.typing import NDArray
+from scipy.special import logsumexp, xlog1py
 
 from devicefit.compressed import IntArray
 from devicefit.fitted import Fitted
@@ -15,7 +17,7 @@ from devicefit.mixture import Mixture
 from devicefit.models.frame import Frame
 from devicefit.persistence import predict_failing
 from devicefit.persistence_windows import WindowedPersistence, windowed_persistence
-from devicefit.programming import FloatArray
+from devicefit.programming import FloatArray, beyond
 from devicefit.sensing import SensingOptions, group_conditions
 from devicefit.threshold import choose_threshold
 
@@ -23,6 +25,14 @@ DRAWS = 1000
 DEVICES_PER_BIN = 200
 LEVELS = (0.025, 0.5, 0.975)
 _THRESHOLDS = 401
+READINGS = ("once", "persistent", "independent")
+"""How the readings of a device are taken to fail: there is one; as fitted; or anew each time.
+
+The last is for fits without repeated readings, and makes the interval too narrow where devices
+differ.
+"""
+READ_AT = ("time_after_program_s", "temperature_k", "prior_cycles")
+"""What readings are taken at beside the programming; no model depends on it."""
 
 
 @dataclass(frozen=True)
@@ -45,44 +55,51 @@ class Places:
     of_row: IntArray
 
 
-def places_of(measurements: Measurements, frame: Frame) -> Places:
+def places_of(measurements: Measurements, frame: Frame, *, as_array: str | None = None) -> Places:
     """Distinct conditions of readings, in the terms of a fitted frame.
+
+    Parameters
+    ----------
+    measurements : Measurements
+        Readings.
+    frame : Frame
+        Of the fit.
+    as_array : str, optional
+        Fitted array that all readings are taken to be on, whatever they say.
 
     Raises
     ------
     ValueError
-        The readings have another programming variable, lack the second one, or come from an
-        array that was not fitted.
+        The readings have another programming variable, lack the second one, are at values that
+        the fit says nothing of, or come from an array that was not fitted.
     """
     table = measurements.table
-    if measurements.programming != frame.programming:
+    if measurements.programming.unit != frame.programming.unit:
         raise ValueError(
             f"{measurements.source}: the programming variable is {measurements.programming.name} "
             f"({measurements.programming.unit}), the device was fitted over "
-            f"{frame.programming.name} ({frame.programming.unit}); map the column with --column"
+            f"{frame.programming.name} ({frame.programming.unit}); map the column with --column "
+            "programming=YOUR_COLUMN:UNIT"
         )
     columns = {"x": table["programming"].to_numpy(dtype=np.float64)}
+    frame.check(columns["x"], f"{measurements.source}: programming")
     if frame.second is not None:
         if "programming_2" not in table:
             raise ValueError(
                 f"{measurements.source}: the device was fitted with {frame.second.name} as second "
                 "variable; name its column with --column programming_2=YOUR_COLUMN:UNIT"
             )
+        found = measurements.second
+        if found is not None and found.unit != frame.second.unit:
+            raise ValueError(
+                f"{measurements.source}: the second variable is {found.name} ({found.unit}), the "
+                f"device was fitted with {frame.second.name} ({frame.second.unit}); map the column "
+                "with --column programming_2=YOUR_COLUMN:UNIT"
+            )
         columns["second"] = table["programming_2"].to_numpy(dtype=np.float64)
-    if len(frame.arrays) > 1:
-        if "array_id" not in table:
-            raise ValueError(
-                f"{measurements.source}: the device was fitted to {len(frame.arrays)} arrays; name "
-                "the column that tells them apart with --column array_id=YOUR_COLUMN"
-            )
-        number = {name: i for i, name in enumerate(frame.arrays)}
-        unknown = sorted(set(table["array_id"]) - set(number))
-        if unknown:
-            raise ValueError(
-                f"{measurements.source}: array {unknown[0]!r} was not fitted; fitted were "
-                f"{', '.join(frame.arrays)}"
-            )
-        columns["array"] = table["array_id"].map(number).to_numpy(dtype=np.float64)
+    array = _arrays_of(measurements, frame, as_array)
+    if array is not None:
+        columns["array"] = array
     keys = pd.DataFrame(columns)
     of_row = keys.groupby(list(columns), sort=True).ngroup().to_numpy()
     distinct = keys.drop_duplicates().sort_values(list(columns))
@@ -92,6 +109,43 @@ def places_of(measurements: Measurements, frame: Frame) -> Places:
         distinct["array"].to_numpy(dtype=np.int64) if "array" in columns else None,
         of_row,
     )
+
+
+def _arrays_of(measurements: Measurements, frame: Frame, as_array: str | None) -> FloatArray | None:
+    """Index of the fitted array of each reading; None where the fit has only one.
+
+    The law of one array says nothing of another one, so no array stands for another unless
+    `as_array` says so.
+    """
+    source, table = measurements.source, measurements.table
+    number = {name: i for i, name in enumerate(frame.arrays)}
+    fitted = ", ".join(frame.arrays)
+    remedy = "say which fitted array the readings are taken to be on with --as-array NAME"
+    if as_array is not None:
+        if as_array not in number or not frame.names_arrays:
+            known = f"fitted were {fitted}" if frame.names_arrays else "the fit names no array"
+            raise ValueError(f"--as-array {as_array}: no such array; {known}")
+        found = np.full(len(table), number[as_array])
+    elif not frame.names_arrays:
+        return None
+    elif "array_id" in table:
+        unknown = sorted(set(table["array_id"]) - set(number))
+        if unknown:
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            raise ValueError(
+                f"{source}: array {unknown[0]!r}{more} was not fitted (fitted: {fitted}), and what "
+                "was learnt of one array need not hold on another; fit its readings too, or "
+                f"{remedy}"
+            )
+        found = table["array_id"].map(number).to_numpy()
+    elif len(number) > 1:
+        raise ValueError(
+            f"{source}: the device was fitted to {len(number)} arrays ({fitted}); name the column "
+            f"that tells them apart with --column array_id=YOUR_COLUMN, or {remedy}"
+        )
+    else:
+        return None
+    return found.astype(np.float64) if len(number) > 1 else None
 
 
 def thresholds(device: Fitted, x: FloatArray, options: SensingOptions) -> FloatArray:
@@ -130,10 +184,15 @@ class Sides:
 
 
 def sides(
-    device: Fitted, measurements: Measurements, *, options: SensingOptions, draws: int = DRAWS
+    device: Fitted,
+    measurements: Measurements,
+    *,
+    options: SensingOptions,
+    as_array: str | None = None,
+    draws: int = DRAWS,
 ) -> Sides:
     """Compare readings with the fitted threshold."""
-    places = places_of(measurements, device.frame)
+    places = places_of(measurements, device.frame, as_array=as_array)
     threshold = thresholds(device, places.x, options)
     laws = device.mixtures(places.x, second=places.second, array=places.array)
     probability = {}
@@ -186,13 +245,14 @@ def fit_persistence(
         if len(number) == number.max(initial=-1) + 1:
             continue
         counts = _counts(number, found.places.of_row[rows], found.fails[rows])
-        persistence[state] = windowed_persistence(
+        windows = windowed_persistence(
             *counts,
             found.probability[state].mean(axis=0),
             found.places.x,
             draws=DRAWS,
             rng=rng,
         )
+        persistence[state] = replace(windows, threshold_ohm=options.threshold_ohm)
     return persistence
 
 
@@ -210,9 +270,11 @@ def predict(
     device: Fitted,
     measurements: Measurements,
     *,
-    persistence: dict[str, WindowedPersistence] | None = None,
+    persistence: Mapping[str, WindowedPersistence] | None = None,
     options: SensingOptions,
     devices_per_bin: int = DEVICES_PER_BIN,
+    as_array: str | None = None,
+    read_at: Mapping[str, Sequence[float]] | None = None,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Predict the failures of devices and compare them with what was read.
@@ -229,6 +291,10 @@ def predict(
         Threshold of the 1T1R read.
     devices_per_bin : int, optional
         Neighbouring programming values are pooled until a bin has so many devices.
+    as_array : str, optional
+        Fitted array that all readings are taken to be on, whatever they say.
+    read_at : mapping of str to (low, high), optional
+        What :func:`reading_ranges` says of the fitted readings.
     rng : numpy.random.Generator
         For the predicted numbers.
 
@@ -238,10 +304,25 @@ def predict(
         One row per (bin, state). ``devices``: devices read in the state. ``failures_observed``:
         devices with a reading on the wrong side of the threshold. ``failures_q025, q500, q975``:
         quantiles of the posterior predictive number of such devices. ``log_predictive_density``:
-        sum over the readings of ln of the posterior mean density of ln(R / ohm).
+        sum over the readings of ln of the posterior mean density of ln(R / ohm). ``readings``: how
+        those of one device are taken to fail, see :data:`READINGS`. ``extrapolated``: whether a
+        reading was taken outside the ranges that were fitted. ``as_array``: what was given.
+
+    Raises
+    ------
+    ValueError
+        As of :func:`places_of`; there are no single readings; or devices were read repeatedly, and
+        how failures persist was fitted at another threshold.
     """
-    found = sides(device, measurements, options=options)
     table = measurements.table
+    if not len(table):
+        raise ValueError(
+            f"{measurements.source}: no single readings of devices; bounds, counts and summaries "
+            "do not tell which devices fail, give resistance_ohm"
+        )
+    known = _known_persistence(measurements, persistence or {}, options)
+    found = sides(device, measurements, options=options, as_array=as_array)
+    outside = _outside_fit(measurements, device.frame, read_at or {})
     laws = device.mixtures(found.places.x, second=found.places.second, array=found.places.array)
     ln_density = np.empty(len(table))
     y = np.log(table["resistance_ohm"].to_numpy())
@@ -261,8 +342,9 @@ def predict(
             number, names = pd.factorize(table["device_id"].to_numpy()[rows], sort=True)
             counts = _counts(number, found.places.of_row[rows], found.fails[rows])
             failing = np.bincount(counts[0], counts[2]) > 0
-            used = (persistence or {}).get(state)
+            used = known.get(state)
             predicted = _predicted(counts, found.probability[state], found.places.x, used, rng)
+            repeated = len(rows) > len(names)
             q025, q500, q975 = np.quantile(predicted, LEVELS, method="inverted_cdf")
             records.append(
                 {
@@ -275,9 +357,69 @@ def predict(
                     "failures_q500": int(q500),
                     "failures_q975": int(q975),
                     "log_predictive_density": float(ln_density[rows].sum()),
+                    "readings": READINGS[(1 if used else 2) if repeated else 0],
+                    "extrapolated": bool(outside[rows].any()),
+                    "as_array": as_array,
                 }
             )
     return pd.DataFrame(records)
+
+
+def reading_ranges(measurements: Measurements) -> dict[str, list[float]]:
+    """Smallest and largest value of what readings were taken at beside the programming."""
+    table = measurements.table
+    known = [name for name in READ_AT if name in table and table[name].notna().any()]
+    return {name: [float(table[name].min()), float(table[name].max())] for name in known}
+
+
+def _outside_fit(
+    measurements: Measurements, frame: Frame, read_at: Mapping[str, Sequence[float]]
+) -> NDArray[np.bool_]:
+    """Which readings were taken outside what was fitted; columns that the fit lacked tell nothing.
+
+    Shape (row,).
+    """
+    table = measurements.table
+    second = table["programming_2"].to_numpy() if frame.second is not None else None
+    outside = frame.extrapolated(table["programming"].to_numpy(), second)
+    for name, (low, high) in read_at.items():
+        if name in table:
+            outside = outside | beyond(table[name], low, high)
+    return outside
+
+
+def _known_persistence(
+    measurements: Measurements,
+    persistence: Mapping[str, WindowedPersistence],
+    options: SensingOptions,
+) -> dict[str, WindowedPersistence]:
+    """Persistence that holds at the threshold; refuses where another one would be needed."""
+    table = measurements.table
+    known = {}
+    for state, found in persistence.items():
+        if found.threshold_ohm == options.threshold_ohm:
+            known[state] = found
+        elif table.loc[table["state"] == state, "device_id"].duplicated().any():
+            asked = "" if options.threshold_ohm is None else f" {options.threshold_ohm:.12g}"
+            raise ValueError(
+                f"{measurements.source}: devices were read repeatedly in {state}, and how failures "
+                f"persist was fitted with {threshold_words(found.threshold_ohm)}, not with "
+                f"{threshold_words(options.threshold_ohm)}: other readings fail there. Fit again "
+                f"with `rram-reliability fit{asked and ' --threshold-ohm' + asked}` and predict "
+                "from that"
+            )
+    return known
+
+
+def threshold_words(threshold_ohm: float | None) -> str:
+    """How a threshold was set, in words; NaN where that is not known."""
+    if threshold_ohm is None:
+        return "the threshold that is chosen for each programming value"
+    return (
+        "a threshold that was not stored"
+        if np.isnan(threshold_ohm)
+        else (f"the threshold {threshold_ohm:.12g} ohm")
+    )
 
 
 def _bins(measurements: Measurements, devices_per_bin: int) -> list[tuple[float, float]]:
@@ -308,12 +450,12 @@ def _predicted(
         ).devices
     if len(device) > device.max() + 1:
         # Readings of one device at several places, none of them fitted repeatedly.
-        ln_pass = trials * np.log1p(-probability[:, place])
+        ln_pass = xlog1py(trials, -probability[:, place])
         passes = np.zeros((len(probability), device.max() + 1))
         for row, of_device in enumerate(device):
             passes[:, of_device] += ln_pass[:, row]
         return rng.binomial(1, -np.expm1(passes)).sum(axis=1)
-    fails = -np.expm1(trials * np.log1p(-probability[:, place]))
+    fails = -np.expm1(xlog1py(trials, -probability[:, place]))
     repeated = np.repeat(np.arange(len(fails)), 4)
     # Devices at one place have one probability: a binomial number each.
     used, of_column = np.unique(np.stack([place, trials]), axis=1, return_inverse=True)

@@ -100,6 +100,12 @@ ONE_CONDITION = Programming("one condition", "1")
 """Stands in where nothing was varied or nothing is known; its only value is 1."""
 
 
+def beyond(x: ArrayLike, low: float, high: float) -> NDArray[np.bool_]:
+    """Where values lie outside `low` to `high` by more than the rounding of a change of units."""
+    at = np.asarray(x, dtype=np.float64)
+    return np.asarray((at < low - 1e-9 * abs(low)) | (at > high + 1e-9 * abs(high)))
+
+
 def to_si(unit: str) -> tuple[str, float]:
     """SI unit and factor of a unit as a user writes it.
 

@@ -39,9 +39,13 @@ class SensingOptions:
 
     def __post_init__(self) -> None:
         if self.threshold_ohm is not None and not 0 < self.threshold_ohm < np.inf:
-            raise ValueError(f"threshold_ohm is {self.threshold_ohm}; it must be positive")
+            raise ValueError(
+                f"threshold_ohm is {self.threshold_ohm}; it must be positive and finite"
+            )
         if not 0 <= self.offset_ln_r < np.inf:
-            raise ValueError(f"offset_ln_r is {self.offset_ln_r}; it must not be negative")
+            raise ValueError(
+                f"offset_ln_r is {self.offset_ln_r}; it must not be negative nor infinite"
+            )
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def ln_ber_2t2r(lrs: Mixture, hrs: Mixture, offset_ln_r: float) -> FloatArray:
         `offset_ln_r` is negative or not finite.
     """
     if not 0 <= offset_ln_r < np.inf:
-        raise ValueError(f"offset_ln_r is {offset_ln_r}; it must not be negative")
+        raise ValueError(f"offset_ln_r is {offset_ln_r}; it must not be negative nor infinite")
     return ln_pair_error(lrs, hrs, offset_ln_r)
 
 
@@ -214,20 +218,15 @@ def ber_curves(posterior: Fitted, x: FloatArray, *, options: SensingOptions) -> 
     Raises
     ------
     ValueError
-        `x` is not ascending, or not positive where the variable must be.
+        `x` is not ascending, or as of :meth:`devicefit.models.frame.Frame.check`.
     """
     x = np.atleast_1d(np.asarray(x, dtype=np.float64))
     frame = posterior.frame
-    if np.any(np.diff(x) <= 0):
-        raise ValueError("values of the programming variable must be ascending")
-    if frame.programming.is_logarithmic and x[0] <= 0:
-        raise ValueError(
-            f"the smallest value is {x[0]}; a {frame.programming.name} must be positive"
-        )
+    frame.check(x)
     return curves_of_laws(
         posterior.mixtures(x),
         x,
-        extrapolated=(x < frame.low) | (x > frame.high),
+        extrapolated=frame.extrapolated(x),
         support=1.0 / posterior.record["devices"],
         options=options,
     )

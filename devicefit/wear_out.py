@@ -13,7 +13,7 @@ from devicefit.backend import SamplerOptions
 from devicefit.density import ValueAndGradient
 from devicefit.life_fit import LifeDraws, sample_life
 from devicefit.priors import Prior
-from devicefit.programming import FloatArray, IntArray, Programming
+from devicefit.programming import FloatArray, IntArray, Programming, beyond
 
 LAWS = ("lognormal", "weibull")
 PRIORS = (
@@ -67,7 +67,11 @@ class WearOutTable:
 
     def __post_init__(self) -> None:
         for name, bad, remedy in (
-            ("cycles", ~(np.isfinite(self.cycles) & (self.cycles > 0)), "give cycles above 0"),
+            (
+                "cycles",
+                ~(np.isfinite(self.cycles) & (self.cycles > 0)),
+                "give cycles above 0; what was bad before cycling did not wear out, leave it out",
+            ),
             (
                 "previous_cycles",
                 ~((self.previous_cycles >= 0) & (self.previous_cycles < self.cycles)),
@@ -180,9 +184,9 @@ class WearOut:
 
     def extrapolated(self, x: ArrayLike, cycles: float) -> np.ndarray:
         """Where the programming or the cycles lie outside what was tested, shape (x,)."""
-        at = np.atleast_1d(np.asarray(x, dtype=np.float64))
-        outside = (at < self.x_low * (1 - 1e-9)) | (at > self.x_high * (1 + 1e-9))
-        return outside | (cycles > self.cycles_high * (1 + 1e-9))
+        return beyond(np.atleast_1d(x), self.x_low, self.x_high) | (
+            cycles > self.cycles_high * (1 + 1e-9)
+        )
 
 
 def _coordinate(programming: Programming, x: ArrayLike, low: float, high: float) -> FloatArray:

@@ -252,7 +252,7 @@ def compare(
     if posterior.frame.is_single:
         raise ValueError(
             "all readings are at one condition, so there is no programming to choose; measure two "
-            "conditions or more, or stop at `fit`, `ber` and `predict`"
+            "conditions or more, or stop at `fit`, `ber`, `predict` and `evaluate --device`"
         )
     fitted = {posterior.family: posterior, **device.posteriors}
     ber = {name: ber_curves(p, grid, options=sensing) for name, p in fitted.items()}

@@ -70,6 +70,8 @@ def decide(
         study = load_study(device)
         frame = study.main.frame
         check_decision(options, frame.programming, frame.low, frame.high)
+        options["sensing"] = study.sensing(**vars(options["sensing"]))
+        study.check_threshold(options["sensing"])
         networks = counted_networks(counts)
         folders = _network_folders(networks_dir or [], counts)
     with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:

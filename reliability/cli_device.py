@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from reliability.cli_guards import (
 )
 from reliability.cli_inputs import (
     chosen_models,
-    given,
     left_out_groups,
     measured_frame,
     one_family,
@@ -33,6 +32,7 @@ from reliability.cli_options import (
     MeasurementsOption,
     ModelOption,
     OffsetOption,
+    PointsOption,
     PriorsOption,
     QuietOption,
     SeedOption,
@@ -41,6 +41,10 @@ from reliability.cli_options import (
     WarmupOption,
     WhereOption,
 )
+
+if TYPE_CHECKING:
+    from devicefit.models.frame import Frame
+    from devicefit.programming import FloatArray
 
 device = typer.Typer()
 
@@ -174,33 +178,53 @@ def ber(
     high: Annotated[
         str | None, typer.Option(help="Largest programming value, SI or with its unit.")
     ] = None,
-    points: Annotated[int, typer.Option(min=2, help="Number of values.")] = 50,
+    points: PointsOption = 50,
     threshold_ohm: ThresholdOption = None,
     offset_ln_r: OffsetOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Write BER over the programming variable: mean, median and 90 % interval."""
-    from devicefit.quantities import programming_value
-    from devicefit.sensing import SensingOptions
+    """Write BER over the programming variable: mean, median and 90 % interval.
+
+    One row of each scheme for a device that was read at one condition, or where both ends are one
+    value. Values outside the measured range are marked.
+    """
     from reliability.device_study import load_study
     from reliability.output import check_file, staged_file
-    from reliability.summary import ber_table
+    from reliability.summary import ber_table, table_notes
 
     with checking_input():
         check_file(out, force=force, suffix=".csv")
         study = load_study(device)
-        frame = study.main.frame
-        first, last = (
-            measured if said is None else programming_value(said, frame.programming, option)
-            for said, measured, option in ((low, frame.low, "--low"), (high, frame.high, "--high"))
-        )
-        if not first < last:
-            raise ValueError(f"--low {first} must be below --high {last}")
-        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r))
+        sensing = study.sensing(threshold_ohm, offset_ln_r)
+        grid = _grid(study.main.frame, low, high, points)
     with working(), staged_file(out, force=force) as stage:
-        grid = frame.programming.grid(first, last, points)
-        ber_table(study.main, grid, sensing).to_csv(stage, index=False)
-    typer.echo(f"BER over {frame.programming.name}: {out}")
+        table = ber_table(study.main, grid, sensing)
+        table.to_csv(stage, index=False)
+    for line in table_notes(table, study.main):
+        typer.echo(line)
+    typer.echo(f"BER over {study.main.frame.programming.name}: {out}")
+
+
+def _grid(frame: Frame, low: str | None, high: str | None, points: int) -> FloatArray:
+    """Values from one end to the other, one value where both are the same."""
+    import numpy as np
+
+    from devicefit.quantities import programming_value
+
+    ends = []
+    for name, said, measured in (("--low", low, frame.low), ("--high", high, frame.high)):
+        value = measured if said is None else programming_value(said, frame.programming, name)
+        frame.check(np.array([value]), name)
+        ends.append(value)
+    if ends[0] > ends[1]:
+        raise ValueError(f"--low {ends[0]} must not be above --high {ends[1]}")
+    grid = frame.programming.grid(ends[0], ends[1], 1 if ends[0] == ends[1] else points)
+    if not (np.diff(grid) > 0).all():
+        raise ValueError(
+            f"--points {points}: so many values from {ends[0]} to {ends[1]} cannot be told apart; "
+            "give fewer"
+        )
+    return grid
 
 
 @device.command()
@@ -217,36 +241,49 @@ def predict(
         int, typer.Option("--bins", min=1, help="Devices in each bin of programming values.")
     ] = 200,
     threshold_ohm: ThresholdOption = None,
+    as_array: Annotated[
+        str | None,
+        typer.Option(
+            "--as-array",
+            metavar="NAME",
+            help="Fitted array that the devices are taken to be on, whatever their readings say.",
+        ),
+    ] = None,
     seed: SeedOption = 1,
     force: ForceOption = False,
 ) -> None:
     """Predict how many of other devices fail, and compare with their readings.
 
-    A device fails when one of its readings is on the wrong side of the fitted 1T1R threshold.
+    A device fails when one of its readings is on the wrong side of the fitted 1T1R threshold. What
+    was fitted on one array is not used for another one, unless --as-array says so.
     """
     import numpy as np
 
     from devicefit.prediction import predict as predict_failures
-    from devicefit.sensing import SensingOptions
     from reliability.device_study import load_study
     from reliability.output import check_file, staged_file
+    from reliability.summary import prediction_notes
 
     with checking_input():
         check_file(out, force=force, suffix=".csv")
         study = load_study(device)
-        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm))
         found = read_input(measurements, column, where)
+        read_at = study.record["data"].get("read_at", {})
         rng = np.random.default_rng([seed, 5])
         table = predict_failures(
             study.main,
             found,
             persistence=study.persistence,
-            options=sensing,
+            options=study.sensing(threshold_ohm),
             devices_per_bin=bins,
+            as_array=as_array,
+            read_at=read_at,
             rng=rng,
         )
     with working(), staged_file(out, force=force) as stage:
         table.to_csv(stage, index=False)
+    for line in prediction_notes(table, found, study.main.frame, read_at):
+        typer.echo(line)
     inside = table["failures_observed"].between(table["failures_q025"], table["failures_q975"])
     typer.echo(
         f"{int(inside.sum())} of {len(table)} (bin, state) cells inside the 95 % predictive "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -59,6 +60,13 @@ def working() -> Iterator[None]:
             "nothing was written; set RRAM_RELIABILITY_DEBUG=1 to see where it happened",
             1,
         ) from error
+
+
+def check_files(paths: list[Path], option: str) -> None:
+    """Refuse directories where files are named."""
+    for path in paths:
+        if path.is_dir():
+            raise ValueError(f"{option} {path} is a directory; name a file")
 
 
 def print_gates(gates: list[dict[str, Any]]) -> None:

@@ -12,6 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reliability.cli_guards import check_files
+
 if TYPE_CHECKING:
     from bnn import ImageSet
     from devicefit.backend import SamplerOptions
@@ -358,6 +360,7 @@ def decision_options(
         from reliability.life_decision import life_asked
         from reliability.life_factors import check_lives
 
+        check_files(life_files, "--life")
         lives = [load_life(path) for path in life_files]
         check_lives(lives, life_asked(wanted))
     return {
@@ -383,18 +386,15 @@ def check_decision(
     if low == high:
         raise ValueError(
             "all readings are at one condition, so there is no programming to choose; measure two "
-            "conditions or more, or stop at `fit`, `ber` and `predict`"
+            "conditions or more, or stop at `fit`, `ber`, `predict` and `evaluate --device`"
         )
     if options["energy_table"] is not None:
         options["energy_table"].check(programming, low, high)
-    for life in options["lives"]:
-        worn = getattr(life, "wear_out", None)
-        if worn is not None and worn.programming.unit != programming.unit:
-            raise ValueError(
-                f"cycles to wear-out are over {worn.programming.name} ({worn.programming.unit}), "
-                f"the device over {programming.name} ({programming.unit}); give those of this "
-                "variable"
-            )
+    if options["lives"]:
+        # imported here: no other decision needs them
+        from reliability.life_factors import check_programming
+
+        check_programming(options["lives"], programming)
     if options["requirement"].reference is not None:
         options["requirement"].reference.check(programming, low, high)
 
@@ -413,6 +413,8 @@ def _energy_sds(texts: list[str]) -> dict[str, float]:
             raise ValueError(
                 f"--energy-sd {text!r} is not of the form NAME=SD; names: {', '.join(known)}"
             )
+        if f"{name}_sd" in found:
+            raise ValueError(f"--energy-sd {text}: {name} is given twice; give it once")
         try:
             found[f"{name}_sd"] = float(value)
         except ValueError:
@@ -432,6 +434,7 @@ def counted_networks(paths: list[Path]) -> dict[str, NetworkStudy]:
     from reliability.output import reading
     from reliability.training_counts import check_counts, join_trainings
 
+    check_files(paths, "--counts")
     with ExitStack() as stack:
         for directory in {path.parent for path in paths}:
             stack.enter_context(reading(directory))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from reliability.cli_guards import checking_input, print_gates, working
-from reliability.cli_inputs import given, parse_where
+from reliability.cli_guards import check_files, checking_input, print_gates, working
+from reliability.cli_inputs import parse_where
 from reliability.cli_options import (
     ColumnOption,
     DrawsOption,
     ForceOption,
     OffsetOption,
+    PointsOption,
     QuietOption,
     SeedOption,
     ThresholdOption,
@@ -119,13 +120,15 @@ def retention(
     options, about = _sampler(seed, draws), table.about(threshold)
     study = _fit(
         "errors over bakes",
-        lambda: study_retention(counts, options=options, about=about),
+        lambda: study_retention(counts, devices=table.devices, options=options, about=about),
         out,
         force=force,
         quiet=quiet,
     )
     _say_threshold(threshold, threshold_ohm)
     _say_extremes(study)
+    if table.devices is None:
+        typer.echo("assumed: each reading is of a device of its own; name the devices if not")
     ber = study.ber(10 * YEAR_S, 358.15)
     typer.echo(f"BER after 10 years at 85 degrees Celsius: {_interval(ber)}")
     for name, state in study.states.items():
@@ -180,7 +183,7 @@ def ber(
     cycles: CyclesOption = None,
     years: YearsOption = None,
     temperature_c: CelsiusOption = None,
-    points: Annotated[int, typer.Option(min=2, help="Number of programming values.")] = 50,
+    points: PointsOption = 50,
     threshold_ohm: ThresholdOption = None,
     offset_ln_r: OffsetOption = None,
     seed: SeedOption = 1,
@@ -190,30 +193,38 @@ def ber(
     import numpy as np
 
     from devicefit.life_files import load_life
-    from devicefit.sensing import SensingOptions
     from reliability.device_study import load_study
     from reliability.life import LifeRequirement
     from reliability.life_factors import life_factor
     from reliability.output import check_file, staged_file
-    from reliability.summary import aged_table
+    from reliability.summary import aged_table, table_notes
 
     with checking_input():
         check_file(out, force=force, suffix=".csv")
         kelvin = None if temperature_c is None else temperature_c + 273.15
         required = LifeRequirement.of(cycles=cycles, years=years, temperature_k=kelvin)
         study = load_study(device)
+        check_files(life, "--life")
         lives = [load_life(path) for path in life]
         frame = study.main.frame
         grid = frame.programming.grid(frame.low, frame.high, 1 if frame.is_single else points)
-        factor = life_factor(lives, required, grid, rng=np.random.default_rng([seed, 24]))
-        sensing = SensingOptions(**given(threshold_ohm=threshold_ohm, offset_ln_r=offset_ln_r))
+        sensing = study.sensing(threshold_ohm, offset_ln_r)
+        factor = life_factor(
+            lives,
+            required,
+            grid,
+            programming=frame.programming,
+            sensing=sensing,
+            rng=np.random.default_rng([seed, 24]),
+        )
     with working(), staged_file(out, force=force) as stage:
-        aged_table(study.main, grid, sensing, factor, seed=seed).to_csv(stage, index=False)
+        table = aged_table(study.main, grid, sensing, factor, seed=seed)
+        table.to_csv(stage, index=False)
     _say_simulated(
         bool(study.record["data"]["simulated"]) or any(f.record.get("simulated") for f in lives)
     )
-    if factor.extrapolated:
-        typer.echo("EXTRAPOLATED")
+    for line in table_notes(table, study.main):
+        typer.echo(line)
     for sentence in factor.rests_on:
         typer.echo(sentence)
     print_gates([gate for found in lives for gate in found.record["gates"]])

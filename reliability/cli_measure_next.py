@@ -116,6 +116,8 @@ def measure_next_command(
         study = load_study(device)
         frame = study.main.frame
         check_decision(options, frame.programming, frame.low, frame.high)
+        options["sensing"] = study.sensing(**vars(options["sensing"]))
+        study.check_threshold(options["sensing"])
         chosen = _chosen(candidate or [], candidates, frame.programming)
         for one in chosen:
             if isinstance(one, MoreDevices | MoreCycles):

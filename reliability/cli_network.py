@@ -237,18 +237,17 @@ def _plan(
         return errors_plan(network, images, read_error_cases(errors), seed=seed)
     if device is None:
         return rates_plan(network, images, BER_GRID, seed=seed, protected=protected)
-    if "programming" not in of_device:
-        raise ValueError("--device needs --programming X: the value that chips are programmed at")
     from devicefit.quantities import programming_value
-    from devicefit.sensing import SensingOptions
     from reliability.device_study import load_study
 
     study = load_study(device)
+    frame = study.main.frame
+    if "programming" not in of_device and not frame.is_single:
+        raise ValueError("--device needs --programming X: the value that chips are programmed at")
     programmed = [
-        programming_value(text, study.main.frame.programming, "--programming")
-        for text in of_device["programming"]
-    ]
-    sensing = {k: of_device[k] for k in ("threshold_ohm", "offset_ln_r") if k in of_device}
+        programming_value(text, frame.programming, "--programming")
+        for text in of_device.get("programming", [])
+    ] or [frame.low]
     return direct_plan(
         network,
         images,
@@ -257,7 +256,7 @@ def _plan(
         scheme=of_device.get("scheme", "1T1R"),
         one_is=of_device.get("one_is", "LRS"),
         scrambled=of_device.get("scrambled", False),
-        sensing=SensingOptions(**sensing),
+        sensing=study.sensing(of_device.get("threshold_ohm"), of_device.get("offset_ln_r")),
         seed=seed,
         protected=protected,
     )

@@ -50,8 +50,13 @@ WhereOption = Annotated[
         help="Keep only rows in which the file's column has this value. Repeatable.",
     ),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same bytes.")]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+# What the sampler takes: 64 bits. Numbers of draws and points are bounded so that a slip of a key
+# is refused, not the memory of the machine filled.
+SeedOption = Annotated[
+    int,
+    typer.Option(min=0, max=2**63 - 1, help="Seed; the same seed gives the same bytes."),
+]
+ThreadsOption = Annotated[int, typer.Option(min=1, max=1024, help="CPU threads.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace earlier output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 ImagesOption = Annotated[
@@ -88,8 +93,11 @@ ThresholdOption = Annotated[
         "--threshold-ohm",
         parser=_in_unit("ohm"),
         metavar="OHM",
-        help="1T1R threshold; else the best one is chosen.",
+        help="1T1R threshold; else that of the fit, and if it had none the best one is chosen.",
     ),
+]
+PointsOption = Annotated[
+    int, typer.Option("--points", min=2, max=2000, help="Number of programming values.")
 ]
 ThresholdsOption = Annotated[
     list[str] | None,
@@ -136,8 +144,12 @@ LeaveOutOption = Annotated[
         "predict the failures there; 0: do not.",
     ),
 ]
-DrawsOption = Annotated[int | None, typer.Option(min=50, help="Posterior draws per chain.")]
-WarmupOption = Annotated[int | None, typer.Option(min=50, help="Discarded draws per chain.")]
+DrawsOption = Annotated[
+    int | None, typer.Option(min=50, max=100_000, help="Posterior draws per chain.")
+]
+WarmupOption = Annotated[
+    int | None, typer.Option(min=50, max=100_000, help="Discarded draws per chain.")
+]
 AcceptOption = Annotated[
     float | None,
     typer.Option("--target-accept", min=0.5, max=0.999, help="Step-size target of NUTS."),

@@ -14,7 +14,7 @@ from devicefit.intervals import PROBABILITY
 from devicefit.levels import Levels, levels_of
 from devicefit.measurements import STATES, Measurements
 from devicefit.persistence_windows import WindowedPersistence
-from devicefit.prediction import places_of
+from devicefit.prediction import places_of, reading_ranges
 
 _SCORE_DRAWS = 20
 _BLOCK = 4_000_000
@@ -36,6 +36,7 @@ def data_record(measurements: Measurements, compressed: Compressed) -> dict[str,
         "second_variable": compressed.second.name if compressed.second else None,
         "cycles": int(table["cycle"].nunique()) if "cycle" in table else 1,
         "arrays": len(compressed.arrays),
+        "read_at": reading_ranges(measurements) if len(table) else {},
         "warnings": list(measurements.warnings),
     }
     if len(table):

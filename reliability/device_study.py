@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from devicefit.measurements import STATES, Measurements
 from devicefit.persistence import Persistence
 from devicefit.persistence_windows import WindowedPersistence
 from devicefit.predicted_failures import predicted_failures
-from devicefit.prediction import fit_persistence
+from devicefit.prediction import fit_persistence, threshold_words
 from devicefit.prior_files import PriorFile
 from devicefit.programming import FloatArray
 from devicefit.sensing import (
@@ -83,7 +83,7 @@ class DeviceStudy:
         Plain values: ``data``, ``gates``, ``counts``, ``quantiles``, ``families``, ``levels``,
         ``checks``, and ``left_out_conditions``: rows of
         :func:`devicefit.left_out_conditions.leave_conditions_out`, none where nothing was left
-        out.
+        out; ``threshold_ohm``: that at which errors were counted, None where it was chosen.
     """
 
     posteriors: dict[str, DevicePosterior]
@@ -98,6 +98,31 @@ class DeviceStudy:
         if self.weights:
             return StackedDevice(self.posteriors, self.weights)
         return next(iter(self.posteriors.values()))
+
+    def sensing(
+        self, threshold_ohm: float | None = None, offset_ln_r: float | None = None
+    ) -> SensingOptions:
+        """How cells are read: with the threshold of the fit where none is given."""
+        if threshold_ohm is None:
+            threshold_ohm = self.record.get("threshold_ohm")
+        options = SensingOptions(threshold_ohm)
+        return options if offset_ln_r is None else replace(options, offset_ln_r=offset_ln_r)
+
+    def check_threshold(self, sensing: SensingOptions) -> None:
+        """Refuse a threshold at which the fit was not checked.
+
+        Raises
+        ------
+        ValueError
+            Errors were counted, and compared with the model, at another threshold.
+        """
+        checked = self.record.get("threshold_ohm", sensing.threshold_ohm)
+        if checked != sensing.threshold_ohm:
+            raise ValueError(
+                f"--threshold-ohm {sensing.threshold_ohm:.12g}: the device was fitted and checked "
+                f"with {threshold_words(checked)}; fit again with `rram-reliability fit "
+                f"--threshold-ohm {sensing.threshold_ohm:.12g}`, or leave the option out"
+            )
 
 
 def study_device(
@@ -164,6 +189,7 @@ def study_device(
         "levels": {},
         "checks": {},
         "left_out_conditions": [],
+        "threshold_ohm": sensing.threshold_ohm,
     }
     rng = np.random.default_rng([sampler.seed, 1])
     persistence: dict[str, WindowedPersistence] = {}
@@ -396,6 +422,7 @@ def save_study(study: DeviceStudy, directory: Path) -> None:
         "persistence": {
             state: {
                 "start": found.start.tolist(),
+                "threshold_ohm": found.threshold_ohm,
                 "windows": [
                     {name: values.tolist() for name, values in vars(window).items()}
                     for window in found.windows
@@ -421,7 +448,7 @@ def load_study(directory: Path) -> DeviceStudy:
     path = directory / "device.json"
     try:
         head = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"{directory}: no device study here (device.json is missing); write one with "
             "`rram-reliability fit --out DIR`"
@@ -437,6 +464,8 @@ def load_study(directory: Path) -> DeviceStudy:
                 Persistence(**{name: np.array(values) for name, values in window.items()})
                 for window in found["windows"]
             ),
+            # one that an earlier version left out is not known, which equals none
+            found.get("threshold_ohm", np.nan),
         )
         for state, found in head["persistence"].items()
     }

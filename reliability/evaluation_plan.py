@@ -176,7 +176,7 @@ def direct_plan(
             flips = Flips(of_state["HRS" if one_is == "LRS" else "LRS"], of_state[one_is])
         errors = Errors((flips,), protected=protected)
         requested.append(expected_wrong_share(network, errors))
-        outside = not frame.low <= reader.programming <= frame.high
+        outside = bool(frame.extrapolated(np.array(reader.programming)))
         labels.append(
             frame.programming.format(reader.programming) + (" (extrapolated)" if outside else "")
         )

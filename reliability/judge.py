@@ -135,8 +135,8 @@ class Judge:
     def _of_devices(self, candidate: MoreDevices | MoreCycles, words: str) -> Outlook:
         readings = planned_readings(candidate, self.device)
         frame = self.device.main.frame
-        beyond = isinstance(candidate, MoreDevices) and _is_beyond(
-            candidate.programming, frame.low, frame.high
+        beyond = isinstance(candidate, MoreDevices) and bool(
+            frame.extrapolated(np.array(candidate.programming))
         )
         if all(n == 0 for new in readings for n in new.n.values()):
             return self._nothing(candidate, words, "nothing is measured", extrapolated=beyond)
@@ -154,7 +154,8 @@ class Judge:
 
     def _of_energy(self, candidate: MeasuredEnergy, words: str) -> Outlook:
         c = self.c
-        beyond = _is_beyond(candidate.programming, float(c.grid[0]), float(c.grid[-1]))
+        frame = self.device.main.frame
+        beyond = bool(frame.extrapolated(np.array(candidate.programming)))
         ln_e = np.log(energy_at(c.energy, candidate.programming))
         rng = np.random.default_rng([self.seed, 23])
         seen = ln_e[self.truth] + candidate.energy_se * rng.standard_normal(len(self.truth))
@@ -272,7 +273,3 @@ class Judge:
         # The requirement, and with it the choice, is judged on the test set that is given.
         choice = UNCHANGED if self.choice.is_known else None
         return self._outlook(candidate, words, widths, MOMENTS, choice)
-
-
-def _is_beyond(value: float, low: float, high: float) -> bool:
-    return not low * (1 - 1e-9) <= value <= high * (1 + 1e-9)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
 from devicefit.life_study import band
@@ -46,7 +47,9 @@ class LifeRequirement:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} is {value}; it must be positive")
+                raise ValueError(f"{name} is {value}; it must be positive and finite")
+        if self.cycles is not None and self.cycles < 1:
+            raise ValueError(f"cycles is {self.cycles}; a cell is programmed at least once")
         if (self.retention_s is None) != (self.temperature_k is None):
             raise ValueError(
                 "retention needs both a time and a temperature; give years and a temperature, or "
@@ -92,15 +95,15 @@ class LifeFactor:
         Share of worn-out cells, and how often those are wrong.
     rests_on : tuple of str
         What was measured, what is assumed, what is extrapolated; one sentence each.
-    extrapolated : bool
-        Whether any part lies outside what was measured.
+    extrapolated : bool array, shape (x,) or (1,)
+        Where any part lies outside what was measured.
     """
 
     shift: FloatArray
     worn: FloatArray
     worn_error: FloatArray
     rests_on: tuple[str, ...]
-    extrapolated: bool
+    extrapolated: NDArray[np.bool_]
 
     def resampled(self, draws: int, *, rng: np.random.Generator) -> LifeFactor:
         """As many draws as asked for, each used as evenly as the numbers allow."""
@@ -138,7 +141,7 @@ class LifeFactor:
             "margin_lost_sd": band(self.shift[:, -1]),
             "worn_share": band(self.worn[:, -1]),
             "worn_error_share": band(self.worn_error[:, -1]),
-            "extrapolated": self.extrapolated,
+            "extrapolated": bool(self.extrapolated.any()),
             "rests_on": list(self.rests_on),
         }
 
@@ -158,7 +161,7 @@ def combine(factors: Sequence[LifeFactor], *, rng: np.random.Generator) -> LifeF
         np.asarray(1 - left),
         np.asarray(error),
         tuple(s for f in factors for s in f.rests_on),
-        any(f.extrapolated for f in factors),
+        np.any(np.broadcast_arrays(*(f.extrapolated for f in factors)), axis=0),
     )
 
 
@@ -185,5 +188,9 @@ def age_curves(
         draws = curve.ln_ber.shape[0] * curve.ln_ber.shape[1]
         own = factor.resampled(draws, rng=np.random.default_rng([seed, 23]))
         own = own.for_pairs() if name == "2T2R" else own
-        aged[name] = replace(curve, ln_ber=own.ln_ber(curve.ln_ber))
+        aged[name] = replace(
+            curve,
+            ln_ber=own.ln_ber(curve.ln_ber),
+            extrapolated=curve.extrapolated | factor.extrapolated,
+        )
     return aged

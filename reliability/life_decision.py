@@ -127,7 +127,14 @@ def life_answer(
     ValueError
         As :func:`reliability.life_factors.life_factor`.
     """
-    factor = life_factor(lives, required, fresh.grid, rng=np.random.default_rng([seed, 24]))
+    factor = life_factor(
+        lives,
+        required,
+        fresh.grid,
+        programming=fresh.programming,
+        sensing=fresh.sensing,
+        rng=np.random.default_rng([seed, 24]),
+    )
     aged = compare_over_life(fresh, factor, seed=seed)
     return {
         "required": {**vars(required), "words": required.words()},
@@ -177,5 +184,5 @@ def _sentence(
             f"{form(design.safe.lowest)} ({name}), fresh: {before}. Energy saving at the end of "
             f"life {savings}."
         )
-    mark = "Extrapolated. " if factor.extrapolated else ""
+    mark = "Extrapolated. " if factor.extrapolated.any() else ""
     return f"{found} {mark}What this rests on: {' '.join(factor.rests_on)}"

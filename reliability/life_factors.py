@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import ndtri
 
 from devicefit.intervals import PROBABILITY
 from devicefit.life_study import CycledCells, Endurance, Life, Retention, band
-from devicefit.programming import FloatArray
+from devicefit.programming import FloatArray, Programming
+from devicefit.sensing import SensingOptions
 from reliability.life import LifeFactor, LifeRequirement, combine
 
 STUCK_ERROR = 0.5
 """Share of bits that a cell stuck in one state gets wrong: half of them want the other."""
+_ENDS = 1e-300, 1 - 1e-12
+"""Error shares between which a margin is finite."""
 
 
 def life_factor(
-    lives: Sequence[Life], required: LifeRequirement, x: FloatArray, *, rng: np.random.Generator
+    lives: Sequence[Life],
+    required: LifeRequirement,
+    x: FloatArray,
+    *,
+    programming: Programming,
+    sensing: SensingOptions,
+    rng: np.random.Generator,
 ) -> LifeFactor:
     """What a required life does to bit error rates, from all that is known of life.
 
@@ -30,15 +40,20 @@ def life_factor(
         What the cells have to go through.
     x : float array, shape (x,)
         Values of the programming variable.
+    programming : Programming
+        The variable itself.
+    sensing : SensingOptions
+        How the cells are read.
     rng : numpy.random.Generator
         Pairs independent posteriors.
 
     Raises
     ------
     ValueError
-        A part of the required life has no posterior, or a kind comes twice.
+        As :func:`check_lives` and :func:`check_programming`.
     """
     check_lives(lives, required)
+    check_programming(lives, programming)
     cycled = [life for life in lives if isinstance(life, CycledCells)]
     endured = [life for life in lives if isinstance(life, Endurance)]
     kept = [life for life in lives if isinstance(life, Retention)]
@@ -50,7 +65,10 @@ def life_factor(
             factors.append(wear_out_factor(cycled[0], required.cycles, x))
     if required.retention_s is not None and required.temperature_k is not None:
         factors.append(retention_factor(kept[0], required.retention_s, required.temperature_k))
-    return combine(factors, rng=rng)
+    assumed = _assumed(lives, programming, sensing)
+    return combine(
+        [replace(factors[0], rests_on=factors[0].rests_on + assumed), *factors[1:]], rng=rng
+    )
 
 
 def check_lives(lives: Sequence[Life], required: LifeRequirement) -> None:
@@ -75,6 +93,49 @@ def check_lives(lives: Sequence[Life], required: LifeRequirement) -> None:
             f"{required.words()} is required, but nothing is known of retention; give the "
             "posterior of `rram-reliability life retention`"
         )
+
+
+def check_programming(lives: Sequence[Life], programming: Programming) -> None:
+    """Refuse cycles to wear-out over another variable than the device's.
+
+    Raises
+    ------
+    ValueError
+        The units differ; names both variables.
+    """
+    for life in lives:
+        if not isinstance(life, CycledCells):
+            continue
+        other = life.wear_out.programming
+        if other.unit != programming.unit:
+            raise ValueError(
+                f"cycles to wear-out ({life.record.get('source', 'table')}) are over {other.name} "
+                f"({other.unit}), the device over {programming.name} ({programming.unit}); values "
+                "of one say nothing of the other: give wear-out over the variable of the device, "
+                "or leave it out"
+            )
+
+
+def _assumed(
+    lives: Sequence[Life], programming: Programming, sensing: SensingOptions
+) -> tuple[str, ...]:
+    """What has to be taken for the same though files name it differently."""
+    found = []
+    for life in lives:
+        if isinstance(life, CycledCells):
+            name = life.wear_out.programming.name
+            if name != programming.name:
+                found.append(
+                    f"Assumed: {name!r} of the wear-out is the {programming.name!r} of the device."
+                )
+            continue
+        counted, read = life.record.get("threshold_ohm"), sensing.threshold_ohm
+        if counted and read and abs(counted - read) > 1e-6 * read:
+            found.append(
+                f"Errors of the {_name(type(life))} set were counted against {counted:.4g} ohm, "
+                f"cells are read against {read:.4g} ohm; assumed: they lose the same margin."
+            )
+    return tuple(found)
 
 
 def _name(kind: type) -> str:
@@ -102,6 +163,7 @@ def endurance_factor(life: Endurance, cycles: float, *, worn: bool = True) -> Li
     path = np.geomspace(start, max(cycles, start), 25)
     parts = [state.parts(path) for state in life.states.values()]
     sound = np.mean([p[0] for p in parts], axis=0).reshape(-1, len(path))
+    sound = np.clip(sound, *_ENDS)
     shift = np.maximum((ndtri(sound) - ndtri(sound[:, :1])).max(axis=1), 0.0)
     shares = [p[1][..., -1].ravel() for p in parts]
     wrong = [p[1][..., -1].ravel() * p[2][..., -1].ravel() for p in parts]
@@ -126,15 +188,14 @@ def endurance_factor(life: Endurance, cycles: float, *, worn: bool = True) -> Li
             f"{cycles:.3g} cycles are beyond the measured {life.cycles_high:.3g}: extrapolated by "
             "the model's shape."
         )
-    return LifeFactor(_row(shift), _row(share), _row(error), tuple(sentences), beyond)
+    return LifeFactor(_row(shift), _row(share), _row(error), tuple(sentences), np.array([beyond]))
 
 
 def retention_factor(life: Retention, time_s: float, temperature_k: float) -> LifeFactor:
     """What storage does, from errors before and after bakes."""
     before = life.ber(0.0, temperature_k).reshape(-1)
     after = life.ber(time_s, temperature_k).reshape(-1)
-    ends = 1e-300, 1 - 1e-12
-    shift = np.maximum(ndtri(np.clip(after, *ends)) - ndtri(np.clip(before, *ends)), 0.0)
+    shift = np.maximum(ndtri(np.clip(after, *_ENDS)) - ndtri(np.clip(before, *_ENDS)), 0.0)
     zero = np.zeros(len(shift))
     source = life.record.get("source", "counts")
     sentences = [
@@ -157,7 +218,8 @@ def retention_factor(life: Retention, time_s: float, temperature_k: float) -> Li
                 f"{record['temperature_low_k']:.0f} to {record['temperature_high_k']:.0f} K. "
                 + found.sentence()
             )
-    return LifeFactor(_row(shift), _row(zero), _row(zero + 0.5), tuple(sentences), beyond)
+    sides = _row(shift), _row(zero), _row(zero + 0.5)
+    return LifeFactor(*sides, tuple(sentences), np.array([beyond]))
 
 
 def wear_out_factor(life: CycledCells, cycles: float, x: FloatArray) -> LifeFactor:
@@ -180,7 +242,7 @@ def wear_out_factor(life: CycledCells, cycles: float, x: FloatArray) -> LifeFact
             "programming values."
         )
     zero = np.zeros_like(worn)
-    return LifeFactor(zero, worn, zero + STUCK_ERROR, tuple(sentences), bool(outside.any()))
+    return LifeFactor(zero, worn, zero + STUCK_ERROR, tuple(sentences), outside)
 
 
 def cycles_to_requirement(

@@ -30,7 +30,7 @@ class Life:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} is {value}; it must be positive")
+                raise ValueError(f"{name} is {value}; it must be positive and finite")
         if self.cycles is not None and self.cycles < 1:
             raise ValueError(f"cycles is {self.cycles}; a cell is programmed at least once")
         if self.temperature_k is not None and not 200 <= self.temperature_k <= 700:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from devicefit.fitted import Fitted
 from devicefit.intervals import equal_tailed
 from devicefit.measurements import STATES, Measurements
+from devicefit.models.frame import Frame
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.sensing import BerCurve, SensingOptions, ber_curves
 from reliability.life import LifeFactor, age_curves
@@ -95,6 +96,75 @@ def aged_table(
         [_curves_table(curves, posterior).assign(life=name) for name, curves in both.items()],
         ignore_index=True,
     )
+
+
+def table_notes(table: pd.DataFrame, posterior: Fitted) -> list[str]:
+    """What the rows of :func:`ber_table` or :func:`aged_table` do not rest on data for."""
+    frame, lines = posterior.frame, []
+    for life, part in table.groupby("life", sort=False) if "life" in table else [("", table)]:
+        said = {"": "", "fresh": ", fresh", "end": ", end of life"}[str(life)]
+        one = part[part["scheme"] == part["scheme"].iloc[0]]
+        if one["extrapolated"].any():
+            of_life = frame.extrapolated(one["programming"].to_numpy()).sum()
+            what = (
+                f"the measured {frame.programming.format(frame.low)} to "
+                f"{frame.programming.format(frame.high)}"
+                if of_life == one["extrapolated"].sum()
+                else "what was measured"
+            )
+            lines.append(
+                f"EXTRAPOLATED: {int(one['extrapolated'].sum())} of {len(one)} values of the "
+                f"{frame.programming.name} lie outside {what}{said}"
+            )
+        for scheme, rows in part.groupby("scheme", sort=False):
+            if rows["below_support"].any():
+                lines.append(
+                    f"{scheme}: at {int(rows['below_support'].sum())} of {len(rows)} values the "
+                    f"mean BER is below 1 / devices = {1 / posterior.record['devices']:.2g}{said}; "
+                    "there it rests on the shape of the model"
+                )
+    return lines
+
+
+def prediction_notes(
+    table: pd.DataFrame,
+    measurements: Measurements,
+    frame: Frame,
+    read_at: Mapping[str, Sequence[float]],
+) -> list[str]:
+    """What the rows of :func:`devicefit.prediction.predict` take for granted."""
+    lines = []
+    if measurements.programming.name != frame.programming.name:
+        lines.append(
+            f"assumed: {measurements.programming.name!r} of the readings is the "
+            f"{frame.programming.name!r} of the fit"
+        )
+    named = "array_id" in measurements.table
+    if table["as_array"].notna().any():
+        lines.append(f"assumed: all readings are on the fitted array {table['as_array'].iloc[0]!r}")
+    elif frame.names_arrays and not named:
+        lines.append(
+            "assumed: the readings, which name no array, are on the fitted array "
+            f"{frame.arrays[0]!r}"
+        )
+    elif named and not frame.names_arrays:
+        lines.append("assumed: the arrays of the readings are those of the fit, which names none")
+    if table["extrapolated"].any():
+        ranges = [f"{frame.programming.format(x)}" for x in (frame.low, frame.high)]
+        fitted = [
+            f"{frame.programming.name} {ranges[0]} to {ranges[1]}",
+            *(f"{name} {low:g} to {high:g}" for name, (low, high) in read_at.items()),
+        ]
+        lines.append(
+            f"EXTRAPOLATED: {int(table['extrapolated'].sum())} of {len(table)} (bin, state) cells "
+            f"have readings outside what was fitted: {', '.join(fitted)}"
+        )
+    if (table["readings"] == "independent").any():
+        lines.append(
+            "devices were read repeatedly, those of the fit were not: readings are taken to fail "
+            "independently, and intervals are too narrow where devices differ"
+        )
+    return lines
 
 
 def _curves_table(curves: Mapping[str, BerCurve], posterior: Fitted) -> pd.DataFrame:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devicefit.compressed import Compressed, IntArray
 from devicefit.levels import identifiable
-from devicefit.programming import FloatArray, Programming
+from devicefit.programming import ONE_CONDITION, FloatArray, Programming, beyond
 
 DEVIATION_TERMS = 8
 """Terms of a smooth deviation when conditions allow: enough for `DEVIATION_SCALE`."""
@@ -18,6 +19,9 @@ LEAST_CONDITIONS = 12
 
 DEVIATION_SCALE = 0.2
 """Length scale of smooth deviations, fraction of the measured range."""
+
+FARTHEST = 100.0
+"""Measured ranges beyond its ends at which a law is still evaluated, be it as an extrapolation."""
 
 _HALF_WIDTH = 0.75
 """Half width of the box of the cosine basis, centre at 0.5: 1.5 times that of the range."""
@@ -114,9 +118,65 @@ class Frame:
         return self.low == self.high
 
     @property
+    def names_arrays(self) -> bool:
+        """Whether the readings said which array they are of."""
+        return self.arrays != ("",)
+
+    @property
     def is_current(self) -> bool:
         """Whether the programming variable is the compliance current itself."""
         return self.programming.is_current
+
+    def extrapolated(self, x: FloatArray, second: FloatArray | None = None) -> NDArray[np.bool_]:
+        """Where values of the programming variables lie outside the measured range."""
+        outside = beyond(x, self.low, self.high)
+        if second is None or self.second is None:
+            return outside
+        return outside | beyond(second, self.second_low, self.second_high)
+
+    def check(self, x: FloatArray, argument: str = "programming") -> None:
+        """Refuse values of the programming variable at which there is no law.
+
+        Raises
+        ------
+        ValueError
+            A value is not finite, cannot be had, or is farther than :data:`FARTHEST` measured
+            ranges away; or all readings were at another one.
+        """
+        values = np.atleast_1d(np.asarray(x, dtype=np.float64))
+        positive = self.programming.is_logarithmic
+        bad = ~np.isfinite(values) | (positive & (values <= 0))
+        if bad.any():
+            raise ValueError(
+                f"{argument} is {values[bad][0]}; a {self.programming.name} must be finite"
+                f"{' and positive' if positive else ''}"
+            )
+        other = self.extrapolated(values)
+        if self.is_single and other.any():
+            here = self.programming.format(self.low)
+            what = (
+                "was fitted without a programming variable, whose only value is 1"
+                if self.programming == ONE_CONDITION
+                else f"was measured at {here} only, which tells nothing of other values"
+            )
+            raise ValueError(
+                f"{argument} is {self.programming.format(float(values[other][0]))}; the device "
+                f"{what}; ask for {here}, or fit readings of several values"
+            )
+
+        if not self.is_single:
+            # halves: the difference of two large values is not finite
+            low, high = 0.5 * self.programming.coordinate([self.low, self.high])
+            with np.errstate(over="ignore"):
+                ranges = np.abs(0.5 * self.programming.coordinate(values) - low) / (high - low)
+            if ranges.max() > FARTHEST:
+                far = float(values[ranges.argmax()])
+                raise ValueError(
+                    f"{argument} is {far:g} {self.programming.unit}, more than {FARTHEST:g} times "
+                    "the measured range away from it "
+                    f"({self.programming.format(self.low)} to {self.programming.format(self.high)}"
+                    "); nothing measured says anything there: check the unit, SI is expected"
+                )
 
     def position(self, x: FloatArray) -> FloatArray:
         """Place of `x` in the measured range, 0 to 1 inside it; 0.5 where there is one value."""

@@ -82,7 +82,9 @@ def test_best_threshold_has_the_fewest_errors() -> None:
     ("change", "message"),
     [
         ({"R": [8.0, -1.0, 9, 150, 8, 190, 120, 160]}, r"resistance_ohm .* row 2"),
-        ({"n": [0.0] + [100.0] * 7}, "column n is not positive and finite in row 1"),
+        ({"n": [-1.0] + [100.0] * 7}, "column n is no number of cycles in row 1"),
+        ({"n": [0.1] + [100.0] * 7}, "count cycles one by one, not in thousands"),
+        ({"n": [np.inf] + [100.0] * 7}, "column n is no number of cycles in row 1"),
         ({"state": ["LRS"] * 8}, "no HRS"),
         ({"state": ["LRS", "RESET"] * 4}, "unknown values"),
         ({"cell": ["a", None] * 4}, "what wears out as one"),

@@ -516,5 +516,5 @@ def test_counted_ber_weighs_both_states_alike() -> None:
 
 
 def test_a_current_of_zero_has_no_curve(known_posterior: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match="smallest value is 0.0; a .* must be positive"):
+    with pytest.raises(ValueError, match="programming is 0.0; a .* must be finite and positive"):
         ber_curves(known_posterior(), np.array([0.0, 1e-4]), options=SensingOptions())

@@ -17,7 +17,7 @@ from devicefit.life_fit import LifeDraws
 from devicefit.life_study import CycledCells, Endurance, Retention
 from devicefit.programming import Programming
 from devicefit.retention import RetentionState
-from devicefit.sensing import BerCurve
+from devicefit.sensing import BerCurve, SensingOptions
 from devicefit.wear_out import WearOut
 from reliability.life import (
     YEAR_S,
@@ -105,7 +105,7 @@ CELLS = CycledCells(
 
 def factor(shift: float, worn: float, error: float = 0.5, draws: int = 3) -> LifeFactor:
     one = np.ones((draws, 1))
-    return LifeFactor(shift * one, worn * one, error * one, (), False)
+    return LifeFactor(shift * one, worn * one, error * one, (), np.array([False]))
 
 
 @pytest.mark.parametrize("fresh", [1e-12, 1e-4, 0.3])
@@ -181,8 +181,8 @@ def test_wear_over_programming_reaches_each_value() -> None:
     found = wear_out_factor(CELLS, 1e6, X)
     expected = norm.cdf((np.log(1e6) - 13.0 - 2.0 * np.array([1, 0, -1])) / np.exp(0.1))
     np.testing.assert_allclose(found.worn[0], expected, rtol=1e-9)
-    assert not found.extrapolated
-    assert wear_out_factor(CELLS, 1e6, 2 * X).extrapolated
+    assert not found.extrapolated.any()
+    assert wear_out_factor(CELLS, 1e6, 2 * X).extrapolated.tolist() == [False, False, True]
 
 
 def test_required_life_needs_its_posteriors() -> None:
@@ -190,12 +190,40 @@ def test_required_life_needs_its_posteriors() -> None:
     need = LifeRequirement.of(cycles=1e6, years=10, temperature_k=358.15)
     assert need.words() == "1e+06 cycles and 10 years at 85 degrees Celsius"
     with pytest.raises(ValueError, match="nothing is known of cycling"):
-        life_factor([RETENTION], need, X, rng=rng)
+        life_factor(
+            [RETENTION],
+            need,
+            X,
+            programming=CELLS.wear_out.programming,
+            sensing=SensingOptions(),
+            rng=rng,
+        )
     with pytest.raises(ValueError, match="nothing is known of retention"):
-        life_factor([ENDURANCE], need, X, rng=rng)
+        life_factor(
+            [ENDURANCE],
+            need,
+            X,
+            programming=CELLS.wear_out.programming,
+            sensing=SensingOptions(),
+            rng=rng,
+        )
     with pytest.raises(ValueError, match="2 posteriors of kind retention"):
-        life_factor([RETENTION, RETENTION], need, X, rng=rng)
-    found = life_factor([RETENTION, CELLS, ENDURANCE], need, X, rng=rng)
+        life_factor(
+            [RETENTION, RETENTION],
+            need,
+            X,
+            programming=CELLS.wear_out.programming,
+            sensing=SensingOptions(),
+            rng=rng,
+        )
+    found = life_factor(
+        [RETENTION, CELLS, ENDURANCE],
+        need,
+        X,
+        programming=CELLS.wear_out.programming,
+        sensing=SensingOptions(),
+        rng=rng,
+    )
     # Worn cells come from the set that knows programming, and only from there.
     expected = wear_out_factor(CELLS, 1e6, X).worn
     np.testing.assert_allclose(np.sort(found.worn, axis=0), np.sort(expected, axis=0), rtol=1e-9)
@@ -223,7 +251,7 @@ def test_schemes_age_on_the_same_draws() -> None:
     curve = BerCurve("1T1R", X, ln_ber, np.full(3, 1e4), np.zeros(3, bool), 1e-3)
     curves = {"1T1R": curve, "2T2R": BerCurve("2T2R", X, ln_ber, None, np.zeros(3, bool), 1e-3)}
     shift = rng.random((DRAWS, 1))
-    life = LifeFactor(shift, 0 * shift, 0 * shift + 0.5, (), False)
+    life = LifeFactor(shift, 0 * shift, 0 * shift + 0.5, (), np.array([False]))
     aged = age_curves(curves, life, seed=1)
     lost = [norm.ppf(np.exp(aged[s].ln_ber)) - norm.ppf(np.exp(ln_ber)) for s in curves]
     np.testing.assert_allclose(lost[1], np.sqrt(2) * lost[0], rtol=1e-6)
