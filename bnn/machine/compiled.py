@@ -237,8 +237,11 @@ class _Folder(_CacheLocator):
         """
         if not self.known:
             return False
-        stats = (os.stat(file) for file in sources(self._py_file))
-        return all(max(s.st_mtime, s.st_ctime) <= _STARTED for s in stats)
+        stats = [os.stat(file) for file in sources(self._py_file)]
+        # the time of the last change can be set, and copying often does; not so that of the inode,
+        # which Windows does not have
+        times = [s.st_mtime if os.name == "nt" else s.st_ctime for s in stats]
+        return max(times) <= _STARTED
 
     def get_cache_path(self) -> str:
         return str(self._path)

@@ -95,6 +95,9 @@ def test_threads_and_what_is_kept_change_nothing(
     reference = calibration_reference(network, images)
     one = calibrate_chip(reference, flips)
     assert_same(one, calibrate_chip(replace(reference, threads=3), flips))
+    monkeypatch.setattr("bnn.layer_runs._BLOCK_VALUES", 5000)  # one image at a time
+    assert_same(one, calibrate_chip(calibration_reference(network, images), flips))
+    monkeypatch.setattr("bnn.layer_runs._BLOCK_VALUES", 2**22)
     monkeypatch.setattr("bnn.layer_runs._BLOCK_IMAGES", 4)
     # fully connected layers keep 45 * 20 sums, no convolution as few
     monkeypatch.setattr("bnn.layer_runs._KEPT_VALUES", 2 * 45 * 20)
