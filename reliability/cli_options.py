@@ -36,7 +36,9 @@ WhereOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same bytes.")]
 ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace earlier output.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace earlier output; files that are not ours stay.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 ImagesOption = Annotated[
     str, typer.Option(help="Image set: digits, mnist, fashion-mnist or cifar-10.")

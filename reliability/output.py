@@ -128,7 +128,9 @@ def check_file(path: Path, *, force: bool, suffix: str, option: str = "--out") -
 
 
 @contextmanager
-def staged_directory(out: Path, *, force: bool, names: Sequence[str] = ()) -> Iterator[Path]:
+def staged_directory(
+    out: Path, *, force: bool = False, names: Sequence[str] = ()
+) -> Iterator[Path]:
     """Folder to write into; its files move to `out` when the block ends without error.
 
     Parameters
@@ -149,7 +151,7 @@ def staged_directory(out: Path, *, force: bool, names: Sequence[str] = ()) -> It
 
 
 @contextmanager
-def staged_file(path: Path, *, force: bool, option: str = "--out") -> Iterator[Path]:
+def staged_file(path: Path, *, force: bool = False, option: str = "--out") -> Iterator[Path]:
     """File to write; it takes the name `path` when the block ends without error.
 
     Its twin, if the block writes one beside it, comes along.

@@ -210,7 +210,7 @@ class Stage:
 
     def _refuse_foreign(self) -> None:
         """Refuse a folder of that name which is not ours."""
-        ours = not self.folder.is_symlink()
+        ours = not (self.folder.is_symlink() or self.files.is_symlink())
         if ours:
             # NFS keeps a removed file that is open under such a name
             there = {n for n in os.listdir(self.folder) if not n.startswith(".nfs")}

@@ -439,6 +439,20 @@ def test_stage_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert (folder / "notes.txt").read_text() == "my own lock"
 
 
+def test_stage_made_of_links_is_left_alone(tmp_path: Path) -> None:
+    """Its journal would move files from elsewhere."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("x")
+    journal = '{"files": {"thesis.tex": "0"}, "replaces": {}, "removes": {}}'
+    folder = _killed(tmp_path / "out", journal=journal)
+    (folder / "files" / "a.nc").unlink()
+    (folder / "files").rmdir()
+    (folder / "files").symlink_to(tmp_path / "home")
+    with pytest.raises(OutputError, match="is in the way and none of ours"):
+        check_directory(tmp_path / "out", force=True)
+    assert (tmp_path / "home" / "thesis.tex").exists()
+
+
 def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     folder = _killed(tmp_path / "out", journal=None)
     check_directory(tmp_path / "out", force=False)
