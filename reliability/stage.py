@@ -28,6 +28,9 @@ from pathlib import Path
 
 from reliability.own_files import checked_names, is_unchanged, sha256_of
 
+STAGE = ".rram-reliability"
+"""Stage of a directory; the stage of a file has a hash of its name besides."""
+
 MARK = "rram-reliability stage 1"
 """First line of the lock, by which the folder is known as ours."""
 

@@ -19,12 +19,11 @@ from reliability.output import (
     OutputError,
     check_directory,
     check_file,
-    check_whole,
-    reading,
     staged_directory,
     staged_file,
 )
 from reliability.own_files import LISTING
+from reliability.whole_directory import check_whole, reading
 
 RESULTS = '{"format": "rram-reliability results 1"}'
 
@@ -140,6 +139,7 @@ KILLED_EVERYWHERE = '''
 import os, sys
 from pathlib import Path
 from reliability import output
+from reliability.whole_directory import check_whole
 
 STEPS = ("mkdir", "open", "close", "replace", "rename", "link", "unlink", "rmdir", "fsync",
          "ftruncate", "pwrite")
@@ -163,7 +163,7 @@ def killed_after(steps):
 def state(out):
     files = {p.name: p.read_text() for p in out.glob("*.*") if not p.name.startswith(".")}
     try:
-        output.check_whole(out)
+        check_whole(out)
     except ValueError:
         return "unfinished"
     return "".join(sorted(set(files.values()))) + " " + " ".join(sorted(files))
