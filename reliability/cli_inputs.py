@@ -431,8 +431,8 @@ def counted_networks(paths: list[Path]) -> dict[str, NetworkStudy]:
         A file is no table of counts, or no curves can be fitted to the tables.
     """
     from reliability.network_study import load_counts, network_names
-    from reliability.output import reading
     from reliability.training_counts import check_counts, join_trainings
+    from reliability.whole_directory import reading
 
     check_files(paths, "--counts")
     with ExitStack() as stack:

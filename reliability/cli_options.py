@@ -57,7 +57,9 @@ SeedOption = Annotated[
     typer.Option(min=0, max=2**63 - 1, help="Seed; the same seed gives the same bytes."),
 ]
 ThreadsOption = Annotated[int, typer.Option(min=1, max=1024, help="CPU threads.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace earlier output.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace earlier output; files that are not ours stay.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 ImagesOption = Annotated[
     str, typer.Option(help="Image set: digits, mnist, fashion-mnist or cifar-10.")

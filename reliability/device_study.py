@@ -51,7 +51,7 @@ from devicefit.stacking import StackedDevice, stacking_weights
 from devicefit.threshold import choose_threshold
 from reliability.device_figures_data import device_checks_record
 from reliability.device_records import data_record, levels_record
-from reliability.output import whole
+from reliability.whole_directory import whole
 
 FORMAT = "rram-reliability device study 3"
 GRID_POINTS = 101

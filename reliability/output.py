@@ -12,22 +12,21 @@ What is promised, also where a run is killed at any moment:
 - A file that appears meanwhile stays too. The results are then kept under another name.
 - All files are complete before the first takes its name; markers such as ``results.json`` take
   theirs last. A run that is killed in between is brought to its end by the next one that writes
-  there, and :func:`check_whole` refuses to read the directory until then.
+  there, and :mod:`reliability.whole_directory` refuses to read it until then.
 - Where complete results cannot take their names they are kept, and the message says where.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import errno
 import hashlib
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from reliability import interruption
 from reliability.own_files import (
@@ -41,19 +40,17 @@ from reliability.own_files import (
     recognised,
     sha256_of,
 )
-from reliability.stage import JOURNAL, Stage, take_free_name
+from reliability.stage import STAGE, Stage, take_free_name
 from reliability.stage import OutputError as OutputError
-
-Loaded = TypeVar("Loaded")
-
-STAGE = ".rram-reliability"
-"""Stage of a directory; the stage of a file has a hash of its name besides."""
 
 TWIN = {".safetensors": ".json"}
 """A network is a pair of files."""
 
 finished: list[Path] = []
-"""What this process has put in place; an interruption afterwards must not say that nothing was."""
+"""What this process has put in place, or kept elsewhere.
+
+An interruption that comes afterwards must not say that nothing was written.
+"""
 
 
 class KeptElsewhereError(Exception):
@@ -128,7 +125,9 @@ def check_file(path: Path, *, force: bool, suffix: str, option: str = "--out") -
 
 
 @contextmanager
-def staged_directory(out: Path, *, force: bool, names: Sequence[str] = ()) -> Iterator[Path]:
+def staged_directory(
+    out: Path, *, force: bool = False, names: Sequence[str] = ()
+) -> Iterator[Path]:
     """Folder to write into; its files move to `out` when the block ends without error.
 
     Parameters
@@ -149,7 +148,7 @@ def staged_directory(out: Path, *, force: bool, names: Sequence[str] = ()) -> It
 
 
 @contextmanager
-def staged_file(path: Path, *, force: bool, option: str = "--out") -> Iterator[Path]:
+def staged_file(path: Path, *, force: bool = False, option: str = "--out") -> Iterator[Path]:
     """File to write; it takes the name `path` when the block ends without error.
 
     Its twin, if the block writes one beside it, comes along.
@@ -167,59 +166,11 @@ def staged_file(path: Path, *, force: bool, option: str = "--out") -> Iterator[P
         The file is complete and could not take its name.
     """
     with _file(path, force, option) as (stage, target):
-        yield stage.files / str(target.name)
+        new = stage.files / str(target.name)
+        yield new
+        if not new.exists():
+            raise FileNotFoundError(errno.ENOENT, "was not written", str(path))
         _finish(stage, target, {})
-
-
-def check_whole(directory: Path) -> None:
-    """Refuse to read a directory in which old and new files may be mixed.
-
-    Raises
-    ------
-    ValueError
-        A run was killed while its files took their names, or does that now; gives the remedy.
-    """
-    if os.path.lexists(directory / STAGE / JOURNAL):
-        raise ValueError(
-            f"{directory}: some of its files are new and some are not, since a run was killed "
-            "while it put them in place (or is doing so now). Give the command that wrote it once "
-            "more, without --force: it puts the others in place and stops"
-        )
-
-
-@contextmanager
-def reading(directory: Path) -> Iterator[None]:
-    """Read several files of a directory that belong together.
-
-    Raises
-    ------
-    ValueError
-        As of :func:`check_whole`, or the files were replaced meanwhile.
-    """
-    check_whole(directory)
-    before = _listing(directory)
-    yield
-    check_whole(directory)
-    if _listing(directory) != before:
-        raise ValueError(f"{directory} was written anew while it was read; try again")
-
-
-def whole(load: Callable[[Path], Loaded]) -> Callable[[Path], Loaded]:
-    """A function that loads a directory, under the checks of :func:`reading`."""
-
-    @functools.wraps(load)
-    def checked(directory: Path) -> Loaded:
-        with reading(directory):
-            return load(directory)
-
-    return checked
-
-
-def _listing(directory: Path) -> bytes:
-    try:
-        return (directory / LISTING).read_bytes()
-    except OSError:
-        return b""
 
 
 @contextmanager
@@ -351,13 +302,17 @@ def _finish(stage: Stage, target: _Target, ours: dict[str, str]) -> None:
             why = f"{target.said}: {_reason(error)}"
             if stage.is_complete:
                 stage.let_go()
+                finished.append(stage.files)
                 raise KeptElsewhereError(
                     f"{why}\nthe results are complete, but not all could take their names; the "
                     f"others are kept in {stage.files}. Remove the cause and give the same command "
                     "without --force: it puts them in place and stops"
                 ) from error
+            kept = _keep(stage, target)
+            finished.append(kept)
+            last = "; take them from there before another run begins" * (kept == stage.files)
             raise KeptElsewhereError(
-                f"{why}\nthe results are complete and kept in {_keep(stage, target)}"
+                f"{why}\nthe results are complete and kept in {kept}{last}"
             ) from error
 
 
@@ -367,8 +322,6 @@ def _put_in_place(stage: Stage, target: _Target, ours: dict[str, str]) -> None:
     replaces: dict[str, str] = {}
     removes: dict[str, str] = {}
     if target.name is not None:
-        if target.name not in names:
-            raise FileNotFoundError(2, "was not written", target.name)
         if target.force:
             for name in names:
                 if is_plain_file(place / name):
@@ -394,7 +347,7 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
-def _keep(stage: Stage, target: _Target) -> str:
+def _keep(stage: Stage, target: _Target) -> Path:
     """Move complete files to a free name beside the one that they were to have; says which."""
     try:
         for number in range(1, 1000):
@@ -403,7 +356,7 @@ def _keep(stage: Stage, target: _Target) -> str:
                 with contextlib.suppress(FileExistsError):
                     kept.mkdir()
                     os.replace(stage.files, kept)
-                    return str(kept)
+                    return kept
             else:
                 own = Path(target.name)
                 pairs = {n: f"{own.stem}-{number}{Path(n).suffix}" for n in _names_of(target)}
@@ -411,8 +364,8 @@ def _keep(stage: Stage, target: _Target) -> str:
                     for name, free in pairs.items():
                         if os.path.lexists(stage.files / name):
                             take_free_name(stage.files / name, target.place / free)
-                    return str(target.place / pairs[target.name])
+                    return target.place / pairs[target.name]
     except OSError:
         pass
     stage.let_go()
-    return f"{stage.files}; take them from there before another run begins"
+    return stage.files

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from reliability.output import check_whole
+from reliability.whole_directory import check_whole
 
 FORMAT = "rram-reliability results 1"
 

@@ -28,6 +28,9 @@ from pathlib import Path
 
 from reliability.own_files import checked_names, is_unchanged, sha256_of
 
+STAGE = ".rram-reliability"
+"""Stage of a directory; the stage of a file has a hash of its name besides."""
+
 MARK = "rram-reliability stage 1"
 """First line of the lock, by which the folder is known as ours."""
 
@@ -210,7 +213,7 @@ class Stage:
 
     def _refuse_foreign(self) -> None:
         """Refuse a folder of that name which is not ours."""
-        ours = not self.folder.is_symlink()
+        ours = not (self.folder.is_symlink() or self.files.is_symlink())
         if ours:
             # NFS keeps a removed file that is open under such a name
             there = {n for n in os.listdir(self.folder) if not n.startswith(".nfs")}

@@ -203,6 +203,25 @@ def test_results_that_lack_what_a_report_shows(tmp_path: Path, call: Callable[..
     assert not (tmp_path / "r.html").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("report", "d/results.json", "--out", "r.html"),
+        ("ber", "d", "--out", "ber.csv"),
+        ("decide", "d", "--counts", "c.nc", "--out", "r.json"),
+    ],
+)
+def test_results_that_a_killed_run_left_half_in_place_are_not_read(
+    tmp_path: Path, call: Callable[..., Any], command: tuple[object, ...]
+) -> None:
+    (tmp_path / "d" / ".rram-reliability").mkdir(parents=True)
+    (tmp_path / "d" / ".rram-reliability" / "journal").write_text("{}")
+    (tmp_path / "d" / "results.json").write_bytes(EXAMPLE.read_bytes())
+    found = call(*command)
+    assert found.returncode == 2
+    assert "d: some of its files are new and some are not, since a run was killed" in found.stderr
+
+
 def test_simulated_file_is_written_and_read_back(tmp_path: Path, call: Callable[..., Any]) -> None:
     assert call("simulate", "--out", "sim.csv").returncode == 0
     first = (tmp_path / "sim.csv").read_bytes()

@@ -249,7 +249,7 @@ def test_texts_of_a_record_do_not_become_paths(
     monkeypatch.setattr("reliability.cli.print_verdict", lambda _: None)
     found = call(
         "run", "--network", "n.safetensors", "--out", "a/b/out", "--chips", 2, "--threads", 1,
-        "--thresholds", "fixed", "--model", "lognormal",
+        "--thresholds", "fixed", "--model", "lognormal", "--confirm-minutes", 0,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert victim.read_text() == "precious"

@@ -19,12 +19,11 @@ from reliability.output import (
     OutputError,
     check_directory,
     check_file,
-    check_whole,
-    reading,
     staged_directory,
     staged_file,
 )
 from reliability.own_files import LISTING
+from reliability.whole_directory import check_whole, reading
 
 RESULTS = '{"format": "rram-reliability results 1"}'
 
@@ -140,6 +139,7 @@ KILLED_EVERYWHERE = '''
 import os, sys
 from pathlib import Path
 from reliability import output
+from reliability.whole_directory import check_whole
 
 STEPS = ("mkdir", "open", "close", "replace", "rename", "link", "unlink", "rmdir", "fsync",
          "ftruncate", "pwrite")
@@ -163,7 +163,7 @@ def killed_after(steps):
 def state(out):
     files = {p.name: p.read_text() for p in out.glob("*.*") if not p.name.startswith(".")}
     try:
-        output.check_whole(out)
+        check_whole(out)
     except ValueError:
         return "unfinished"
     return "".join(sorted(set(files.values()))) + " " + " ".join(sorted(files))
@@ -437,6 +437,20 @@ def test_stage_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is in the way and none of ours; move it away"):
         check_directory(tmp_path / "out", force=True)
     assert (folder / "notes.txt").read_text() == "my own lock"
+
+
+def test_stage_made_of_links_is_left_alone(tmp_path: Path) -> None:
+    """Its journal would move files from elsewhere."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("x")
+    journal = '{"files": {"thesis.tex": "0"}, "replaces": {}, "removes": {}}'
+    folder = _killed(tmp_path / "out", journal=journal)
+    (folder / "files" / "a.nc").unlink()
+    (folder / "files").rmdir()
+    (folder / "files").symlink_to(tmp_path / "home")
+    with pytest.raises(OutputError, match="is in the way and none of ours"):
+        check_directory(tmp_path / "out", force=True)
+    assert (tmp_path / "home" / "thesis.tex").exists()
 
 
 def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
