@@ -183,7 +183,9 @@ def study_retention(
     """
     states: dict[str, RetentionState] = {}
     baked = min(int((counts[state].time_s > 0).sum()) for state in _both(counts))
-    gates = [spread_gate(baked, what="bakes", where="baked", remedy=_BAKES_APART_REMEDY, least=2)]
+    gates = [
+        spread_gate(baked, what="bakes", where="of the fit", remedy=_BAKES_APART_REMEDY, least=2)
+    ]
     if devices is not None:
         gates.append(spread_gate(devices, what="devices", where="baked", remedy=_UNITS_REMEDY))
     checks: dict[str, Any] = {}

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from devicefit.programming import Programming
+
+MOST = 10**9
+"""Largest number of devices, cycles, chips or images."""
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    if not least <= value < np.inf:
-        raise ValueError(f"{name} is {value}; it must be at least {least:g}")
+    if not least <= value <= MOST:
+        said = value if abs(value) < 1e15 else f"{value:.3g}"
+        raise ValueError(f"{name} is {said}; it must be at least {least:g}, and at most {MOST:.0e}")
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ def fit(
     from reliability.device_study import save_study, study_device, study_file_names
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
+    from reliability.summary import level_notes
 
     with checking_input():
         check_directory(out, force=force)
@@ -164,6 +165,8 @@ def fit(
             say=narrator.say,
         )
         save_study(study, stage)
+    for line in level_notes(study.main):
+        typer.echo(line)
     print_gates(study.record["gates"])
     typer.echo(f"device study: {out}")
 

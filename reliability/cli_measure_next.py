@@ -85,8 +85,10 @@ def measure_next_command(
     quiet: QuietOption = False,
 ) -> None:
     """Rank further measurements by what they are expected to do to the interval of the saving."""
+    import numpy as np
+
     from reliability.answer import compare
-    from reliability.candidates import MoreCycles, MoreDevices
+    from reliability.candidates import MeasuredEnergy, MoreCycles, MoreDevices
     from reliability.device_study import load_study
     from reliability.limit_case import check_design_names, chosen_design
     from reliability.measure_next import MeasureNextOptions, measure_next
@@ -120,6 +122,8 @@ def measure_next_command(
         study.check_threshold(options["sensing"])
         chosen = _chosen(candidate or [], candidates, frame.programming)
         for one in chosen:
+            if isinstance(one, MoreDevices | MeasuredEnergy):
+                frame.check(np.array([one.programming]), "candidate: programming")
             if isinstance(one, MoreDevices | MoreCycles):
                 planned_readings(one, study)
         networks = counted_networks(counts)

@@ -138,8 +138,9 @@ def evaluate_direct(
     -------
     xarray.Dataset
         As of :func:`bnn.evaluate`, with the dim ``programming`` in place of ``ber``, and the
-        coordinates ``posterior_draw`` of the chips and ``threshold_ohm`` (1T1R) of the programming
-        values. Attributes say what the chips depend on.
+        coordinates ``posterior_draw`` of the chips, ``extrapolated`` (outside the measured range)
+        and ``threshold_ohm`` (1T1R) of the programming values. Attributes say what the chips
+        depend on.
 
     Raises
     ------
@@ -188,7 +189,11 @@ def evaluate_direct(
         posterior_draw(draws, seed=seed, chip=chip) if draw is None else draw
         for chip in range(first, first + chips)
     ]
-    counts = counts.assign_coords(posterior_draw=("chip", np.array(of_chip, dtype=np.int64)))
+    outside = device.frame.extrapolated(counts["programming"].values)
+    counts = counts.assign_coords(
+        posterior_draw=("chip", np.array(of_chip, dtype=np.int64)),
+        extrapolated=("programming", outside),
+    )
     values = [np.exp(r.threshold_ln_r) for r in readers if r.threshold_ln_r is not None]
     if values:
         counts = counts.assign_coords(threshold_ohm=("programming", values, {"units": "ohm"}))

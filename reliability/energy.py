@@ -18,6 +18,10 @@ NO_ENERGY = "none"
 """Basis of an energy of which nothing is known."""
 
 
+_LARGEST = 1e3
+"""Volts or seconds that no pulse has."""
+
+
 @dataclass(frozen=True)
 class EnergyOptions:
     """Programming pulses. The defaults are assumptions of usual size, not measurements.
@@ -63,8 +67,10 @@ class EnergyOptions:
             if name.endswith("_sd"):
                 if not 0 <= value < 1:
                     raise ValueError(f"{name} is {value}; it must lie between 0 and 1")
-            elif not 0 < value < np.inf:
-                raise ValueError(f"{name} is {value}; it must be positive")
+            elif not 0 < value <= _LARGEST:
+                raise ValueError(
+                    f"{name} is {value}; it must be positive, at most {_LARGEST:g} (SI units)"
+                )
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -126,6 +126,19 @@ def table_notes(table: pd.DataFrame, posterior: Fitted) -> list[str]:
     return lines
 
 
+def level_notes(posterior: Fitted) -> list[str]:
+    """Which spreads the readings cannot tell: of one array, of one reading of each device."""
+    frame, lines = posterior.frame, []
+    if len(frame.arrays) == 1:
+        lines.append("not told: how arrays differ; one array was read, or none was named")
+    if not frame.levels:
+        lines.append(
+            "not told: what lasts in a device and what is new in a cycle; no device was read "
+            "twice in a state. Error rates of other devices need only their sum"
+        )
+    return lines
+
+
 def prediction_notes(
     table: pd.DataFrame,
     measurements: Measurements,

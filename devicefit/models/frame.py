@@ -20,7 +20,7 @@ LEAST_CONDITIONS = 12
 DEVIATION_SCALE = 0.2
 """Length scale of smooth deviations, fraction of the measured range."""
 
-FARTHEST = 100.0
+FARTHEST = 20.0
 """Measured ranges beyond its ends at which a law is still evaluated, be it as an extrapolation."""
 
 _HALF_WIDTH = 0.75

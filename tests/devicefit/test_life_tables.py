@@ -160,3 +160,56 @@ def test_inspections_follow_each_other(write: Callable[..., Path]) -> None:
         read_wear_out(write(frame.assign(failed=[0.5, 1, 4])))
     with pytest.raises(MeasurementError, match="no cell failed"):
         read_wear_out(write(frame.assign(failed=0, survivors=1)))
+
+
+def test_a_reading_before_cycling_is_of_the_first_cycle(
+    cycled: pd.DataFrame, write: Callable[..., Path]
+) -> None:
+    """Cycles act through their logarithm; a cell that holds a state was programmed once."""
+    for name in ("prior_cycles", "cycle"):
+        columns = parse_columns([f"{name}=n", "device_id=cell", "resistance_ohm=R:kohm"])
+        found = []
+        for first in (0.0, 1.0):
+            table = cycled.assign(n=[first] * 4 + [5000.0] * 4)
+            read = read_life_table(write(table), "endurance", columns=columns)
+            found.append(endurance_counts(read))
+        (counts, threshold), (expected, same) = found
+        assert threshold == same
+        for state in ("LRS", "HRS"):
+            np.testing.assert_allclose(counts[state].cycles, [1.0, 5000.0], rtol=1e-12)
+            for field in ("cycles", "errors", "trials"):
+                np.testing.assert_array_equal(
+                    getattr(counts[state], field), getattr(expected[state], field)
+                )
+
+
+def test_mappings_are_used_or_refused(cycled: pd.DataFrame, write: Callable[..., Path]) -> None:
+    both = write(cycled.assign(prior_cycles=7.0))
+    read = read_life_table(
+        both,
+        "endurance",
+        columns=parse_columns(["cycle=n", "device_id=cell", "resistance_ohm=R:kohm"]),
+    )
+    # what is mapped is meant, whatever else the file has
+    assert sorted(set(read.rows["cycles"])) == [100.0, 5000.0]
+    with pytest.raises(MeasurementError, match="--column programming=none: not used here"):
+        read_life_table(both, "endurance", columns=parse_columns(["programming=none"]))
+
+
+def test_devices_are_counted_where_they_are_named(write: Callable[..., Path]) -> None:
+    frame = pd.DataFrame(
+        {
+            "device_id": ["a", "a", "b", "a"],
+            "state": ["LRS", "HRS"] * 2,
+            "time_after_program_s": [0.0, 0.0, 3600.0, 3600.0],
+            "temperature_k": 358.15,
+            "resistance_ohm": [8e3, 2e5, 9e3, 1e5],
+        }
+    )
+    assert read_life_table(write(frame), "retention").devices == 1
+    assert read_life_table(write(frame.drop(columns="device_id")), "retention").devices is None
+
+
+def test_a_directory_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementError, match="a directory; give a CSV or Parquet table"):
+        read_life_table(tmp_path, "retention")

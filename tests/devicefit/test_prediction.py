@@ -1,5 +1,8 @@
 """Predicted failures of unseen devices against binomial laws that are known exactly."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +12,7 @@ from scipy.stats import binom, norm
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.measurements import Measurements, check_measurements
 from devicefit.models.frame import Frame
-from devicefit.prediction import fit_persistence, predict, sides
+from devicefit.prediction import fit_persistence, predict, reading_ranges, sides
 from devicefit.priors import core_priors
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions
@@ -111,3 +114,92 @@ def test_another_programming_variable_is_refused(known: DevicePosterior) -> None
     other = check_measurements(measurements.table, Programming("SET gate voltage", "V"))
     with pytest.raises(ValueError, match="fitted over SET compliance current"):
         predict(known, other, options=THRESHOLD, rng=np.random.default_rng(1))
+
+
+def on_arrays(posterior: DevicePosterior, *arrays: str) -> DevicePosterior:
+    return replace(posterior, frame=replace(posterior.frame, arrays=arrays))
+
+
+def run(device: DevicePosterior, measurements: Measurements, **more: Any) -> pd.DataFrame:
+    return predict(
+        device, measurements, **{"options": THRESHOLD, "rng": np.random.default_rng(1)} | more
+    )
+
+
+def test_another_array_is_not_taken_for_the_fitted_one(known: DevicePosterior) -> None:
+    """The law of one array says nothing of another one, be there one in the fit or several."""
+    plain = readings(known, 20)
+    other = replace(plain, table=plain.table.assign(array_id="B"))
+    one = on_arrays(known, "A")
+    with pytest.raises(ValueError, match=r"array 'B' was not fitted \(fitted: A\).*--as-array"):
+        run(one, other)
+    said = run(one, other, as_array="A")
+    assert set(said["as_array"]) == {"A"}
+    pd.testing.assert_frame_equal(
+        said.drop(columns="as_array"), run(known, plain).drop(columns="as_array")
+    )
+    with pytest.raises(ValueError, match="--as-array C: no such array; fitted were A"):
+        run(one, other, as_array="C")
+    with pytest.raises(ValueError, match="the fit names no array"):
+        run(known, other, as_array="B")
+    with pytest.raises(ValueError, match=r"fitted to 2 arrays \(A, C\).*or say which"):
+        run(on_arrays(known, "A", "C"), plain)
+    # a fit that names no array, and readings that name none, say nothing against it
+    assert len(run(known, other)) == len(run(one, plain)) == 2
+
+
+def test_persistence_belongs_to_its_threshold(known: DevicePosterior) -> None:
+    rng = np.random.default_rng(2)
+    often, once = readings(known, 40, cycles=5), readings(known, 40)
+    persistence = fit_persistence(known, often, options=THRESHOLD, rng=rng)
+    assert persistence["HRS"].threshold_ohm == 2e4
+    assert set(run(known, often, persistence=persistence)["readings"]) == {"persistent"}
+    for options, words in (
+        (SensingOptions(threshold_ohm=3e4), "the threshold 30000 ohm.*fit --threshold-ohm 30000`"),
+        (SensingOptions(), "the threshold that is chosen for each programming value.*fit`"),
+    ):
+        with pytest.raises(ValueError, match=f"fitted with the threshold 20000 ohm, not.*{words}"):
+            run(known, often, persistence=persistence, options=options)
+        # devices that were read once need none
+        found = run(known, once, persistence=persistence, options=options)
+        assert set(found["readings"]) == {"once"}
+    unknown = {s: replace(p, threshold_ohm=np.nan) for s, p in persistence.items()}
+    with pytest.raises(ValueError, match="fitted with a threshold that was not stored"):
+        run(known, often, persistence=unknown)
+    # without any the table says what is taken for granted
+    assert set(run(known, often)["readings"]) == {"independent"}
+
+
+def test_cells_with_readings_outside_the_fit_are_marked(known: DevicePosterior) -> None:
+    measurements = readings(known, 30)
+    narrow = replace(known, frame=replace(known.frame, high=LOW * 1.5))
+    found = run(narrow, measurements, devices_per_bin=30)
+    assert list(found["extrapolated"]) == [False, False, True, True]
+    warm = replace(measurements, table=measurements.table.assign(temperature_k=350.0))
+    assert reading_ranges(warm) == {"temperature_k": [350.0, 350.0]}
+    for fitted, outside in ((reading_ranges(warm), False), ({"temperature_k": [290, 300]}, True)):
+        assert set(run(known, warm, read_at=fitted)["extrapolated"]) == {outside}
+    # a fit that does not say at what temperature is no measure
+    assert not run(known, warm)["extrapolated"].any()
+
+
+@pytest.mark.parametrize("cycles", [1, 3])
+def test_failures_that_are_certain_are_predicted(known: DevicePosterior, cycles: int) -> None:
+    """Every HRS reading is below 1e300 ohm: ln(1 - p) is minus infinity, which is no warning."""
+    found = run(known, readings(known, 20, cycles), options=SensingOptions(threshold_ohm=1e300))
+    columns = ["failures_observed", "failures_q025", "failures_q500", "failures_q975"]
+    assert (found.loc[found["state"] == "HRS", columns] == 40).all(axis=None)
+    assert (found.loc[found["state"] == "LRS", columns] == 0).all(axis=None)
+
+
+def test_a_device_of_one_condition_predicts_no_other(known: DevicePosterior) -> None:
+    measurements = readings(known, 20)
+    single = replace(known, frame=replace(known.frame, high=LOW))
+    with pytest.raises(ValueError, match="measured at 50 uA only.*nothing of other values"):
+        run(single, measurements)
+
+
+def test_tables_without_readings_are_refused(known: DevicePosterior) -> None:
+    measurements = readings(known, 20)
+    with pytest.raises(ValueError, match="no single readings of devices"):
+        run(known, replace(measurements, table=measurements.table.iloc[:0]))

@@ -1,5 +1,6 @@
 """Bit error rates at the end of life, from factors that are known exactly."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -297,3 +298,55 @@ def test_other_files_are_refused(tmp_path: Any) -> None:
     (tmp_path / "text.nc").write_text("no netCDF")
     with pytest.raises(ValueError, match="not a posterior of life"):
         load_life(tmp_path / "text.nc")
+
+
+def joined(*lives: Any, x: np.ndarray = X, **more: Any) -> LifeFactor:
+    options = {
+        "programming": CELLS.wear_out.programming,
+        "sensing": SensingOptions(),
+        "rng": np.random.default_rng(1),
+    }
+    return life_factor(lives, LifeRequirement(cycles=1e6), x, **options | more)
+
+
+def test_wear_out_of_another_variable_is_refused() -> None:
+    volts = Programming("SET gate voltage", "V")
+    with pytest.raises(ValueError, match=r"over SET compliance current \(A\), the device over SET"):
+        joined(CELLS, programming=volts)
+    # of one unit it is taken for the same, and that is said
+    named = joined(CELLS, programming=Programming("I_set", "A"))
+    assert any(
+        "'SET compliance current' of the wear-out is the 'I_set'" in s for s in named.rests_on
+    )
+    assert not any("Assumed:" in s for s in joined(CELLS).rests_on)
+
+
+def test_values_outside_the_wear_out_are_marked_one_by_one() -> None:
+    """At the end of life only: fresh cells were measured there."""
+    found = joined(ENDURANCE, CELLS, x=2 * X)
+    assert found.extrapolated.tolist() == [False, False, True]
+    curve = BerCurve(
+        "1T1R", 2 * X, np.full((1, 3, 3), -5.0), None, np.array([True, False, False]), 0.01
+    )
+    aged = age_curves({"1T1R": curve}, found, seed=1)["1T1R"]
+    assert aged.extrapolated.tolist() == [True, False, True]
+
+
+def test_another_threshold_than_that_of_the_counts_is_said() -> None:
+    life = replace(ENDURANCE, record=ENDURANCE.record | {"threshold_ohm": 2e4})
+    for read_ohm, said in ((None, False), (2e4, False), (3e4, True)):
+        words = joined(life, sensing=SensingOptions(read_ohm)).rests_on
+        assert any("counted against 2e+04 ohm, cells are read against" in s for s in words) is said
+
+
+def test_a_life_beyond_all_measure_has_a_finite_factor() -> None:
+    """All sound cells are wrong then: the margin they lost is finite."""
+    sure = replace(ENDURANCE, states={"LRS": cycled(), "HRS": cycled()})
+    found = endurance_factor(sure, 1e300)
+    assert np.isfinite(found.shift).all()
+    assert "nan" not in " ".join(found.rests_on)
+
+
+def test_less_than_a_cycle_is_no_life() -> None:
+    with pytest.raises(ValueError, match="programmed at least once"):
+        LifeRequirement(cycles=0.5)

@@ -162,3 +162,36 @@ def test_frames_are_values() -> None:
     frame = Frame(GATE, 1.0, 3.0, arrays=("a", "b"))
     assert frame == dataclasses.replace(frame)
     assert hash(frame) == hash(dataclasses.replace(frame))
+
+
+def test_values_beyond_the_measured_range_are_told_apart() -> None:
+    frame = Frame(GATE, 1.0, 1.5, WIDTH, 1e-7, 1e-6)
+    # the rounding of a change of units is none
+    x = np.array([0.99, 1.0 * (1 - 1e-12), 1.2, 1.5 * (1 + 1e-12), 1.51])
+    assert frame.extrapolated(x).tolist() == [True, False, False, False, True]
+    second = np.array([1e-7, 1e-7, 2e-6, 1e-6, 1e-7])
+    assert frame.extrapolated(x, second).tolist() == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("frame", "x", "message"),
+    [
+        (Frame(CURRENT, 1e-5, 1e-4), 0.0, "x is 0.0; a i must be finite and positive"),
+        (Frame(CURRENT, 1e-5, 1e-4), np.nan, "x is nan; a i must be finite and positive"),
+        (Frame(GATE, 1.0, 1.5), np.inf, "x is inf; a v must be finite"),
+        (Frame(GATE, 1.0, 1.5), 1e308, "x is 1e[+]308 V, more than 20 times the measured range"),
+        (Frame(GATE, 1.0, 1.5), -1.7e308, "more than 20 times the measured range away"),
+        (Frame(CURRENT, 1e-5, 2e-5), 1e30, "check the unit, SI is expected"),
+        (Frame(CURRENT, 1e-4, 1e-4), 5e-5, "measured at 100 uA only, which tells nothing of other"),
+        (Frame(ONE_CONDITION, 1.0, 1.0), 2.0, "without a programming variable, whose only value"),
+    ],
+)
+def test_values_without_a_law_are_refused(frame: Frame, x: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        frame.check(np.array([frame.low, x]), "x")
+
+
+def test_values_with_a_law_are_taken() -> None:
+    Frame(CURRENT, 1e-5, 1e-4).check(np.array([1e-9, 5e-5, 1.0]))
+    Frame(GATE, 1.0, 1.5).check(np.array([-3.0, 1.2, 11.0]))
+    Frame(CURRENT, 1e-4, 1e-4).check(np.array([1e-4 * (1 + 1e-12)]))

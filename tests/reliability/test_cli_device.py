@@ -1,0 +1,222 @@
+"""Error rates and predictions of a fitted device: one condition, thresholds, arrays, marks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.models import FAMILIES
+from devicefit.models.frame import Frame
+from devicefit.persistence import Persistence
+from devicefit.persistence_windows import WindowedPersistence
+from devicefit.priors import sample_priors
+from devicefit.programming import ONE_CONDITION, Programming
+from reliability.device_study import DeviceStudy, load_study, save_study
+
+CURRENT, GATE = Programming("SET compliance current", "A"), Programming("SET gate voltage", "V")
+Call = Callable[..., Any]
+
+
+def study(frame: Frame, path: Path, **record: Any) -> Path:
+    """A device made of draws of the priors; its readings were counted at the record's threshold."""
+    drawn = sample_priors(
+        FAMILIES["lognormal"].priors(frame), draws=100, rng=np.random.default_rng(4)
+    )
+    posterior = DevicePosterior(
+        "lognormal",
+        xr.Dataset({n: (("chain", "draw"), v) for n, v in drawn.items() if v.ndim == 2}),
+        frame,
+        Diagnostics(1.0, 100, 100, 0, 100),
+        {"devices": 100, "design_effect": {"LRS": 1.0, "HRS": 1.0}},
+    )
+    alike = Persistence(*(np.full(20, v) for v in (0.5, 1e-3, 3.0, 1e-3)))
+    threshold = record.get("threshold_ohm")
+    persistence = {"HRS": WindowedPersistence(np.array([0.0]), (alike,), threshold)}
+    more = {"data": {"simulated": True, "read_at": {"temperature_k": [300.0, 300.0]}}}
+    path.mkdir()
+    save_study(
+        DeviceStudy(
+            {"lognormal": posterior}, {}, persistence, np.array([frame.low]), more | record
+        ),
+        path,
+    )
+    return path
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Path:
+    return study(Frame(CURRENT, 5e-5, 2e-4), tmp_path / "device", threshold_ohm=None)
+
+
+@pytest.fixture
+def readings(tmp_path: Path) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame(
+        [(f"d{d}", s, x) for d in range(12) for s in ("LRS", "HRS") for x in (5e-5, 2e-4)],
+        columns=["device_id", "state", "i_cc_a"],
+    )
+    table["device_id"] += "-" + table["i_cc_a"].astype(str)
+    centre = table["state"].map({"LRS": 8.5, "HRS": 11.5})
+    return table.assign(resistance_ohm=np.exp(centre + 0.3 * rng.normal(size=len(table))))
+
+
+def test_a_device_of_one_condition_has_one_row_for_each_scheme(tmp_path: Path, call: Call) -> None:
+    study(Frame(ONE_CONDITION, 1.0, 1.0), tmp_path / "one")
+    found = call("ber", "one", "--out", "b.csv")
+    assert found.returncode == 0, found.stderr
+    table = pd.read_csv(tmp_path / "b.csv")
+    assert list(table["scheme"]) == ["1T1R", "2T2R"]
+    assert set(table["programming"]) == {1.0}
+    assert not table["extrapolated"].any()
+    same = call("ber", "one", "--out", "c.csv", "--low", 1, "--high", 1, "--points", 7)
+    assert same.returncode == 0, same.stderr
+    assert (tmp_path / "b.csv").read_bytes() == (tmp_path / "c.csv").read_bytes()
+    # what is not possible with it is said at once
+    for command in ("decide", "measure-next"):
+        found = call(command, "one", "--counts", "none.nc", "--out", "r.json")
+        assert found.returncode == 2
+        assert "at one condition, so there is no programming to choose" in found.stderr
+
+
+def test_one_measured_current_is_no_curve(tmp_path: Path, call: Call) -> None:
+    study(Frame(CURRENT, 1e-4, 1e-4), tmp_path / "one")
+    assert call("ber", "one", "--out", "b.csv").returncode == 0
+    found = call("ber", "one", "--out", "c.csv", "--high", 2e-4)
+    assert found.returncode == 2
+    assert "--high is 200 uA; the device was measured at 100 uA only" in found.stderr
+
+
+def test_error_rates_outside_the_measured_range_are_marked(
+    device: Path, tmp_path: Path, call: Call
+) -> None:
+    found = call("ber", device, "--out", "b.csv", "--low", 2.5e-5, "--points", 4)
+    assert found.returncode == 0, found.stderr
+    line = (
+        "EXTRAPOLATED: 1 of 4 values of the SET compliance current lie outside the measured 50 uA"
+    )
+    assert line in found.stdout
+    table = pd.read_csv(tmp_path / "b.csv")
+    assert set(table.loc[table["extrapolated"], "programming"]) == {2.5e-5}
+    few = int(table["below_support"].sum())
+    assert ("it rests on the shape of the model" in found.stdout) is (few > 0)
+    assert "EXTRAPOLATED" not in call("ber", device, "--out", "c.csv").stdout
+    one = call("ber", device, "--out", "d.csv", "--low", 1e-4, "--high", 1e-4)
+    assert one.returncode == 0, one.stderr
+    assert len(pd.read_csv(tmp_path / "d.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--low", "inf"), "--low is inf; a SET compliance current must be finite and positive"),
+        (("--low", "nan"), "--low is nan"),
+        (("--high", "1e308"), "--high is 1e+308 A, more than 20 times the measured range away"),
+        (("--low", "3e-4"), "--low 0.0003 must not be above --high 0.0002"),
+        (("--low", "1e-4", "--high", "1.0000000000000002e-4"), "cannot be told apart; give fewer"),
+        (("--points", "100000000"), "Invalid value for '--points'"),
+        (("--threshold-ohm", "nan"), "threshold_ohm is nan; it must be positive and finite"),
+        (("--threshold-ohm", "inf"), "threshold_ohm is inf; it must be positive and finite"),
+        (("--offset-ln-r", "inf"), "offset_ln_r is inf; it must not be negative nor infinite"),
+        (("--out", "."), "must end in .csv"),
+    ],
+)
+def test_options_of_ber_are_refused_before_work(
+    device: Path, tmp_path: Path, call: Call, arguments: tuple[str, ...], message: str
+) -> None:
+    out = () if "--out" in arguments else ("--out", "b.csv")
+    found = call("ber", device, *out, *arguments)
+    assert found.returncode == 2, found.stderr
+    assert message in found.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["device"]
+
+
+def test_a_gate_voltage_far_away_is_refused(tmp_path: Path, call: Call) -> None:
+    """Formulas overflow there, which is no result and no warning of theirs."""
+    study(Frame(GATE, 1.0, 2.0), tmp_path / "gate")
+    for value in ("1e308", "-1e308"):
+        found = call("ber", "gate", "--out", "b.csv", "--high", value)
+        assert found.returncode == 2
+        assert "check the unit, SI is expected" in found.stderr
+    assert call("ber", "gate", "--out", "b.csv", "--low", -18, "--high", 21).returncode == 0
+
+
+def test_places_without_a_study_say_so(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    for place in ("file", "empty", "none"):
+        found = call("ber", place, "--out", "b.csv")
+        assert found.returncode == 2
+        assert f"{place}: no device study here (device.json is missing)" in found.stderr
+
+
+def test_a_threshold_is_that_of_the_fit_unless_given(tmp_path: Path, call: Call) -> None:
+    path = study(Frame(CURRENT, 5e-5, 2e-4), tmp_path / "at", threshold_ohm=2e4)
+    for arguments, ohm in (((), 2e4), (("--threshold-ohm", "3e4"), 3e4)):
+        assert call("ber", path, "--out", "b.csv", "--force", *arguments).returncode == 0
+        table = pd.read_csv(tmp_path / "b.csv")
+        assert set(table.loc[table["scheme"] == "1T1R", "threshold_ohm"].round(6)) == {ohm}
+    # a decision shows checks of the fit, which are of its threshold
+    for command in ("decide", "measure-next"):
+        asked = (command, path, "--counts", "none.nc", "--out", "r.json", "--threshold-ohm", "3e4")
+        found = call(*asked)
+        assert found.returncode == 2
+        assert "was fitted and checked with the threshold 20000 ohm; fit again" in found.stderr
+    assert load_study(path).persistence["HRS"].threshold_ohm == 2e4
+
+
+def test_predictions_say_what_they_take_for_granted(
+    device: Path, readings: pd.DataFrame, tmp_path: Path, call: Call
+) -> None:
+    warm = readings.assign(temperature_k=350.0, I_set=readings["i_cc_a"]).drop(columns="i_cc_a")
+    warm.to_csv(tmp_path / "warm.csv", index=False)
+    found = call(
+        "predict", device, "--measurements", "warm.csv", "--column", "programming=I_set:A",
+        "--out", "p.csv",
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    lines = found.stdout.splitlines()
+    assert lines[0].startswith("assumed: 'I_set' of the readings is the 'SET compliance current'")
+    assert lines[1].startswith("EXTRAPOLATED: 2 of 2 (bin, state) cells")
+    assert "50 uA to 200 uA, temperature_k 300 to 300" in lines[1]
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert table["extrapolated"].all()
+    assert set(table["readings"]) == {"once"}
+
+
+def test_predictions_of_repeated_readings_keep_to_the_threshold(
+    device: Path, readings: pd.DataFrame, tmp_path: Path, call: Call
+) -> None:
+    twice = pd.concat([readings.assign(cycle=c) for c in (0, 1)])
+    twice.to_csv(tmp_path / "twice.csv", index=False)
+    asked = ("predict", device, "--measurements", "twice.csv", "--out", "p.csv")
+    found = call(*asked, "--threshold-ohm", "3e4")
+    assert found.returncode == 2
+    assert "how failures persist was fitted with the threshold that is chosen" in found.stderr
+    assert "`rram-reliability fit --threshold-ohm 30000`" in found.stderr
+    found = call(*asked)
+    assert found.returncode == 0, found.stderr
+    # the fit had repeated readings in HRS alone
+    table = pd.read_csv(tmp_path / "p.csv").set_index("state")
+    assert table["readings"].to_dict() == {"LRS": "independent", "HRS": "persistent"}
+    assert "intervals are too narrow where devices differ" in found.stdout
+
+
+def test_readings_of_another_array_need_a_word(
+    readings: pd.DataFrame, tmp_path: Path, call: Call
+) -> None:
+    path = study(Frame(CURRENT, 5e-5, 2e-4, arrays=("A",)), tmp_path / "on_a")
+    readings.assign(array_id="B").to_csv(tmp_path / "b.csv", index=False)
+    asked = ("predict", path, "--measurements", "b.csv", "--out", "p.csv")
+    found = call(*asked)
+    assert found.returncode == 2
+    assert "array 'B' was not fitted (fitted: A)" in found.stderr
+    assert "--as-array NAME" in found.stderr
+    found = call(*asked, "--as-array", "A")
+    assert found.returncode == 0, found.stderr
+    assert "assumed: all readings are on the fitted array 'A'" in found.stdout
+    assert set(pd.read_csv(tmp_path / "p.csv")["as_array"]) == {"A"}
