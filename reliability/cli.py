@@ -285,5 +285,4 @@ def _code() -> int:
 def _interrupted() -> int:
     there = " and ".join(map(str, output.finished))
     said = f"{there} had been written" if there else "nothing was written"
-    print(f"rram-reliability: interrupted; {said}", file=sys.stderr)
-    return 1
+    return interruption.say_last(f"rram-reliability: interrupted; {said}")

@@ -7,7 +7,9 @@ A signal raises ``KeyboardInterrupt`` in the main thread, and code from elsewher
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,11 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 
+FAILED = 1
+"""Exit code of an interrupted process."""
+
 _came: list[int] = []
+_said: list[str] = []
 
 
 def asked() -> bool:
@@ -27,13 +33,29 @@ def asked() -> bool:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let signals raise ``KeyboardInterrupt``; one that the caller ignores stays ignored."""
+    """Let signals raise ``KeyboardInterrupt``; one that the caller ignores stays ignored.
+
+    After :func:`say_last` signals stay as they are, for the rest of the process.
+    """
     _came.clear()
+    _said.clear()
     before = _replace(_interrupt)
     try:
         yield
     finally:
-        _restore(before)
+        if not _said:
+            _restore(before)
+
+
+def say_last(text: str) -> int:
+    """Say how an interrupted process ends; gives its exit code.
+
+    A further signal then ends the process at once, which may still wait for threads.
+    """
+    with held_back():
+        print(text, file=sys.stderr, flush=True)
+        _said.append(text)
+    return FAILED
 
 
 @contextmanager
@@ -53,6 +75,8 @@ def held_back() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    if _said:
+        os._exit(FAILED)
     _came.append(number)
     raise KeyboardInterrupt
 

@@ -1,5 +1,6 @@
 """The command line in this process, and a curve made by hand."""
 
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pytest
 
 from reliability.accuracy_curve import AccuracyCurve
 from reliability.cli import main
+from reliability.interruption import SIGNALS
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,16 @@ def call(
     def run(*arguments: object) -> Finished:
         monkeypatch.setattr(sys, "argv", ["rram-reliability", *map(str, arguments)])
         capfd.readouterr()
+        # an interrupted process leaves them as it needs them to its end
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             main()
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         captured = capfd.readouterr()
         return Finished(code, captured.out, captured.err)
 

@@ -216,6 +216,33 @@ def test_process_that_is_ended_after_its_first_chain(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["good.csv"]
 
 
+IMPATIENT = """
+import os, signal, threading, time
+from reliability import cli, interruption
+
+def begin(**_):
+    # a thread that goes on: the process would wait for it
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+cli.app = begin
+real = interruption.say_last
+def say_last(text):
+    code = real(text)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    return code
+interruption.say_last = say_last
+cli.main()
+"""
+
+
+def test_second_signal_ends_a_process_that_waits(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", IMPATIENT], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert (found.returncode, found.stderr) == (1, NOTHING)
+
+
 def test_held_back_signals_come_at_the_end() -> None:
     done = []
     with pytest.raises(KeyboardInterrupt), interruption.interruptible():  # noqa: PT012
