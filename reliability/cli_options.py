@@ -50,8 +50,11 @@ WhereOption = Annotated[
         help="Keep only rows in which the file's column has this value. Repeatable.",
     ),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same bytes.")]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+SeedOption = Annotated[
+    int,
+    typer.Option(min=0, max=2**63 - 1, help="Seed; the same seed gives the same bytes."),
+]
+ThreadsOption = Annotated[int, typer.Option(min=1, max=1024, help="CPU threads.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace earlier output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 ImagesOption = Annotated[
@@ -68,7 +71,9 @@ HiddenOption = Annotated[
     str | None, typer.Option(help="Widths of the hidden layers, e.g. 1024,1024.")
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")]
-ChipsOption = Annotated[int | None, typer.Option(min=2, help="Chips for each network.")]
+ChipsOption = Annotated[
+    int | None, typer.Option(min=2, max=1_000_000, help="Chips for each network.")
+]
 EngineOption = Annotated[
     str, typer.Option(help="auto, incremental, packed or dense; the counts are the same.")
 ]
