@@ -46,8 +46,11 @@ class Precision:
 
     def __post_init__(self) -> None:
         """Check everything."""
-        if not self.standard_error > 0:
-            raise ValueError(f"standard_error is {self.standard_error}; it must be positive")
+        if not 0 < self.standard_error < np.inf:
+            raise ValueError(
+                f"standard_error is {self.standard_error}; it must be positive and finite, a "
+                "fraction of the images such as 0.001"
+            )
         if self.most_chips < _LEAST_CHIPS:
             raise ValueError(f"most_chips is {self.most_chips}; give at least {_LEAST_CHIPS}")
         check_question(self.question)

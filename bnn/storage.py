@@ -135,6 +135,10 @@ def load_network(path: str | os.PathLike[str]) -> tuple[FoldedNetwork, dict[str,
     """
     tensor_path, twin_path = _pair(path)
     for wanted, other in ((tensor_path, twin_path), (twin_path, tensor_path)):
+        if wanted.is_dir():
+            raise ValueError(
+                f"{wanted} is a folder; a network is a file and its twin, name the file"
+            )
         if not wanted.is_file():
             raise FileNotFoundError(
                 f"{wanted} is missing; a network is the pair {tensor_path.name} and "

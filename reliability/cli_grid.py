@@ -22,6 +22,7 @@ from reliability.cli_options import (
     ThreadsOption,
     ThresholdsOption,
 )
+from reliability.cli_train import check_statistics_ber
 from reliability.network_images import load_image_set
 
 grid_commands = typer.Typer()
@@ -72,7 +73,6 @@ def grid(
     Shows what training at one rate costs at others, with the spread of the chips, for thresholds as
     trained, folded for each BER and calibrated on each chip. Without --thresholds: all three.
     """
-    from bnn.errors import check_ber
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
     from reliability.report.grid_figure import draw_grid
@@ -87,11 +87,12 @@ def grid(
                 raise ValueError(
                     f"--thresholds {word!r} is not known; known: {', '.join(TREATMENTS)}"
                 )
-        if statistics_ber is not None:
-            check_ber(statistics_ber)
+        check_statistics_ber(statistics_ber)
+        if checkpoints is not None and checkpoints.exists() and not checkpoints.is_dir():
+            raise ValueError(f"--checkpoints {checkpoints} is a file; name a directory")
         options = GridOptions(
             trainings=tuple(TrainingRates.parse(text) for text in rates),
-            **given(rates=tuple(ber) if ber else None),
+            **given(rates=tuple(sorted(ber)) if ber else None),
             treatments=tuple(TREATMENTS[word] for word in thresholds or TREATMENTS),
             networks=network_options(images, hidden, epochs, None, chips, seed, threads),
             changes=given(statistics_ber=statistics_ber),

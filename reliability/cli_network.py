@@ -148,7 +148,11 @@ def evaluate(
         check_engine(engine)
         precision = _precision(standard_error, question, least_images, options.chips, extend)
         plan = _plan(folded, image_set, errors, device, of_device, protect or [], seed)
-        limit, count = int(memory * 1e9), len(image_set.test_images)
+        limit, count = _bytes_of(memory), len(image_set.test_images)
+        if least_images is not None and least_images > count:
+            raise ValueError(
+                f"--least-images {least_images}: {images} has {count} test images; give no more"
+            )
         step, taken = memory_statement(plan, folded, count, engine=engine, memory=limit)
     with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         used = "the cheapest" if engine == "auto" else engine
@@ -180,6 +184,13 @@ def evaluate(
     for line in (*outcome_lines(plan, study.counts), *precision_lines(study.counts)):
         typer.echo(line)
     typer.echo(f"counts: {out}")
+
+
+def _bytes_of(memory: float) -> int:
+    """Bytes of so many GB."""
+    if not 0 < memory <= 1e6:
+        raise ValueError(f"--memory {memory}: give GB above 0, at most a million, such as 2")
+    return int(memory * 1e9)
 
 
 def _precision(

@@ -89,6 +89,10 @@ def calibrate(
             raise ValueError(f"--ber is {ber}; give a rate between 0 and 0.5")
         if ber is not None and thresholds is not None:
             raise ValueError("--thresholds goes without --ber, which writes a network; drop one")
+        if ber is not None and chips is not None:
+            raise ValueError(
+                "--chips goes without --ber, which writes a network and counts none; drop one"
+            )
         known = {word: name for word, name in TREATMENTS.items() if word != "fixed"}
         if thresholds is not None and thresholds not in known:
             raise ValueError(

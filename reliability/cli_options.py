@@ -75,7 +75,9 @@ HiddenOption = Annotated[
     str | None, typer.Option(help="Widths of the hidden layers, e.g. 1024,1024.")
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")]
-ChipsOption = Annotated[int | None, typer.Option(min=2, help="Chips for each network.")]
+ChipsOption = Annotated[
+    int | None, typer.Option(min=2, max=1_000_000, help="Chips for each network.")
+]
 EngineOption = Annotated[
     str, typer.Option(help="auto, incremental, packed or dense; the counts are the same.")
 ]

@@ -139,6 +139,11 @@ def train(
         changes["compiled"] = compiled
         options = network_options(images, hidden, epochs, None, None, seed, threads)
         image_set = load_image_set(images, images_dir, download)
+        if shift is not None and shift >= min(image_set.shape[-2:]):
+            raise ValueError(
+                f"--shift {shift}: images of {images} have {min(image_set.shape[-2:])} pixels from "
+                "edge to edge; shift by fewer"
+            )
         training = training_options(image_set, options, ber=train_ber, **changes)
     with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         if checkpoint is not None:
@@ -204,9 +209,19 @@ def check_rates(ber: float, changes: dict[str, Any]) -> None:
         )
     if changes.get("gradient") == "clean" and ber == 0:
         raise ValueError("--gradient clean differs with errors only; give --ber, or drop it")
-    measured = changes.get("statistics_ber")
-    if measured is not None and not 0 <= measured < 0.5:
-        raise ValueError(f"--statistics-ber is {measured}; give a rate from 0 to below 0.5")
+    check_statistics_ber(changes.get("statistics_ber"))
+
+
+def check_statistics_ber(rate: float | None) -> None:
+    """Refuse a rate of the statistics that no training can have.
+
+    Raises
+    ------
+    ValueError
+        Names the option, its value and the remedy.
+    """
+    if rate is not None and not 0 <= rate < 0.5:
+        raise ValueError(f"--statistics-ber is {rate}; give a rate from 0 to below 0.5")
 
 
 def check_checkpoint(checkpoint: Path | None, out: Path, *, resume: bool) -> None:

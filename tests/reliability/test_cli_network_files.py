@@ -82,6 +82,8 @@ def test_chips_are_calibrated(trained: Path, tmp_path: Path, call: Callable[...,
         (("--out", "a.nc", "--calibration-images", 2000), "digits has 1197 training images"),
         (("--out", "a.nc", "--thresholds", "best"), "known: folded, calibrated; as trained"),
         (("--out", "a.nc", "--thresholds", "fixed"), "as trained they are counted by `evaluate`"),
+        (("--ber", 0.1, "--chips", 5, "--out", "a.safetensors"), "--chips goes without --ber"),
+        (("--ber", "nan", "--out", "a.safetensors"), "give a rate between 0 and 0.5"),
         (
             ("--ber", 0.1, "--thresholds", "folded", "--out", "a.safetensors"),
             "--thresholds goes without --ber",

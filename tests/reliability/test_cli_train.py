@@ -76,6 +76,7 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path: Path, call: Callable[.
         (["--channels", "8,0"], "channels must be a tuple of positive integers, got (8, 0)"),
         (["--pool-after", 1], "--pool-after goes with --channels"),
         (["--shift", -1], "shift must not be negative, got -1"),
+        (["--shift", 8], "--shift 8: images of digits have 8 pixels from edge to edge"),
         (["--processor", "gpu"], "unknown device 'gpu'; known: cpu, cuda, cuda:N"),
         (["--arithmetic", "int8"], "unknown arithmetic 'int8'; known: float32, bfloat16"),
         (["--initial", "none.safetensors"], "none.safetensors: cannot be read"),

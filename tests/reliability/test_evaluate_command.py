@@ -252,6 +252,22 @@ def test_what_limits_a_precision_is_stated(
         (["--extend", "none.nc"], "none.nc: no such file"),
         (["--engine", "fast"], "unknown engine 'fast'"),
         (["--memory", "1e-9"], "allow more"),
+        (["--memory", "0"], "--memory 0.0: give GB above 0"),
+        (["--memory", "-2"], "--memory -2.0: give GB above 0"),
+        (["--memory", "nan"], "--memory nan: give GB above 0"),
+        (["--memory", "inf"], "--memory inf: give GB above 0"),
+        (["--memory", "1e300"], "--memory 1e+300: give GB above 0"),
+        (["--chips", "0"], "'--chips'"),
+        (["--chips", "1" + 23 * "0"], "'--chips'"),
+        (["--seed", "1" + 25 * "0"], "'--seed'"),
+        (["--threads", "0"], "'--threads'"),
+        (["--threads", "100000"], "'--threads'"),
+        (["--standard-error", "inf"], "standard_error is inf; it must be positive and finite"),
+        (["--standard-error", "nan"], "standard_error is nan; it must be positive and finite"),
+        (
+            ["--standard-error", "0.1", "--least-images", "601"],
+            "--least-images 601: digits has 600 test images; give no more",
+        ),
     ],
 )
 def test_wrong_use(call: Call, tmp_path: Path, arguments: list[str], message: str) -> None:

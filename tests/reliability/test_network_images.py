@@ -29,7 +29,8 @@ def write(path: Path, record: dict[str, Any]) -> None:
 
 def done(call: Callable[..., Any], command: str, network: str, images: str) -> Any:
     words = [str(word).format(network) for word in COMMANDS[command]]
-    return call(*words, "--images", images, "--chips", 2, "--threads", 1)
+    chips = () if "--ber" in words else ("--chips", 2)
+    return call(*words, "--images", images, *chips, "--threads", 1)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -69,6 +70,14 @@ def test_a_network_that_names_no_images_may_have_any(
 ) -> None:
     write(tmp_path / "net.safetensors", {})
     assert done(call, "evaluate", "net.safetensors", "digits").returncode == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_is_no_network(command: str, tmp_path: Path, call: Callable[..., Any]) -> None:
+    (tmp_path / "net.safetensors").mkdir()
+    found = done(call, command, "net.safetensors", "digits")
+    assert found.returncode == 2
+    assert "net.safetensors is a folder; a network is a file and its twin" in found.stderr
 
 
 @pytest.mark.parametrize(

@@ -104,3 +104,32 @@ def test_the_figure_names_mean_and_spread_of_every_cell() -> None:
     )
     axis = draw_grid(grid).axes[0]
     assert [text.get_text() for text in axis.texts] == ["50.0 ± 0.0"] * 3 + ["25.0 ± 12.9"]
+
+
+def test_rates_of_chips_come_in_any_order(tmp_path: Path, call: Callable[..., Any]) -> None:
+    """They were refused only after all trainings."""
+    rates = ("--train-ber", 0, "--ber", 0.1, "--ber", 0.05, "--thresholds", "fixed")
+    found = call(*SMALL, *rates, "--out", "any")
+    assert found.returncode == 0, found.stderr
+    grid = xr.load_dataset(tmp_path / "any" / "grid.nc", engine="h5netcdf")
+    assert grid["ber"].values.tolist() == [0.05, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--statistics-ber", 0.6), "--statistics-ber is 0.6; give a rate from 0 to below 0.5"),
+        (("--statistics-ber", "nan"), "--statistics-ber is nan; give a rate from 0 to below 0.5"),
+        (("--checkpoints", "a.txt"), "--checkpoints a.txt is a file; name a directory"),
+        (("--ber", "nan"), "rate nan of chips; give rates from 0 to 0.5"),
+        (("--train-ber", "0:nan"), "nan is no training rate"),
+    ],
+)
+def test_wrong_use_of_grid(
+    options: tuple[object, ...], message: str, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    (tmp_path / "a.txt").write_text("")
+    found = call(*SMALL, *options, "--out", "no")
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert not (tmp_path / "no").exists()
