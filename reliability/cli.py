@@ -52,6 +52,7 @@ from reliability.cli_options import (
     DownloadOption,
     DrawsOption,
     EpochsOption,
+    ExcludeOption,
     ForceOption,
     HiddenOption,
     ImagesDirOption,
@@ -59,6 +60,7 @@ from reliability.cli_options import (
     LivesOption,
     MeasurementsOption,
     ModelOption,
+    OverrangeOption,
     PriorsOption,
     QuietOption,
     SeedOption,
@@ -130,6 +132,8 @@ def run(
     measurements: MeasurementsOption = None,
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     images: ImagesOption = "digits",
     images_dir: ImagesDirOption = None,
     download: DownloadOption = False,
@@ -177,7 +181,7 @@ def run(
         training = with_treatments(
             network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds
         )
-        found = read_input(measurements, column, where)
+        found = read_input(measurements, column, where, overrange, exclude)
         values = found.conditions
         check_decision(options, found.programming, float(values[0]), float(values[-1]))
         image_set = load_image_set(images, images_dir, download)

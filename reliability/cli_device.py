@@ -27,12 +27,14 @@ from reliability.cli_options import (
     AcceptOption,
     ColumnOption,
     DrawsOption,
+    ExcludeOption,
     FamilyOption,
     ForceOption,
     LeaveOutOption,
     MeasurementsOption,
     ModelOption,
     OffsetOption,
+    OverrangeOption,
     PriorsOption,
     QuietOption,
     SeedOption,
@@ -67,12 +69,14 @@ def check(
     measurements: MeasurementsOption = None,
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
 ) -> None:
     """Read a file of resistances, refuse what cannot be used, and say what is in it."""
     from reliability.summary import summary_lines
 
     with checking_input():
-        found = read_input(measurements, column, where)
+        found = read_input(measurements, column, where, overrange, exclude)
     for line in summary_lines(found):
         typer.echo(line)
 
@@ -82,6 +86,8 @@ def show_priors(
     measurements: MeasurementsOption = None,
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     model: FamilyOption = "switching-failure",
     priors: PriorsOption = None,
     threshold_ohm: ThresholdOption = None,
@@ -101,7 +107,7 @@ def show_priors(
         family = one_family(model)
         known = prior_file(priors)
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
-        frame = measured_frame(read_input(measurements, column, where))
+        frame = measured_frame(read_input(measurements, column, where, overrange, exclude))
         (stated,) = stated_priors(frame, known, families=(family,), others=tuple(FAMILIES))
         prediction = stated.predict(sensing, rng=np.random.default_rng(seed))
     for line in (*stated.lines(), "", *prediction.lines()):
@@ -114,6 +120,8 @@ def fit(
     measurements: MeasurementsOption = None,
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     model: ModelOption = None,
     priors: PriorsOption = None,
     threshold_ohm: ThresholdOption = None,
@@ -138,7 +146,7 @@ def fit(
         known = prior_file(priors)
         sampler = sampler_options(seed, threads, draws, warmup, target_accept)
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
-        found = read_input(measurements, column, where)
+        found = read_input(measurements, column, where, overrange, exclude)
         left_out = left_out_groups(found, leave_out)
         warnings = prior_warnings(found, known, families, sensing, seed)
     for line in warnings:
@@ -202,6 +210,8 @@ def predict(
     ],
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     bins: Annotated[
         int, typer.Option("--bins", min=1, help="Devices in each bin of programming values.")
     ] = 200,
@@ -224,7 +234,7 @@ def predict(
         check_file(out, force=force, suffix=".csv")
         study = load_study(device)
         sensing = SensingOptions(**given(threshold_ohm=threshold_ohm))
-        found = read_input(measurements, column, where)
+        found = read_input(measurements, column, where, overrange, exclude)
         rng = np.random.default_rng([seed, 5])
         table = predict_failures(
             study.main,
