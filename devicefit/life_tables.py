@@ -162,7 +162,7 @@ def read_life_table(
     faults.tell()
     if counted:
         return LifeTable(rows, file.path.name, file.sha256(), file.simulated)
-    treated = censor(rows, overrange, faults)
+    treated = censor(rows, overrange, faults, at_limit=True)
     faults.tell()
     return LifeTable(
         _at_bounds(treated.table),

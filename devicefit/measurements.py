@@ -275,8 +275,10 @@ def _checked(
             # The same number on two arrays is two devices.
             table = table.assign(device_id=table["array_id"] + "/" + table["device_id"])
     treated = treat(table, overrange, exclude, faults)
-    rows = split_rows(treated.table, faults)
-    refuse_mixed_units(rows.readings[~treated.never_switches[rows.is_reading]], faults)
+    readable = ~faults.named(treated.table)
+    rows = split_rows(treated.table[readable], faults)
+    switches = ~treated.never_switches[readable]
+    refuse_mixed_units(rows.readings[switches[rows.is_reading]], faults)
     refuse_duplicates(
         pd.concat([rows.readings, rows.bounds]) if len(rows.bounds) else rows.readings, faults
     )

@@ -165,8 +165,8 @@ def mixed_units(
     medians : pandas.DataFrame
         Median of ln R per part (row) and state (column).
     devices : bool
-        Whether parts are devices: then the two sides of the widest gap are compared, where each
-        has a tenth of the devices; else the lowest part and the highest.
+        Whether parts are devices: then the two sides of the widest gap are compared, of those
+        gaps that have a tenth of the devices on each side; else the lowest part and the highest.
 
     Returns
     -------
@@ -177,9 +177,10 @@ def mixed_units(
     if len(medians) < 2:
         return None
     if devices:
-        cut = 1 + int(np.diff(medians["HRS"]).argmax())
-        if min(cut, len(medians) - cut) < len(medians) / 10:
-            return None
+        gaps = np.diff(medians["HRS"])
+        cuts = np.arange(1, len(medians))
+        gaps[np.minimum(cuts, len(medians) - cuts) < len(medians) / 10] = -np.inf
+        cut = 1 + int(gaps.argmax())
         sides = medians.iloc[:cut], medians.iloc[cut:]
     else:
         sides = medians.iloc[:1], medians.iloc[-1:]

@@ -8,6 +8,8 @@ import pandas as pd
 from devicefit.measurements import Measurements
 from devicefit.programming import FloatArray
 
+_ROUNDING = 1e-9
+
 
 def single_readings(measurements: Measurements) -> pd.DataFrame:
     """Every reading of a named device; counted errors and summaries are none.
@@ -39,5 +41,7 @@ def is_above(readings: pd.DataFrame, threshold_ohm: FloatArray) -> tuple[np.ndar
         Threshold of each reading.
     """
     low, high = (readings[name].to_numpy(dtype=np.float64) for name in ("low_ohm", "high_ohm"))
-    above = (low > threshold_ohm) | ((low == threshold_ohm) & (high > low))
-    return above, above | (high <= threshold_ohm)
+    # A bound at the threshold tells the side; thresholds are exponentials of logarithms.
+    at = threshold_ohm * np.where(high > low, 1 - _ROUNDING, 1.0)
+    above = (low > threshold_ohm) | ((high > low) & (low >= at))
+    return above, above | (high <= threshold_ohm * (1 + _ROUNDING)) | (high == low)

@@ -27,6 +27,7 @@ from reliability.cli_inputs import (
     answer_from,
     check_decision,
     chosen_models,
+    data_warnings,
     decision_options,
     evaluated,
     file_stem,
@@ -187,7 +188,7 @@ def run(
         image_set = load_image_set(images, images_dir, download)
         loaded = load_networks(network or [], image_set)
         warnings = prior_warnings(found, known, families, options["sensing"], seed)
-    for line in warnings:
+    for line in (*data_warnings(found), *warnings):
         typer.echo(line)
     with working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
         study = study_device(

@@ -14,6 +14,7 @@ from reliability.cli_guards import (
 )
 from reliability.cli_inputs import (
     chosen_models,
+    data_warnings,
     given,
     left_out_groups,
     measured_frame,
@@ -149,7 +150,7 @@ def fit(
         found = read_input(measurements, column, where, overrange, exclude)
         left_out = left_out_groups(found, leave_out)
         warnings = prior_warnings(found, known, families, sensing, seed)
-    for line in warnings:
+    for line in (*data_warnings(found), *warnings):
         typer.echo(line)
     with working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
         study = study_device(
@@ -244,6 +245,8 @@ def predict(
             devices_per_bin=bins,
             rng=rng,
         )
+    for line in data_warnings(found):
+        typer.echo(line)
     with working(), staged_file(out) as stage:
         table.to_csv(stage, index=False)
     inside = table["failures_observed"].between(table["failures_q025"], table["failures_q975"])

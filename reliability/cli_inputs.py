@@ -53,6 +53,11 @@ def read_input(
     )
 
 
+def data_warnings(measurements: Measurements) -> list[str]:
+    """Findings in the readings, a line each."""
+    return [f"warning: {warning}" for warning in measurements.warnings]
+
+
 def instrument_range(text: str | None) -> Overrange:
     """What a user says of the range of the instrument."""
     from devicefit.overrange import UNKNOWN_RANGE, parse_overrange
