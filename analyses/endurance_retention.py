@@ -59,9 +59,9 @@ from devicefit.life_study import (
     study_retention,
     study_wear_out,
 )
-from devicefit.life_tables import best_threshold
 from devicefit.programming import Programming
 from devicefit.retention import BakeCounts
+from devicefit.separation import best_threshold
 from devicefit.wear_out import LAWS, WearOutTable
 from reliability.life import YEAR_S
 from reliability.life_factors import endurance_factor, retention_factor, wear_out_factor

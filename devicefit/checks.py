@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
 from devicefit.compressed import Compressed
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.gates import Gate, GateReport
 from devicefit.laplace import EVIDENCE_LOST
 from devicefit.loo import K_LIMIT, Loo
+from devicefit.measurements import Measurements
+from devicefit.mixture import Mixture
 from devicefit.predicted_failures import PREDICTIVE, FailureCell, predicted_failures
-from devicefit.reading_density import thinned
+from devicefit.programming import FloatArray
+from devicefit.reading_density import conditions_of, thinned
 from devicefit.sensing import BerCurve, ErrorCounts
 from devicefit.sensitivity import SENSITIVE, Sensitivity, curve_sensitivity
+from devicefit.single_readings import single_readings
 
 __all__ = [
     "ESS_LIMIT",
@@ -124,14 +129,19 @@ def overlap_gate(cells: Sequence[FailureCell]) -> Gate:
     )
 
 
-def tail_gate(posterior: DevicePosterior, compressed: Compressed) -> Gate:
+def tail_gate(
+    posterior: DevicePosterior, compressed: Compressed, measurements: Measurements | None = None
+) -> Gate:
     """Posterior predictive check of both tails of both states.
 
     The share of readings below the predictive 1 % quantile and above the 99 % quantile should be
     1 % each; the gate asks that none of the four is beyond 1 % times or divided by two and more
-    than 4 standard errors away (readings divided by the design effect).
+    than 4 standard errors away (readings divided by the design effect). A reading that is known by
+    bounds, from `measurements`, counts with the share of its predictive probability that is beyond
+    the quantile: all of it, where overflow lies beyond.
     """
     few = thinned(posterior, 25 * posterior.draws.sizes["chain"])
+    bounded = None if measurements is None else _bounded(measurements, compressed)
     worst, words = 1.0, []
     for state, data in compressed.states.items():
         below = above = 0.0
@@ -146,6 +156,18 @@ def tail_gate(posterior: DevicePosterior, compressed: Compressed) -> Gate:
             below += float(data.count[rows][at < TAIL].sum())
             above += float(data.count[rows][at > 1 - TAIL].sum())
         n = float(data.count.sum())
+        if bounded is not None:
+            for condition, part in bounded[bounded["state"] == state].groupby("condition"):
+                law = few.mixtures(
+                    compressed.conditions[[condition]],
+                    second=compressed.second_values[[condition]],
+                    array=compressed.array[[condition]],
+                )[state]
+                low, high = (_mean_distribution(law, part[end].to_numpy()) for end in _ENDS)
+                width = np.maximum(high - low, 1e-300)
+                below += float(np.clip((TAIL - low) / width, 0.0, 1.0).sum())
+                above += float(np.clip((high - 1 + TAIL) / width, 0.0, 1.0).sum())
+                n += len(part)
         error = np.sqrt(TAIL * (1 - TAIL) * data.design_effect / n)
         for side, found in (("low", below / n), ("high", above / n)):
             words.append(f"{state} {side} {100 * found:.2g} %")
@@ -164,6 +186,24 @@ def tail_gate(posterior: DevicePosterior, compressed: Compressed) -> Gate:
         "the tails differ from the model's; compare families and read BER below the support line "
         "with care",
     )
+
+
+_ENDS = ("low_ohm", "high_ohm")
+
+
+def _bounded(measurements: Measurements, compressed: Compressed) -> pd.DataFrame:
+    """Readings known by bounds, with the index of their condition."""
+    read = single_readings(measurements)
+    read = read[read["low_ohm"] < read["high_ohm"]]
+    return read.assign(condition=conditions_of(read, compressed))
+
+
+def _mean_distribution(law: Mixture, r_ohm: FloatArray) -> FloatArray:
+    """Predictive distribution function at resistances, 0 and infinity among them."""
+    inner = (r_ohm > 0) & np.isfinite(r_ohm)
+    found = np.where(r_ohm > 0, 1.0, 0.0)
+    found[inner] = np.exp(law.ln_distribution(np.log(r_ohm[inner]))).mean(axis=(0, 1))
+    return found
 
 
 def modes_gate(posterior: DevicePosterior) -> Gate:

@@ -173,7 +173,14 @@ def leave_conditions_out(
             },
         )
         inside = measurements.table["programming"].between(low, high)
-        out = replace(measurements, table=measurements.table[inside].reset_index(drop=True))
+        bounds = measurements.intervals
+        if len(bounds):
+            bounds = bounds[bounds["programming"].between(low, high)].reset_index(drop=True)
+        out = replace(
+            measurements,
+            table=measurements.table[inside].reset_index(drop=True),
+            intervals=bounds,
+        )
         posterior = fit(compress(kept), family=family, options=options, prior_file=prior_file)
         rng = np.random.default_rng([seed, 6, number])
         persistence = fit_persistence(posterior, kept, options=sensing, rng=rng)
@@ -183,7 +190,7 @@ def leave_conditions_out(
             persistence=persistence,
             options=sensing,
             # All of the group in one bin.
-            devices_per_bin=len(out.table),
+            devices_per_bin=len(out.table) + len(out.intervals),
             rng=rng,
         )
         ends = kept.conditions[[0, -1]]

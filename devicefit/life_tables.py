@@ -15,26 +15,28 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from devicefit.columns import PROGRAMMING_COLUMNS, UNIT_OF, ColumnMapping
+from devicefit.columns import BOUNDS, PROGRAMMING_COLUMNS, UNIT_OF, ColumnMapping
 from devicefit.endurance import EnduranceCounts, count_windows
 from devicefit.life_study import STATES
 from devicefit.measurement_files import TableFile, keep_where, open_table
-from devicefit.programming import FloatArray, Programming, to_si
+from devicefit.overrange import UNKNOWN_RANGE, Overrange, censor, refuse_negative_overflow
+from devicefit.programming import Programming, to_si
 from devicefit.refusals import (
+    Faults,
     MeasurementError,
-    examples,
     refuse_empty,
     refuse_resistance,
     refuse_states,
+    rows_of,
 )
 from devicefit.retention import BakeCounts
-from devicefit.schema import as_names, as_numbers
+from devicefit.schema import as_names, as_numbers, as_resistances
+from devicefit.separation import best_threshold
 from devicefit.wear_out import WearOutTable
 
 FIRST_CYCLE = 1.0
@@ -57,18 +59,25 @@ class LifeTable:
     Parameters
     ----------
     rows : pandas.DataFrame
-        ``state`` and ``errors, trials``, or ``resistance_ohm``; the columns of exposure;
-        ``device_id`` where the file has it.
+        ``state`` and ``errors, trials``, or ``resistance_ohm`` and ``bounded``; the columns of
+        exposure. ``bounded`` is 1 where the resistance is above the stated one, -1 where it is
+        below, 0 where it is that one. ``device_id`` where the file has it.
     source, sha256 : str
         Name and hash of the file.
     simulated : bool
         Whether it says so.
+    warnings : tuple of str
+        Readings that are known by a bound only.
+    censored : tuple of dict
+        The same as plain values, see :class:`devicefit.overrange.Censored`.
     """
 
     rows: pd.DataFrame
     source: str
     sha256: str
     simulated: bool
+    warnings: tuple[str, ...] = ()
+    censored: tuple[dict[str, Any], ...] = ()
 
     @property
     def devices(self) -> int | None:
@@ -89,6 +98,8 @@ class LifeTable:
             "sha256": self.sha256,
             "simulated": self.simulated,
             "threshold_ohm": threshold_ohm,
+            "censored": [dict(entry) for entry in self.censored],
+            "warnings": list(self.warnings),
         }
 
 
@@ -98,6 +109,7 @@ def read_life_table(
     *,
     columns: Sequence[ColumnMapping] = (),
     where: Sequence[tuple[str, str]] = (),
+    overrange: Overrange = UNKNOWN_RANGE,
 ) -> LifeTable:
     """Read and check a file about life.
 
@@ -111,11 +123,14 @@ def read_life_table(
         Names and units of the file's columns.
     where : sequence of (column, value), optional
         Keep only these rows.
+    overrange : Overrange, optional
+        What is known of the range of the instrument.
 
     Raises
     ------
     MeasurementError
-        A column is missing or holds what cannot be used; column, rows, values and remedy.
+        A column is missing or holds what cannot be used; column, rows, values and remedy, all
+        faults at once.
     """
     file = open_table(path)
     source = str(file.path)
@@ -146,7 +161,8 @@ def read_life_table(
     device = _theirs(mapped, "device_id")
     if "device_id" not in wanted and device in frame and frame[device].notna().any():
         wanted.append("device_id")
-    table = {}
+    table: dict[str, pd.Series] = {}
+    faults = Faults(source)
     for name in wanted:
         theirs = _theirs(mapped, name)
         if theirs not in file.columns:
@@ -160,8 +176,11 @@ def read_life_table(
             )
         series = frame[theirs]
         if name not in ("state", "device_id"):
-            factor = mapped[name].factor if name in mapped else 1.0
-            series = as_numbers(series, theirs, source) * factor
+            mapping = mapped.get(name, ColumnMapping(name, name))
+            if name == "resistance_ohm":
+                series = as_resistances(series, mapping, faults)
+            else:
+                series = as_numbers(series, theirs, faults, ours=_ours(name)) * mapping.factor
         table[_ours(name)] = series
         if _ours(name) != name:
             table["cycles"] = series.where(series != 0, FIRST_CYCLE)
@@ -169,8 +188,30 @@ def read_life_table(
     if not len(rows):
         raise MeasurementError(f"{source}: no rows; nothing is left after reading the file")
     called = {_ours(name): _theirs(mapped, name) for name in wanted}
-    _check(rows, counted, kind, source, called)
-    return LifeTable(rows, file.path.name, file.sha256(), file.simulated)
+    _check(rows, counted, kind, faults, called)
+    faults.tell()
+    if counted:
+        return LifeTable(rows, file.path.name, file.sha256(), file.simulated)
+    treated = censor(rows, overrange, faults, at_limit=True)
+    faults.tell()
+    return LifeTable(
+        _at_bounds(treated.table),
+        file.path.name,
+        file.sha256(),
+        file.simulated,
+        treated.warnings,
+        treated.record,
+    )
+
+
+def _at_bounds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Readings known by one bound at this bound; ``bounded`` is 1 above it, -1 below it, else 0."""
+    if not set(BOUNDS) <= set(rows):
+        return rows.assign(bounded=0)
+    low, high = (rows[name] for name in BOUNDS)
+    bounded = np.where(low.notna(), 1, np.where(high.notna(), -1, 0))
+    r = rows["resistance_ohm"].fillna(low).fillna(high)
+    return rows.drop(columns=list(BOUNDS)).assign(resistance_ohm=r, bounded=bounded)
 
 
 def _theirs(mapped: dict[str, ColumnMapping], name: str) -> str:
@@ -182,80 +223,50 @@ def _ours(name: str) -> str:
 
 
 def _check(
-    rows: pd.DataFrame, counted: bool, kind: str, source: str, called: Mapping[str, str]
+    rows: pd.DataFrame, counted: bool, kind: str, faults: Faults, called: Mapping[str, str]
 ) -> None:
-    refuse_empty(rows, "state", source, "row its state")
-    refuse_states(rows, source)
+    def refuse(bad: np.ndarray, column: str, what: str, remedy: str) -> None:
+        """Name a column as the file does."""
+        faults.rows(
+            rows.rename(columns={column: called[column]}), bad & ~faults.named(rows, column),
+            called[column], what, remedy,
+        )  # fmt: skip
+
+    refuse_empty(rows, "state", "row its state", faults)
+    refuse_states(rows, faults)
     for state in STATES:
-        if state not in set(rows["state"]):
-            raise MeasurementError(
-                f"{source}: column state has no {state}; bit errors need both states"
-            )
+        if state not in set(rows["state"]) and not faults:
+            faults.add(f"column state has no {state}; bit errors need both states")
     if counted:
         errors, trials = rows["errors"].to_numpy(), rows["trials"].to_numpy()
         whole = (errors == np.rint(errors)) & (trials == np.rint(trials))
-        _refuse(
-            rows,
-            ~(whole & (errors >= 0) & (errors <= trials) & (trials >= 1)),
-            "errors",
-            source,
+        refuse(
+            ~(whole & (errors >= 0) & (errors <= trials) & (trials >= 1)), "errors",
             "contradicts trials or is no whole number",
             "give counts, errors at most trials, trials at least 1",
-            called,
-        )
+        )  # fmt: skip
     else:
-        refuse_resistance(rows, source)
+        refuse_negative_overflow(rows, faults)
+        refuse_resistance(rows, faults)
     if "device_id" in rows:
-        refuse_empty(rows, "device_id", source, "row its device, or what wears out as one")
+        refuse_empty(rows, "device_id", "row its device, or what wears out as one", faults)
     if kind == "endurance":
         at = rows["cycles"].to_numpy()
-        _refuse(
-            rows,
-            ~(np.isfinite(at) & (at >= FIRST_CYCLE)),
-            "cycles",
-            source,
-            "is no number of cycles",
+        refuse(
+            ~(np.isfinite(at) & (at >= FIRST_CYCLE)), "cycles", "is no number of cycles",
             "count cycles one by one, not in thousands; 0 is before cycling, 1 the first one",
-            called,
-        )
+        )  # fmt: skip
         return
     time = rows["time_after_program_s"].to_numpy()
-    _refuse(
-        rows,
-        ~(np.isfinite(time) & (time >= 0)),
-        "time_after_program_s",
-        source,
-        "is negative or not finite",
+    refuse(
+        ~(np.isfinite(time) & (time >= 0)), "time_after_program_s", "is negative or not finite",
         "give seconds, 0 for fresh cells",
-        called,
-    )
+    )  # fmt: skip
     kelvin = rows["temperature_k"].to_numpy()
-    _refuse(
-        rows,
-        ~((kelvin >= 200) & (kelvin <= 800)),
-        "temperature_k",
-        source,
-        "is not between 200 and 800",
+    refuse(
+        ~((kelvin >= 200) & (kelvin <= 800)), "temperature_k", "is not between 200 and 800",
         "give kelvin: degrees Celsius plus 273.15",
-        called,
-    )
-
-
-def _refuse(
-    rows: pd.DataFrame,
-    bad: np.ndarray,
-    column: str,
-    source: str,
-    what: str,
-    remedy: str,
-    called: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """Refuse bad rows of a column; `called` has its name in the file where that is another one."""
-    if bad.any():
-        name = called.get(column, column)
-        raise MeasurementError(
-            f"{source}: column {name} {what} in {examples(rows[column], bad)}; {remedy}"
-        )
+    )  # fmt: skip
 
 
 def endurance_counts(
@@ -287,7 +298,7 @@ def endurance_counts(
                 per_decade=per_decade,
             )
         else:
-            wrong = _wrong(part, state, threshold)
+            wrong = _wrong(part, state, threshold, table.source)
             counts[state] = count_windows(unit, part["cycles"], wrong, per_decade=per_decade)
     return counts, threshold
 
@@ -302,7 +313,7 @@ def bake_counts(
     for state in STATES:
         part = rows[rows["state"] == state]
         if not table.is_counts:
-            part = part.assign(errors=_wrong(part, state, threshold), trials=1)
+            part = part.assign(errors=_wrong(part, state, threshold, table.source), trials=1)
         by = part.groupby(["time_after_program_s", "temperature_k"])[["errors", "trials"]].sum()
         conditions = by.index.to_frame()
         try:
@@ -317,8 +328,18 @@ def bake_counts(
     return counts, threshold
 
 
-def _wrong(part: pd.DataFrame, state: str, threshold: float | None) -> np.ndarray:
-    high = part["resistance_ohm"].to_numpy() > (threshold or 0.0)
+def _wrong(part: pd.DataFrame, state: str, threshold: float | None, source: str) -> np.ndarray:
+    r, bounded = part["resistance_ohm"].to_numpy(), part["bounded"].to_numpy()
+    at = threshold or 0.0
+    # A bound tells the side of the threshold unless the threshold lies beyond it.
+    open_side = ((bounded > 0) & (r < at)) | ((bounded < 0) & (r > at))
+    if open_side.any():
+        raise MeasurementError(
+            f"{source}: the threshold, {at:.4g} ohm, is beyond the bound of "
+            f"{rows_of(part, open_side)} ({r[open_side][0]:.4g} ohm), so it is not known on which "
+            "side they are; give a --threshold-ohm within the range of the instrument"
+        )
+    high = (r > at) | ((bounded > 0) & (r == at))
     return np.asarray(high if state == "LRS" else ~high)
 
 
@@ -341,19 +362,6 @@ def _threshold(table: LifeTable, given: float | None, fresh: pd.Series) -> float
             "--threshold-ohm"
         )
     return float(np.exp(best_threshold(*parts)))
-
-
-def best_threshold(ln_lrs: FloatArray, ln_hrs: FloatArray) -> float:
-    """Ln of the threshold with the fewest errors; in the middle of the best gap."""
-    values = np.unique(np.concatenate([ln_lrs, ln_hrs]))
-    middle = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2])
-    above = 1 - np.searchsorted(np.sort(ln_lrs), middle, side="right") / len(ln_lrs)
-    below = np.searchsorted(np.sort(ln_hrs), middle, side="right") / len(ln_hrs)
-    error = above + below
-    best = np.flatnonzero(error <= error.min() + 1e-12)
-    widths = np.diff(np.append(values, values[-1]))
-    gaps = np.where(best > 0, widths[np.maximum(best - 1, 0)], 0.0)
-    return float(middle[best[int(np.argmax(gaps))]])
 
 
 def read_wear_out(
@@ -389,26 +397,21 @@ def read_wear_out(
         if name not in file.columns:
             raise MeasurementError(f"{source}: column {name!r} is missing. {has}")
     column, programming, factor = _programming_of(file, columns, has)
+    faults = Faults(source)
     numbers = {
-        name: as_numbers(frame[name], name, source).to_numpy(dtype=np.float64)
+        name: as_numbers(frame[name], name, faults).to_numpy(dtype=np.float64)
         for name in (column, "cycles", "failed", "survivors")
     }
     x = numbers[column] * factor
     bad = ~np.isfinite(x) | (programming.is_logarithmic & (x <= 0))
-    _refuse(frame, bad, column, source, "cannot be a programming value", "give every row its own")
+    faults.rows(frame, bad, column, "cannot be a programming value", "give every row its own")
     for name in ("failed", "survivors"):
-        values = numbers[name]
-        _refuse(
-            frame,
-            ~((values >= 0) & (values == np.rint(values))),
-            name,
-            source,
-            "is no count",
-            "give whole numbers of cells",
-        )
+        is_count = (numbers[name] >= 0) & (numbers[name] == np.rint(numbers[name]))
+        faults.rows(frame, ~is_count, name, "is no count", "give whole numbers of cells")
     if "previous_cycles" in file.columns:
-        previous = as_numbers(frame["previous_cycles"], "previous_cycles", source).to_numpy()
-    else:
+        previous = as_numbers(frame["previous_cycles"], "previous_cycles", faults).to_numpy()
+    faults.tell()
+    if "previous_cycles" not in file.columns:
         order = pd.DataFrame({"x": x, "c": numbers["cycles"]}).sort_values(["x", "c"])
         previous = order.groupby("x")["c"].shift(fill_value=0.0).sort_index().to_numpy()
     try:

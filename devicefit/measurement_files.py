@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import hashlib
+import io
 import lzma
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from devicefit.bounded_expansion import (
+    ExpansionError,
+    expansion_bound,
+    open_bounded,
+    refuse_expansion,
+)
 from devicefit.refusals import ROWS_SHOWN, MeasurementError
 
-_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 _PARQUET = (".parquet", ".pq")
+HEADER_BYTES = 2**20
+"""Comments and header of a text file are no longer than this."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,8 @@ class TableFile:
             if self.is_parquet:
                 frame = pd.read_parquet(self.path)
             else:
-                frame = pd.read_csv(self.path, **self._csv(text), low_memory=False)
+                with open_bounded(self.path) as handle:
+                    frame = pd.read_csv(handle, **self._csv(text), low_memory=False)
         frame.index = pd.RangeIndex(1, len(frame) + 1)
         return frame
 
@@ -112,7 +119,10 @@ class TableFile:
         }
 
     def _pieces(self, rows: int, text: Sequence[str]) -> Iterator[pd.DataFrame]:
-        with pd.read_csv(self.path, **self._csv(text), chunksize=rows) as reader:
+        with (
+            open_bounded(self.path) as handle,
+            pd.read_csv(handle, **self._csv(text), chunksize=rows) as reader,
+        ):
             yield from reader
 
     def _batches(self, rows: int, text: Sequence[str]) -> Iterator[pd.DataFrame]:
@@ -136,7 +146,8 @@ def open_table(path: str | Path) -> TableFile:
     Raises
     ------
     MeasurementError
-        No such file, an unknown format, or no header.
+        No such file, an unknown format, no header, or a file that expands to more than
+        :mod:`devicefit.bounded_expansion` allows.
     """
     path = Path(path)
     if not path.is_file():
@@ -146,21 +157,27 @@ def open_table(path: str | Path) -> TableFile:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     with _refusing(path):
         if suffixes and suffixes[-1] in _PARQUET:
-            from pyarrow.parquet import read_schema
-
             marked = "simulated" in re.split(r"[^a-z]+", path.stem.lower())
-            return TableFile(path, tuple(read_schema(path).names), marked)
+            return TableFile(path, _parquet_columns(path), marked)
         if not {".csv", ".tsv", ".txt"} & set(suffixes):
             raise MeasurementError(
                 f"{path}: cannot tell the format from the name; use .csv, .tsv (also .gz, .xz, "
                 ".bz2) or .parquet"
             )
         comments, header, simulated = 0, "", False
-        opener = _OPENERS.get(suffixes[-1], open)
         # Spreadsheets write a byte order mark.
-        with opener(path, "rt", encoding="utf-8-sig") as handle:
-            for line in handle:
-                header = str(line)
+        with (
+            open_bounded(path) as raw,
+            io.TextIOWrapper(raw, encoding="utf-8-sig") as handle,
+        ):
+            left = HEADER_BYTES
+            while header := handle.readline(left):
+                left -= len(header)
+                if not left:
+                    raise MeasurementError(
+                        f"{path}: no header within the first {HEADER_BYTES:,} characters; give a "
+                        "table whose first line, after comments (#), has the names of the columns"
+                    )
                 if not header.startswith("#"):
                     break
                 comments += 1
@@ -169,8 +186,27 @@ def open_table(path: str | Path) -> TableFile:
         if header.count(";") > header.count(separator):
             separator = ";"
         table = TableFile(path, (), simulated, separator, comments)
-        head = pd.read_csv(path, **table._csv(()), nrows=0)
+        with open_bounded(path) as raw:
+            head = pd.read_csv(raw, **table._csv(()), nrows=0)
     return TableFile(path, tuple(map(str, head.columns)), simulated, separator, comments)
+
+
+def _parquet_columns(path: Path) -> tuple[str, ...]:
+    """Names of columns; refuses a file whose values take more memory than the bound."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        about = file.metadata
+        # Runs and dictionaries expand to a value, or a reference to one, for each row.
+        values = 8 * about.num_rows * about.num_columns
+        pages = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        if max(values, pages) > expansion_bound(path):
+            refuse_expansion(
+                path,
+                f"It says to have {about.num_rows:,} rows of {about.num_columns} columns; if that "
+                "is right, give the columns and rows that are needed, as CSV",
+            )
+        return tuple(file.schema_arrow.names)
 
 
 @contextmanager
@@ -188,6 +224,8 @@ def _refusing(path: Path) -> Iterator[None]:
         raise MeasurementError(f"{path}: cannot be read as a table: {error}") from None
     except pd.errors.EmptyDataError:
         raise MeasurementError(f"{path}: the file is empty") from None
+    except ExpansionError as error:
+        raise MeasurementError(f"{path}: {error}") from None
     except (ValueError, ImportError) as error:
         if isinstance(error, MeasurementError):
             raise

@@ -20,27 +20,6 @@ def declared_warnings(file: TableFile, schema: Schema, rows: int) -> list[str]:
     ]
 
 
-def edge_warnings(table: pd.DataFrame) -> list[str]:
-    """Readings that repeat at an edge of their state."""
-    found = []
-    for state in STATES:
-        values = table.loc[table["state"] == state, "resistance_ohm"].to_numpy()
-        if not len(values):
-            continue
-        for edge, word in ((values.min(), "smallest"), (values.max(), "largest")):
-            count = int((values == edge).sum())
-            # A continuous reading repeats at its edge only by chance of rounding.
-            typical = len(values) / len(np.unique(values))
-            if count >= 5 and count > 5 * typical:
-                found.append(
-                    f"probable censoring: the {word} {state} reading, {edge:.6g} ohm, occurs "
-                    f"{count} times of {len(values)}; an instrument or compliance limit? The fit "
-                    "takes it at face value; give such readings as resistance_low_ohm or "
-                    "resistance_high_ohm instead"
-                )
-    return found
-
-
 def level_warnings(table: pd.DataFrame) -> list[str]:
     """Levels that are unusual, and states that seem swapped."""
     found = []

@@ -11,21 +11,22 @@ import numpy as np
 import pandas as pd
 
 from devicefit.accumulation import ORDER
-from devicefit.columns import OPTIONAL_UNITS, REQUIRED, ColumnMapping
+from devicefit.columns import BOUNDS, COUNTS, OPTIONAL_UNITS, REQUIRED, SUMMARY, ColumnMapping
 from devicefit.device_counts import CONDITION, devices_per_state, unnamed_devices
 from devicefit.input_tables import conditions_in, open_tables
 from devicefit.measurement_files import keep_where
 from devicefit.measurement_warnings import (
     declared_warnings,
-    edge_warnings,
     level_warnings,
     one_condition_warnings,
     one_state_warnings,
 )
+from devicefit.overrange import UNKNOWN_RANGE, Overrange, refuse_negative_overflow
 from devicefit.programming import Programming
 from devicefit.refusals import (
     MINIMUM_DEVICES,
     STATES,
+    Faults,
     MeasurementError,
     refuse_duplicates,
     refuse_empty,
@@ -38,6 +39,7 @@ from devicefit.refusals import (
 )
 from devicefit.row_kinds import split_rows
 from devicefit.schema import as_names, to_schema
+from devicefit.treatment import Treatment, treat
 
 __all__ = [
     "MINIMUM_DEVICES",
@@ -76,10 +78,13 @@ class Measurements:
     intervals : pandas.DataFrame
         Readings of which only bounds are known, and counted errors: ``state, programming,
         low_ohm`` (0 where there is none), ``high_ohm`` (infinite where there is none), ``count``
-        and, where given, ``programming_2, array_id, device_id``. Sorted.
+        and, where given, ``programming_2, array_id, device_id``. ``is_reading`` tells a reading
+        that is known by its bounds from counted errors. Sorted.
     summaries : pandas.DataFrame
         Published tables: ``state, programming, n, mean_ln_r, sd_ln_r``, the last divided by
         n - 1, and, where given, ``programming_2, array_id, device_id``. Sorted.
+    treatment : Treatment
+        What became a bound, which cells never switch, what was left out.
     """
 
     table: pd.DataFrame
@@ -91,6 +96,7 @@ class Measurements:
     second: Programming | None = None
     intervals: pd.DataFrame = field(default_factory=pd.DataFrame)
     summaries: pd.DataFrame = field(default_factory=pd.DataFrame)
+    treatment: Treatment = field(default_factory=Treatment)
 
     @property
     def devices(self) -> int:
@@ -121,6 +127,8 @@ def read_measurements(
     *,
     columns: Sequence[ColumnMapping] = (),
     where: Sequence[tuple[str, str]] = (),
+    overrange: Overrange = UNKNOWN_RANGE,
+    exclude: Sequence[str] = (),
 ) -> Measurements:
     """Read tables of resistances from CSV (also compressed) or Parquet and check them.
 
@@ -139,6 +147,8 @@ def read_measurements(
     where : sequence of (column, value)
         Keep only rows in which the file's column equals the value (compared as numbers where
         both are numbers). With several files it holds in each that has its column.
+    overrange, exclude
+        As in :func:`check_measurements`.
 
     Returns
     -------
@@ -150,14 +160,16 @@ def read_measurements(
         A file cannot be read, a column is missing, or the readings are refused.
     """
     tables, schemas = open_tables(path, columns, where)
+    faults = Faults(" + ".join(file.path.name for file in tables))
     parts = []
     for file, schema in zip(tables, schemas, strict=True):
         name = str(file.path)
         frame = file.read(text=schema.text_columns)
         frame = keep_where(frame, conditions_in(file, where, len(tables)), name)
-        part = to_schema(frame, schema, name)
-        # Row numbers in messages are lines of the table, 1 for the first reading.
-        parts.append(part.set_index(f"{name}:" + part.index.astype(str)) if tables[1:] else part)
+        if tables[1:]:
+            # Row numbers in messages are lines of the table, 1 for the first reading.
+            frame = frame.set_index(f"{name}:" + frame.index.astype(str))
+        parts.append(to_schema(frame, schema, faults))
     digests = [file.sha256() for file in tables]
     if len(digests) > 1:
         digests = [hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()]
@@ -168,14 +180,16 @@ def read_measurements(
     ]
     if len({file.simulated for file in tables}) > 1:
         declared.append("some of the files are simulated; all readings count as simulated")
-    return check_measurements(
+    return _checked(
         pd.concat(parts) if len(parts) > 1 else parts[0],
         schemas[0].programming,
+        faults,
         simulated=any(file.simulated for file in tables),
-        source=" + ".join(file.path.name for file in tables),
         sha256=digests[0],
         second=schemas[0].second,
         warnings=declared,
+        overrange=overrange,
+        exclude=exclude,
     )
 
 
@@ -188,6 +202,8 @@ def check_measurements(
     sha256: str = "",
     second: Programming | None = None,
     warnings: Sequence[str] = (),
+    overrange: Overrange = UNKNOWN_RANGE,
+    exclude: Sequence[str] = (),
 ) -> Measurements:
     """Check rows that are already in the schema's names and units.
 
@@ -201,40 +217,81 @@ def check_measurements(
         As in :class:`Measurements`.
     warnings : sequence of str, optional
         Findings from before, put first.
+    overrange : Overrange, optional
+        What is known of the range of the instrument. Overflow becomes a bound of the reading.
+    exclude : sequence of str, optional
+        Cells to leave out: ``unformed``, ``shorted`` or names of devices.
 
     Raises
     ------
     MeasurementError
-        Non-positive or non-finite resistance, contradicting bounds, counts or summaries, unknown
-        state, mixed units, duplicates, too few devices, only one state; with column, rows,
-        values and remedy.
+        Resistance that is not positive, contradicting bounds, counts or summaries, unknown state,
+        mixed units, duplicates, too few devices, only one state; all that is wrong at once, each
+        with column, rows, values and remedy. What concerns the table as a whole is looked for in
+        the rows that can be read, and the number of devices when nothing else is wrong.
     """
+    return _checked(
+        table,
+        programming,
+        Faults(source),
+        simulated=simulated,
+        sha256=sha256,
+        second=second,
+        warnings=warnings,
+        overrange=overrange,
+        exclude=exclude,
+    )
+
+
+def _checked(
+    table: pd.DataFrame,
+    programming: Programming,
+    faults: Faults,
+    *,
+    simulated: bool,
+    sha256: str,
+    second: Programming | None,
+    warnings: Sequence[str],
+    overrange: Overrange,
+    exclude: Sequence[str],
+) -> Measurements:
+    """As :func:`check_measurements`; faults that were found before are told with the others."""
+    source = faults.source
     if not len(table):
         raise MeasurementError(f"{source}: no readings; nothing is left after reading the file")
-    table = check_rows(table, source)
+    table = check_rows(table, faults)
+    check_numbers(table, programming, second, faults)
+    split_rows(table, faults)
+    bad = faults.named(table)
+    if bad.all():
+        faults.tell()
+    # What is wrong with the table as a whole is looked for in the rows that can be read.
+    table = table[~bad]
+    if not faults:
+        refuse_one_state(set(table["state"]), faults)
     if "array_id" in table:
         moves = table.groupby("device_id")["array_id"].nunique()
         if (moves > 1).any():
             # The same number on two arrays is two devices.
             table = table.assign(device_id=table["array_id"] + "/" + table["device_id"])
-    rows = split_rows(table, source)
-    refuse_resistance(rows.readings, source)
-    for name, variable in (("programming", programming), ("programming_2", second)):
-        if variable is not None:
-            refuse_programming(table, name, variable, source)
-    refuse_one_state(set(table["state"]), source)
-    refuse_mixed_units(rows.readings, source)
+    treated = treat(table, overrange, exclude, faults)
+    readable = ~faults.named(treated.table)
+    rows = split_rows(treated.table[readable], faults)
+    switches = ~treated.never_switches[readable]
+    refuse_mixed_units(rows.readings[switches[rows.is_reading]], faults)
     refuse_duplicates(
-        pd.concat([rows.readings, rows.bounds]) if len(rows.bounds) else rows.readings, source
+        pd.concat([rows.readings, rows.bounds]) if len(rows.bounds) else rows.readings, faults
     )
     by_one = ["state", "programming", "programming_2", "device_id", "array_id", *ORDER]
     readings = _ordered(rows.readings, [*by_one, "resistance_ohm"], (*REQUIRED, *OPTIONAL_UNITS))
     whose = ("state", *CONDITION, "device_id")
     numbers = ("low_ohm", "high_ohm", "count")
-    intervals = _ordered(rows.intervals, [*whose, *numbers], (*whose, *numbers))
+    intervals = _ordered(rows.intervals, [*whose, *numbers], (*whose, *numbers, "is_reading"))
     numbers = ("n", "mean_ln_r", "sd_ln_r")
     summaries = _ordered(rows.summaries, [*whose, *numbers], (*whose, *numbers))
-    refuse_few_devices(devices_per_state(readings, intervals, summaries), source)
+    if not faults:
+        refuse_few_devices(devices_per_state(readings, intervals, summaries), faults)
+    faults.tell()
     everything = pd.concat(
         [p[[c for c in whose if c in p]] for p in (readings, intervals, summaries) if len(p)]
     )
@@ -246,7 +303,7 @@ def check_measurements(
         sha256=sha256,
         warnings=(
             *warnings,
-            *edge_warnings(readings),
+            *treated.warnings,
             *level_warnings(readings),
             *one_state_warnings(everything, programming),
             *one_condition_warnings(everything, programming),
@@ -254,36 +311,52 @@ def check_measurements(
         second=second,
         intervals=intervals,
         summaries=summaries,
+        treatment=treated.treatment,
     )
 
 
-def check_rows(table: pd.DataFrame, source: str, *, plain: bool = True) -> pd.DataFrame:
+def check_rows(table: pd.DataFrame, faults: Faults, *, plain: bool = True) -> pd.DataFrame:
     """Refuse empty and unknown names; give every column one type, whatever the file's.
 
     Text unless `plain` is false: categories sort and group in an order of their own, but are fast.
     """
     if "device_id" not in table:
         table = table.assign(device_id=None)
-    refuse_empty(table, "state", source, "reading its state")
+    refuse_empty(table, "state", "reading its state", faults)
     one_by_one = np.zeros(len(table), dtype=bool)
     for name in ("resistance_ohm", "resistance_low_ohm", "resistance_high_ohm"):
         if name in table:
             one_by_one |= table[name].notna().to_numpy()
     if not set(table) & {"errors", "n"}:
         one_by_one[:] = True
-    refuse_empty(table[one_by_one], "device_id", source, "reading its device")
-    refuse_states(table, source)
+    refuse_empty(table[one_by_one], "device_id", "reading its device", faults)
+    refuse_states(table, faults)
     if "array_id" in table:
         if table["array_id"].isna().all():
             table = table.drop(columns="array_id")
         else:
-            refuse_empty(table, "array_id", source, "reading its array, or leave the column out")
+            refuse_empty(table, "array_id", "reading its array, or leave the column out", faults)
     for name in ("device_id", "state", "array_id"):
         if name in table:
             codes, names = as_names(table[name])
             column = pd.Categorical.from_codes(codes, categories=names)
             table = table.assign(**{name: column.astype(object) if plain else column})
     return table.assign(**{name: table[name].astype(np.float64) for name in ORDER if name in table})
+
+
+def check_numbers(
+    table: pd.DataFrame, programming: Programming, second: Programming | None, faults: Faults
+) -> None:
+    """Refuse resistances and programming values that cannot be."""
+    if "resistance_ohm" in table:
+        other_kinds = any(name in table for name in (*BOUNDS, *COUNTS, *SUMMARY))
+        # Beside other kinds of rows an empty cell is a row of another kind.
+        given = table[table["resistance_ohm"].notna()] if other_kinds else table
+        refuse_negative_overflow(given, faults)
+        refuse_resistance(given, faults)
+    for name, variable in (("programming", programming), ("programming_2", second)):
+        if variable is not None:
+            refuse_programming(table, name, variable, faults)
 
 
 def _ordered(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:

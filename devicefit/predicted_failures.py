@@ -9,6 +9,7 @@ import numpy as np
 from devicefit.compressed import Compressed
 from devicefit.fitted import Fitted
 from devicefit.measurements import STATES
+from devicefit.reading_density import conditions_of
 from devicefit.sensing import BerCurve, ErrorCounts
 
 PREDICTIVE = 0.95
@@ -97,6 +98,11 @@ def predicted_failures(
             f"{curve.scheme} has no threshold; failures are counted and predicted at the threshold "
             "of the 1T1R curve"
         )
+    n = {state: compressed.states[state].n.copy() for state in STATES}
+    if len(counts.bounded):
+        at = conditions_of(counts.bounded, compressed)
+        for state in STATES:
+            np.add.at(n[state], at[(counts.bounded["state"] == state).to_numpy()], 1)
     coordinate = posterior.frame.programming.coordinate
     cells = []
     for g in range(len(counts.devices)):
@@ -112,7 +118,7 @@ def predicted_failures(
         for state in STATES:
             law = laws[state]
             trials, errors = int(counts.trials[state][g]), int(counts.errors[state][g])
-            of_condition = compressed.states[state].n[rows]
+            of_condition = n[state][rows]
             if of_condition.sum() != trials:
                 raise ValueError(
                     f"{trials} {state} readings were counted from {ends[0]:.6g} to {ends[1]:.6g}, "

@@ -19,6 +19,7 @@ from devicefit.persistence import predict_failing
 from devicefit.persistence_windows import WindowedPersistence, windowed_persistence
 from devicefit.programming import FloatArray, beyond
 from devicefit.sensing import SensingOptions, group_conditions
+from devicefit.single_readings import is_above, single_readings
 from devicefit.threshold import choose_threshold
 
 DRAWS = 1000
@@ -55,7 +56,13 @@ class Places:
     of_row: IntArray
 
 
-def places_of(measurements: Measurements, frame: Frame, *, as_array: str | None = None) -> Places:
+def places_of(
+    measurements: Measurements,
+    frame: Frame,
+    *,
+    table: pd.DataFrame | None = None,
+    as_array: str | None = None,
+) -> Places:
     """Distinct conditions of readings, in the terms of a fitted frame.
 
     Parameters
@@ -73,7 +80,8 @@ def places_of(measurements: Measurements, frame: Frame, *, as_array: str | None 
         The readings have another programming variable, lack the second one, are at values that
         the fit says nothing of, or come from an array that was not fitted.
     """
-    table = measurements.table
+    if table is None:
+        table = measurements.table
     if measurements.programming.unit != frame.programming.unit:
         raise ValueError(
             f"{measurements.source}: the programming variable is {measurements.programming.name} "
@@ -170,15 +178,21 @@ class Sides:
 
     Parameters
     ----------
+    readings : pandas.DataFrame
+        From :func:`devicefit.single_readings.single_readings`.
     places : Places
         Conditions of the readings.
+    decided : bool array, shape (row,)
+        Whether the side of a reading is known; of one that is known by bounds it may not be.
     fails : bool array, shape (row,)
-        Whether a reading is on the wrong side of its threshold.
+        Whether a reading is known to be on the wrong side of its threshold.
     probability : dict of str to float array, shape (draw, place)
         For each state.
     """
 
+    readings: pd.DataFrame
     places: Places
+    decided: np.ndarray
     fails: np.ndarray
     probability: dict[str, FloatArray]
 
@@ -192,7 +206,8 @@ def sides(
     draws: int = DRAWS,
 ) -> Sides:
     """Compare readings with the fitted threshold."""
-    places = places_of(measurements, device.frame, as_array=as_array)
+    table = single_readings(measurements)
+    places = places_of(measurements, device.frame, table=table, as_array=as_array)
     threshold = thresholds(device, places.x, options)
     laws = device.mixtures(places.x, second=places.second, array=places.array)
     probability = {}
@@ -200,10 +215,9 @@ def sides(
         law = _flat_draws(laws[state], draws)
         tail = law.ln_survival if state == "LRS" else law.ln_distribution
         probability[state] = np.exp(tail(threshold))
-    table = measurements.table
-    high = np.log(table["resistance_ohm"].to_numpy()) > threshold[places.of_row]
+    above, decided = is_above(table, np.exp(threshold)[places.of_row])
     lrs = (table["state"] == "LRS").to_numpy()
-    return Sides(places, np.where(lrs, high, ~high), probability)
+    return Sides(table, places, decided, decided & (above == lrs), probability)
 
 
 def _flat_draws(law: Mixture, draws: int) -> Mixture:
@@ -237,10 +251,10 @@ def fit_persistence(
         For each state in which some device has two readings or more; `DRAWS` draws.
     """
     found = sides(device, measurements, options=options)
-    table = measurements.table
+    table = found.readings
     persistence = {}
     for state in STATES:
-        rows = (table["state"] == state).to_numpy()
+        rows = (table["state"] == state).to_numpy() & found.decided
         number = pd.factorize(table["device_id"][rows], sort=True)[0]
         if len(number) == number.max(initial=-1) + 1:
             continue
@@ -304,9 +318,11 @@ def predict(
         One row per (bin, state). ``devices``: devices read in the state. ``failures_observed``:
         devices with a reading on the wrong side of the threshold. ``failures_q025, q500, q975``:
         quantiles of the posterior predictive number of such devices. ``log_predictive_density``:
-        sum over the readings of ln of the posterior mean density of ln(R / ohm). ``readings``: how
-        those of one device are taken to fail, see :data:`READINGS`. ``extrapolated``: whether a
-        reading was taken outside the ranges that were fitted. ``as_array``: what was given.
+        sum over the readings of ln of the posterior mean density of ln(R / ohm), or of the
+        posterior mean probability where a reading is known by bounds. A reading whose bounds do
+        not tell its side of the threshold counts in this sum alone. ``readings``: how those of one
+        device are taken to fail, see :data:`READINGS`. ``extrapolated``: whether a reading was
+        taken outside the ranges that were fitted. ``as_array``: what was given.
 
     Raises
     ------
@@ -314,29 +330,31 @@ def predict(
         As of :func:`places_of`; there are no single readings; or devices were read repeatedly, and
         how failures persist was fitted at another threshold.
     """
-    table = measurements.table
+    table = single_readings(measurements)
     if not len(table):
         raise ValueError(
-            f"{measurements.source}: no single readings of devices; bounds, counts and summaries "
-            "do not tell which devices fail, give resistance_ohm"
+            f"{measurements.source}: no single readings of devices; counts and summaries do not "
+            "tell which devices fail, give resistance_ohm"
         )
-    known = _known_persistence(measurements, persistence or {}, options)
+    known = _known_persistence(measurements.source, table, persistence or {}, options)
     found = sides(device, measurements, options=options, as_array=as_array)
-    outside = _outside_fit(measurements, device.frame, read_at or {})
+    outside = _outside_fit(table, device.frame, read_at or {})
     laws = device.mixtures(found.places.x, second=found.places.second, array=found.places.array)
     ln_density = np.empty(len(table))
-    y = np.log(table["resistance_ohm"].to_numpy())
+    with np.errstate(divide="ignore"):  # no lower bound is 0 ohm
+        ends = np.log(table[["low_ohm", "high_ohm"]].to_numpy(dtype=np.float64)).T
     state_of_row = table["state"].to_numpy()
     for state in STATES:
         rows = np.flatnonzero(state_of_row == state)
         ln_density[rows] = _ln_predictive(
-            _flat_draws(laws[state], DRAWS // 2), found.places.of_row[rows], y[rows]
+            _flat_draws(laws[state], DRAWS // 2), found.places.of_row[rows], *ends[:, rows]
         )
     records = []
     for low, high in _bins(measurements, devices_per_bin):
         inside = table["programming"].between(low, high).to_numpy()
         for state in STATES:
-            rows = np.flatnonzero(inside & (state_of_row == state))
+            of_state = inside & (state_of_row == state)
+            rows = np.flatnonzero(of_state & found.decided)
             if not len(rows):
                 continue
             number, names = pd.factorize(table["device_id"].to_numpy()[rows], sort=True)
@@ -356,7 +374,7 @@ def predict(
                     "failures_q025": int(q025),
                     "failures_q500": int(q500),
                     "failures_q975": int(q975),
-                    "log_predictive_density": float(ln_density[rows].sum()),
+                    "log_predictive_density": float(ln_density[of_state].sum()),
                     "readings": READINGS[(1 if used else 2) if repeated else 0],
                     "extrapolated": bool(outside[rows].any()),
                     "as_array": as_array,
@@ -373,13 +391,12 @@ def reading_ranges(measurements: Measurements) -> dict[str, list[float]]:
 
 
 def _outside_fit(
-    measurements: Measurements, frame: Frame, read_at: Mapping[str, Sequence[float]]
+    table: pd.DataFrame, frame: Frame, read_at: Mapping[str, Sequence[float]]
 ) -> NDArray[np.bool_]:
     """Which readings were taken outside what was fitted; columns that the fit lacked tell nothing.
 
     Shape (row,).
     """
-    table = measurements.table
     second = table["programming_2"].to_numpy() if frame.second is not None else None
     outside = frame.extrapolated(table["programming"].to_numpy(), second)
     for name, (low, high) in read_at.items():
@@ -389,12 +406,12 @@ def _outside_fit(
 
 
 def _known_persistence(
-    measurements: Measurements,
+    source: str,
+    table: pd.DataFrame,
     persistence: Mapping[str, WindowedPersistence],
     options: SensingOptions,
 ) -> dict[str, WindowedPersistence]:
     """Persistence that holds at the threshold; refuses where another one would be needed."""
-    table = measurements.table
     known = {}
     for state, found in persistence.items():
         if found.threshold_ohm == options.threshold_ohm:
@@ -402,7 +419,7 @@ def _known_persistence(
         elif table.loc[table["state"] == state, "device_id"].duplicated().any():
             asked = "" if options.threshold_ohm is None else f" {options.threshold_ohm:.12g}"
             raise ValueError(
-                f"{measurements.source}: devices were read repeatedly in {state}, and how failures "
+                f"{source}: devices were read repeatedly in {state}, and how failures "
                 f"persist was fitted with {threshold_words(found.threshold_ohm)}, not with "
                 f"{threshold_words(options.threshold_ohm)}: other readings fail there. Fit again "
                 f"with `rram-reliability fit{asked and ' --threshold-ohm' + asked}` and predict "
@@ -425,7 +442,7 @@ def threshold_words(threshold_ohm: float | None) -> str:
 def _bins(measurements: Measurements, devices_per_bin: int) -> list[tuple[float, float]]:
     """Ends of bins that have at least so many devices, or of one bin."""
     groups = group_conditions(measurements, devices_per_group=devices_per_bin)
-    table = measurements.table
+    table = single_readings(measurements)
     last = table.loc[table["programming"] >= groups[-1][0], "device_id"].nunique()
     if len(groups) > 1 and last < devices_per_bin:
         return [*groups[:-2], (groups[-2][0], groups[-1][1])]
@@ -464,13 +481,19 @@ def _predicted(
     return np.asarray(rng.binomial(number, fails[:, first][repeated]).sum(axis=1))
 
 
-def _ln_predictive(law: Mixture, place: IntArray, y: FloatArray) -> FloatArray:
-    """Ln of the posterior mean density of each reading."""
-    found = np.empty(len(y))
+def _ln_predictive(law: Mixture, place: IntArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Ln of the posterior mean density of each reading, or probability between its bounds."""
+    found = np.empty(len(low))
     draws = law.location.shape[1]
     block = max(1, int(4e6 // (draws * law.components)))
-    for start in range(0, len(y), block):
-        rows = slice(start, start + block)
-        part = law.part((slice(None), place[rows]))
-        found[rows] = logsumexp(part.ln_density(y[rows]), axis=0) - np.log(draws)
+    exact = low == high
+    for of_kind in (np.flatnonzero(exact), np.flatnonzero(~exact)):
+        for start in range(0, len(of_kind), block):
+            rows = of_kind[start : start + block]
+            part = law.part((slice(None), place[rows]))
+            if exact[rows[0]]:
+                each = part.ln_density(low[rows])
+            else:
+                each = part.ln_interval(low[rows], high[rows])
+            found[rows] = logsumexp(each, axis=0) - np.log(draws)
     return found

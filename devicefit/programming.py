@@ -24,6 +24,7 @@ UNITS: dict[str, tuple[str, float]] = {
     "ohm": ("ohm", 1.0),
     "kohm": ("ohm", 1e3),
     "Mohm": ("ohm", 1e6),
+    "Gohm": ("ohm", 1e9),
     "K": ("K", 1.0),
 }
 """Unit as written by a user -> (SI unit, factor to SI)."""

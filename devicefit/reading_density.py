@@ -84,7 +84,7 @@ def device_terms(
 
 def _binned(rows: pd.DataFrame, names: list[str], compressed: Compressed, state: str) -> Term:
     data = compressed.states[state]
-    condition = _conditions(rows, compressed)
+    condition = conditions_of(rows, compressed)
     if not np.array_equal(np.bincount(condition, minlength=len(data.n)), data.n):
         raise ValueError(
             f"the {state} readings are not those that were compressed; compress these "
@@ -101,7 +101,7 @@ def _binned(rows: pd.DataFrame, names: list[str], compressed: Compressed, state:
 
 
 def _bounded(rows: pd.DataFrame, names: list[str], compressed: Compressed, state: str) -> Term:
-    condition = _conditions(rows, compressed)
+    condition = conditions_of(rows, compressed)
     with np.errstate(divide="ignore"):  # no lower bound is written as 0 ohm
         low, high = (np.log(rows[name].to_numpy()) for name in ("low_ohm", "high_ohm"))
     device = pd.Index(names).get_indexer(rows["device_id"])
@@ -228,7 +228,7 @@ def density_blocks(posterior: DevicePosterior, compressed: Compressed, state: st
         yield rows, _ln_densities(kernels, base, location, scale, dof, place, data.ln_r[rows])
 
 
-def _conditions(table: pd.DataFrame, compressed: Compressed) -> IntArray:
+def conditions_of(table: pd.DataFrame, compressed: Compressed) -> IntArray:
     """Index of each reading's condition."""
     known = pd.DataFrame(
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,62 +23,133 @@ class MeasurementError(ValueError):
     """Measurements that cannot be used: what is wrong, where, and what to do."""
 
 
-def refuse_empty(table: pd.DataFrame, name: str, source: str, what: str) -> None:
+class Faults:
+    """What is wrong with one table, gathered, so that all of it is told at once.
+
+    Parameters
+    ----------
+    source : str
+        Name of the table for messages.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._texts: list[str] = []
+        self._rows: dict[str, list[pd.Index]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._texts)
+
+    def add(self, text: str) -> None:
+        """Something that is wrong with the table as a whole; what and what to do."""
+        self._texts.append(text)
+
+    def rows(
+        self,
+        table: pd.DataFrame,
+        bad: Any,
+        column: str,
+        what: str,
+        remedy: str,
+        *,
+        shown: bool = True,
+    ) -> None:
+        """Rows whose cell of `column` is bad, unless the cell was named before.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            Rows that were looked at; the index numbers them.
+        bad : bool array, shape (row,)
+            Which of them are bad.
+        column, what, remedy : str
+            ``column COLUMN WHAT in rows 3, 9 (values -1, 0); REMEDY``.
+        shown : bool, optional
+            Whether the message has the values.
+        """
+        bad = np.asarray(bad, dtype=bool) & ~self.named(table, column)
+        if bad.any():
+            where = examples(table[column], bad) if shown else rows_of(table, bad)
+            self.add(f"column {column} {what} in {where}; {remedy}")
+            self.name(table.index[bad], column)
+
+    def name(self, rows: pd.Index, column: str) -> None:
+        """Remember bad cells."""
+        self._rows.setdefault(column, []).append(rows)
+
+    def named(self, table: pd.DataFrame, *columns: str) -> np.ndarray:
+        """Which rows have a bad cell in one of these columns, in any column if none is given."""
+        found = np.zeros(len(table), dtype=bool)
+        for column in columns or tuple(self._rows):
+            for rows in self._rows.get(column, ()):
+                found |= table.index.isin(rows)
+        return found
+
+    def tell(self) -> None:
+        """Refuse, if anything is wrong.
+
+        Raises
+        ------
+        MeasurementError
+            The fault, or a list of all of them.
+        """
+        if len(self._texts) == 1:
+            raise MeasurementError(f"{self.source}: {self._texts[0]}")
+        if self._texts:
+            listed = "".join(f"\n  {i}. {text}" for i, text in enumerate(self._texts, start=1))
+            raise MeasurementError(f"{self.source}: {len(self._texts)} faults{listed}")
+
+
+def refuse_empty(table: pd.DataFrame, name: str, what: str, faults: Faults) -> None:
     """Refuse empty cells of a column of names."""
-    empty = table[name].isna()
-    if empty.any():
-        raise MeasurementError(
-            f"{source}: column {name} is empty in {rows_of(table, empty)}; give every {what}"
-        )
+    faults.rows(table, table[name].isna(), name, "is empty", f"give every {what}", shown=False)
 
 
-def refuse_states(table: pd.DataFrame, source: str) -> None:
+def refuse_states(table: pd.DataFrame, faults: Faults) -> None:
     """Refuse states other than LRS and HRS."""
-    state = table["state"]
-    unknown = ~state.isin(STATES).to_numpy(dtype=bool)
-    if unknown.any():
-        raise MeasurementError(
-            f"{source}: column state has unknown values: {examples(state, unknown)}; the intended "
-            "state is LRS (after a SET) or HRS (after a RESET)"
-        )
+    faults.rows(
+        table, ~table["state"].isin(STATES).to_numpy(dtype=bool), "state", "has unknown values",
+        "the intended state is LRS (after a SET) or HRS (after a RESET)",
+    )  # fmt: skip
 
 
-def refuse_one_state(states: set[str], source: str) -> None:
+def refuse_one_state(states: Collection[str], faults: Faults) -> None:
     """Refuse a table of which one state is missing."""
     for state in STATES:
         if state not in states:
             other = next(iter(states))
-            raise MeasurementError(
-                f"{source}: column state holds only {other}; bit errors need readings of both "
-                f"states, add those of {state}"
+            faults.add(
+                f"column state holds only {other}; bit errors need readings of both states, add "
+                f"those of {state}"
             )
 
 
-def refuse_programming(table: pd.DataFrame, name: str, variable: Programming, source: str) -> None:
+def refuse_programming(
+    table: pd.DataFrame, name: str, variable: Programming, faults: Faults
+) -> None:
     """Refuse values that the programming variable cannot have."""
     x = table[name].to_numpy(dtype=np.float64)
     bad = ~np.isfinite(x)
     if variable.is_logarithmic:
         bad |= x <= 0
+    bad &= ~faults.named(table, name)
     if bad.any():
         which = "the programming variable" if name == "programming" else "the second variable"
         kind = "a positive finite number" if variable.is_logarithmic else "a finite number"
-        raise MeasurementError(
-            f"{source}: {which} ({variable.name}) is not {kind} in "
-            f"{examples(table[name], bad)}; give every reading its condition"
+        faults.add(
+            f"{which} ({variable.name}) is not {kind} in {examples(table[name], bad)}; give every "
+            "reading its condition"
         )
+        faults.name(table.index[bad], name)
 
 
-def refuse_resistance(table: pd.DataFrame, source: str) -> None:
-    """Refuse readings that are not positive finite numbers."""
-    resistance = table["resistance_ohm"].to_numpy(dtype=np.float64)
-    bad = ~(np.isfinite(resistance) & (resistance > 0))
-    if bad.any():
-        raise MeasurementError(
-            f"{source}: column resistance_ohm is not a positive finite number in "
-            f"{examples(table['resistance_ohm'], bad)}; mark failed readings as such in the "
-            "source and leave those rows out, or correct the conversion"
-        )
+def refuse_resistance(table: pd.DataFrame, faults: Faults) -> None:
+    """Refuse readings that are no positive numbers; infinite ones are overflow and pass."""
+    faults.rows(
+        table, ~(table["resistance_ohm"].to_numpy(dtype=np.float64) > 0), "resistance_ohm",
+        "is not a positive finite number", "mark failed readings as such in the source and leave "
+        "those rows out, or correct the conversion",
+    )  # fmt: skip
 
 
 def mixed_units(
@@ -94,8 +165,8 @@ def mixed_units(
     medians : pandas.DataFrame
         Median of ln R per part (row) and state (column).
     devices : bool
-        Whether parts are devices: then the two sides of the widest gap are compared, where each
-        has a tenth of the devices; else the lowest part and the highest.
+        Whether parts are devices: then the two sides of the widest gap are compared, of those
+        gaps that have a tenth of the devices on each side; else the lowest part and the highest.
 
     Returns
     -------
@@ -106,9 +177,10 @@ def mixed_units(
     if len(medians) < 2:
         return None
     if devices:
-        cut = 1 + int(np.diff(medians["HRS"]).argmax())
-        if min(cut, len(medians) - cut) < len(medians) / 10:
-            return None
+        gaps = np.diff(medians["HRS"])
+        cuts = np.arange(1, len(medians))
+        gaps[np.minimum(cuts, len(medians) - cuts) < len(medians) / 10] = -np.inf
+        cut = 1 + int(gaps.argmax())
         sides = medians.iloc[:cut], medians.iloc[cut:]
     else:
         sides = medians.iloc[:1], medians.iloc[-1:]
@@ -119,23 +191,24 @@ def mixed_units(
     return sides, middles
 
 
-def mixed_units_error(places: Sequence[str], middles: Sequence[Any], source: str) -> Exception:
+def mixed_units_text(places: Sequence[str], middles: Sequence[Any]) -> str:
     """The refusal of two places with these medians of ln R."""
     words = [
         f"at {place} the medians are {np.exp(middle['LRS']):.3g} ohm in LRS and "
         f"{np.exp(middle['HRS']):.3g} ohm in HRS"
         for place, middle in zip(places, middles, strict=True)
     ]
-    return MeasurementError(
-        f"{source}: column resistance_ohm seems to mix units: {', '.join(words)}, about a "
-        "factor of 1000 or more apart; bring all readings to one unit"
+    return (
+        f"column resistance_ohm seems to mix units: {', '.join(words)}, about a factor of 1000 or "
+        "more apart; bring all readings to one unit"
     )
 
 
-def refuse_mixed_units(table: pd.DataFrame, source: str) -> None:
+def refuse_mixed_units(table: pd.DataFrame, faults: Faults) -> None:
     """Refuse when parts of the table differ by about a factor of 1000 in both states.
 
     Parts are: arrays, conditions, and devices on either side of the widest gap between devices.
+    Cells that never switch are left out by the caller: they differ in both states as well.
     """
     frame = table.assign(ln_r=np.log(table["resistance_ohm"].to_numpy(dtype=np.float64)))
     for column in ("array_id", "programming", "programming_2", "device_id"):
@@ -151,10 +224,11 @@ def refuse_mixed_units(table: pd.DataFrame, source: str) -> None:
             first = frame.index[frame[column].isin(side.index)][0]
             where = f"{column} {side.index[0]}" if len(side) == 1 else f"{len(side)} devices"
             places.append(f"{where} (first in row {first})")
-        raise mixed_units_error(places, middles, source)
+        faults.add(mixed_units_text(places, middles))
+        return
 
 
-def refuse_duplicates(table: pd.DataFrame, source: str) -> None:
+def refuse_duplicates(table: pd.DataFrame, faults: Faults) -> None:
     """Refuse readings that share everything that could tell them apart."""
     names = ("array_id", "device_id", "cycle", "state", "programming", "programming_2")
     more = ("time_after_program_s", "temperature_k", "prior_cycles")
@@ -165,8 +239,8 @@ def refuse_duplicates(table: pd.DataFrame, source: str) -> None:
     first = table[repeated].sort_values(key, kind="stable").head(2)
     what = ", ".join(f"{name} {first.iloc[0][name]}" for name in key)
     rows = sorted(first.index)
-    raise MeasurementError(
-        f"{source}: {int(repeated.sum())} readings share their ({', '.join(key)}) with another, "
+    faults.add(
+        f"{int(repeated.sum())} readings share their ({', '.join(key)}) with another, "
         f"for example rows {rows[0]} and {rows[1]} ({what}); "
         f"{duplicate_remedy('cycle' in table)}"
     )
@@ -182,12 +256,12 @@ def duplicate_remedy(has_cycle: bool) -> str:
     return f"{remedy}, or keep one run with --where COLUMN=VALUE"
 
 
-def refuse_few_devices(devices: dict[str, int], source: str) -> None:
+def refuse_few_devices(devices: dict[str, int], faults: Faults) -> None:
     """Refuse a state of fewer than :data:`MINIMUM_DEVICES` devices."""
     for state, number in devices.items():
         if number < MINIMUM_DEVICES:
-            raise MeasurementError(
-                f"{source}: column device_id has {number} devices in {state}, at least "
+            faults.add(
+                f"column device_id has {number} devices in {state}, at least "
                 f"{MINIMUM_DEVICES} are needed to tell the spread of devices; measure more"
             )
 

@@ -18,8 +18,9 @@ from devicefit.columns import (
     UNIT_OF,
     ColumnMapping,
 )
+from devicefit.overrange import NO_RESISTANCE_OHM, as_overflow
 from devicefit.programming import ONE_CONDITION, FloatArray, IntArray, Programming, to_si
-from devicefit.refusals import MeasurementError, examples
+from devicefit.refusals import Faults, MeasurementError, examples
 
 UNITS_ADVICE = "A, mA, uA, V, mV, s, us, ns"
 
@@ -124,30 +125,32 @@ def schema_of(
         needed.append("device_id")
     if not (one_by_one or is_table):
         needed.append("resistance_ohm")
-    for name in sorted(set(needed) - set(found), key=list(UNIT_OF).index):
+    faults = Faults(source)
+    lacking = sorted(set(needed) - set(found), key=list(UNIT_OF).index)
+    for name in lacking:
         theirs = mapped.get(name, ColumnMapping(name, name)).theirs
         unit = f":{UNIT_OF[name]}" if UNIT_OF[name] else ""
-        raise MeasurementError(
-            f"{source}: column {theirs!r} ({name}) is missing; name it with "
-            f"--column {name}=YOUR_COLUMN{unit}. {has}"
+        faults.add(
+            f"column {theirs!r} ({name}) is missing; name it with "
+            f"--column {name}=YOUR_COLUMN{unit}" + (f". {has}" if name == lacking[-1] else "")
         )
+    faults.tell()
     ignored = [name for name in PROGRAMMING_COLUMNS if name in available and chosen.is_none]
     return Schema(tuple(found.values()), programming, other, tuple(ignored))
 
 
-def to_schema(frame: pd.DataFrame, schema: Schema, source: str) -> pd.DataFrame:
+def to_schema(frame: pd.DataFrame, schema: Schema, faults: Faults) -> pd.DataFrame:
     """Columns of the schema with its names and units; rows and their numbers stay.
 
-    Raises
-    ------
-    MeasurementError
-        Text where a number is needed.
+    Text where a number is needed is a fault.
     """
     table: dict[str, pd.Series] = {}
     for mapping in schema.mappings:
         series = frame[mapping.theirs]
-        if mapping.ours not in NAMES:
-            series = as_numbers(series, mapping.theirs, source) * mapping.factor
+        if mapping.ours == "resistance_ohm":
+            series = as_resistances(series, mapping, faults)
+        elif mapping.ours not in NAMES:
+            series = as_numbers(series, mapping.theirs, faults, ours=mapping.ours) * mapping.factor
             if mapping.ours in ("programming", "programming_2") and mapping.factor != 1.0:
                 series = _twelve_digits(series)
         table[mapping.ours] = series
@@ -220,14 +223,31 @@ def _twelve_digits(series: pd.Series) -> pd.Series:
     return pd.Series(rounded[index.ravel()], index=series.index)
 
 
-def as_numbers(series: pd.Series, column: str, source: str) -> pd.Series:
-    """Numbers of a column; refuses text, with rows and values."""
+def as_resistances(series: pd.Series, mapping: ColumnMapping, faults: Faults) -> pd.Series:
+    """Resistances in ohm; overflow of the instrument as it is written, or infinite for a word.
+
+    What stands for overflow has no unit: 9.9e37 in a column of kohm is 9.9e37.
+    """
+    words = pd.Series(np.nan, index=series.index)
+    if not pd.api.types.is_numeric_dtype(series):
+        words = series.map(as_overflow).astype(np.float64)
+        series = series.mask(words.notna().to_numpy(), np.nan)
+    numbers = as_numbers(series, mapping.theirs, faults, ours=mapping.ours)
+    has_unit = (numbers.abs() < NO_RESISTANCE_OHM).to_numpy()
+    return numbers.where(~has_unit, numbers * mapping.factor).fillna(words)
+
+
+def as_numbers(
+    series: pd.Series, theirs: str, faults: Faults, *, ours: str | None = None
+) -> pd.Series:
+    """Numbers of a column in its own unit; text is a fault, of column `ours`, and becomes NaN."""
     numbers = pd.to_numeric(series, errors="coerce")
     bad = (numbers.isna() & series.notna()).to_numpy(dtype=bool)
     if bad.any():
-        raise MeasurementError(
-            f"{source}: column {column} has text where a number is needed: "
-            f"{examples(series, bad)}; "
-            "correct the cells (decimal point, no unit) or leave the rows out"
+        faults.add(
+            f"column {theirs} has text where a number is needed: "
+            f"{examples(series, bad)}; correct the cells (decimal point, no unit) or leave the "
+            "rows out"
         )
+        faults.name(series.index[bad], ours or theirs)
     return numbers.astype(np.float64)

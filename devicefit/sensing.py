@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from devicefit.fitted import Fitted
@@ -14,6 +15,7 @@ from devicefit.measurements import Measurements
 from devicefit.mixture import Mixture
 from devicefit.pair_error import ln_pair_error
 from devicefit.programming import FloatArray
+from devicefit.single_readings import is_above, single_readings
 from devicefit.threshold import choose_threshold, ln_read_error
 
 SCHEMES = ("1T1R", "2T2R")
@@ -244,6 +246,12 @@ class ErrorCounts:
         For each state.
     devices : int array, shape (group,)
         Distinct devices.
+    bounded : pandas.DataFrame
+        Readings known by bounds only that are among the trials, since their side is known:
+        ``state`` and the columns of the condition.
+    undecided : dict of str to int
+        Readings of each state, known by bounds only, of which the side is not known. They are not
+        among the trials.
     """
 
     programming_low: FloatArray
@@ -251,6 +259,8 @@ class ErrorCounts:
     errors: dict[str, np.ndarray]
     trials: dict[str, np.ndarray]
     devices: np.ndarray
+    bounded: pd.DataFrame = field(default_factory=pd.DataFrame)
+    undecided: dict[str, int] = field(default_factory=dict)
 
     @property
     def ber(self) -> FloatArray:
@@ -275,8 +285,9 @@ def count_errors(
 ) -> ErrorCounts:
     """Count readings on the wrong side of a 1T1R curve's threshold.
 
-    Neighbouring conditions are pooled until a group has `devices_per_group` devices. The
-    threshold between grid points is interpolated.
+    A reading that is known by bounds counts where they tell its side. Neighbouring conditions are
+    pooled until a group has `devices_per_group` devices. The threshold between grid points is
+    interpolated.
 
     Raises
     ------
@@ -285,16 +296,18 @@ def count_errors(
     """
     if curve.threshold_ohm is None:
         raise ValueError(f"{curve.scheme} has no threshold to count against; use the 1T1R curve")
-    table = measurements.table
+    table = single_readings(measurements)
     scale = measurements.programming.coordinate
     threshold = np.exp(
         np.interp(
             scale(table["programming"]), scale(curve.programming), np.log(curve.threshold_ohm)
         )
     )
+    above, decided = is_above(table, threshold)
+    undecided = {s: int((~decided & (table["state"] == s)).sum()) for s in ("LRS", "HRS")}
+    table, above = table[decided], above[decided]
     is_lrs = (table["state"] == "LRS").to_numpy()
-    high = table["resistance_ohm"].to_numpy() > threshold
-    wrong = np.where(is_lrs, high, ~high)
+    wrong = above == is_lrs
     groups = group_conditions(measurements, devices_per_group=devices_per_group)
     edges = np.array([low for low, _ in groups])
     index = np.searchsorted(edges, table["programming"].to_numpy(), side="right") - 1
@@ -307,7 +320,13 @@ def count_errors(
         np.array([high for _, high in groups]),
         errors,
         trials,
-        table["device_id"].groupby(index).nunique().reindex(range(len(groups))).to_numpy(),
+        table["device_id"]
+        .groupby(index)
+        .nunique()
+        .reindex(range(len(groups)), fill_value=0)
+        .to_numpy(),
+        table[(table["low_ohm"] < table["high_ohm"]).to_numpy()],
+        undecided,
     )
 
 
@@ -315,7 +334,7 @@ def group_conditions(
     measurements: Measurements, *, devices_per_group: int
 ) -> list[tuple[float, float]]:
     """Neighbouring conditions pooled until each group has enough devices; (low, high) ends."""
-    by_condition = measurements.table.groupby("programming")["device_id"].unique()
+    by_condition = single_readings(measurements).groupby("programming")["device_id"].unique()
     groups: list[tuple[float, float]] = []
     start: float | None = None
     seen: set[str] = set()

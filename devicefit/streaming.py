@@ -20,17 +20,17 @@ from devicefit.compression import BINS_PER_SPREAD, finish
 from devicefit.exact_sums import PLACE_BITS, ln_r_of
 from devicefit.input_tables import conditions_in, open_tables
 from devicefit.measurement_files import keep_where
-from devicefit.measurements import check_rows
-from devicefit.programming import FloatArray
+from devicefit.measurements import check_numbers, check_rows
+from devicefit.never_switching import never_switching, weighted_medians
+from devicefit.overrange import UNKNOWN_RANGE, Overrange, censor_declared
 from devicefit.refusals import (
     STATES,
+    Faults,
     MeasurementError,
     mixed_units,
-    mixed_units_error,
+    mixed_units_text,
     refuse_few_devices,
     refuse_one_state,
-    refuse_programming,
-    refuse_resistance,
 )
 from devicefit.row_kinds import split_rows
 from devicefit.schema import Schema, schema_of, to_schema
@@ -51,6 +51,7 @@ def compress_file(
     *,
     columns: Sequence[ColumnMapping] = (),
     where: Where = (),
+    overrange: Overrange = UNKNOWN_RANGE,
     chunk_rows: int = CHUNK_ROWS,
     bins_per_spread: int = BINS_PER_SPREAD,
 ) -> Compressed:
@@ -60,6 +61,9 @@ def compress_file(
     ----------
     path, columns, where
         As in :func:`devicefit.measurements.read_measurements`.
+    overrange : Overrange, optional
+        What is known of the range of the instrument; without a limit overflow is refused, since
+        the largest reading of the file, its bound otherwise, is known at the end only.
     chunk_rows : int, optional
         Rows in memory at a time; changes nothing in the result.
     bins_per_spread : int, optional
@@ -72,7 +76,8 @@ def compress_file(
         Readings of one device, state and condition must come in order of cycle from one piece to
         the next (within a piece they need not), else they are refused with the device's name;
         repeated readings are found in this order. A censored reading that repeats another, and
-        readings that repeat at an edge, are found only by ``read_measurements``.
+        readings that repeat at an edge, are found only by ``read_measurements``; so are values
+        decades from their group.
     ValueError
         ``chunk_rows`` below 1, or ``bins_per_spread`` below 4.
     """
@@ -85,7 +90,7 @@ def compress_file(
         for table, schema in zip(tables, schemas, strict=True):
             conditions = conditions_in(table, where, len(tables))
             for piece in table.chunks(chunk_rows, text=schema.text_columns):
-                yield _accumulated(piece, schema, conditions, str(table.path))
+                yield _accumulated(piece, schema, conditions, str(table.path), overrange)
 
     with _naming(source):
         whole = _fold(pieces())
@@ -97,6 +102,7 @@ def compress_dask(
     *,
     columns: Sequence[ColumnMapping] = (),
     where: Where = (),
+    overrange: Overrange = UNKNOWN_RANGE,
     source: str = "table",
     bins_per_spread: int = BINS_PER_SPREAD,
 ) -> Compressed:
@@ -107,7 +113,7 @@ def compress_dask(
     frame : dask.dataframe.DataFrame
         The user's table. Readings of one device, state and condition that lie in several
         partitions must not overlap in time there.
-    columns, where, bins_per_spread
+    columns, where, overrange, bins_per_spread
         As in :func:`compress_file`.
     source : str, optional
         Name for messages.
@@ -123,7 +129,7 @@ def compress_dask(
     accumulated = dask.delayed(_accumulated_partition, pure=False)
     together = dask.delayed(_merged, pure=False)
     parts = [
-        accumulated(part, schema, tuple(where), f"{source}, partition {number}")
+        accumulated(part, schema, tuple(where), f"{source}, partition {number}", overrange)
         for number, part in enumerate(frame.to_delayed())
     ]
     while len(parts) > 1:
@@ -133,27 +139,29 @@ def compress_dask(
     return _finished(whole, schema, where, source, bins_per_spread)
 
 
-def _accumulated(frame: pd.DataFrame, schema: Schema, where: Where, source: str) -> Partial | None:
+def _accumulated(
+    frame: pd.DataFrame, schema: Schema, where: Where, source: str, overrange: Overrange
+) -> Partial | None:
     """Accumulators of the rows of a piece that are kept; None where none is."""
     frame = keep_where(frame, where, source, is_piece=True)
     if not len(frame):
         return None
-    table = to_schema(frame, schema, source)
-    table = check_rows(table, source, plain=False)
-    rows = split_rows(table, source)
-    refuse_resistance(rows.readings, source)
-    for name, variable in (("programming", schema.programming), ("programming_2", schema.second)):
-        if variable is not None:
-            refuse_programming(table, name, variable, source)
+    faults = Faults(source)
+    table = check_rows(to_schema(frame, schema, faults), faults, plain=False)
+    check_numbers(table, schema.programming, schema.second, faults)
+    split_rows(table, faults)
+    faults.tell()
+    rows = split_rows(censor_declared(table, overrange, faults), faults)
+    faults.tell()
     with _naming(source):
         return accumulate(rows.readings, rows.intervals, rows.summaries)
 
 
 def _accumulated_partition(
-    frame: pd.DataFrame, schema: Schema, where: Where, source: str
+    frame: pd.DataFrame, schema: Schema, where: Where, source: str, overrange: Overrange
 ) -> Partial | None:
     return _accumulated(
-        frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis=0), schema, where, source
+        frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis=0), schema, where, source, overrange
     )
 
 
@@ -186,9 +194,12 @@ def _finished(
         raise MeasurementError(f"{source}: no readings{kept or '; the table is empty'}")
     with _naming(source):
         devices = _devices(whole)
-        refuse_one_state({state for state, rows in _rows(whole).items() if rows}, source)
-        _refuse_mixed_units(whole, source)
-        refuse_few_devices(devices, source)
+        faults = Faults(source)
+        refuse_one_state({state for state, rows in _rows(whole).items() if rows}, faults)
+        _refuse_mixed_units(whole, faults)
+        if not faults:
+            refuse_few_devices(devices, faults)
+        faults.tell()
         return finish(
             whole,
             programming=schema.programming,
@@ -217,9 +228,18 @@ def _devices(whole: Partial) -> dict[str, int]:
     return found
 
 
-def _refuse_mixed_units(whole: Partial, source: str) -> None:
+def _refuse_mixed_units(whole: Partial, faults: Faults) -> None:
     """As :func:`devicefit.refusals.refuse_mixed_units`, with medians to a bin's width."""
-    conditions = whole.conditions
+    wide, conditions = whole.wide, whole.conditions
+    device = wide["device"].to_numpy()
+    never = never_switching(
+        device,
+        (wide["state"] == 1).to_numpy(dtype=bool),
+        wide["condition"].to_numpy(),
+        ln_r_of(wide["w"].to_numpy() << WIDE_BITS + PLACE_BITS),
+        count=wide["count"].to_numpy(dtype=np.float64),
+    )
+    wide = wide[~np.isin(device, [*never.unformed, *never.shorted])]
     for name, column in (
         ("array_id", "array"),
         ("programming", "programming"),
@@ -227,14 +247,13 @@ def _refuse_mixed_units(whole: Partial, source: str) -> None:
     ):
         if conditions[column].nunique() < 2:
             continue
-        part = conditions[column].to_numpy()[whole.bins["condition"].to_numpy()]
-        y = ln_r_of(whole.bins["h"].to_numpy() << PLACE_BITS)
-        found = mixed_units(_medians(whole.bins, part, y), devices=False)
+        part = conditions[column].to_numpy()[wide["condition"].to_numpy()]
+        found = mixed_units(_medians(wide, part), devices=False)
         if found is not None:
             sides, middles = found
-            raise mixed_units_error([f"{name} {s.index[0]}" for s in sides], middles, source)
-    y = ln_r_of(whole.wide["w"].to_numpy() << WIDE_BITS + PLACE_BITS)
-    found = mixed_units(_medians(whole.wide, whole.wide["device"].to_numpy(), y), devices=True)
+            faults.add(mixed_units_text([f"{name} {s.index[0]}" for s in sides], middles))
+            return
+    found = mixed_units(_medians(wide, wide["device"].to_numpy()), devices=True)
     if found is not None:
         sides, middles = found
         names = [
@@ -243,16 +262,14 @@ def _refuse_mixed_units(whole: Partial, source: str) -> None:
             else f"{len(s)} devices"
             for s in sides
         ]
-        raise mixed_units_error(names, middles, source)
+        faults.add(mixed_units_text(names, middles))
 
 
-def _medians(table: pd.DataFrame, part: np.ndarray, y: FloatArray) -> pd.DataFrame:
-    """Median per part (row) and state (column) of binned readings."""
-    rows = pd.DataFrame({"part": part, "state": table["state"], "y": y, "count": table["count"]})
-    rows = rows.sort_values(["part", "state", "y"], kind="stable", ignore_index=True)
-    groups = rows.groupby(["part", "state"], sort=False)["count"]
-    half = rows.assign(reached=groups.cumsum() * 2 >= groups.transform("sum"))
-    medians = half[half["reached"]].groupby(["part", "state"])["y"].first().unstack()
+def _medians(wide: pd.DataFrame, part: np.ndarray) -> pd.DataFrame:
+    """Median of ln R per part (row) and state (column), to the foot of a bin."""
+    y = ln_r_of(wide["w"].to_numpy() << WIDE_BITS + PLACE_BITS)
+    rows = pd.DataFrame({"part": part, "state": wide["state"], "y": y, "count": wide["count"]})
+    medians = weighted_medians(rows, ["part", "state"])["y"].unstack()
     return medians.rename(columns=dict(enumerate(STATES)))
 
 

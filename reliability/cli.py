@@ -28,6 +28,7 @@ from reliability.cli_inputs import (
     check_decision,
     chosen_models,
     confirming_with,
+    data_warnings,
     decision_options,
     evaluated,
     load_networks,
@@ -53,6 +54,7 @@ from reliability.cli_options import (
     DownloadOption,
     DrawsOption,
     EpochsOption,
+    ExcludeOption,
     ForceOption,
     HiddenOption,
     ImagesDirOption,
@@ -60,6 +62,7 @@ from reliability.cli_options import (
     LivesOption,
     MeasurementsOption,
     ModelOption,
+    OverrangeOption,
     PriorsOption,
     QuietOption,
     SeedOption,
@@ -134,6 +137,8 @@ def run(
     measurements: MeasurementsOption = None,
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     images: ImagesOption = "digits",
     images_dir: ImagesDirOption = None,
     download: DownloadOption = False,
@@ -182,7 +187,7 @@ def run(
         training = with_treatments(
             network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds
         )
-        found = read_input(measurements, column, where)
+        found = read_input(measurements, column, where, overrange, exclude)
         values = found.conditions
         check_decision(options, found.programming, float(values[0]), float(values[-1]))
         image_set, loaded = load_networks(network or [], images, images_dir, download)
@@ -190,7 +195,7 @@ def run(
         names = [f"{stem}{suffix}" for stem in stems.values() for suffix in NETWORK_FILES]
         names += [*study_file_names(families), "results.json", "index.html"]
         warnings = prior_warnings(found, known, families, options["sensing"], seed)
-    for line in warnings:
+    for line in (*data_warnings(found), *warnings):
         typer.echo(line)
     with (
         working(),

@@ -14,6 +14,7 @@ from reliability.cli_guards import (
 )
 from reliability.cli_inputs import (
     chosen_models,
+    data_warnings,
     left_out_groups,
     measured_frame,
     one_family,
@@ -26,12 +27,14 @@ from reliability.cli_options import (
     AcceptOption,
     ColumnOption,
     DrawsOption,
+    ExcludeOption,
     FamilyOption,
     ForceOption,
     LeaveOutOption,
     MeasurementsOption,
     ModelOption,
     OffsetOption,
+    OverrangeOption,
     PointsOption,
     PriorsOption,
     QuietOption,
@@ -71,12 +74,14 @@ def check(
     measurements: MeasurementsOption = None,
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
 ) -> None:
     """Read a file of resistances, refuse what cannot be used, and say what is in it."""
     from reliability.summary import summary_lines
 
     with checking_input():
-        found = read_input(measurements, column, where)
+        found = read_input(measurements, column, where, overrange, exclude)
     for line in summary_lines(found):
         typer.echo(line)
 
@@ -86,6 +91,8 @@ def show_priors(
     measurements: MeasurementsOption = None,
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     model: FamilyOption = "switching-failure",
     priors: PriorsOption = None,
     threshold_ohm: ThresholdOption = None,
@@ -105,7 +112,7 @@ def show_priors(
         family = one_family(model)
         known = prior_file(priors)
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
-        frame = measured_frame(read_input(measurements, column, where))
+        frame = measured_frame(read_input(measurements, column, where, overrange, exclude))
         (stated,) = stated_priors(frame, known, families=(family,), others=tuple(FAMILIES))
         prediction = stated.predict(sensing, rng=np.random.default_rng(seed))
     for line in (*stated.lines(), "", *prediction.lines()):
@@ -118,6 +125,8 @@ def fit(
     measurements: MeasurementsOption = None,
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     model: ModelOption = None,
     priors: PriorsOption = None,
     threshold_ohm: ThresholdOption = None,
@@ -143,10 +152,10 @@ def fit(
         known = prior_file(priors)
         sampler = sampler_options(seed, threads, draws, warmup, target_accept)
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
-        found = read_input(measurements, column, where)
+        found = read_input(measurements, column, where, overrange, exclude)
         left_out = left_out_groups(found, leave_out)
         warnings = prior_warnings(found, known, families, sensing, seed)
-    for line in warnings:
+    for line in (*data_warnings(found), *warnings):
         typer.echo(line)
     names = study_file_names(families)
     with (
@@ -240,6 +249,8 @@ def predict(
     ],
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     bins: Annotated[
         int, typer.Option("--bins", min=1, help="Devices in each bin of programming values.")
     ] = 200,
@@ -270,7 +281,7 @@ def predict(
     with checking_input():
         check_file(out, force=force, suffix=".csv")
         study = load_study(device)
-        found = read_input(measurements, column, where)
+        found = read_input(measurements, column, where, overrange, exclude)
         read_at = study.record["data"].get("read_at", {})
         rng = np.random.default_rng([seed, 5])
         table = predict_failures(
@@ -283,6 +294,8 @@ def predict(
             read_at=read_at,
             rng=rng,
         )
+    for line in data_warnings(found):
+        typer.echo(line)
     with working(), staged_file(out, force=force) as stage:
         table.to_csv(stage, index=False)
     for line in prediction_notes(table, found, study.main.frame, read_at):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from devicefit.backend import SamplerOptions
     from devicefit.measurements import Measurements
     from devicefit.models.frame import Frame
+    from devicefit.overrange import Overrange
     from devicefit.prior_files import PriorFile
     from devicefit.programming import Programming
     from devicefit.sensing import SensingOptions
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 
 def read_input(
-    paths: list[Path] | None, columns: list[str] | None, where: list[str] | None
+    paths: list[Path] | None,
+    columns: list[str] | None,
+    where: list[str] | None,
+    overrange: str | None = None,
+    exclude: list[str] | None = None,
 ) -> Measurements:
     """Measurements of the files, or of the simulated device where no file is named."""
     from devicefit.columns import parse_columns
@@ -39,12 +44,30 @@ def read_input(
     from devicefit.reference_device import reference_measurements
 
     if not paths:
-        if columns or where:
-            raise ValueError("--column and --where need --measurements FILE")
+        if columns or where or overrange or exclude:
+            raise ValueError(
+                "--column, --where, --overrange and --exclude need --measurements FILE"
+            )
         return reference_measurements()
     return read_measurements(
-        paths, columns=parse_columns(columns or []), where=parse_where(where or [])
+        paths,
+        columns=parse_columns(columns or []),
+        where=parse_where(where or []),
+        overrange=instrument_range(overrange),
+        exclude=exclude or [],
     )
+
+
+def data_warnings(measurements: Measurements) -> list[str]:
+    """Findings in the readings, a line each."""
+    return [f"warning: {warning}" for warning in measurements.warnings]
+
+
+def instrument_range(text: str | None) -> Overrange:
+    """What a user says of the range of the instrument."""
+    from devicefit.overrange import UNKNOWN_RANGE, parse_overrange
+
+    return UNKNOWN_RANGE if text is None else parse_overrange(text)
 
 
 def parse_where(texts: list[str]) -> list[tuple[str, str]]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from reliability.cli_guards import check_files, checking_input, print_gates, working
-from reliability.cli_inputs import parse_where
+from reliability.cli_inputs import instrument_range, parse_where
 from reliability.cli_options import (
     ColumnOption,
     DrawsOption,
     ForceOption,
     OffsetOption,
+    OverrangeOption,
     PointsOption,
     QuietOption,
     SeedOption,
@@ -52,6 +53,7 @@ def endurance(
     out: OutOption,
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
     threshold_ohm: ThresholdOption = None,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
@@ -69,7 +71,7 @@ def endurance(
 
     with checking_input():
         check_file(out, force=force, suffix=".nc")
-        table = _table(measurements, "endurance", column, where)
+        table = _table(measurements, "endurance", column, where, overrange)
         counts, threshold = endurance_counts(table, threshold_ohm=threshold_ohm)
         for state, found in counts.items():
             if len(found.cycles) < 2:
@@ -98,6 +100,7 @@ def retention(
     out: OutOption,
     column: ColumnOption = None,
     where: WhereOption = None,
+    overrange: OverrangeOption = None,
     threshold_ohm: ThresholdOption = None,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
@@ -115,7 +118,7 @@ def retention(
 
     with checking_input():
         check_file(out, force=force, suffix=".nc")
-        table = _table(measurements, "retention", column, where)
+        table = _table(measurements, "retention", column, where, overrange)
         counts, threshold = bake_counts(table, threshold_ohm=threshold_ohm)
     options, about = _sampler(seed, draws), table.about(threshold)
     study = _fit(
@@ -232,17 +235,25 @@ def ber(
 
 
 def _table(
-    measurements: Path, kind: str, column: list[str] | None, where: list[str] | None
+    measurements: Path,
+    kind: str,
+    column: list[str] | None,
+    where: list[str] | None,
+    overrange: str | None,
 ) -> LifeTable:
     from devicefit.columns import parse_columns
     from devicefit.life_tables import read_life_table
 
-    return read_life_table(
+    table = read_life_table(
         measurements,
         kind,
         columns=parse_columns(column or []),
         where=parse_where(where or []),
+        overrange=instrument_range(overrange),
     )
+    for warning in table.warnings:
+        typer.echo(f"warning: {warning}")
+    return table
 
 
 def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, force: bool, quiet: bool) -> AnyLife:

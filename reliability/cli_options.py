@@ -50,6 +50,25 @@ WhereOption = Annotated[
         help="Keep only rows in which the file's column has this value. Repeatable.",
     ),
 ]
+OverrangeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--overrange",
+        metavar="OHM|none",
+        help="Largest resistance that the instrument can read, e.g. 1e9 or 1Gohm: readings at or "
+        "above it, and overflow (9.9e37, inf, OVLD), are known to be above it only. Without it "
+        "overflow is above the largest ordinary reading. none: all readings at face value.",
+    ),
+]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="unformed|shorted|DEVICE_ID",
+        help="Leave cells out: those recognised as never formed or as shorted, or one by its name. "
+        "Repeatable; the results say how many.",
+    ),
+]
 # What the sampler takes: 64 bits. Numbers of draws and points are bounded so that a slip of a key
 # is refused, not the memory of the machine filled.
 SeedOption = Annotated[

@@ -15,6 +15,7 @@ from devicefit.levels import Levels, levels_of
 from devicefit.measurements import STATES, Measurements
 from devicefit.persistence_windows import WindowedPersistence
 from devicefit.prediction import places_of, reading_ranges
+from devicefit.single_readings import single_readings
 
 _SCORE_DRAWS = 20
 _BLOCK = 4_000_000
@@ -38,12 +39,21 @@ def data_record(measurements: Measurements, compressed: Compressed) -> dict[str,
         "arrays": len(compressed.arrays),
         "read_at": reading_ranges(measurements) if len(table) else {},
         "warnings": list(measurements.warnings),
+        **measurements.treatment.record(),
     }
     if len(table):
-        record["median_ohm"] = {
-            s: float(table.loc[table["state"] == s, "resistance_ohm"].median()) for s in STATES
-        }
+        record["median_ohm"] = {s: _median_ohm(measurements, s) for s in STATES}
     return record
+
+
+def _median_ohm(measurements: Measurements, state: str) -> float:
+    """Median of the readings of a state; one that is known by one bound is taken at it."""
+    read = single_readings(measurements)
+    read = read[read["state"] == state]
+    low, high = read["low_ohm"].to_numpy(), read["high_ohm"].to_numpy()
+    middle = np.sqrt(np.maximum(low, 1e-300)) * np.sqrt(high)
+    r = np.where(np.isinf(high), low, np.where(low > 0, middle, high))
+    return float(np.median(r)) if len(r) else float("nan")
 
 
 def levels_record(

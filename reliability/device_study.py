@@ -47,6 +47,7 @@ from devicefit.sensing import (
     ln_ber_1t1r,
 )
 from devicefit.sensitivity import curve_sensitivity
+from devicefit.single_readings import single_readings
 from devicefit.stacking import StackedDevice, stacking_weights
 from devicefit.threshold import choose_threshold
 from reliability.device_figures_data import device_checks_record
@@ -203,7 +204,7 @@ def study_device(
         own = curves if main is leading else ber_curves(leading, grid, options=sensing)
         gates += (
             overlap_gate(cells),
-            tail_gate(leading, compressed),
+            tail_gate(leading, compressed, measurements),
             loo_gate(loos[leading.family]),
             sensitivity_gate(curve_sensitivity(leading, compressed, own)),
         )
@@ -329,6 +330,7 @@ def _counts_record(counts: ErrorCounts, main: DevicePosterior | StackedDevice) -
         "programming_high": counts.programming_high.tolist(),
         "devices": counts.devices.tolist(),
         "errors": {s: counts.errors[s].tolist() for s in STATES},
+        "undecided": counts.undecided,
         "trials": {s: counts.trials[s].tolist() for s in STATES},
         "share": {
             "value": (
@@ -367,7 +369,7 @@ def _quantiles(
     chosen = sorted({round(i) for i in np.linspace(0, len(groups) - 1, 6)})
     score = np.linspace(-3.5, 3.5, 71)
     levels = ndtr(score)
-    table = measurements.table
+    table = single_readings(measurements)
     rows = []
     for low, high in (groups[i] for i in chosen):
         inside = table["programming"].between(low, high)
@@ -375,7 +377,13 @@ def _quantiles(
             part = table[inside & (table["state"] == state)]
             if len(part) < 5:
                 continue
-            y = np.sort(np.log(part["resistance_ohm"].to_numpy()))
+            exact = part["low_ohm"] == part["high_ohm"]
+            y = np.sort(np.log(part["low_ohm"][exact].to_numpy()))
+            if len(y) < 5:
+                continue
+            # A reading beyond all others has its place, but no value; one between others has none.
+            above = int((np.log(part["low_ohm"][~exact]) >= y[-1]).sum())
+            under = int((np.log(part["high_ohm"][~exact]) <= y[0]).sum())
             conditions, n = np.unique(part["programming"].to_numpy(), return_counts=True)
             law = posterior.mixtures(conditions)[state]
             few = law.thinned(25)
@@ -386,7 +394,7 @@ def _quantiles(
             predicted = np.stack([np.interp(levels, c, support) for c in cdf])
             band = np.exp(np.quantile(predicted, [0.05, 0.5, 0.95], axis=0))
             # Quantiles at fixed scores, three digits: a summary that can be shared, no readings.
-            place = ndtri((np.arange(len(y)) + 0.5) / len(y))
+            place = ndtri((under + np.arange(len(y)) + 0.5) / (under + len(y) + above))
             seen = (score >= place[0]) & (score <= place[-1])
             measured = np.exp(np.interp(score[seen], place, y))
             rows.append(

@@ -262,8 +262,10 @@ def _rests_on(comparison: Comparison, device: Mapping[str, Any]) -> list[str]:
     chips = {curve.chips for curve in comparison.curves.values()}
     images = {curve.images for curve in comparison.curves.values()}
     simulated = "simulated " if data["simulated"] else ""
+    bounds = sum(data.get("known_by_bounds", {}).values())
+    known = f" and {bounds:,} known by bounds or as counts" if bounds else ""
     return [
-        f"{readings:,} {simulated}readings of {data['devices']:,} devices",
+        f"{readings:,} {simulated}readings{known} of {data['devices']:,} devices",
         f"device model {families[0]}"
         + (f" (for comparison: {', '.join(families[1:])})" if families[1:] else ""),
         f"{_numbers(chips)} simulated chips of each network on {_numbers(images)} test images",

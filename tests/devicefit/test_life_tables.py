@@ -10,12 +10,12 @@ import pytest
 from devicefit.columns import parse_columns
 from devicefit.life_tables import (
     bake_counts,
-    best_threshold,
     endurance_counts,
     read_life_table,
     read_wear_out,
 )
 from devicefit.refusals import MeasurementError
+from devicefit.separation import best_threshold
 
 CYCLES = parse_columns(["prior_cycles=n", "device_id=cell", "resistance_ohm=R:kohm"])
 

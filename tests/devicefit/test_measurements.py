@@ -301,7 +301,7 @@ def test_programming_that_could_be_two_columns(user_table: pd.DataFrame, write: 
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0.0, "0.0"), (-5.0, "-5.0"), (np.nan, "nan"), (np.inf, "inf")]
+    ("value", "shown"), [(0.0, "0.0"), (-5.0, "-5.0"), (np.nan, "nan"), (-1e25, "-1e+25")]
 )
 def test_resistance_is_positive_and_finite(
     user_table: pd.DataFrame, value: float, shown: str
@@ -355,7 +355,7 @@ def test_unknown_state(user_table: pd.DataFrame, bad: str) -> None:
     with pytest.raises(MeasurementError) as error:
         check(user_table)
     assert str(error.value) == (
-        f"table: column state has unknown values: rows 1, 6 (values {bad!r}, {bad!r}); the "
+        f"table: column state has unknown values in rows 1, 6 (values {bad!r}, {bad!r}); the "
         "intended state is LRS (after a SET) or HRS (after a RESET)"
     )
 
@@ -509,6 +509,62 @@ def test_stuck_cells_are_no_mix_of_units(level: float, states: list[str]) -> Non
     assert check(table).devices == 120
 
 
+# --- all faults at once ---------------------------------------------------------------------------
+
+
+def test_all_faults_of_a_file_are_told_at_once(user_table: pd.DataFrame, write: Write) -> None:
+    table = user_table.astype({"resistance_ohm": object, "cycle": object})
+    table.loc[2, "resistance_ohm"] = 0
+    table.loc[7, "resistance_ohm"] = -3.2
+    table.loc[12, "resistance_ohm"] = "4,7 k"
+    table.loc[20, "resistance_ohm"] = None
+    table.loc[30, "state"] = "SET"
+    table.loc[31, "device_id"] = None
+    table.loc[40, "i_cc_a"] = -1e-4
+    table.loc[50, "cycle"] = "two"
+    # two faults in one row are both told
+    table.loc[60, ["state", "resistance_ohm"]] = "RESET", 0
+    copy = table.loc[[100, 101]]
+    with pytest.raises(MeasurementError) as error:
+        read_measurements(write(pd.concat([table, copy])))
+    head, *lines = str(error.value).splitlines()
+    assert head == "readings.csv: 7 faults"
+    assert [line.partition(". ")[0].strip() for line in lines] == list("1234567")
+    for text, line in zip(
+        [
+            "column resistance_ohm has text where a number is needed: row 13 (values '4,7 k');",
+            "column cycle has text where a number is needed: row 51 (values 'two');",
+            "column device_id is empty in row 32;",
+            "column state has unknown values in rows 31, 61 (values 'SET', 'RESET');",
+            "column resistance_ohm is not a positive finite number in rows 3, 8, 21, 61 (values ",
+            "variable (SET compliance current) is not a positive finite number in row 41",
+            "4 readings share their (device_id, cycle, state, programming) with another",
+        ],
+        lines,
+        strict=True,
+    ):
+        assert text in line
+    # and every fault has what to do
+    assert all(";" in line for line in lines)
+
+
+def test_faults_of_several_files_are_told_together(user_table: pd.DataFrame, write: Write) -> None:
+    one, two = user_table.copy(), user_table.assign(device_id="x" + user_table["device_id"])
+    one.loc[2, "resistance_ohm"], two.loc[5, "resistance_ohm"] = -1.0, -2.0
+    paths = [write(one, name="one.csv"), write(two, name="two.csv")]
+    with pytest.raises(MeasurementError, match=r"one.csv:3, .*two.csv:6 \(values -1.0, -2.0\)"):
+        read_measurements(paths)
+
+
+def test_all_missing_columns_are_told_at_once(user_table: pd.DataFrame, write: Write) -> None:
+    table = user_table.drop(columns=["state", "device_id"])
+    with pytest.raises(MeasurementError) as error:
+        read_measurements(write(table))
+    assert "--column state=YOUR_COLUMN" in str(error.value)
+    assert "--column device_id=YOUR_COLUMN" in str(error.value)
+    assert str(error.value).count("The file has") == 1
+
+
 # --- warnings -------------------------------------------------------------------------------------
 
 
@@ -522,9 +578,10 @@ def test_probable_censoring(user_table: pd.DataFrame, state: str, edge: str, wor
     user_table.loc[rows, "resistance_ohm"] = r.clip(
         **({"lower": limit} if edge == "low" else {"upper": limit})
     )
-    (warning,) = check(user_table).warnings
-    assert warning.startswith(f"probable censoring: the {word} {state} reading, {limit:.6g} ohm, ")
-    assert "occurs 11 times of 72" in warning
+    found = check(user_table)
+    (warning,) = found.warnings
+    assert warning.startswith(f"the {word} {state} reading, {limit:.6g} ohm, occurs 11 times of 72")
+    assert "--overrange none" in warning
 
 
 @pytest.mark.parametrize("digits", [1, 2, 3])

@@ -224,7 +224,7 @@ def test_names_are_read_as_they_are_written(user_table: pd.DataFrame, write: Wri
         ({"errors": None}, "column errors is empty in row 2 .*; counted errors need errors, tr"),
         ({"threshold_ohm": 0.0}, "column threshold_ohm is not a positive finite number in row 2"),
         ({"threshold_ohm": np.inf}, "column threshold_ohm is not a positive finite number"),
-        ({"state": "RESET"}, "column state has unknown values: row 2 .values 'RESET'"),
+        ({"state": "RESET"}, "column state has unknown values in row 2 .values 'RESET'"),
         ({"i_cc_a": -1e-5}, "is not a positive finite number in row 2 "),
     ],
 )
@@ -256,8 +256,11 @@ def test_wrong_summaries(write: Write, changes: dict[str, Any], message: str) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"resistance_low_ohm": -5.0}, "column resistance_low_ohm is negative or not finite in ro"),
-        ({"resistance_low_ohm": np.inf}, "column resistance_low_ohm is negative or not finite"),
+        (
+            {"resistance_low_ohm": -5.0},
+            "column resistance_low_ohm is negative or no resistance in r",
+        ),
+        ({"resistance_low_ohm": np.inf}, "column resistance_low_ohm is negative or no resistance"),
         ({"resistance_low_ohm": 8e4}, "column resistance_high_ohm is not above resistance_low_ohm"),
         ({"resistance_high_ohm": 0.0}, "column resistance_high_ohm is not positive in row 12 "),
         ({"resistance_ohm": 7e4}, "row 12 hold a reading and bounds of a reading at once"),

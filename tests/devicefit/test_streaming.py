@@ -245,7 +245,7 @@ def test_a_file_without_cycles(tmp_path: Path, table: pd.DataFrame, chunk_rows: 
     [
         ("resistance_ohm", -1.0, r"not a positive finite number in row 100 \(values -1\.0\)"),
         ("resistance_ohm", "5 k", r"text where a number is needed: row 100 \(values '5 k'\)"),
-        ("state", "SET", r"column state has unknown values: row 100 \(values 'SET'\)"),
+        ("state", "SET", r"column state has unknown values in row 100 \(values 'SET'\)"),
         ("device_id", None, "column device_id is empty in row 100"),
         ("i_cc_a", 0.0, "is not a positive finite number in row 100"),
     ],

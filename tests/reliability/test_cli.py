@@ -112,7 +112,7 @@ def test_wrong_rows_of_other_kinds(
     [
         ("resistance_ohm", 3, -5.0, "resistance_ohm is not a positive finite number in row 4"),
         ("resistance_ohm", 0, np.inf, "not a positive finite number in row 1 (values inf)"),
-        ("state", 7, "SET", "column state has unknown values: row 8 (values 'SET')"),
+        ("state", 7, "SET", "column state has unknown values in row 8 (values 'SET')"),
     ],
 )
 def test_bad_readings_are_refused(
