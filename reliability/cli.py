@@ -162,11 +162,12 @@ def run(
 ) -> None:
     """Do the whole path: fit, train, evaluate, decide, report."""
     from bnn import save_network
-    from reliability.device_study import save_study, study_device
+    from reliability.device_study import study_device
     from reliability.network_study import save_counts
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
     from reliability.report import render_report
+    from reliability.study_files import save_study
 
     with checking_input():
         check_directory(out, force=force)

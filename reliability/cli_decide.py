@@ -42,9 +42,9 @@ def decide(
     quiet: QuietOption = False,
 ) -> None:
     """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
-    from reliability.device_study import load_study
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
+    from reliability.study_files import load_study
 
     with checking_input():
         check_file(out, force=force, suffix=".json")

@@ -128,9 +128,10 @@ def fit(
 ) -> None:
     """Fit device models to resistances; writes posteriors and checks."""
     from devicefit.sensing import SensingOptions
-    from reliability.device_study import save_study, study_device
+    from reliability.device_study import study_device
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
+    from reliability.study_files import save_study
 
     with checking_input():
         check_directory(out, force=force)
@@ -172,8 +173,8 @@ def ber(
 ) -> None:
     """Write BER over the programming variable: mean, median and 90 % interval."""
     from devicefit.sensing import SensingOptions
-    from reliability.device_study import load_study
     from reliability.output import check_file, staged_file
+    from reliability.study_files import load_study
     from reliability.summary import ber_table
 
     with checking_input():
@@ -217,8 +218,8 @@ def predict(
 
     from devicefit.prediction import predict as predict_failures
     from devicefit.sensing import SensingOptions
-    from reliability.device_study import load_study
     from reliability.output import check_file, staged_file
+    from reliability.study_files import load_study
 
     with checking_input():
         check_file(out, force=force, suffix=".csv")

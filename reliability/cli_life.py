@@ -188,10 +188,10 @@ def ber(
 
     from devicefit.life_files import load_life
     from devicefit.sensing import SensingOptions
-    from reliability.device_study import load_study
     from reliability.life import LifeRequirement
     from reliability.life_factors import life_factor
     from reliability.output import check_file, staged_file
+    from reliability.study_files import load_study
     from reliability.summary import aged_table
 
     with checking_input():

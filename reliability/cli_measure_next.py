@@ -86,12 +86,12 @@ def measure_next_command(
     """Rank further measurements by what they are expected to do to the interval of the saving."""
     from reliability.answer import compare
     from reliability.candidates import MoreCycles, MoreDevices
-    from reliability.device_study import load_study
     from reliability.limit_case import check_design_names, chosen_design
     from reliability.measure_next import MeasureNextOptions, measure_next
     from reliability.output import check_file, staged_file
     from reliability.planned_readings import planned_readings
     from reliability.progress import Narrator
+    from reliability.study_files import load_study
     from reliability.usual_candidates import usual_candidates
 
     with checking_input():

@@ -241,7 +241,7 @@ def _plan(
     if "programming" not in of_device:
         raise ValueError("--device needs --programming X: the value that chips are programmed at")
     from devicefit.sensing import SensingOptions
-    from reliability.device_study import load_study
+    from reliability.study_files import load_study
 
     sensing = {k: of_device[k] for k in ("threshold_ohm", "offset_ln_r") if k in of_device}
     return direct_plan(

@@ -208,12 +208,21 @@ def widen(
 @network_files.command()
 def inspect(
     network: Annotated[Path, typer.Argument(help="Network file (.safetensors), or zoo:NAME.")],
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal",
+            help="First write the record of a network of an earlier version again, with its hash.",
+        ),
+    ] = False,
 ) -> None:
     """Say what is in a network file: layers, bits, thresholds, and where it came from."""
-    from bnn import open_network
+    from bnn import open_network, seal_network
     from reliability.network_import import network_lines
 
     with checking_input():
+        if seal:
+            seal_network(network)
         folded, record = open_network(network)
     for line in network_lines(folded, record):
         typer.echo(line)

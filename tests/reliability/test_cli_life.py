@@ -14,7 +14,8 @@ from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
 from devicefit.priors import sample_priors
 from devicefit.programming import Programming
-from reliability.device_study import DeviceStudy, save_study
+from reliability.device_study import DeviceStudy
+from reliability.study_files import save_study
 
 WEAR = "i_cc_a,cycles,failed,survivors\n5e-5,1e6,1,9\n1e-4,1e5,4,0\n1e-4,1e6,3,3\n2e-4,1e4,8,2\n"
 

@@ -23,10 +23,11 @@ from devicefit.fitting import DevicePosterior, fit
 from devicefit.models.frame import Frame, deviation_basis
 from devicefit.reference_device import ReferencePlan, reference_measurements
 from devicefit.sensing import SensingOptions
-from reliability.device_study import DeviceStudy, adaptive_grid, save_study, study_device
+from reliability.device_study import DeviceStudy, adaptive_grid, study_device
 from reliability.network_study import NetworkStudy, save_counts
 from reliability.report import render_report
 from reliability.results import read_results
+from reliability.study_files import save_study
 
 BER = np.array([0.0, 1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5])
 IMAGES, CORRECT, CHIPS = 500, 480, 12

@@ -14,8 +14,9 @@ from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
 from devicefit.programming import Programming
-from reliability.device_study import DeviceStudy, save_study
+from reliability.device_study import DeviceStudy
 from reliability.network_study import load_counts
+from reliability.study_files import save_study
 
 ERRORS = """
 [[case]]

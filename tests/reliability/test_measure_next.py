@@ -30,7 +30,7 @@ from reliability.candidates import (
 from reliability.chip_yield import chip_yield
 from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs, loss_limits, saving_at_limit
-from reliability.device_study import DeviceStudy, save_study
+from reliability.device_study import DeviceStudy
 from reliability.ecc import SECDED_72_64
 from reliability.energy import EnergyOptions, no_energy, programming_energy
 from reliability.judge import Judge
@@ -45,6 +45,7 @@ from reliability.report.next_table import next_table
 from reliability.report_next import next_record
 from reliability.safe_walk import NOWHERE, first_safe
 from reliability.storage import STORAGES, Storage
+from reliability.study_files import save_study
 from reliability.usual_candidates import usual_candidates
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)

@@ -1,0 +1,1 @@
+"""Bits, vectors and files: nothing here knows a network."""

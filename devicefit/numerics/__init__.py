@@ -1,0 +1,1 @@
+"""Numbers without devices, and files: nothing here knows a device."""
