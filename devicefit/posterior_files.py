@@ -111,9 +111,7 @@ def check_draws(draws: xr.Dataset, priors: Sequence[Prior]) -> None:
     """
     names = [p.name for p in priors]
     if odd := set(names) ^ set(map(str, draws.data_vars)):
-        raise ValueError(
-            f"the parameters differ from those of the model in {', '.join(sorted(odd))}"
-        )
+        raise ValueError(f"missing or unknown parameters: {', '.join(sorted(odd))}")
     for p in priors:
         variable = draws[p.name].variable
         dims = ("chain", "draw", f"{p.name}_term") if p.size else ("chain", "draw")

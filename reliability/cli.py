@@ -101,8 +101,7 @@ def report(
     force: ForceOption = False,
 ) -> None:
     """Make the HTML report of stored results."""
-    from jinja2 import UndefinedError
-
+    from devicefit.numerics.stored import reading
     from reliability.output import check_file, staged_file
     from reliability.report import render_report
     from reliability.results import read_results
@@ -110,13 +109,8 @@ def report(
     with checking_input():
         check_file(out, force=force, suffix=".html")
         found = read_results(results)
-        try:
+        with reading(results, "set of results", "run `decide` or `run` again"):
             page = render_report(found)
-        except (KeyError, UndefinedError) as error:
-            raise ValueError(
-                f"{results}: a report shows what these results lack ({error}), as those of another "
-                "version do; run `decide` or `run` again"
-            ) from error
     with working(), staged_file(out) as stage:
         stage.write_text(page, encoding="utf-8")
     typer.echo(f"report: {out}")

@@ -72,10 +72,17 @@ def grid(
     trained, folded for each BER and calibrated on each chip. Without --thresholds: all three.
     """
     from bnn.errors import check_ber
+    from devicefit.numerics.stored import write_datasets
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
     from reliability.report.grid_figure import draw_grid
-    from reliability.training_grid import GridOptions, TrainingRates, count_grid
+    from reliability.training_grid import (
+        FORMAT,
+        GridOptions,
+        TrainingRates,
+        check_checkpoints,
+        count_grid,
+    )
     from reliability.treated_study import TREATMENTS
 
     with checking_input():
@@ -97,18 +104,17 @@ def grid(
         )
         image_set = load_image_set(images, images_dir, download)
         if checkpoints is not None:
+            check_checkpoints(image_set, options, checkpoints)
             checkpoints.mkdir(parents=True, exist_ok=True)
     with working(), staged_directory(out) as stage, Narrator(quiet=quiet) as narrator:
-        # a checkpoint of another training is found out only there
-        with checking_input():
-            found = count_grid(
-                image_set,
-                options,
-                checkpoints=checkpoints,
-                say=narrator.say,
-                tick=narrator.tick,
-            )
-        found.to_netcdf(stage / "grid.nc", engine="h5netcdf")
+        found = count_grid(
+            image_set,
+            options,
+            checkpoints=checkpoints,
+            say=narrator.say,
+            tick=narrator.tick,
+        )
+        write_datasets(stage / "grid.nc", FORMAT, {"": found})
         table = found[["correct", "train_ber_from", "train_ber"]].to_dataframe().reset_index()
         table.insert(len(table.columns), "test_images", found.attrs["test_images"])
         table.to_csv(stage / "grid.csv", index=False)

@@ -30,6 +30,17 @@ class Stop(Exception):
 
 
 @contextmanager
+def refusing() -> Iterator[None]:
+    """Ends the command with exit code 2 where its input is refused, for checks within the work."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if _debugging():
+            raise
+        raise Stop(str(error), 2) from error
+
+
+@contextmanager
 def checking_input() -> Iterator[None]:
     """Ends the command with exit code 2, whatever is wrong with its options or its files.
 
@@ -37,11 +48,8 @@ def checking_input() -> Iterator[None]:
     is a check that we lack: the message says where, the environment variable shows the rest.
     """
     try:
-        yield
-    except (ValueError, OSError) as error:
-        if _debugging():
-            raise
-        raise Stop(str(error), 2) from error
+        with refusing():
+            yield
     except Exception as error:
         # Stop, and what Typer ends a command with, have a code of their own
         if _debugging() or isinstance(error, Stop) or hasattr(error, "exit_code"):

@@ -191,8 +191,8 @@ def load_image_set(name: str, directory: Path | None, download: bool) -> ImageSe
 
 def load_networks(paths: list[Path], images: ImageSet) -> list[tuple[str, Any, dict[str, Any]]]:
     """Networks of a user with distinct names."""
-    from bnn import open_network
     from reliability.network_names import names_of
+    from reliability.network_records import open_network
 
     found = []
     for path in paths:

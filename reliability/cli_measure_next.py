@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,6 +83,7 @@ def measure_next_command(
     quiet: QuietOption = False,
 ) -> None:
     """Rank further measurements by what they are expected to do to the interval of the saving."""
+    from devicefit.numerics.stored import document_text
     from reliability.answer import compare
     from reliability.candidates import MoreCycles, MoreDevices
     from reliability.limit_case import check_design_names, chosen_design
@@ -148,8 +148,7 @@ def measure_next_command(
             bits={n: int(s.counts.attrs["weights"]) for n, s in networks.items()},
             tick=narrator.tick,
         )
-        text = json.dumps(found.record(), indent=1, allow_nan=False) + "\n"
-        stage.write_text(text, encoding="utf-8")
+        stage.write_text(document_text(found.record()), encoding="utf-8")
         if csv is not None:
             with staged_file(csv) as table:
                 _write_csv(found, table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reliability.cli_guards import checking_input, working
+from reliability.cli_guards import checking_input, refusing, working
 from reliability.cli_inputs import given, load_image_set, network_options
 from reliability.cli_options import (
     ChipsOption,
@@ -27,6 +27,8 @@ from reliability.cli_options import (
 )
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from bnn import FoldedNetwork, ImageSet, Precision
     from reliability.evaluation_plan import EvaluationPlan
 
@@ -115,9 +117,9 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Count right answers of a network under errors, chip by chip."""
-    from bnn import open_network
     from bnn.engines.runner import check_engine
     from reliability.evaluation_plan import memory_statement, outcome_lines, precision_lines
+    from reliability.network_records import open_network
     from reliability.network_study import evaluate_network, save_counts
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
@@ -151,6 +153,7 @@ def evaluate(
         plan = _plan(folded, image_set, errors, device, of_device, protect or [], seed)
         limit, count = int(memory * 1e9), len(image_set.test_images)
         step, taken = memory_statement(plan, folded, count, engine=engine, memory=limit)
+        table = None if extend is None else _extended(extend, options.chips)
     with working(), staged_file(out) as stage, Narrator(quiet=quiet) as narrator:
         used = "the cheapest" if engine == "auto" else engine
         most = "up to " if precision is not None else ""
@@ -159,10 +162,11 @@ def evaluate(
             f"at a time, {taken / 1e9:.2g} GB"
         )
         earlier = None
-        if extend is not None:
+        if extend is not None and table is not None:
             how = {"engine": engine, "threads": threads, "memory": limit}
-            with checking_input():
-                earlier = _earlier(extend, plan, options.chips, how)
+            # whether chips can be added is found out by counting one
+            with refusing():
+                earlier = _earlier(extend, table, plan, how)
         study = evaluate_network(
             folded,
             image_set,
@@ -258,9 +262,8 @@ def _plan(
     )
 
 
-def _earlier(path: Path, plan: EvaluationPlan, chips: int, how: dict[str, Any]) -> Any:
-    """An earlier table with one chip more, which shows that it can be added to."""
-    from bnn import combine
+def _extended(path: Path, chips: int) -> xr.Dataset:
+    """Counts of an earlier table that further chips can be added to."""
     from reliability.network_study import load_counts
 
     found = load_counts(path).counts
@@ -269,7 +272,14 @@ def _earlier(path: Path, plan: EvaluationPlan, chips: int, how: dict[str, Any]) 
         raise ValueError(f"{path}: not a table of the chips from 0 on all images; give another")
     if have >= chips:
         raise ValueError(f"{path} holds {have} chips; ask for more with --chips")
-    one = plan.count(chips=1, first_chip=have, **how)
+    return found
+
+
+def _earlier(path: Path, found: xr.Dataset, plan: EvaluationPlan, how: dict[str, Any]) -> Any:
+    """An earlier table with one chip more, which shows that it can be added to."""
+    from bnn import combine
+
+    one = plan.count(chips=1, first_chip=found.sizes["chip"], **how)
     try:
         return combine(found, one)
     except ValueError as error:

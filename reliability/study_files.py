@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -131,7 +132,7 @@ def load_study(directory: Path) -> DeviceStudy:
         check_format(document.pop("format", None), FORMAT)
         document = unsealed({"format": FORMAT, **document})
         del document["format"]
-        head = _Head.model_validate(document)
+        head = _Head.model_validate_json(json.dumps(document))
         for family in head.families:
             if family not in FAMILIES or head.families.count(family) > 1:
                 raise ValueError(

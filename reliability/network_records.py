@@ -1,8 +1,20 @@
-"""What is read out of the record of a network, and of which type it must be."""
+"""What is read out of the record of a network, and of which type it must be.
 
-from typing import Annotated, Any
+To :mod:`bnn` a record is anything that JSON can hold; names, reports and recipes rest on parts of
+it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from devicefit.numerics.stored import reading
+
+if TYPE_CHECKING:
+    from bnn import FoldedNetwork
 
 Whole = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -69,3 +81,19 @@ def check_record(record: Any) -> None:
         Names every such key; pydantic's ValidationError is one.
     """
     _Record.model_validate(record)
+
+
+def open_network(path: Path) -> tuple[FoldedNetwork, dict[str, Any]]:
+    """Network and record of a file, or of the zoo where the path is ``zoo:NAME``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As of :func:`bnn.open_network`, or the record is not one that can be read.
+    """
+    import bnn
+
+    network, record = bnn.open_network(path)
+    with reading(path, "network with a record", "write it again with the command that made it"):
+        check_record(record)
+    return network, record
