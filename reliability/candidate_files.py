@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from devicefit.numerics.stored import read_text, read_toml, reading, shown
 from devicefit.programming import Programming, to_si
 from reliability.candidates import (
     Candidate,
@@ -80,11 +80,11 @@ def _number(value: object, name: str, where: str) -> float | int:
     try:
         number = float(str(value))
     except ValueError:
-        raise ValueError(f"{where}: {name} is {value!r}; give a number") from None
+        raise ValueError(f"{where}: {name} is {shown(value)}; give a number") from None
     if name == "energy_se":
         return number
     if number != np.floor(number) or not np.isfinite(number):
-        raise ValueError(f"{where}: {name} is {value}; give a whole number")
+        raise ValueError(f"{where}: {name} is {shown(value)}; give a whole number")
     return int(number)
 
 
@@ -96,8 +96,8 @@ def _programming(value: object, programming: Programming, where: str) -> float:
         number = float(found[1])
     except ValueError:
         raise ValueError(
-            f"{where}: programming is {value!r}; give a number in {programming.unit}, or with its "
-            "unit"
+            f"{where}: programming is {shown(value)}; give a number in {programming.unit}, or with "
+            "its unit"
         ) from None
     if found[2]:
         try:
@@ -106,11 +106,12 @@ def _programming(value: object, programming: Programming, where: str) -> float:
             raise ValueError(f"{where}: {error}") from None
         if unit != programming.unit:
             raise ValueError(
-                f"{where}: programming is {value}; the {programming.name} is in {programming.unit}"
+                f"{where}: programming is {shown(value)}; the {programming.name} is in "
+                f"{programming.unit}"
             )
         number *= factor
     if not np.isfinite(number) or (programming.is_logarithmic and number <= 0):
-        raise ValueError(f"{where}: programming is {value}; it must be positive and finite")
+        raise ValueError(f"{where}: programming is {shown(value)}; it must be positive and finite")
     return number
 
 
@@ -144,29 +145,33 @@ def read_candidates(path: Path, programming: Programming) -> list[Candidate]:
     """
     if path.suffix not in (".toml", ".csv"):
         raise ValueError(f"{path}: candidates are in a .toml or a .csv file")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from None
-    if path.suffix == ".toml":
-        try:
-            found = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{path}: not TOML: {error}") from None
-        unknown = [key for key in found if key != "candidate"]
-        if unknown:
-            raise ValueError(f"{path}: {', '.join(unknown)} not known; known: tables [[candidate]]")
-        tables = found.get("candidate", [])
-        if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
-            raise ValueError(f"{path}: write each candidate as a table [[candidate]]")
-        rows = [(f"{path}, candidate {i + 1}", table) for i, table in enumerate(tables)]
-    else:
-        rows = []
-        for i, row in enumerate(csv.DictReader(text.splitlines())):
-            where = f"{path}, line {i + 2}"
-            if None in row:
-                raise ValueError(f"{where}: more values than columns")
-            rows.append((where, {key.strip(): v for key, v in row.items() if v and v.strip()}))
-    if not rows:
-        raise ValueError(f"{path}: no candidate in it; give {FORMS}")
-    return [candidate_of(fields, programming, where) for where, fields in rows]
+    with reading(path, "file of candidates", f"give {FORMS}"):
+        rows = _toml_rows(path) if path.suffix == ".toml" else _csv_rows(path)
+        if not rows:
+            raise ValueError(f"{path}: no candidate in it; give {FORMS}")
+        return [candidate_of(fields, programming, where) for where, fields in rows]
+
+
+Rows = list[tuple[str, Mapping[str, object]]]
+"""Where each candidate stands, and its values."""
+
+
+def _toml_rows(path: Path) -> Rows:
+    found, _ = read_toml(path)
+    unknown = [key for key in found if key != "candidate"]
+    if unknown:
+        raise ValueError(f"{path}: {', '.join(unknown)} not known; known: tables [[candidate]]")
+    tables = found.get("candidate", [])
+    if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
+        raise ValueError(f"{path}: write each candidate as a table [[candidate]]")
+    return [(f"{path}, candidate {i + 1}", table) for i, table in enumerate(tables)]
+
+
+def _csv_rows(path: Path) -> Rows:
+    rows: Rows = []
+    for i, row in enumerate(csv.DictReader(read_text(path).splitlines())):
+        where = f"{path}, line {i + 2}"
+        if None in row:
+            raise ValueError(f"{where}: more values than columns")
+        rows.append((where, {key.strip(): v for key, v in row.items() if v and v.strip()}))
+    return rows

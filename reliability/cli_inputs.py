@@ -5,6 +5,7 @@ Heavy packages are imported where they are needed, so that ``--help`` answers at
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Iterator
@@ -307,6 +308,8 @@ def decision_options(
     from reliability.unequal_errors import StoredBits
 
     base = Requirement() if chosen.requirement is None else read_requirement(chosen.requirement)
+    if chosen.pulse_s is not None and not 0 < chosen.pulse_s < math.inf:
+        raise ValueError(f"--pulse-s is {chosen.pulse_s}; it must be positive")
     pulses = {
         **given(
             set_voltage_v=chosen.set_voltage_v,
@@ -390,9 +393,13 @@ def _energy_sds(texts: list[str]) -> dict[str, float]:
                 f"--energy-sd {text!r} is not of the form NAME=SD; names: {', '.join(known)}"
             )
         try:
-            found[f"{name}_sd"] = float(value)
+            number = float(value)
         except ValueError:
             raise ValueError(f"--energy-sd {text!r}: {value!r} is not a number") from None
+        # named here as the user wrote it
+        if not 0 <= number < 1:
+            raise ValueError(f"--energy-sd {text!r}: {value} must lie between 0 and 1")
+        found[f"{name}_sd"] = number
     return found
 
 

@@ -594,7 +594,7 @@ def test_the_command_ranks_and_writes(
         (["--candidate", "programming=1e-4:devices=2.5"], "whole number"),
         (["--candidate", "programming=0:devices=5"], "must be positive"),
         (["--candidate", "programming=1e-4:energy_se=0"], "relative standard error"),
-        (["--candidates", "missing.toml"], "cannot be read"),
+        (["--candidates", "missing.toml"], "missing.toml: no such file"),
         (["--candidates", "bad.toml"], "candidate 1: device not known"),
         (["--candidates", "bad.csv"], "line 3: chips is 'many'"),
         (["--candidates", "a.nc"], "in a .toml or a .csv file"),
