@@ -1,5 +1,8 @@
 """An imported network with its record, and the proof that it answers like its source."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +11,7 @@ import numpy.typing as npt
 
 from bnn.engines import packed
 from bnn.importing.source_stages import ImportRefusedError
+from bnn.machine.stored import reading
 from bnn.network import FoldedNetwork, network_sha256
 
 
@@ -69,3 +73,21 @@ def imported(
             )
         record["source"]["round_trip_images"] = len(images)
     return ImportedNetwork(network, record)
+
+
+@contextmanager
+def importing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Guard around the import of a file: whatever goes wrong names it.
+
+    Raises
+    ------
+    ImportRefusedError
+        Was raised inside; the text begins with the file.
+    ValueError
+        Anything else was raised inside, as of :func:`bnn.machine.stored.reading`.
+    """
+    with reading(path, what, "see docs/import.md"):
+        try:
+            yield
+        except ImportRefusedError as error:
+            raise ImportRefusedError(f"{os.fspath(path)}: {error}") from error
