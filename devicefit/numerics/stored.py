@@ -301,24 +301,27 @@ def check_declared(file: h5py.File, *, most: int) -> None:
     """
     total = 0
 
-    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+    # what these give ends the visit; an exception inside would be lost in h5py
+    def link(name: str, item: object) -> str | None:
+        return None if isinstance(item, h5py.HardLink) else f"{name} is a link to another place"
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> str | None:
         nonlocal total
-        if isinstance(item, h5py.Dataset):
-            if item.is_virtual or item.external:
-                raise ValueError(f"{name} lies in another file")
-            total += (item.size or 0) * max(item.dtype.itemsize, 1)
-            if total > most:
-                raise ValueError(
-                    f"its arrays declare more than {most} bytes (up to {name}, of the shape "
-                    f"{item.shape}): more than such a file may hold"
-                )
+        if not isinstance(item, h5py.Dataset):
+            return None
+        if item.is_virtual or item.external:
+            return f"{name} lies in another file"
+        total += (item.size or 0) * max(item.dtype.itemsize, 1)
+        if total > most:
+            return (
+                f"its arrays declare more than {most} bytes (up to {name}, of the shape "
+                f"{item.shape}): more than such a file may hold"
+            )
+        return None
 
-    def link(name: str, item: object) -> None:
-        if not isinstance(item, h5py.HardLink):
-            raise ValueError(f"{name} is a link to another place")
-
-    file.visititems_links(link)
-    file.visititems(add)
+    found = file.visititems_links(link) or file.visititems(add)
+    if found:
+        raise ValueError(found)
 
 
 def datasets_sha256(form: str, groups: Mapping[str, xr.Dataset]) -> str:
