@@ -59,12 +59,13 @@ from reliability.accuracy_curve import (
     tolerated_ln_ber,
 )
 from reliability.decision import Requirement, Saving, saving_sentence, weakest_condition
-from reliability.device_study import DeviceStudy, load_study, save_study
+from reliability.device_study import DeviceStudy
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 from reliability.energy import EnergyOptions, energy_at, programming_energy
 from reliability.network_study import NetworkStudy, load_counts, save_counts
 from reliability.propagation import pair_draws
 from reliability.records import band
+from reliability.study_files import load_study, save_study
 from reliability.threshold_treatment import reference_from
 
 FloatArray = NDArray[np.float64]

@@ -86,12 +86,7 @@ from devicefit.sensing import SensingOptions
 from reliability.accuracy_curve import first_crossing
 from reliability.answer import answer
 from reliability.decision import Requirement
-from reliability.device_study import (
-    GRID_POINTS,
-    DeviceStudy,
-    load_study,
-    save_study,
-)
+from reliability.device_study import GRID_POINTS, DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.network_study import (
     NetworkOptions,
@@ -102,6 +97,7 @@ from reliability.network_study import (
     save_counts,
 )
 from reliability.results import Results
+from reliability.study_files import load_study, save_study
 from reliability.unequal_counts import unequal_counts
 
 RESULTS = Path(__file__).resolve().parent / "results" / "decision_coverage"

@@ -36,7 +36,7 @@ from devicefit.reference_device import reference_measurements
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability.accuracy_curve import fit_accuracy_curves
 from reliability.answer import CURVE_SAMPLER
-from reliability.device_study import DeviceStudy, load_study, save_study, study_device
+from reliability.device_study import DeviceStudy, study_device
 from reliability.network_study import (
     BER_GRID,
     NetworkOptions,
@@ -45,6 +45,7 @@ from reliability.network_study import (
     load_counts,
     save_counts,
 )
+from reliability.study_files import load_study, save_study
 
 NETWORKS = ("mnist-standard", "mnist-4e-2")
 DEVICES = ("simulated reference device", "measured gate sweep")

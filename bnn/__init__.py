@@ -48,7 +48,7 @@ from bnn.precision import (
     loss_standard_error,
 )
 from bnn.reads import misreads_of, read_answers
-from bnn.storage import load_network, save_network
+from bnn.storage import load_network, save_network, seal_network
 from bnn.training import EpochResult, TrainedNetwork, train, training_record
 from bnn.training_options import Augmentation, Convolutions, TrainingOptions
 from bnn.zoo import ZooNetwork, load_zoo, open_network, zoo_networks
@@ -119,6 +119,7 @@ __all__ = [
     "open_network",
     "read_answers",
     "save_network",
+    "seal_network",
     "train",
     "training_record",
     "zoo_networks",

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
+from bnn.machine.stored import check_format, plain_number, reading, shown
 from bnn.storage import replacing
 from bnn.widening import widened
 
-FORMAT = "rram-reliability training checkpoint 1"
+FORMAT = "rram-reliability training checkpoint 2"
+HASH = "content_sha256"
+"""Entry of the metadata: hash over the state and every tensor."""
+
+_AGAIN = "name another file, or remove it to start anew"
 
 
 @dataclass(kw_only=True)
@@ -87,7 +91,9 @@ def save_checkpoint(state: TrainingState, path: Path, *, identity: str) -> None:
         "rngs": {name: rng.bit_generator.state for name, rng in state.rngs.items()},
         **{name: getattr(state, name) for name in _COUNTERS},
     }
-    content = safetensors.torch.save(tensors, metadata={"state": json.dumps(text)})
+    state_text = json.dumps(text)
+    metadata = {"state": state_text, HASH: _content_sha256(state_text, tensors)}
+    content = safetensors.torch.save(tensors, metadata=metadata)
     with replacing(path, content) as temporary:
         os.replace(temporary, path)
 
@@ -109,24 +115,47 @@ def load_checkpoint(state: TrainingState, path: Path, *, identity: str) -> None:
     ValueError
         The file is damaged, no checkpoint, or that of another training.
     """
+    with reading(path, "checkpoint of this training", _AGAIN):
+        text, tensors = _of_training(path, identity)
+        state.module.load_state_dict(_of_module(tensors))
+        kept: dict[int, dict[str, Any]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, part = name.split(".")
+                kept.setdefault(int(index), {})[part] = value
+        state.optimizer.load_state_dict({"state": kept, "param_groups": text["groups"]})
+        state.schedule.load_state_dict(text["schedule"])
+        for name, rng in state.rngs.items():
+            rng.bit_generator.state = text["rngs"][name]
+        for name in _COUNTERS:
+            setattr(state, name, text[name])
+
+
+def check_checkpoint(path: Path, *, identity: str) -> None:
+    """Refuse a file from which a training cannot go on, before anything is trained.
+
+    Raises
+    ------
+    ValueError
+        As :func:`load_checkpoint`.
+    """
+    with reading(path, "checkpoint of this training", _AGAIN):
+        _of_training(path, identity)
+
+
+def _of_training(path: Path, identity: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """State and tensors of a checkpoint, which must be that of a training."""
     text, tensors = _read(path)
-    if text.get("format") != FORMAT or text["identity"] != identity:
+    if text["identity"] != identity:
         raise ValueError(
-            f"{path} is the checkpoint of another training (options, images or version); name "
-            "another file, or remove it to start anew"
+            f"{path}: the checkpoint of another training (options, images or version); {_AGAIN}"
         )
-    state.module.load_state_dict(_of_module(tensors))
-    kept: dict[int, dict[str, Any]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, part = name.split(".")
-            kept.setdefault(int(index), {})[part] = value
-    state.optimizer.load_state_dict({"state": kept, "param_groups": text["groups"]})
-    state.schedule.load_state_dict(text["schedule"])
-    for name, rng in state.rngs.items():
-        rng.bit_generator.state = text["rngs"][name]
-    for name in _COUNTERS:
-        setattr(state, name, text[name])
+    for name in ("epoch", "batch", "correct"):
+        if type(text[name]) is not int or text[name] < 0:
+            raise ValueError(f"{name} is {shown(text[name])}; it must be a whole number from 0 on")
+    if plain_number(text["loss_sum"]) is None:
+        raise ValueError(f"loss_sum is {shown(text['loss_sum'])}; it must be a finite number")
+    return text, tensors
 
 
 def begin_with(module: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -145,14 +174,13 @@ def begin_with(module: nn.Module, path: str | os.PathLike[str]) -> None:
     ValueError
         The file is damaged, no checkpoint, or that of another architecture.
     """
-    text, tensors = _read(Path(path))
-    if text.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a checkpoint of this version ({FORMAT!r})")
     shapes = {name: value.shape for name, value in module.state_dict().items()}
-    try:
-        module.load_state_dict(widened(_of_module(tensors), shapes))
-    except ValueError as error:
-        raise ValueError(f"{path}: the checkpoint of another architecture ({error})") from error
+    with reading(path, "checkpoint of such a network", "name the checkpoint of another training"):
+        _, tensors = _read(Path(path))
+        try:
+            module.load_state_dict(widened(_of_module(tensors), shapes))
+        except ValueError as error:
+            raise ValueError(f"{path}: the checkpoint of another architecture ({error})") from error
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
@@ -171,13 +199,24 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            text = json.loads((file.metadata() or {})["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not a checkpoint of a training ({error})") from error
+    """State and tensors of a file, its hash checked."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    text = json.loads(metadata["state"])
+    check_format(text["format"], FORMAT)
+    if metadata.get(HASH) != _content_sha256(metadata["state"], tensors):
+        raise ValueError("the hash does not fit the contents: the file is damaged or was changed")
     return text, tensors
+
+
+def _content_sha256(state: str, tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(state.encode())
+    for name, value in sorted(tensors.items()):
+        values = value.detach().cpu().contiguous()
+        digest.update(f"\n{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _of_module(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,6 +1,5 @@
 """Errors as an engineer states them: a TOML file with one table for each case."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from bnn.array_mapping import ArrayShape
 from bnn.errors import Errors, Flips, LineFaults, StuckAt, TransientFlips
+from bnn.machine.stored import plain_number, read_toml, reading, shown
 
 OPPOSITE = "opposite"
 """What a cell on a faulty line reads where it is not stuck at a value."""
@@ -63,13 +63,12 @@ def read_error_cases(path: Path | str) -> ErrorCases:
         the wrong kind or range, or two cases have one name.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            tables = tomllib.load(file)
-    except OSError as error:
-        raise ErrorFileError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ErrorFileError(f"{path}: not a TOML file: {error}") from None
+    with reading(path, "TOML file of errors", "see docs/errors.md", refuse=ErrorFileError):
+        return _read(path)
+
+
+def _read(path: Path) -> ErrorCases:
+    tables, _ = read_toml(path)
     _refuse_unknown(f"{path}", tables, _TOP)
     cases = tables.get("case")
     if not isinstance(cases, list) or not cases or not all(isinstance(c, dict) for c in cases):
@@ -79,11 +78,13 @@ def read_error_cases(path: Path | str) -> ErrorCases:
     for number, table in enumerate(cases, start=1):
         name = table.get("name", f"case {number}")
         if not isinstance(name, str) or not name:
-            raise ErrorFileError(f"{path}: name of case {number} is {name!r}; give a text")
+            raise ErrorFileError(f"{path}: name of case {number} is {shown(name)}; give a text")
         if name in names:
-            raise ErrorFileError(f"{path}: two cases have the name {name!r}; give each its own")
+            raise ErrorFileError(
+                f"{path}: two cases have the name {shown(name)}; give each its own"
+            )
         names.append(name)
-        errors.append(_case(f"{path}: case {name!r}", table, shared))
+        errors.append(_case(f"{path}: case {shown(name)}", table, shared))
     return ErrorCases(str(path), tuple(names), tuple(errors))
 
 
@@ -112,7 +113,7 @@ def _each(where: str, table: Mapping[str, Any], key: str) -> list[tuple[str, Map
     for one in tables:
         if not isinstance(one, dict):
             raise ErrorFileError(
-                f"{where}: {key} is {one!r}; write a table, such as [[case.{key}]]"
+                f"{where}: {key} is {shown(one)}; write a table, such as [[case.{key}]]"
             )
     return [(f"{where}: {key}", one) for one in tables]
 
@@ -141,7 +142,7 @@ def _stuck(where: str, table: Mapping[str, Any]) -> StuckAt:
     _refuse_unknown(where, table, _STUCK)
     exact = table.get("exact", False)
     if not isinstance(exact, bool):
-        raise ErrorFileError(f"{where}: exact is {exact!r}; write true or false")
+        raise ErrorFileError(f"{where}: exact is {shown(exact)}; write true or false")
     return _made(
         where,
         StuckAt,
@@ -156,7 +157,7 @@ def _lines(where: str, table: Mapping[str, Any]) -> LineFaults:
     _refuse_unknown(where, table, _LINES)
     stuck = table.get("stuck", OPPOSITE)
     if stuck != OPPOSITE and (isinstance(stuck, bool) or stuck not in (0, 1)):
-        raise ErrorFileError(f'{where}: stuck is {stuck!r}; write 0, 1 or "{OPPOSITE}"')
+        raise ErrorFileError(f'{where}: stuck is {shown(stuck)}; write 0, 1 or "{OPPOSITE}"')
     options: dict[str, Any] = {
         key: _shape(where, key, table[key]) for key in ("array", "block") if key in table
     }
@@ -189,16 +190,19 @@ def _made(where: str, kind: Any, *values: Any, **options: Any) -> Any:
 def _number(where: str, table: Mapping[str, Any], key: str) -> float:
     if key not in table:
         raise ErrorFileError(f"{where}: {key} is missing; give a fraction, such as {key} = 1e-3")
-    value = table[key]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ErrorFileError(f"{where}: {key} is {value!r}; give a fraction, such as 1e-3")
-    return float(value)
+    number = plain_number(table[key])
+    # checked here, where the key is the one that the user wrote
+    if number is None or not 0 <= number <= 1:
+        raise ErrorFileError(
+            f"{where}: {key} is {shown(table[key])}; give a fraction between 0 and 1, such as 1e-3"
+        )
+    return number
 
 
 def _shape(where: str, key: str, value: Any) -> ArrayShape:
     if not isinstance(value, list) or len(value) != 2 or not all(type(n) is int for n in value):
         raise ErrorFileError(
-            f"{where}: {key} is {value!r}; give word lines and bit lines, such as [1024, 1024]"
+            f"{where}: {key} is {shown(value)}; give word lines and bit lines, such as [1024, 1024]"
         )
     return _made(f"{where}: {key}", ArrayShape, *value)
 
@@ -214,11 +218,11 @@ def _layers(where: str, table: Mapping[str, Any]) -> frozenset[str] | None:
 
 def _names(where: str, value: Any) -> frozenset[str]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise ErrorFileError(f'{where} is {value!r}; give names of layers, such as ["output"]')
+        raise ErrorFileError(f'{where} is {shown(value)}; give names of layers, such as ["output"]')
     return frozenset(value)
 
 
 def _refuse_unknown(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            raise ErrorFileError(f"{where}: {key!r} is not known; known: {', '.join(known)}")
+            raise ErrorFileError(f"{where}: {shown(key)} is not known; known: {', '.join(known)}")

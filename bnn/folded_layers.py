@@ -208,8 +208,9 @@ def layer_signs(layer: Layer) -> npt.NDArray[np.int8]:
 
 
 def _check_weights(name: str, weights: Words, columns: int) -> None:
-    if columns < 1:
-        raise ValueError(f"layer {name!r}: columns must be at least 1, got {columns}")
+    # a bool is an int to Python, and 3.0 would be another network to JSON and the hash
+    if type(columns) is not int or columns < 1:
+        raise ValueError(f"layer {name!r}: columns must be an int of at least 1, got {columns!r}")
     if weights.dtype != np.uint64:
         raise ValueError(f"layer {name!r}: weights must be uint64, got {weights.dtype}")
     try:

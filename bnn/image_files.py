@@ -2,16 +2,20 @@
 
 import gzip
 import lzma
-import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from bnn.machine.stored import reading
+
 IDX_IMAGES_MAGIC = 2051
 IDX_LABELS_MAGIC = 2049
 CIFAR_PIXELS = 3 * 32 * 32
 CIFAR_BATCH_RECORDS = 10_000
+
+MOST_BYTES = 2**27
+"""Most bytes of one file, decompressed; the training images of MNIST are 47 million."""
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -108,16 +112,20 @@ def read_cifar_batch(
 
 
 def _read(path: Path) -> bytes:
-    try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                return file.read()
+    """Content of a file, decompressed; never more than `MOST_BYTES` and one are expanded."""
+    with reading(path, "file of images or labels", "fetch it again"):
         if path.suffix == ".xz":
-            with lzma.open(path) as file:
-                return file.read()
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: cannot be decompressed ({error}); fetch it again") from error
-    return path.read_bytes()
+            # a stream may ask for gigabytes of memory to be decompressed with
+            decompressor = lzma.LZMADecompressor(memlimit=MOST_BYTES)
+            content = decompressor.decompress(path.read_bytes(), MOST_BYTES + 1)
+            if len(content) <= MOST_BYTES and not decompressor.eof:
+                raise EOFError("the compressed stream ends too early")
+        else:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"it holds more than {MOST_BYTES} bytes")
+    return content
 
 
 def _idx_header(path: Path, content: bytes, *, magic: int, sizes: int) -> list[int]:

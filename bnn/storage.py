@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,14 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from bnn.machine.stored import (
+    document_text,
+    read_document,
+    reading,
+    reason,
+    shown,
+    unsealed,
+)
 from bnn.network import (
     ConvLayer,
     FoldedNetwork,
@@ -23,8 +30,13 @@ from bnn.network import (
 )
 
 FORMAT = "rram-reliability folded network"
-FORMAT_VERSIONS = (1, 2)
-"""Versions that this release reads; a network with convolutions is written as 2, others as 1."""
+FORMAT_VERSION = 3
+"""Version that is written and read: the twin has a hash over all that it says."""
+
+UNSEALED_VERSIONS = (1, 2)
+"""Versions before it, whose twins have none; `seal_network` reads them."""
+
+_AGAIN = "fetch or write the network again"
 
 _KINDS: dict[str, type[Layer]] = {
     "hidden": HiddenLayer,
@@ -50,8 +62,8 @@ def save_network(
     """Write a network as ``NAME.safetensors`` and its twin ``NAME.json``.
 
     Each file is written under a temporary name in the same folder and then renamed, so a reader
-    never sees half a file. The twin holds the hash of the tensors, so a pair that does not belong
-    together is refused by `load_network`.
+    never sees half a file. The twin holds the hash of the tensors and one over itself, so a pair
+    that does not belong together and a record that was changed are refused by `load_network`.
 
     Parameters
     ----------
@@ -80,7 +92,7 @@ def save_network(
     tensors = safetensors.numpy.save(arrays)
     twin = {
         "format": FORMAT,
-        "format_version": _version(network),
+        "format_version": FORMAT_VERSION,
         "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
         "network_sha256": network_sha256(network),
         "layers": [
@@ -95,7 +107,7 @@ def save_network(
         "record": dict(record),
     }
     try:
-        text = json.dumps(twin, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        text = document_text(twin, indent=2)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"record must hold plain finite numbers, strings, lists and dicts ({error})"
@@ -145,27 +157,47 @@ def load_network(path: str | os.PathLike[str]) -> tuple[FoldedNetwork, dict[str,
                 f"{twin_path.name} in one folder"
                 + (f" ({other.name} is there)" if other.is_file() else "")
             )
-    twin = _read_twin(twin_path)
-    tensors = tensor_path.read_bytes()
-    found = hashlib.sha256(tensors).hexdigest()
-    if found != twin["tensors_sha256"]:
-        raise ValueError(
-            f"{tensor_path}: SHA-256 {found} differs from {twin['tensors_sha256']} in "
-            f"{twin_path.name}; the file is damaged or belongs to another twin"
-        )
-    try:
+    return _network_of(tensor_path, _read_twin(twin_path))
+
+
+def seal_network(path: str | os.PathLike[str]) -> None:
+    """Write the twin of a network of an earlier version again, with a hash over all that it says.
+
+    The tensors, their hashes and the record stay as they are.
+
+    Parameters
+    ----------
+    path : path
+        File of the tensors, with the suffix ``.safetensors``; the twin lies beside it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As of `load_network`.
+    """
+    tensor_path, twin_path = _pair(path)
+    network, record = _network_of(tensor_path, _read_twin(twin_path, sealed=False))
+    save_network(network, tensor_path, record=record)
+
+
+def _network_of(tensor_path: Path, twin: dict[str, Any]) -> tuple[FoldedNetwork, dict[str, Any]]:
+    """Network and record of a twin and its tensors."""
+    twin_path = tensor_path.with_suffix(".json")
+    with reading(tensor_path, "file of the tensors of a network", _AGAIN):
+        tensors = tensor_path.read_bytes()
+        found = hashlib.sha256(tensors).hexdigest()
+        if found != twin["tensors_sha256"]:
+            raise ValueError(
+                f"{tensor_path}: SHA-256 {found} differs from {twin['tensors_sha256']} in "
+                f"{twin_path.name}; the file is damaged or belongs to another twin"
+            )
         arrays = safetensors.numpy.load(tensors)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{tensor_path}: not a safetensors file ({error})") from error
     try:
         network = _assemble(twin["layers"], arrays)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{tensor_path} and {twin_path.name}: {error}") from error
-    if twin["format_version"] != _version(network):
+    except Exception as error:
         raise ValueError(
-            f"{twin_path}: format version {twin['format_version']} does not fit the layers, which "
-            f"belong to version {_version(network)}; the twin was changed"
-        )
+            f"{tensor_path} and {twin_path.name}: {reason(error)}; {_AGAIN}"
+        ) from error
     if network_sha256(network) != twin["network_sha256"]:
         raise ValueError(
             f"{twin_path}: network_sha256 does not fit the tensors; the twin was changed"
@@ -208,23 +240,26 @@ def stored_sha256(path: str | os.PathLike[str]) -> str:
     return str(_read_twin(_pair(path)[1])["network_sha256"])
 
 
-def _read_twin(path: Path) -> dict[str, Any]:
-    try:
-        twin = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
-    if not isinstance(twin, dict) or twin.get("format") != FORMAT:
-        raise ValueError(f"{path}: not the twin of a folded network (format must be {FORMAT!r})")
-    if twin.get("format_version") not in FORMAT_VERSIONS:
-        raise ValueError(
-            f"{path}: format version {twin.get('format_version')!r}, this release reads "
-            f"{' and '.join(map(str, FORMAT_VERSIONS))}; save the network again or use the release "
-            f"that wrote it"
-        )
-    kinds = {"tensors_sha256": str, "network_sha256": str, "layers": list, "record": dict}
-    for key, kind in kinds.items():
-        if not isinstance(twin.get(key), kind):
-            raise ValueError(f"{path}: {key!r} is missing or not a {kind.__name__}")
+def _read_twin(path: Path, *, sealed: bool = True) -> dict[str, Any]:
+    """The checked twin; with `sealed` false also one of an earlier version, which has no hash."""
+    with reading(path, "twin of a folded network", _AGAIN):
+        twin = read_document(path)
+        if twin.get("format") != FORMAT:
+            raise ValueError(f"format must be {FORMAT!r}, got {shown(twin.get('format'))}")
+        version = twin.get("format_version")
+        if version == FORMAT_VERSION and type(version) is int:
+            twin = unsealed(twin)
+        elif version not in UNSEALED_VERSIONS:
+            raise ValueError(f"format version {version!r}, this release reads {FORMAT_VERSION}")
+        elif sealed:
+            raise ValueError(
+                f"{path}: format version {version} has no hash of its record; read it once with "
+                f"`rram-reliability inspect --seal {path.with_suffix('.safetensors')}`"
+            )
+        kinds = {"tensors_sha256": str, "network_sha256": str, "layers": list, "record": dict}
+        for key, kind in kinds.items():
+            if not isinstance(twin.get(key), kind):
+                raise ValueError(f"{key!r} is missing or not a {kind.__name__}")
     return twin
 
 
@@ -273,11 +308,6 @@ def _assemble(descriptions: list[dict[str, Any]], arrays: dict[str, np.ndarray])
 
 def _kind(layer: Layer) -> str:
     return next(kind for kind, layer_type in _KINDS.items() if isinstance(layer, layer_type))
-
-
-def _version(network: FoldedNetwork) -> int:
-    # the lowest that knows all kinds: files without convolutions stay readable for old releases
-    return 2 if any(isinstance(layer, ConvLayer) for layer in network.layers) else 1
 
 
 def _pair(path: str | os.PathLike[str]) -> tuple[Path, Path]:

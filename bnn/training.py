@@ -28,6 +28,7 @@ from bnn.batch_statistics import measure_statistics
 from bnn.checkpoints import (
     TrainingState,
     begin_with,
+    check_checkpoint,
     identity_of,
     load_checkpoint,
     save_checkpoint,
@@ -155,8 +156,7 @@ def train(
     names = ("order", "flips", "augmentation")
     rngs = {name: np.random.default_rng(seed) for name, seed in zip(names, seeds[1:], strict=True)}
     batches = max(1, len(images) // options.batch_size)
-    begun = () if initial is None else (sha256_of(initial),)
-    identity = identity_of(options, image_set.name, image_set.sha256, torch.__version__, *begun)
+    identity = _identity(image_set, options, initial)
     with torch_threads(options.threads), warnings.catch_warnings():
         if options.compiled:
             # the compiler of PyTorch looks at .grad of every input, and uses old parts of PyTorch
@@ -214,6 +214,32 @@ def train(
         image_set=image_set.name,
         image_set_sha256=image_set.sha256,
     )
+
+
+def check_resumable(
+    image_set: ImageSet,
+    options: TrainingOptions,
+    *,
+    checkpoint: str | os.PathLike[str],
+    initial: str | os.PathLike[str] | None = None,
+) -> None:
+    """Refuse a checkpoint that :func:`train` could not go on from; one that is not there may be.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, no checkpoint, or that of another training.
+    """
+    if Path(checkpoint).exists():
+        check_checkpoint(Path(checkpoint), identity=_identity(image_set, options, initial))
+
+
+def _identity(
+    image_set: ImageSet, options: TrainingOptions, initial: str | os.PathLike[str] | None
+) -> str:
+    """What a training must not change on its way."""
+    begun = () if initial is None else (sha256_of(initial),)
+    return identity_of(options, image_set.name, image_set.sha256, torch.__version__, *begun)
 
 
 def _untrained(image_set: ImageSet, options: TrainingOptions, *, seed: int) -> BinaryNetwork:

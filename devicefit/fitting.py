@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,11 +18,9 @@ from devicefit.models.data_starts import data_starts
 from devicefit.models.frame import Frame
 from devicefit.prior_files import PriorFile, apply, without_missing
 from devicefit.priors import Prior, layout, moments, prior_record
-from devicefit.programming import FloatArray, Programming
+from devicefit.programming import FloatArray
 from devicefit.statements import Statement, ln_factor, statement_record
 from devicefit.tape import SYMBOLS, expressions
-
-FORMAT = "rram-reliability device posterior 2"
 
 
 @dataclass(frozen=True)
@@ -250,64 +246,3 @@ def named_draws(standard: FloatArray, priors: tuple[Prior, ...]) -> xr.Dataset:
         named[p.name] = (dims, p.mean + p.sd * standard[..., at[p.name]])
     coords = {d: np.arange(standard.shape[i]) for i, d in enumerate(("chain", "draw"))}
     return xr.Dataset(named, coords=coords)
-
-
-def save_posterior(posterior: DevicePosterior, path: Path) -> None:
-    """Write a posterior as one netCDF file; everything but the draws is in its attributes."""
-    head = {
-        "format": FORMAT,
-        "family": posterior.family,
-        "frame": asdict(posterior.frame),
-        "diagnostics": vars(posterior.diagnostics),
-        "record": posterior.record,
-    }
-    dataset = posterior.draws.assign_attrs(rram_reliability=json.dumps(head))
-    dataset.to_netcdf(path, engine="h5netcdf")
-
-
-def load_posterior(path: Path) -> DevicePosterior:
-    """Read a posterior written by :func:`save_posterior`.
-
-    Raises
-    ------
-    ValueError
-        Not such a file, or a file of another version.
-    """
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            dataset = opened.load()
-        head = json.loads(dataset.attrs["rram_reliability"])
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; write it with `rram-reliability fit`") from None
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path}: not a device posterior; write it with `rram-reliability fit` ({error})"
-        ) from None
-    if head.get("format") != FORMAT:
-        raise ValueError(f"{path}: format {head.get('format')!r}, this version reads {FORMAT!r}")
-    if head["family"] not in FAMILIES:
-        raise ValueError(
-            f"{path}: family {head['family']!r} is not known; known: {', '.join(FAMILIES)}"
-        )
-    frame = _frame(head["frame"])
-    return DevicePosterior(
-        head["family"],
-        dataset.drop_attrs(),
-        frame,
-        Diagnostics(**head["diagnostics"]),
-        head["record"],
-    )
-
-
-def _frame(record: dict[str, Any]) -> Frame:
-    """Frame from its plain values."""
-    second = record["second"]
-    return Frame(
-        **{
-            **record,
-            "programming": Programming(**record["programming"]),
-            "second": Programming(**second) if second else None,
-            "arrays": tuple(record["arrays"]),
-            "levels": tuple(record["levels"]),
-        }
-    )

@@ -1,33 +1,86 @@
-"""Posteriors of life as files."""
+"""Posteriors of life as files, and what they must be when they are read back."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
+from pydantic import BaseModel, ConfigDict, Field
 
+from devicefit import endurance, retention, wear_out
 from devicefit.endurance import EnduranceState
 from devicefit.fitting import Diagnostics
+from devicefit.gates import Gate
 from devicefit.life_fit import LifeDraws
-from devicefit.life_study import CycledCells, Endurance, Life, Retention
+from devicefit.life_study import STATES, CycledCells, Endurance, Life, Retention
+from devicefit.numerics.stored import plain_number, read_datasets, reading, write_datasets
+from devicefit.posterior_files import HEAD, Strict, check_diagnostics, check_draws
 from devicefit.programming import Programming
 from devicefit.retention import RetentionState
 from devicefit.wear_out import WearOut
 
-FORMAT = "rram-reliability life posterior 1"
-KINDS = ("endurance", "retention", "wear-out")
+FORMAT = "rram-reliability life posterior 2"
+PRIORS = {
+    "endurance": endurance.PRIORS,
+    "retention": retention.PRIORS,
+    "wear-out": wear_out.PRIORS,
+}
+"""Priors of the parameters of each kind of life."""
+
+ALL = "all"
+"""Name of the only part of wear-out, which is not told apart by states."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# what is said of a range, and of a life, in sentences
+_RECORDS: dict[str, tuple[tuple[str, type], ...]] = {
+    "endurance": (("units", int),),
+    "retention": (
+        ("time_low_s", float),
+        ("time_high_s", float),
+        ("temperature_low_k", float),
+        ("temperature_high_k", float),
+    ),
+    "wear-out": (("cells", int), ("failed", int)),
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    diagnostics: Diagnostics
+    record: dict[str, Any]
+    range: tuple[Positive, Positive] | None = None
+
+
+class _Record(Strict):
+    gates: list[Gate]
+    source: str = ""
+    simulated: bool = False
+
+
+class _Head(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    kind: Literal["endurance", "retention", "wear-out"]
+    record: _Record
+    parts: dict[str, _Part]
+    law: Literal["lognormal", "weibull"] = "lognormal"
+    programming: Programming | None = None
+    x_low: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    x_high: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    cycles_high: Positive = 1.0
 
 
 def save_life(life: Life, path: Path) -> None:
     """Write a posterior of life as one netCDF file."""
-    head: dict[str, Any] = {"format": FORMAT, "record": life.record, "parts": {}}
+    head: dict[str, Any] = {"record": life.record, "parts": {}}
     parts: dict[str, LifeDraws]
     if isinstance(life, CycledCells):
         w = life.wear_out
-        parts = {"all": w.fitted}
+        parts = {ALL: w.fitted}
         head |= {
             "kind": "wear-out",
             "law": w.law,
@@ -53,7 +106,7 @@ def save_life(life: Life, path: Path) -> None:
     draws = xr.Dataset(
         {f"{name}.{v}": f.draws[v] for name, f in parts.items() for v in f.draws.data_vars}
     )
-    draws.assign_attrs(rram_reliability=json.dumps(head)).to_netcdf(path, engine="h5netcdf")
+    write_datasets(path, FORMAT, {"": draws.assign_attrs({HEAD: json.dumps(head)})})
 
 
 def load_life(path: Path) -> Life:
@@ -62,47 +115,50 @@ def load_life(path: Path) -> Life:
     Raises
     ------
     ValueError
-        No such file, not such a file, or one of another version.
+        No such file, not such a file, one of another version, a damaged one, or one that cannot be
+        a posterior; says what is wrong and what to do.
     """
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            dataset = opened.load()
-        head = json.loads(dataset.attrs["rram_reliability"])
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: no such file; write it with `rram-reliability life endurance`, `retention` "
-            "or `wear-out`"
-        ) from None
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path}: not a posterior of life; write it with `rram-reliability life endurance`, "
-            f"`retention` or `wear-out` ({error})"
-        ) from None
-    if head.get("format") != FORMAT:
-        raise ValueError(f"{path}: format {head.get('format')!r}, this version reads {FORMAT!r}")
-    parts = {name: _part(dataset, name, part) for name, part in head["parts"].items()}
-    ends = {name: part.get("range") for name, part in head["parts"].items()}
-    if head["kind"] == "endurance":
-        return Endurance(
-            {name: EnduranceState(p, *ends[name]) for name, p in parts.items()}, head["record"]
-        )
-    if head["kind"] == "retention":
-        return Retention(
-            {name: RetentionState(p, *ends[name]) for name, p in parts.items()}, head["record"]
-        )
-    wear_out = WearOut(
-        head["law"],
-        parts["all"],
-        Programming(**head["programming"]),
-        head["x_low"],
-        head["x_high"],
-        head["cycles_high"],
-    )
-    return CycledCells(wear_out, head["record"])
+    remedy = "write it with `rram-reliability life endurance`, `retention` or `wear-out`"
+    with reading(path, "posterior of life", remedy):
+        dataset = read_datasets(path, FORMAT)[""]
+        text = dataset.attrs[HEAD]
+        return _life(_Head.model_validate_json(text), json.loads(text)["record"], dataset)
 
 
-def _part(dataset: xr.Dataset, name: str, part: dict[str, Any]) -> LifeDraws:
-    start = f"{name}."
+def _life(head: _Head, record: dict[str, Any], dataset: xr.Dataset) -> Life:
+    """Life from a checked head and its draws."""
+    names = (ALL,) if head.kind == "wear-out" else STATES
+    if set(head.parts) != set(names):
+        raise ValueError(f"its parts are {', '.join(head.parts)}, wanted are {', '.join(names)}")
+    left = {str(v) for v in dataset.data_vars if str(v).split(".")[0] not in names}
+    if left:
+        raise ValueError(f"unknown parameters {', '.join(sorted(left))}")
+    parts = {name: _part(dataset, name, head) for name in head.parts}
+    if head.kind == "wear-out":
+        if head.programming is None:
+            raise ValueError("the programming variable is missing")
+        if head.x_low > head.x_high or (head.programming.is_logarithmic and head.x_low <= 0):
+            raise ValueError(f"programming from {head.x_low} to {head.x_high} cannot be")
+        worn = WearOut(
+            head.law, parts[ALL], head.programming, head.x_low, head.x_high, head.cycles_high
+        )
+        return CycledCells(worn, record)
+    ranges = {}
+    for name, part in head.parts.items():
+        if part.range is None:
+            raise ValueError(f"{name}: the measured range is missing")
+        ranges[name] = part.range
+    if head.kind == "retention":
+        return Retention({n: RetentionState(p, *ranges[n]) for n, p in parts.items()}, record)
+    for name, (low, high) in ranges.items():
+        if low > high:
+            raise ValueError(f"{name}: cycles from {low} to {high} cannot be")
+    return Endurance({n: EnduranceState(p, *ranges[n]) for n, p in parts.items()}, record)
+
+
+def _part(dataset: xr.Dataset, name: str, head: _Head) -> LifeDraws:
+    """Draws of one part, checked."""
+    start, part = f"{name}.", head.parts[name]
     draws = xr.Dataset(
         {
             str(v)[len(start) :]: (dataset[v].dims, np.asarray(dataset[v].values))
@@ -110,4 +166,11 @@ def _part(dataset: xr.Dataset, name: str, part: dict[str, Any]) -> LifeDraws:
             if str(v).startswith(start)
         }
     )
-    return LifeDraws(draws, Diagnostics(**part["diagnostics"]), part["record"])
+    check_draws(draws, PRIORS[head.kind])
+    check_diagnostics(part.diagnostics, draws)
+    for key, kind in _RECORDS[head.kind]:
+        value = part.record[key]
+        number = plain_number(value) if isinstance(value, kind) else None
+        if number is None or number < 0:
+            raise ValueError(f"{name}: {key} is {value!r}; it must be a {kind.__name__} from 0 on")
+    return LifeDraws(draws, part.diagnostics, part.record)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from devicefit.elicitation import LARGEST_PROBABILITY, LEAST_PROBABILITY, normal_between
+from devicefit.numerics.stored import plain_number, read_toml, reading, shown
 from devicefit.priors import LN10, Prior
 from devicefit.programming import Programming
 from devicefit.quantities import NotAQuantity, parse_quantity
@@ -102,13 +102,12 @@ def read_priors(path: Path | str) -> PriorFile:
         bounds are out of order, a probability is not one, or one thing is stated in two ways.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            tables = tomllib.load(file)
-    except OSError as error:
-        raise PriorFileError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PriorFileError(f"{path}: not a TOML file: {error}") from None
+    with reading(path, "TOML file of priors", "see docs/priors.md", refuse=PriorFileError):
+        return _read(path)
+
+
+def _read(path: Path) -> PriorFile:
+    tables, _ = read_toml(path)
     entries = []
     for name, table in tables.items():
         if name == "parameter":
@@ -179,15 +178,17 @@ def _refuse_unknown_keys(where: str, table: Mapping[str, Any], known: Sequence[s
 
 def _bounds(where: str, between: Any) -> list[Any]:
     if not isinstance(between, list) or len(between) != 2:
-        raise PriorFileError(f"{where}: between is {between!r}; give two bounds, [lower, upper]")
+        raise PriorFileError(
+            f"{where}: between is {shown(between)}; give two bounds, [lower, upper]"
+        )
     return between
 
 
 def _number(where: str, value: Any) -> float:
-    # TOML's true is a Python int.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise PriorFileError(f"{where}: {value!r} is not a finite number")
-    return float(value)
+    number = plain_number(value)
+    if number is None:
+        raise PriorFileError(f"{where}: {shown(value)} is not a finite number")
+    return number
 
 
 def _with_unit(where: str, value: Any, example: str) -> tuple[float, str]:
@@ -197,10 +198,10 @@ def _with_unit(where: str, value: Any, example: str) -> tuple[float, str]:
     except NotAQuantity:
         number, unit = 0.0, None
     except ValueError as error:
-        raise PriorFileError(f"{where}: {value!r}: {error}") from None
+        raise PriorFileError(f"{where}: {shown(value)}: {error}") from None
     if unit is None:
         raise PriorFileError(
-            f'{where}: {value!r} is not a number with its unit; write for example "{example}"'
+            f'{where}: {shown(value)} is not a number with its unit; write for example "{example}"'
         )
     return number, unit
 
@@ -216,7 +217,9 @@ def _on_scale(where: str, value: Any, kind: str) -> float:
     if kind == "resistance":
         number, unit = _with_unit(where, value, "50 kohm")
         if unit != "ohm":
-            raise PriorFileError(f"{where}: {value!r} is not a resistance; use ohm, kohm or Mohm")
+            raise PriorFileError(
+                f"{where}: {shown(value)} is not a resistance; use ohm, kohm or Mohm"
+            )
     else:
         number = _number(where, value)
     if kind == "probability":
@@ -224,7 +227,7 @@ def _on_scale(where: str, value: Any, kind: str) -> float:
             raise PriorFileError(f"{where}: {number} is not a probability between 0 and 1")
         return (math.log(number) - math.log1p(-number)) / LN10
     if not number > 0:
-        raise PriorFileError(f"{where}: {value!r} must be positive")
+        raise PriorFileError(f"{where}: {shown(value)} must be positive")
     return math.log(number)
 
 
@@ -241,7 +244,7 @@ def _probability(where: str, table: Mapping[str, Any]) -> float:
 def _source(where: str, table: Mapping[str, Any]) -> str:
     source = table.get("source", "")
     if not isinstance(source, str):
-        raise PriorFileError(f"{where}: source is {source!r}; write a text")
+        raise PriorFileError(f"{where}: source is {shown(source)}; write a text")
     return source or "stated, no source given"
 
 

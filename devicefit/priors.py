@@ -39,8 +39,10 @@ class Prior:
     size: int = 0
 
     def __post_init__(self) -> None:
-        if not self.sd > 0:
+        if not 0 < self.sd < np.inf:
             raise ValueError(f"prior {self.name}: sd is {self.sd}; it must be positive")
+        if not np.isfinite(self.mean):
+            raise ValueError(f"prior {self.name}: mean is {self.mean}; it must be finite")
 
 
 LN10 = float(np.log(10.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from devicefit.numerics.stored import shown
 from devicefit.programming import Programming, to_si
 
 _FORM = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*([^\W\d_]*)\s*")
@@ -27,14 +28,14 @@ def parse_quantity(value: object) -> tuple[float, str | None]:
     """
     found = _FORM.fullmatch(str(value))
     if found is None or isinstance(value, bool):
-        raise NotAQuantity(f"{value!r} is not a number")
+        raise NotAQuantity(f"{shown(value)} is not a number")
     number, unit = float(found[1]), None
     if found[2]:
         unit, factor = to_si(found[2])
         # rounded, so that 200 uA is 2e-4 A
         number = float(f"{number * factor:.12g}")
     if not math.isfinite(number):
-        raise NotAQuantity(f"{value!r} is not finite")
+        raise NotAQuantity(f"{shown(value)} is not finite")
     return number, unit
 
 
@@ -65,10 +66,10 @@ def value_in(value: object, unit: str, where: str, *, what: str = "the value") -
         number, own = parse_quantity(value)
     except NotAQuantity:
         raise ValueError(
-            f"{where}: {value!r} is no finite number; give one in {unit}, or with its unit"
+            f"{where}: {shown(value)} is no finite number; give one in {unit}, or with its unit"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{where}: {value!r}: {error}") from None
+        raise ValueError(f"{where}: {shown(value)}: {error}") from None
     if own not in (None, unit):
         raise ValueError(f"{where}: {value} is in {own}; {what} is in {unit}")
     return number

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from devicefit.numerics.stored import read_text, read_toml, reading, shown
 from devicefit.programming import Programming
 from devicefit.quantities import programming_value
 from reliability.candidates import (
@@ -79,11 +79,11 @@ def _number(value: object, name: str, where: str) -> float | int:
     try:
         number = float(str(value))
     except ValueError:
-        raise ValueError(f"{where}: {name} is {value!r}; give a number") from None
+        raise ValueError(f"{where}: {name} is {shown(value)}; give a number") from None
     if name == "energy_se":
         return number
     if number != np.floor(number) or not np.isfinite(number):
-        raise ValueError(f"{where}: {name} is {value}; give a whole number")
+        raise ValueError(f"{where}: {name} is {shown(value)}; give a whole number")
     return int(number)
 
 
@@ -117,29 +117,33 @@ def read_candidates(path: Path, programming: Programming) -> list[Candidate]:
     """
     if path.suffix not in (".toml", ".csv"):
         raise ValueError(f"{path}: candidates are in a .toml or a .csv file")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from None
-    if path.suffix == ".toml":
-        try:
-            found = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{path}: not TOML: {error}") from None
-        unknown = [key for key in found if key != "candidate"]
-        if unknown:
-            raise ValueError(f"{path}: {', '.join(unknown)} not known; known: tables [[candidate]]")
-        tables = found.get("candidate", [])
-        if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
-            raise ValueError(f"{path}: write each candidate as a table [[candidate]]")
-        rows = [(f"{path}, candidate {i + 1}", table) for i, table in enumerate(tables)]
-    else:
-        rows = []
-        for i, row in enumerate(csv.DictReader(text.splitlines())):
-            where = f"{path}, line {i + 2}"
-            if None in row:
-                raise ValueError(f"{where}: more values than columns")
-            rows.append((where, {key.strip(): v for key, v in row.items() if v and v.strip()}))
-    if not rows:
-        raise ValueError(f"{path}: no candidate in it; give {FORMS}")
-    return [candidate_of(fields, programming, where) for where, fields in rows]
+    with reading(path, "file of candidates", f"give {FORMS}"):
+        rows = _toml_rows(path) if path.suffix == ".toml" else _csv_rows(path)
+        if not rows:
+            raise ValueError(f"{path}: no candidate in it; give {FORMS}")
+        return [candidate_of(fields, programming, where) for where, fields in rows]
+
+
+Rows = list[tuple[str, Mapping[str, object]]]
+"""Where each candidate stands, and its values."""
+
+
+def _toml_rows(path: Path) -> Rows:
+    found, _ = read_toml(path)
+    unknown = [key for key in found if key != "candidate"]
+    if unknown:
+        raise ValueError(f"{path}: {', '.join(unknown)} not known; known: tables [[candidate]]")
+    tables = found.get("candidate", [])
+    if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
+        raise ValueError(f"{path}: write each candidate as a table [[candidate]]")
+    return [(f"{path}, candidate {i + 1}", table) for i, table in enumerate(tables)]
+
+
+def _csv_rows(path: Path) -> Rows:
+    rows: Rows = []
+    for i, row in enumerate(csv.DictReader(read_text(path).splitlines())):
+        where = f"{path}, line {i + 2}"
+        if None in row:
+            raise ValueError(f"{where}: more values than columns")
+        rows.append((where, {key.strip(): v for key, v in row.items() if v and v.strip()}))
+    return rows

@@ -108,8 +108,7 @@ def report(
     force: ForceOption = False,
 ) -> None:
     """Make the HTML report of stored results."""
-    from jinja2 import UndefinedError
-
+    from devicefit.numerics.stored import reading
     from reliability.output import check_file, staged_file
     from reliability.report import render_report
     from reliability.results import read_results
@@ -117,13 +116,8 @@ def report(
     with checking_input():
         check_file(out, force=force, suffix=".html")
         found = read_results(results)
-        try:
+        with reading(results, "set of results", "run `decide` or `run` again"):
             page = render_report(found)
-        except (KeyError, UndefinedError) as error:
-            raise ValueError(
-                f"{results}: a report shows what these results lack ({error}), as those of another "
-                "version do; run `decide` or `run` again"
-            ) from error
     with working(), staged_file(out, force=force) as stage:
         write_page(page, stage)
     typer.echo(f"report: {out}")
@@ -172,11 +166,12 @@ def run(
 ) -> None:
     """Do the whole path: fit, train, evaluate, decide, report."""
     from bnn import network_sha256, save_network
-    from reliability.device_study import save_study, study_device, study_file_names
+    from reliability.device_study import study_device
     from reliability.network_study import save_counts
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
     from reliability.report import render_report
+    from reliability.study_files import save_study, study_file_names
 
     with checking_input():
         check_directory(out, force=force)

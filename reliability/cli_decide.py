@@ -59,10 +59,10 @@ def decide(
 ) -> None:
     """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
     from reliability.confirmation.confirmables import networks_in
-    from reliability.device_study import load_study
     from reliability.network_images import load_image_set
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
+    from reliability.study_files import load_study
 
     with checking_input():
         check_file(out, force=force, suffix=".json")

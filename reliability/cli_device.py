@@ -141,9 +141,10 @@ def fit(
 ) -> None:
     """Fit device models to resistances; writes posteriors and checks."""
     from devicefit.sensing import SensingOptions
-    from reliability.device_study import save_study, study_device, study_file_names
+    from reliability.device_study import study_device
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
+    from reliability.study_files import save_study, study_file_names
     from reliability.summary import level_notes
 
     with checking_input():
@@ -200,8 +201,8 @@ def ber(
     One row of each scheme for a device that was read at one condition, or where both ends are one
     value. Values outside the measured range are marked.
     """
-    from reliability.device_study import load_study
     from reliability.output import check_file, staged_file
+    from reliability.study_files import load_study
     from reliability.summary import ber_table, table_notes
 
     with checking_input():
@@ -274,8 +275,8 @@ def predict(
     import numpy as np
 
     from devicefit.prediction import predict as predict_failures
-    from reliability.device_study import load_study
     from reliability.output import check_file, staged_file
+    from reliability.study_files import load_study
     from reliability.summary import prediction_notes
 
     with checking_input():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reliability.cli_guards import checking_input, working
+from reliability.cli_guards import checking_input, refusing, working
 from reliability.cli_inputs import given, network_options
 from reliability.cli_options import (
     ChipsOption,
@@ -73,10 +73,17 @@ def grid(
     Shows what training at one rate costs at others, with the spread of the chips, for thresholds as
     trained, folded for each BER and calibrated on each chip. Without --thresholds: all three.
     """
+    from devicefit.numerics.stored import write_datasets
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
     from reliability.report.grid_figure import draw_grid
-    from reliability.training_grid import GridOptions, TrainingRates, count_grid
+    from reliability.training_grid import (
+        FORMAT,
+        GridOptions,
+        TrainingRates,
+        check_checkpoints,
+        count_grid,
+    )
     from reliability.treated_study import TREATMENTS
 
     with checking_input():
@@ -99,6 +106,7 @@ def grid(
         )
         image_set = load_image_set(images, images_dir, download)
         if checkpoints is not None:
+            check_checkpoints(image_set, options, checkpoints)
             checkpoints.mkdir(parents=True, exist_ok=True)
     names = ["grid.nc", "grid.csv", "grid.png"]
     with (
@@ -107,7 +115,7 @@ def grid(
         Narrator(quiet=quiet) as narrator,
     ):
         # a checkpoint of another training is found out only there
-        with checking_input():
+        with refusing():
             found = count_grid(
                 image_set,
                 options,
@@ -115,7 +123,7 @@ def grid(
                 say=narrator.say,
                 tick=narrator.tick,
             )
-        found.to_netcdf(stage / "grid.nc", engine="h5netcdf")
+        write_datasets(stage / "grid.nc", FORMAT, {"": found})
         table = found[["correct", "train_ber_from", "train_ber"]].to_dataframe().reset_index()
         table.insert(len(table.columns), "test_images", found.attrs["test_images"])
         table.to_csv(stage / "grid.csv", index=False)

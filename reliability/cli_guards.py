@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,12 @@ from reliability.output import KeptElsewhereError, OutputError
 if TYPE_CHECKING:
     from reliability.results import Results
 
+DEBUG = "RRAM_RELIABILITY_DEBUG"
+"""Environment variable: errors are shown with all that led to them."""
+
+_ROOT = Path(__file__).resolve().parents[1]
+"""Folder of our packages."""
+
 
 class Stop(Exception):
     """Ends the command with a message and an exit code."""
@@ -25,12 +32,51 @@ class Stop(Exception):
 
 
 @contextmanager
-def checking_input() -> Iterator[None]:
-    """What goes wrong inside is wrong use or bad input."""
+def refusing() -> Iterator[None]:
+    """Ends the command with exit code 2 where its input is refused, for checks within the work."""
     try:
         yield
     except (ValueError, OSError) as error:
+        if _debugging():
+            raise
         raise Stop(str(error), 2) from error
+
+
+@contextmanager
+def checking_input() -> Iterator[None]:
+    """Ends the command with exit code 2, whatever is wrong with its options or its files.
+
+    Readers refuse with ValueError or OSError, which say what, where and the remedy. Anything else
+    is a check that we lack: the message says where, the environment variable shows the rest.
+    """
+    try:
+        with refusing():
+            yield
+    except Exception as error:
+        # Stop, and what Typer ends a command with, have a code of their own
+        if _debugging() or isinstance(error, Stop) or hasattr(error, "exit_code"):
+            raise
+        # imported here: `--help` needs no arrays
+        from devicefit.numerics.stored import reason
+
+        raise Stop(
+            f"the input cannot be used: {reason(error)} (met in {_place(error)}); check the files "
+            f"and options of this command, or set {DEBUG}=1 to see more",
+            2,
+        ) from error
+
+
+def _debugging() -> bool:
+    return bool(os.environ.get(DEBUG))
+
+
+def _place(error: Exception) -> str:
+    """Innermost place of the project that an error came through."""
+    places = traceback.extract_tb(error.__traceback__)
+    folders = ("devicefit", "bnn", "reliability")
+    ours = [p for p in places if any(_ROOT / f in Path(p.filename).parents for f in folders)]
+    found = (ours or places)[-1]
+    return f"{Path(found.filename).name}, line {found.lineno}"
 
 
 @contextmanager
@@ -49,7 +95,7 @@ def working() -> Iterator[None]:
     except KeptElsewhereError as error:
         raise Stop(str(error), 1) from error
     except Exception as error:
-        if os.environ.get("RRAM_RELIABILITY_DEBUG"):
+        if _debugging():
             raise
         from devicefit.backend import NotFinite
 
@@ -57,7 +103,7 @@ def working() -> Iterator[None]:
             raise Stop(f"{error}\nnothing was written", 2) from error
         raise Stop(
             f"the job failed: {type(error).__name__}: {error}\n"
-            "nothing was written; set RRAM_RELIABILITY_DEBUG=1 to see where it happened",
+            f"nothing was written; set {DEBUG}=1 to see where it happened",
             1,
         ) from error
 

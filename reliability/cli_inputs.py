@@ -5,6 +5,7 @@ Heavy packages are imported where they are needed, so that ``--help`` answers at
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -214,9 +215,9 @@ def load_networks(
     paths: list[Path], images: str, directory: Path | None, download: bool
 ) -> tuple[ImageSet, list[tuple[str, Any, dict[str, Any]]]]:
     """The image set, and the networks of a user with distinct names."""
-    from bnn import open_network
     from reliability.network_images import load_image_set
     from reliability.network_names import names_of
+    from reliability.network_records import open_network
 
     found = [(path, *open_network(path)) for path in paths]
     image_set = load_image_set(images, directory, download, found)
@@ -356,6 +357,8 @@ def decision_options(
     from reliability.unequal_errors import StoredBits
 
     base = Requirement() if chosen.requirement is None else read_requirement(chosen.requirement)
+    if chosen.pulse_s is not None and not 0 < chosen.pulse_s < math.inf:
+        raise ValueError(f"--pulse-s is {chosen.pulse_s}; it must be positive")
     pulses = {
         **given(
             set_voltage_v=chosen.set_voltage_v,
@@ -439,9 +442,13 @@ def _energy_sds(texts: list[str]) -> dict[str, float]:
         if f"{name}_sd" in found:
             raise ValueError(f"--energy-sd {text}: {name} is given twice; give it once")
         try:
-            found[f"{name}_sd"] = float(value)
+            number = float(value)
         except ValueError:
             raise ValueError(f"--energy-sd {text!r}: {value!r} is not a number") from None
+        # named here as the user wrote it
+        if not 0 <= number < 1:
+            raise ValueError(f"--energy-sd {text!r}: {value} must lie between 0 and 1")
+        found[f"{name}_sd"] = number
     return found
 
 

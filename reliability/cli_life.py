@@ -196,10 +196,10 @@ def ber(
     import numpy as np
 
     from devicefit.life_files import load_life
-    from reliability.device_study import load_study
     from reliability.life import LifeRequirement
     from reliability.life_factors import life_factor
     from reliability.output import check_file, staged_file
+    from reliability.study_files import load_study
     from reliability.summary import aged_table, table_notes
 
     with checking_input():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,14 +86,15 @@ def measure_next_command(
     """Rank further measurements by what they are expected to do to the interval of the saving."""
     import numpy as np
 
+    from devicefit.numerics.stored import document_text
     from reliability.answer import compare
     from reliability.candidates import MeasuredEnergy, MoreCycles, MoreDevices
-    from reliability.device_study import load_study
     from reliability.limit_case import check_design_names, chosen_design
     from reliability.measure_next import MeasureNextOptions, measure_next
     from reliability.output import check_file, staged_file
     from reliability.planned_readings import planned_readings
     from reliability.progress import Narrator
+    from reliability.study_files import load_study
     from reliability.usual_candidates import usual_candidates
 
     with checking_input():
@@ -160,8 +160,7 @@ def measure_next_command(
             bits={n: int(s.counts.attrs["weights"]) for n, s in networks.items()},
             tick=narrator.tick,
         )
-        text = json.dumps(found.record(), indent=1, allow_nan=False) + "\n"
-        stage.write_text(text, encoding="utf-8")
+        stage.write_text(document_text(found.record()), encoding="utf-8")
         if table is not None:
             _write_csv(found, table)
     for line in lines_of(found):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reliability.cli_guards import checking_input, working
+from reliability.cli_guards import checking_input, refusing, working
 from reliability.cli_inputs import given, network_options
 from reliability.cli_options import (
     ChipsOption,
@@ -28,6 +28,8 @@ from reliability.cli_options import (
 from reliability.network_images import load_image_set
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from bnn import FoldedNetwork, ImageSet, Precision
     from reliability.evaluation_plan import EvaluationPlan
 
@@ -119,9 +121,9 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Count right answers of a network under errors, chip by chip."""
-    from bnn import open_network
     from bnn.engines.runner import check_engine
     from reliability.evaluation_plan import memory_statement, outcome_lines, precision_lines
+    from reliability.network_records import open_network
     from reliability.network_study import evaluate_network, save_counts
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
@@ -154,6 +156,7 @@ def evaluate(
                 f"--least-images {least_images}: {images} has {count} test images; give no more"
             )
         step, taken = memory_statement(plan, folded, count, engine=engine, memory=limit)
+        table = None if extend is None else _extended(extend, options.chips)
     with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         used = "the cheapest" if engine == "auto" else engine
         most = "up to " if precision is not None else ""
@@ -162,10 +165,11 @@ def evaluate(
             f"at a time, {taken / 1e9:.2g} GB"
         )
         earlier = None
-        if extend is not None:
+        if extend is not None and table is not None:
             how = {"engine": engine, "threads": threads, "memory": limit}
-            with checking_input():
-                earlier = _earlier(extend, plan, options.chips, how)
+            # whether chips can be added is found out by counting one
+            with refusing():
+                earlier = _earlier(extend, table, plan, how)
         study = evaluate_network(
             folded,
             image_set,
@@ -249,7 +253,7 @@ def _plan(
     if device is None:
         return rates_plan(network, images, BER_GRID, seed=seed, protected=protected)
     from devicefit.quantities import programming_value
-    from reliability.device_study import load_study
+    from reliability.study_files import load_study
 
     study = load_study(device)
     frame = study.main.frame
@@ -273,9 +277,8 @@ def _plan(
     )
 
 
-def _earlier(path: Path, plan: EvaluationPlan, chips: int, how: dict[str, Any]) -> Any:
-    """An earlier table with one chip more, which shows that it can be added to."""
-    from bnn import combine
+def _extended(path: Path, chips: int) -> xr.Dataset:
+    """Counts of an earlier table that further chips can be added to."""
     from reliability.network_study import load_counts
 
     found = load_counts(path).counts
@@ -284,7 +287,14 @@ def _earlier(path: Path, plan: EvaluationPlan, chips: int, how: dict[str, Any]) 
         raise ValueError(f"{path}: not a table of the chips from 0 on all images; give another")
     if have >= chips:
         raise ValueError(f"{path} holds {have} chips; ask for more with --chips")
-    one = plan.count(chips=1, first_chip=have, **how)
+    return found
+
+
+def _earlier(path: Path, found: xr.Dataset, plan: EvaluationPlan, how: dict[str, Any]) -> Any:
+    """An earlier table with one chip more, which shows that it can be added to."""
+    from bnn import combine
+
+    one = plan.count(chips=1, first_chip=found.sizes["chip"], **how)
     try:
         return combine(found, one)
     except ValueError as error:

@@ -75,8 +75,9 @@ def calibrate(
     With --thresholds folded: all chips of a BER share thresholds folded for it, as where the BER of
     operation is known.
     """
-    from bnn import fold_for_ber, open_network, save_network
+    from bnn import fold_for_ber, save_network
     from bnn.calibration import PER_CHIP, folded_for
+    from reliability.network_records import open_network
     from reliability.network_study import save_counts
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
@@ -194,8 +195,9 @@ def widen(
     Every copy has weights of its own, and the next layer sums over them. A first convolution has
     few weights and much hangs on each, so there it costs little and wins most. No training needed.
     """
-    from bnn import copy_neurons, open_network, save_network
+    from bnn import copy_neurons, save_network
     from reliability.network_copies import copied_record, numbers_of_copies
+    from reliability.network_records import open_network
     from reliability.output import check_file, staged_file
 
     with checking_input():
@@ -213,12 +215,22 @@ def widen(
 @network_files.command()
 def inspect(
     network: Annotated[Path, typer.Argument(help="Network file (.safetensors), or zoo:NAME.")],
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal",
+            help="First write the record of a network of an earlier version again, with its hash.",
+        ),
+    ] = False,
 ) -> None:
     """Say what is in a network file: layers, bits, thresholds, and where it came from."""
-    from bnn import open_network
+    from bnn import seal_network
     from reliability.network_import import network_lines
+    from reliability.network_records import open_network
 
     with checking_input():
+        if seal:
+            seal_network(network)
         folded, record = open_network(network)
     for line in network_lines(folded, record):
         typer.echo(line)

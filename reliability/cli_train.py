@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reliability.cli_guards import checking_input, working
+from reliability.cli_guards import checking_input, refusing, working
 from reliability.cli_inputs import given, network_options
 from reliability.cli_options import (
     DownloadOption,
@@ -116,6 +116,7 @@ def train(
 ) -> None:
     """Train and fold one network."""
     from bnn import save_network
+    from bnn.training import check_resumable
     from reliability.network_study import run_training, training_options
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
@@ -145,11 +146,13 @@ def train(
                 "edge to edge; shift by fewer"
             )
         training = training_options(image_set, options, ber=train_ber, **changes)
+        if checkpoint is not None:
+            check_resumable(image_set, training, checkpoint=checkpoint, initial=initial)
     with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         if checkpoint is not None:
             checkpoint.absolute().parent.mkdir(parents=True, exist_ok=True)
-        # a checkpoint of another training is found out only there
-        with checking_input():
+        # whether the weights to begin with fit is found out only there
+        with refusing():
             network, record = run_training(
                 image_set,
                 training,

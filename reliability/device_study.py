@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from devicefit.checks import (
 )
 from devicefit.compressed import Compressed
 from devicefit.compression import compress
-from devicefit.fitting import DevicePosterior, fit, load_posterior, save_posterior
+from devicefit.fitting import DevicePosterior, fit
 from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY
 from devicefit.left_out_conditions import (
@@ -32,7 +30,6 @@ from devicefit.left_out_conditions import (
 )
 from devicefit.loo import Loo, elpd_difference, loo
 from devicefit.measurements import STATES, Measurements
-from devicefit.persistence import Persistence
 from devicefit.persistence_windows import WindowedPersistence
 from devicefit.predicted_failures import predicted_failures
 from devicefit.prediction import fit_persistence, threshold_words
@@ -52,9 +49,7 @@ from devicefit.stacking import StackedDevice, stacking_weights
 from devicefit.threshold import choose_threshold
 from reliability.device_figures_data import device_checks_record
 from reliability.device_records import data_record, levels_record
-from reliability.whole_directory import whole
 
-FORMAT = "rram-reliability device study 3"
 GRID_POINTS = 101
 Say = Callable[[str], None]
 
@@ -412,72 +407,3 @@ def _quantiles(
                 }
             )
     return rows
-
-
-def study_file_names(families: Sequence[str]) -> list[str]:
-    """Names of the files that :func:`save_study` writes for these families."""
-    return [*(f"{family}.nc" for family in families), "device.json"]
-
-
-def save_study(study: DeviceStudy, directory: Path) -> None:
-    """Write posteriors and record into an existing directory."""
-    for family, posterior in study.posteriors.items():
-        save_posterior(posterior, directory / f"{family}.nc")
-    head = {
-        "format": FORMAT,
-        "families": list(study.posteriors),
-        "weights": study.weights,
-        "persistence": {
-            state: {
-                "start": found.start.tolist(),
-                "threshold_ohm": found.threshold_ohm,
-                "windows": [
-                    {name: values.tolist() for name, values in vars(window).items()}
-                    for window in found.windows
-                ],
-            }
-            for state, found in study.persistence.items()
-        },
-        "grid": study.grid.tolist(),
-        "record": study.record,
-    }
-    (directory / "device.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
-
-
-@whole
-def load_study(directory: Path) -> DeviceStudy:
-    """Read what :func:`save_study` wrote.
-
-    Raises
-    ------
-    ValueError
-        The directory holds no device study, or one of another version.
-    """
-    path = directory / "device.json"
-    try:
-        head = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(
-            f"{directory}: no device study here (device.json is missing); write one with "
-            "`rram-reliability fit --out DIR`"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a device study of this version ({FORMAT!r})")
-    persistence = {
-        state: WindowedPersistence(
-            np.array(found["start"]),
-            tuple(
-                Persistence(**{name: np.array(values) for name, values in window.items()})
-                for window in found["windows"]
-            ),
-            # one that an earlier version left out is not known, which equals none
-            found.get("threshold_ohm", np.nan),
-        )
-        for state, found in head["persistence"].items()
-    }
-    posteriors = {f: load_posterior(directory / f"{f}.nc") for f in head["families"]}
-    return DeviceStudy(
-        posteriors, head["weights"], persistence, np.array(head["grid"]), head["record"]
-    )

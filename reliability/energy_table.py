@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from devicefit.columns import PROGRAMMING_COLUMNS
+from devicefit.numerics.stored import MOST_TEXT, reading
 from devicefit.programming import Programming
 from reliability.smooth_curve import curve_draws
 
@@ -152,14 +153,17 @@ def read_energies(path: Path | str) -> EnergyTable:
         large as its value, or there are fewer than two programming values.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-        table = pd.read_csv(StringIO(text), comment="#", skipinitialspace=True)
-    except OSError as error:
-        raise EnergyTableError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, pd.errors.ParserError) as error:
-        raise EnergyTableError(f"{path}: not a CSV table: {error}") from None
+    what, remedy = "CSV table of energies", "see docs/energy.md"
+    with reading(path, what, remedy, refuse=EnergyTableError):
+        return _read(path)
+
+
+def _read(path: Path) -> EnergyTable:
+    data = path.read_bytes()
+    if len(data) > MOST_TEXT:
+        raise ValueError(f"it has more than {MOST_TEXT} bytes")
+    text = data.decode("utf-8-sig")
+    table = pd.read_csv(StringIO(text), comment="#", skipinitialspace=True)
     table.columns = [str(name).strip() for name in table.columns]
     known = ("programming", *PROGRAMMING_COLUMNS)
     allowed = (*known, *ERRORS, *ERRORS.values())

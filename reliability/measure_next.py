@@ -30,7 +30,7 @@ from reliability.outlook import MeasureNextOptions, Outlook
 
 __all__ = ["MeasureNext", "MeasureNextOptions", "Outlook", "measure_next"]
 
-FORMAT = "rram-reliability measure-next 2"
+FORMAT = "rram-reliability measure-next 3"
 
 _TAIL = (1 - PROBABILITY) / 2
 

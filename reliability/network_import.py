@@ -21,6 +21,8 @@ from bnn import (
     network_sha256,
 )
 from bnn.engines import packed
+from bnn.importing.imported import importing
+from bnn.importing.onnx_bounds import check_expansion
 from bnn.importing.onnx_import import model_shape
 from bnn.network import ALWAYS, NEVER
 from reliability.threshold_treatment import treatment_of
@@ -61,11 +63,7 @@ def read_network(path: Path, images: ImageSet, encoding: str | None) -> Imported
         scale, offset = line or _ENCODINGS["symmetric"]
         found = from_keras(path, some, scale=scale, offset=offset)
     elif path.suffix == ".onnx":
-        try:
-            chosen = PixelEncoding(model_shape(path), *(line or _ENCODINGS["unit"]))
-            found = from_onnx(path, some, encoding=chosen)
-        except ImportError as error:
-            raise ValueError(str(error)) from None
+        found = _from_onnx(path, some, line or _ENCODINGS["unit"])
     else:
         raise ValueError(
             f"{path}: unknown suffix; known: {', '.join(_SUFFIXES)}. PyTorch modules are imported "
@@ -73,6 +71,16 @@ def read_network(path: Path, images: ImageSet, encoding: str | None) -> Imported
         )
     source = {**found.record["source"], "image_set": images.name, "encoding": encoding or "default"}
     return replace(found, record={**found.record, "source": source})
+
+
+def _from_onnx(path: Path, images: Any, line: tuple[float, float]) -> ImportedNetwork:
+    with importing(path, "ONNX model"):
+        try:
+            chosen = PixelEncoding(model_shape(path), *line)
+            check_expansion(path)
+            return from_onnx(path, images, encoding=chosen)
+        except ImportError as error:
+            raise ValueError(f"{path}: {error}") from None
 
 
 def straight_line(encoding: str) -> tuple[float, float]:

@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from devicefit.numerics.stored import (
+    plain_number,
+    read_datasets,
+    reading,
+    shown,
+    write_datasets,
+)
+from reliability.count_checks import refuse_impossible, whole
 from reliability.network_names import name_of as name_of
 from reliability.network_names import names_of
+from reliability.network_records import check_record
 from reliability.threshold_treatment import FIXED, FOLDED_FOR_EACH, PER_CHIP
 
 if TYPE_CHECKING:
     # A decision reads counts only: the packages of networks take it seconds to import.
     from bnn import FoldedNetwork, ImageSet, Precision, TrainingOptions
     from reliability.evaluation_plan import EvaluationPlan
+
+FORMAT = "rram-reliability counts 2"
 
 BER_GRID = (
     1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 7e-2, 0.1, 0.15, 0.2, 0.3,
@@ -231,11 +242,10 @@ def save_counts(study: NetworkStudy, path: Path) -> None:
 
     attrs = {key: value for key, value in study.counts.attrs.items() if key != SECONDS}
     counts = study.counts.drop_attrs(deep=False).assign_attrs(attrs)
-    counts.assign_attrs(record=json.dumps(study.record)).to_netcdf(path, engine="h5netcdf")
+    groups = {"": counts.assign_attrs(record=json.dumps(study.record))}
     if study.unequal is not None:
-        study.unequal.drop_attrs(deep=False).assign_attrs(study.unequal.attrs).to_netcdf(
-            path, engine="h5netcdf", mode="a", group=UNEQUAL_GROUP
-        )
+        groups[UNEQUAL_GROUP] = study.unequal
+    write_datasets(path, FORMAT, groups)
 
 
 def load_counts(path: Path) -> NetworkStudy:
@@ -244,24 +254,30 @@ def load_counts(path: Path) -> NetworkStudy:
     Raises
     ------
     ValueError
-        Not such a file.
+        Not such a file, one of another version, a damaged one, or counts that cannot be; says what
+        is wrong and what to do.
     """
-    try:
-        groups = xr.open_groups(path, engine="h5netcdf")
-        try:
-            counts = groups["/"].load()
-            unequal = groups.get(f"/{UNEQUAL_GROUP}")
-            unequal = None if unequal is None else unequal.load()
-        finally:
-            for opened in groups.values():
-                opened.close()
+    with reading(path, "table of counts", "write it with `rram-reliability evaluate`"):
+        groups = read_datasets(path, FORMAT)
+        if unknown := set(groups) - {"", UNEQUAL_GROUP}:
+            raise ValueError(f"unknown groups {', '.join(sorted(unknown))}")
+        counts, unequal = groups[""], groups.get(UNEQUAL_GROUP)
         record = json.loads(counts.attrs.pop("record"))
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: no such file; write it with `rram-reliability evaluate`"
-        ) from None
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path}: not a table of counts; write it with `rram-reliability evaluate` ({error})"
-        ) from None
+        check_record(record)
+        refuse_impossible(counts)
+        if unequal is not None:
+            _check_unequal(unequal, counts)
     return NetworkStudy(counts, record, unequal=unequal)
+
+
+def _check_unequal(unequal: xr.Dataset, counts: xr.Dataset) -> None:
+    """Refuse counts at unequal rates that cannot be, or are those of another network."""
+    refuse_impossible(unequal, weights=whole(counts, "weights", 1))
+    for name in ("network_sha256", "images_sha256"):
+        if unequal.attrs[name] != counts.attrs[name]:
+            raise ValueError(f"{name} of the counts at unequal rates differs from the others")
+    ones = plain_number(unequal.attrs.get("ones"))
+    if ones is None or not 0 <= ones <= 1:
+        raise ValueError(f"ones is {shown(unequal.attrs.get('ones'))}; it must be a share")
+    if not {"ber", "tilt"} <= set(unequal.coords):
+        raise ValueError("the rates of the counts at unequal rates are missing")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from devicefit.numerics.stored import plain_number, read_toml, reading, shown
 from devicefit.quantities import NotAQuantity, parse_quantity
 from reliability.requirement import Life, Requirement, StatedReference, Utility
 
@@ -45,13 +44,13 @@ def read_requirement(path: Path | str) -> Requirement:
         value cannot be used; says the line and the section.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except OSError as error:
-        raise RequirementFileError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequirementFileError(f"{path}: not a TOML file: {error}") from None
+    see = "see docs/requirements.md"
+    with reading(path, "TOML file of a requirement", see, refuse=RequirementFileError):
+        return _read(path)
+
+
+def _read(path: Path) -> Requirement:
+    tables, text = read_toml(path)
     file = _File(path, text)
     for section, table in tables.items():
         if section not in KEYS:
@@ -110,14 +109,13 @@ class _File:
         return f"{self.path}, {name}"
 
     def number(self, section: str, key: str, value: Any) -> float:
-        """A finite number; TOML's true is a Python int."""
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
-            raise RequirementFileError(f"{self.at(section, key)}: {value!r} is not a finite number")
-        return float(value)
+        """A finite number."""
+        number = plain_number(value)
+        if number is None:
+            raise RequirementFileError(
+                f"{self.at(section, key)}: {shown(value)} is not a finite number"
+            )
+        return number
 
     def made(self, section: str, make: Any, values: Mapping[str, Any]) -> Any:
         """The object of these values; what it refuses is told with the line."""
@@ -193,7 +191,7 @@ def _reference(file: _File, table: Mapping[str, Any]) -> dict[str, Any]:
         raise RequirementFileError(f"{where}: {value!r}: {error}") from None
     if unit is None:
         raise RequirementFileError(
-            f'{where}: {value!r} is not a value with its unit; write for example "200 uA"'
+            f'{where}: {shown(value)} is not a value with its unit; write for example "200 uA"'
         )
     if unit not in ("A", "V", "s"):
         raise RequirementFileError(

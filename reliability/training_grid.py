@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bnn import ImageSet, network_sha256
+from bnn import ImageSet, TrainingOptions, network_sha256
 from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.training import check_resumable
 from reliability.network_study import NetworkOptions, Say, Tick, run_training, training_options
 from reliability.threshold_treatment import reference_from
 from reliability.treated_study import count_treated
+
+FORMAT = "rram-reliability training grid 2"
 
 TEST_RATES = (0.0, 1e-3, 1e-2, 2e-2, 4e-2, 7e-2, 0.1, 0.15, 0.2)
 """Rates of the chips unless the user names others."""
@@ -129,16 +132,8 @@ def count_grid(
     networks = options.networks
     found, records, digests = [], [], []
     for training in options.trainings:
-        checkpoint = None
-        if checkpoints is not None:
-            checkpoint = checkpoints / f"train-{training.name}.checkpoint.safetensors"
-        wanted = training_options(
-            images,
-            networks,
-            ber=training.highest,
-            ber_from=training.lowest,
-            **options.changes,
-        )
+        checkpoint = None if checkpoints is None else _checkpoint(checkpoints, training)
+        wanted = _wanted(images, options, training)
         network, record = run_training(images, wanted, say=say, tick=tick, checkpoint=checkpoint)
         reference = None
         if options.treatments != (FIXED,):
@@ -190,3 +185,30 @@ def count_grid(
             "record": json.dumps(records),
         },
     )
+
+
+def check_checkpoints(images: ImageSet, options: GridOptions, checkpoints: Path) -> None:
+    """Refuse checkpoints that are those of other trainings, before anything is trained.
+
+    Raises
+    ------
+    ValueError
+        As of :func:`bnn.training.check_resumable`.
+    """
+    for training in options.trainings:
+        wanted = _wanted(images, options, training)
+        check_resumable(images, wanted, checkpoint=_checkpoint(checkpoints, training))
+
+
+def _wanted(images: ImageSet, options: GridOptions, training: TrainingRates) -> TrainingOptions:
+    return training_options(
+        images,
+        options.networks,
+        ber=training.highest,
+        ber_from=training.lowest,
+        **options.changes,
+    )
+
+
+def _checkpoint(folder: Path, training: TrainingRates) -> Path:
+    return folder / f"train-{training.name}.checkpoint.safetensors"

@@ -1,6 +1,5 @@
 """Importing bare weights: ``.npz`` files by a documented layout (``docs/import.md``)."""
 
-import math
 import os
 import zipfile
 from collections import OrderedDict
@@ -12,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bnn.importing.imported import ImportedNetwork
+from bnn.importing.imported import ImportedNetwork, importing
 from bnn.importing.source_graph import PixelEncoding
 from bnn.importing.source_stages import ImportRefusedError
 from bnn.importing.torch_import import import_module
+from bnn.machine.stored import MOST_EXPANDED, shown
 
 _PARTS = ("weight", "bias", "gamma", "beta", "mean", "variance", "epsilon", "pool")
 _SETTINGS = ("layers", "image_shape", "pixel_scale", "pixel_offset", "answers")
@@ -111,12 +111,18 @@ def from_npz(path: str | os.PathLike[str], images: npt.NDArray[np.uint8]) -> Imp
         The file cannot be read, or an array is missing, unknown or of the wrong shape.
     """
     name = os.path.basename(os.fspath(path))
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, AttributeError) as error:
-        raise ValueError(f"{name}: not a .npz file of plain arrays ({error})") from error
-    return _from_arrays(arrays, images, {"format": "npz", "file": name})
+    with importing(path, ".npz file of plain arrays"):
+        return _from_arrays(_read(path), images, {"format": "npz", "file": name})
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of a file, which may be compressed: its size is checked before it is expanded."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > MOST_EXPANDED:
+        raise ValueError(f"its arrays take {size} bytes; at most {MOST_EXPANDED} are read")
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
 
 
 def from_arrays(
@@ -172,12 +178,13 @@ def linear(weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None) -> nn.Module
 
 def _module_of(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[nn.Sequential, PixelEncoding]:
     names = _layer_names(arrays)
+    _check_numbers(arrays)
     parts: list[tuple[str, nn.Module]] = []
     maps = False
     for index, name in enumerate(names):
         own = {part: arrays.get(f"{name}.{part}") for part in _PARTS}
         weight = own["weight"]
-        if weight is None or weight.ndim not in (2, 4):
+        if weight is None or weight.ndim not in (2, 4) or not weight.size:
             shape = "missing" if weight is None else f"of the shape {weight.shape}"
             raise ValueError(
                 f"'{name}.weight' is {shape}; give (neurons, inputs), or (out, in, kernel, kernel) "
@@ -194,14 +201,19 @@ def _module_of(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[nn.Sequential, P
                 )
         parts.append((name, linear(weight, own["bias"])))
         if own["pool"] is not None:
-            parts.append((f"{name} pool", nn.MaxPool2d(int(own["pool"]))))
+            pool = _one_number(arrays, f"{name}.pool", 1)
+            if pool < 1 or pool != int(pool):
+                raise ValueError(f"'{name}.pool' is {pool:g}; give a whole number from 1 on")
+            parts.append((f"{name} pool", nn.MaxPool2d(int(pool))))
         mean, variance = own["mean"], own["variance"]
+        epsilon = _one_number(arrays, f"{name}.epsilon", 1e-5)
         if (mean is None) != (variance is None):
             raise ValueError(f"'{name}.mean' and '{name}.variance' belong together; one is missing")
         if mean is None or variance is None:
             mean, variance = np.zeros(len(weight)), np.ones(len(weight))
-            own["epsilon"] = np.zeros(())
-        epsilon = 1e-5 if own["epsilon"] is None else float(own["epsilon"])
+            epsilon = 0.0
+        if epsilon < 0 or variance.min() < 0:
+            raise ValueError(f"'{name}.variance' and '{name}.epsilon' must not be negative")
         norm = ChannelNorm(
             mean=mean,
             variance=variance,
@@ -213,6 +225,24 @@ def _module_of(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[nn.Sequential, P
         if index < len(names) - 1:
             parts.append((f"{name} sign", Sign()))
     return sequential(parts), _encoding_of(arrays, names)
+
+
+def _check_numbers(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Refuse arrays that hold something else than finite numbers."""
+    for name, values in arrays.items():
+        if name == "layers":
+            continue
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"'{name}' holds values of the type {values.dtype}, not numbers")
+        if not np.isfinite(values).all():
+            raise ValueError(f"'{name}' must be finite")
+
+
+def _one_number(arrays: Mapping[str, npt.NDArray[Any]], name: str, default: float) -> float:
+    values = arrays.get(name, np.array(default))
+    if values.size != 1:
+        raise ValueError(f"'{name}' must be one number, got the shape {values.shape}")
+    return float(values.item())
 
 
 def _layer_names(arrays: Mapping[str, npt.NDArray[Any]]) -> list[str]:
@@ -231,12 +261,16 @@ def _layer_names(arrays: Mapping[str, npt.NDArray[Any]]) -> list[str]:
 
 def _encoding_of(arrays: Mapping[str, npt.NDArray[Any]], names: list[str]) -> PixelEncoding:
     first = arrays[f"{names[0]}.weight"]
-    scale = float(arrays.get("pixel_scale", np.array(FOLDED_SCALE)))
-    offset = float(arrays.get("pixel_offset", np.array(FOLDED_OFFSET)))
-    if not (math.isfinite(scale) and math.isfinite(offset)):
-        raise ValueError(f"pixel_scale and pixel_offset must be finite, got {scale} and {offset}")
+    scale = _one_number(arrays, "pixel_scale", FOLDED_SCALE)
+    offset = _one_number(arrays, "pixel_offset", FOLDED_OFFSET)
     if "image_shape" in arrays:
-        shape = tuple(int(size) for size in arrays["image_shape"])
+        sizes = arrays["image_shape"]
+        if sizes.dtype.kind not in "iu" or sizes.shape not in ((1,), (3,)) or sizes.min() < 1:
+            raise ValueError(
+                f"'image_shape' is {shown(sizes.tolist())}; give channels, height and width, or "
+                "the number of pixels"
+            )
+        shape = tuple(int(size) for size in sizes)
     elif first.ndim == 4:
         raise ValueError(
             f"'image_shape' is missing: channels, height and width, which the convolution "

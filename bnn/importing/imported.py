@@ -1,6 +1,8 @@
 """An imported network with its record, and the proof that it answers like its source."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from bnn.importing.source_folding import FoldedSource, unexplained
 from bnn.importing.source_graph import SourceGraph
 from bnn.importing.source_rounding import tied_best
 from bnn.importing.source_stages import ImportRefusedError
+from bnn.machine.stored import reading
 from bnn.network import FoldedNetwork, OutputLayer, network_sha256
 
 HIDDEN_SHARE = 0.01
@@ -173,3 +176,21 @@ def _difference(
         "how many images it computes at a time. Integer inputs and weights of +1 and -1, with "
         "their factors after the sum, are added without rounding"
     )
+
+
+@contextmanager
+def importing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Guard around the import of a file: whatever goes wrong names it.
+
+    Raises
+    ------
+    ImportRefusedError
+        Was raised inside; the text begins with the file.
+    ValueError
+        Anything else was raised inside, as of :func:`bnn.machine.stored.reading`.
+    """
+    with reading(path, what, "see docs/import.md"):
+        try:
+            yield
+        except ImportRefusedError as error:
+            raise ImportRefusedError(f"{os.fspath(path)}: {error}") from error

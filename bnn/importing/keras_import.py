@@ -10,10 +10,11 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from bnn.importing.array_import import ChannelNorm, Sign, linear, sequential
-from bnn.importing.imported import ImportedNetwork
+from bnn.importing.imported import ImportedNetwork, importing
 from bnn.importing.source_graph import PixelEncoding
 from bnn.importing.source_stages import ImportRefusedError
 from bnn.importing.torch_import import import_module
+from bnn.machine.stored import MOST_EXPANDED, check_declared
 
 _SIGNS = frozenset(("ste_sign", "approx_sign", "swish_sign", "stesign", "approxsign", "swishsign"))
 _MAGNITUDE_SIGNS = frozenset(("magnitude_aware_sign", "magnitudeawaresign"))
@@ -65,15 +66,18 @@ def from_keras(
     ValueError
         The file is no such HDF5 file.
     """
+    with importing(path, "Keras model saved whole as HDF5, model.save('NAME.h5'),"):
+        return _from_keras(path, images, scale, offset)
+
+
+def _from_keras(
+    path: str | os.PathLike[str], images: npt.NDArray[np.uint8], scale: float, offset: float
+) -> ImportedNetwork:
     name = os.path.basename(os.fspath(path))
-    try:
-        with h5py.File(path, "r") as file:
-            layers, shape = _layers_of(json.loads(file.attrs["model_config"]))
-            weights = {layer["config"]["name"]: _weights_of(file, layer) for layer in layers}
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{name}: not a Keras model saved whole as HDF5, model.save('NAME.h5') ({error})"
-        ) from error
+    with h5py.File(path, "r") as file:
+        check_declared(file, most=MOST_EXPANDED)
+        layers, shape = _layers_of(json.loads(file.attrs["model_config"]))
+        weights = {layer["config"]["name"]: _weights_of(file, layer) for layer in layers}
     unknown = []
     parts: list[tuple[str, nn.Module]] = [("channels first", _ChannelsFirst())]
     for layer in layers:

@@ -1,1 +1,1 @@
-"""Machine code and its words: nothing here knows a network."""
+"""Bits, vectors, machine code and files: nothing here knows a network."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devicefit.compressed import Compressed, IntArray
-from devicefit.levels import identifiable
+from devicefit.levels import identifiable, level_priors
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming, beyond
 
 DEVIATION_TERMS = 8
@@ -85,8 +85,22 @@ class Frame:
     levels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.low <= self.high:
-            raise ValueError(f"frame from {self.low} to {self.high}: low must not exceed high")
+        ranges = [(self.programming, self.low, self.high)]
+        if self.second is not None:
+            ranges.append((self.second, self.second_low, self.second_high))
+        for variable, low, high in ranges:
+            # written so that NaN is refused too
+            if not -np.inf < low <= high < np.inf:
+                raise ValueError(f"frame from {low} to {high}: low must not exceed high")
+            if variable.is_logarithmic and not low > 0:
+                raise ValueError(f"frame from {low}: a {variable.name} must be positive")
+        if not np.isfinite(self.second_reference):
+            raise ValueError(f"second_reference is {self.second_reference}; it must be finite")
+        if not self.arrays or len(set(self.arrays)) < len(self.arrays):
+            raise ValueError(f"arrays {self.arrays}: give each its own name")
+        if not 0 <= self.terms <= DEVIATION_TERMS:
+            raise ValueError(f"terms is {self.terms}; it must lie within 0..{DEVIATION_TERMS}")
+        level_priors(frozenset(self.levels))  # refuses unknown ones
 
     @classmethod
     def of(cls, compressed: Compressed) -> Frame:

@@ -1,1 +1,1 @@
-"""Numbers and machine code: nothing here knows a device."""
+"""Numbers, machine code and files: nothing here knows a device."""

@@ -1,5 +1,6 @@
 import gzip
 import lzma
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -100,5 +101,42 @@ def test_files_that_do_not_decompress_are_named(name: str, damage: str, tmp_path
     else:
         content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{name}: cannot be decompressed"):
+    with pytest.raises(
+        ValueError, match=f"{name}: not a file of images or labels .*fetch it again"
+    ):
+        read_cifar_batch(path, records=2)
+
+
+@pytest.mark.parametrize("name", ["file.gz", "file.xz"])
+def test_files_are_expanded_within_a_bound(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kilobytes that hold 100 MB; the bound of 1 MB stands for that of real files."""
+    path = tmp_path / name
+    block = bytes(10**6)
+    if name == "file.gz":
+        path.write_bytes(100 * gzip.compress(block))
+    else:
+        packer = lzma.LZMACompressor(preset=0)
+        path.write_bytes(b"".join(packer.compress(block) for _ in range(100)) + packer.flush())
+    assert path.stat().st_size < 2e5
+    monkeypatch.setattr("bnn.image_files.MOST_BYTES", 10**6)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=f"{name}: .* holds more than 1000000 bytes"):
+            read_cifar_batch(path, records=2)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_xz_file_that_asks_for_much_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Preset 9 asks for 65 MB, whatever it holds."""
+    path = tmp_path / "file.xz"
+    path.write_bytes(lzma.compress(CIFAR, preset=9))
+    read_cifar_batch(path, records=2)
+    monkeypatch.setattr("bnn.image_files.MOST_BYTES", 2**25)
+    with pytest.raises(ValueError, match=r"file\.xz: .*[Mm]emory"):
         read_cifar_batch(path, records=2)

@@ -15,8 +15,10 @@ from bnn import (
     load_network,
     network_sha256,
     save_network,
+    seal_network,
     training_record,
 )
+from bnn.machine.stored import document_text
 from bnn.network import ConvLayer, HiddenLayer
 
 Make = Callable[..., FoldedNetwork]
@@ -31,10 +33,11 @@ def saved(random_network: Make, tmp_path: Path) -> Path:
 
 
 def change_twin(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a twin on purpose: its hash fits again."""
     twin_path = path.with_suffix(".json")
     twin = json.loads(twin_path.read_text(encoding="utf-8"))
     change(twin)
-    twin_path.write_text(json.dumps(twin), encoding="utf-8")
+    twin_path.write_text(document_text(twin), encoding="utf-8")
 
 
 def test_round_trip(saved: Path, random_network: Make) -> None:
@@ -83,9 +86,9 @@ def test_round_trip_of_convolutions(saved_conv: Path, random_conv_network: Make)
             np.testing.assert_array_equal(getattr(ours, part), getattr(theirs, part))
 
 
-def test_twin_of_a_fully_connected_network_is_that_of_the_first_release(saved: Path) -> None:
+def test_twin_of_a_fully_connected_network(saved: Path) -> None:
     twin = json.loads(saved.with_suffix(".json").read_text(encoding="utf-8"))
-    assert twin["format_version"] == 1
+    assert twin["format_version"] == 3
     assert twin["layers"] == [
         {"name": "hidden_1", "kind": "hidden", "rows": 65, "columns": 20},
         {"name": "output", "kind": "output", "rows": 4, "columns": 65},
@@ -95,7 +98,7 @@ def test_twin_of_a_fully_connected_network_is_that_of_the_first_release(saved: P
 
 def test_twin_of_convolutions(saved_conv: Path) -> None:
     twin = json.loads(saved_conv.with_suffix(".json").read_text(encoding="utf-8"))
-    assert twin["format_version"] == 2
+    assert twin["format_version"] == 3
     shape = {"channels": 5, "height": 4, "width": 6, "kernel": 3, "pool": 2}
     assert twin["layers"][1] == {"name": "hidden_2", "kind": "conv", "rows": 7, **shape}
     assert twin["layers"][3] == {"name": "hidden_4", "kind": "hidden", "rows": 6, "columns": 24}
@@ -104,7 +107,6 @@ def test_twin_of_convolutions(saved_conv: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.update(format_version=1), "version 1 does not fit .* belong to version 2"),
         (lambda t: t["layers"][0].pop("height"), "layer 'hidden_1': 'height' is missing"),
         (lambda t: t["layers"][0].update(height=4.0), r"height must be an int .* got 4\.0"),
         (lambda t: t["layers"][0].update(channels=2), "bits beyond column 17 must be zero"),
@@ -224,9 +226,11 @@ def test_a_cut_file_is_noticed(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.update(format="other"), "not the twin of a folded network"),
-        (lambda t: t.update(format_version=3), "format version 3, this release reads 1 and 2"),
-        (lambda t: t.update(format_version=2), "format version 2 does not fit the layers"),
+        (lambda t: t.update(format="other"), "format must be 'rram-reliability folded network'"),
+        (lambda t: t.update(format_version=4), "format version 4, this release reads 3"),
+        (lambda t: t.update(format_version=True), "format version True"),
+        (lambda t: t.update(layers=[3]), "net.json: TypeError"),
+        (lambda t: t["layers"][0].update(columns=20.0), "columns must be an int"),
         (lambda t: t.pop("format_version"), "format version None"),
         (lambda t: t.pop("record"), "'record' is missing or not a dict"),
         (lambda t: t.update(layers={}), "'layers' is missing or not a list"),
@@ -257,8 +261,48 @@ def test_a_changed_twin_is_refused(
 
 def test_a_twin_that_is_no_json_is_refused(saved: Path) -> None:
     saved.with_suffix(".json").write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"net\.json: not a JSON file"):
+    with pytest.raises(ValueError, match=r"net\.json: not a twin of a folded network.*\(Expec"):
         load_network(saved)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"note": "µ"', '"note": "u"'), ('"rows": 65', '"rows": 64'), ('"images": 9', '"images": 8')],
+)
+def test_any_change_of_a_twin_is_noticed(old: str, new: str, saved: Path) -> None:
+    twin_path = saved.with_suffix(".json")
+    text = twin_path.read_text(encoding="utf-8")
+    assert old in text
+    twin_path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"net\.json: .*content_sha256.*damaged or was changed"):
+        load_network(saved)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_twin_without_hash_is_refused_until_it_is_sealed(version: int, saved: Path) -> None:
+    """As releases wrote it before twins had a hash."""
+    twin_path, sealed = saved.with_suffix(".json"), saved.with_suffix(".json").read_bytes()
+    twin = json.loads(sealed)
+    del twin["content_sha256"]
+    twin_path.write_text(json.dumps(twin | {"format_version": version}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"no hash .* inspect --seal .*net\.safetensors`"):
+        load_network(saved)
+    before = saved.read_bytes()
+    seal_network(saved)
+    assert twin_path.read_bytes() == sealed
+    assert saved.read_bytes() == before
+    seal_network(saved)
+    assert twin_path.read_bytes() == sealed
+
+
+def test_a_twin_of_this_version_without_hash_is_refused(saved: Path) -> None:
+    twin_path = saved.with_suffix(".json")
+    twin = json.loads(twin_path.read_text(encoding="utf-8"))
+    del twin["content_sha256"]
+    twin_path.write_text(json.dumps(twin), encoding="utf-8")
+    for read in (load_network, seal_network):
+        with pytest.raises(ValueError, match="content_sha256 is None"):
+            read(saved)
 
 
 def test_tensors_with_the_right_hash_but_wrong_shapes_are_refused(saved: Path) -> None:
@@ -274,7 +318,7 @@ def test_tensors_with_the_right_hash_but_wrong_shapes_are_refused(saved: Path) -
 def test_other_bytes_with_the_right_hash_are_refused(saved: Path) -> None:
     saved.write_bytes(b"pickle?")
     change_twin(saved, lambda t: t.update(tensors_sha256=hashlib.sha256(b"pickle?").hexdigest()))
-    with pytest.raises(ValueError, match=r"net\.safetensors: not a safetensors file"):
+    with pytest.raises(ValueError, match=r"net\.safetensors: not a file of the tensors"):
         load_network(saved)
 
 

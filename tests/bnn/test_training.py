@@ -1,9 +1,12 @@
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
+import safetensors.torch
 import torch
 
 from bnn import (
@@ -23,10 +26,11 @@ from bnn import (
     training_record,
 )
 from bnn.architectures import BinaryMLP, drawn_weights
-from bnn.checkpoints import save_checkpoint
+from bnn.checkpoints import HASH, _content_sha256, save_checkpoint
 from bnn.engines import packed
 from bnn.layers import draw_weights
 from bnn.redrawn_flips import negate_redrawn
+from bnn.training import check_resumable
 
 
 @pytest.mark.parametrize(
@@ -332,10 +336,50 @@ def test_wrong_checkpoints_are_refused(tmp_path: Path) -> None:
     train(images, convolutional(epochs=1), checkpoint=file)
     with pytest.raises(ValueError, match="the checkpoint of another training"):
         train(images, convolutional(epochs=2), checkpoint=file)
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="not a checkpoint of a training"):
-        train(images, convolutional(epochs=1), checkpoint=file)
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], whole[:-9] + b"\1" + whole[-8:], whole.replace(b"epoch", b"epocl")):
+        assert damaged != whole
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match="training.safetensors: not a checkpoint of this"):
+            train(images, convolutional(epochs=1), checkpoint=file)
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epoch": -1}, "epoch is -1; it must be a whole number"),
+        ({"correct": "many"}, "correct is 'many'"),
+        ({"loss_sum": 10**400}, "loss_sum is .* must be a finite number"),
+        ({"schedule": 3}, "TypeError|AttributeError"),
+        ({"groups": [{}]}, "KeyError|ValueError|param|missing"),
+        ({"rngs": {}}, "is missing"),
+        ({"format": "rram-reliability training checkpoint 1"}, "its format is"),
+    ],
+)
+def test_states_that_cannot_be_are_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """With a hash that fits."""
+    images, file = stripes(), tmp_path / "training.safetensors"
+    train(images, convolutional(epochs=1), checkpoint=file)
+    tensors = safetensors.torch.load_file(file)
+    with safetensors.safe_open(file, framework="pt") as opened:
+        state = json.loads(opened.metadata()["state"]) | change
+    text = json.dumps(state)
+    metadata = {"state": text, HASH: _content_sha256(text, tensors)}
+    safetensors.torch.save_file(tensors, file, metadata=metadata)
+    with pytest.raises(ValueError, match=f"training.safetensors: .*({message})"):
+        train(images, convolutional(epochs=1), checkpoint=file)
+
+
+def test_a_checkpoint_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    images, file = stripes(), tmp_path / "training.safetensors"
+    check_resumable(images, convolutional(epochs=1), checkpoint=file)
+    train(images, convolutional(epochs=1), checkpoint=file)
+    check_resumable(images, convolutional(epochs=1), checkpoint=file)
+    with pytest.raises(ValueError, match="the checkpoint of another training"):
+        check_resumable(images, convolutional(epochs=2), checkpoint=file)
 
 
 def test_compiled_steps_are_those_of_pytorch(digits: ImageSet, tmp_path: Path) -> None:

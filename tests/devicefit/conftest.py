@@ -25,7 +25,7 @@ from devicefit.fitting import DevicePosterior, Diagnostics, fit, ln_likelihood
 from devicefit.measurements import Measurements, check_measurements
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
-from devicefit.priors import sample_priors
+from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import FloatArray, Programming
 from devicefit.reference_device import (
     ReferenceDevice,
@@ -263,12 +263,15 @@ def known_posterior() -> Callable[..., DevicePosterior]:
             {k: (("chain", "draw"), np.full((2, 500), v)) for k, v in values.items()},
             coords={"chain": np.arange(2), "draw": np.arange(500)},
         )
+        record = {
+            "devices": 800,
+            "design_effect": {"LRS": design_effect, "HRS": design_effect},
+            "readings": {"LRS": 800, "HRS": 800},
+            "priors": prior_record(FAMILIES["lognormal"].priors(frame)),
+            "sampler": SAMPLER.record(),
+        }
         return DevicePosterior(
-            "lognormal",
-            draws,
-            frame,
-            Diagnostics(1.0, 1000.0, 1000.0, 0, 1000),
-            {"devices": 800, "design_effect": {"LRS": design_effect, "HRS": design_effect}},
+            "lognormal", draws, frame, Diagnostics(1.0, 1000.0, 1000.0, 0, 1000), record
         )
 
     return make

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,11 @@ from devicefit import backend
 from devicefit.backend import CLIMBS, SamplerOptions
 from devicefit.compression import compress
 from devicefit.fitting import (
-    FORMAT,
     DevicePosterior,
     Diagnostics,
     fit,
     ln_likelihood,
     ln_posterior,
-    load_posterior,
-    save_posterior,
 )
 from devicefit.intervals import equal_tailed
 from devicefit.models import FAMILIES
@@ -222,57 +218,6 @@ def test_unknown_family(family: str) -> None:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def test_round_trip(good_fit: Any, tmp_path: Path) -> None:
-    path = tmp_path / "posterior.nc"
-    save_posterior(good_fit.posterior, path)
-    loaded = load_posterior(path)
-    for field in ("family", "frame", "diagnostics", "record"):
-        assert getattr(loaded, field) == getattr(good_fit.posterior, field)
-    xr.testing.assert_identical(loaded.draws, good_fit.posterior.draws)
-    x = good_fit.curves["1T1R"].programming
-    for state, law in good_fit.posterior.mixtures(x).items():
-        np.testing.assert_array_equal(loaded.mixtures(x)[state].location, law.location)
-
-
-def saved(posterior: DevicePosterior, path: Path, **changes: Any) -> Path:
-    """Save a posterior and change its head afterwards."""
-    save_posterior(posterior, path)
-    with xr.open_dataset(path, engine="h5netcdf") as opened:
-        dataset = opened.load()
-    head = json.loads(dataset.attrs["rram_reliability"]) | changes
-    changed = path.with_name("changed.nc")
-    dataset.assign_attrs(rram_reliability=json.dumps(head)).to_netcdf(changed, engine="h5netcdf")
-    return changed
-
-
-def test_files_that_are_no_posterior(
-    known_posterior: Callable[..., DevicePosterior], tmp_path: Path
-) -> None:
-    posterior = known_posterior()
-    with pytest.raises(ValueError, match="no.nc: no such file; write it with `rram-reliability"):
-        load_posterior(tmp_path / "no.nc")
-    garbage = tmp_path / "garbage.nc"
-    for data in (b"", b"not a netCDF file" * 50):
-        garbage.write_bytes(data)
-        with pytest.raises(ValueError, match="garbage.nc: not a device posterior; write it with"):
-            load_posterior(garbage)
-    whole = tmp_path / "whole.nc"
-    save_posterior(posterior, whole)
-    garbage.write_bytes(whole.read_bytes()[:4000])
-    with pytest.raises(ValueError, match="garbage.nc: not a device posterior"):
-        load_posterior(garbage)
-    plain = tmp_path / "plain.nc"
-    posterior.draws.to_netcdf(plain, engine="h5netcdf")
-    with pytest.raises(ValueError, match="plain.nc: not a device posterior"):
-        load_posterior(plain)
-    with pytest.raises(ValueError, match="format 'other 2', this version reads '" + FORMAT):
-        load_posterior(saved(posterior, whole, format="other 2"))
-    with pytest.raises(
-        ValueError, match="family 'weibull' is not known; known: lognormal, student-t"
-    ):
-        load_posterior(saved(posterior, whole, family="weibull"))
-
-
 def test_frame_of_a_fit_is_the_measured_range(good_fit: Any) -> None:
     frame = good_fit.posterior.frame
     assert (frame.programming, frame.low, frame.high) == (
@@ -280,18 +225,6 @@ def test_frame_of_a_fit_is_the_measured_range(good_fit: Any) -> None:
     )  # fmt: skip
     assert (frame.terms, frame.arrays, frame.second) == (0, ("",), None)
     assert set(frame.levels) <= set(good_fit.posterior.draws.data_vars)
-
-
-def test_a_frame_with_everything_survives_a_file(
-    known_posterior: Callable[..., DevicePosterior], tmp_path: Path
-) -> None:
-    width = Programming("pulse width", "s")
-    frame = Frame(
-        Programming("v", "V"), 1.0, 3.0, width, 1e-7, 1e-5, 1e-6, ("a", "b"), 3, ("x", "y")
-    )
-    path = tmp_path / "posterior.nc"
-    save_posterior(dataclasses.replace(known_posterior(), frame=frame), path)
-    assert load_posterior(path).frame == frame
 
 
 # --- the vector that is sampled -------------------------------------------------------------------

@@ -12,7 +12,7 @@ from devicefit.reference_device import ReferenceDevice, reference_measurements
 from devicefit.sensing import SensingOptions
 from reliability.answer import answer
 from reliability.decision import Requirement
-from reliability.device_study import DeviceStudy, load_study, save_study, study_device
+from reliability.device_study import DeviceStudy, study_device
 from reliability.energy import EnergyOptions
 from reliability.network_study import (
     NetworkOptions,
@@ -25,6 +25,7 @@ from reliability.network_study import (
 )
 from reliability.report import render_report
 from reliability.results import Results
+from reliability.study_files import load_study, save_study
 
 OPTIONS = NetworkOptions(hidden=(128,), epochs=20, chips=30, threads=1)
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,25 @@ def call(
         return Finished(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def study_record() -> Callable[..., dict[str, Any]]:
+    """Record of a device study of which nothing was read; named parts are replaced."""
+
+    def record(**parts: Any) -> dict[str, Any]:
+        data = {
+            "source": "a test",
+            "sha256": "0" * 64,
+            "simulated": True,
+            "devices": 100,
+            "conditions": 4,
+        }
+        empty: dict[str, Any] = {"data": data, "gates": [], "counts": {}, "quantiles": []}
+        empty |= {"families": {}, "levels": {}, "checks": {}, "left_out_conditions": []}
+        return empty | parts
+
+    return record
 
 
 @pytest.fixture(scope="session")

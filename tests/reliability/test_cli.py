@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from devicefit.numerics.stored import document_text
+
 COMMAND = [sys.executable, "-m", "reliability"]
 EXAMPLE = Path(__file__).parent / "data" / "results_example.json"
 
@@ -209,10 +211,10 @@ def test_wrong_use(
 def test_results_that_lack_what_a_report_shows(tmp_path: Path, call: Callable[..., Any]) -> None:
     values = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     del values["alternatives"][0]["share_below_evaluated_ber"]
-    (tmp_path / "old.json").write_text(json.dumps(values))
+    (tmp_path / "old.json").write_text(document_text(values), encoding="utf-8")
     found = call("report", "old.json", "--out", "r.html")
     assert found.returncode == 2
-    assert "old.json: a report shows what these results lack" in found.stderr
+    assert "old.json: not a set of results that this version reads" in found.stderr
     assert "share_below_evaluated_ber" in found.stderr
     assert not (tmp_path / "r.html").exists()
 

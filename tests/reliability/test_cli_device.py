@@ -16,7 +16,8 @@ from devicefit.persistence import Persistence
 from devicefit.persistence_windows import WindowedPersistence
 from devicefit.priors import sample_priors
 from devicefit.programming import ONE_CONDITION, Programming
-from reliability.device_study import DeviceStudy, load_study, save_study
+from reliability.device_study import DeviceStudy
+from reliability.study_files import load_study, save_study
 
 CURRENT, GATE = Programming("SET compliance current", "A"), Programming("SET gate voltage", "V")
 Call = Callable[..., Any]

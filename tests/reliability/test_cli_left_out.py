@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from devicefit.reference_device import ReferenceDevice, ReferencePlan, reference_csv
-from reliability.device_study import load_study
+from reliability.study_files import load_study
 
 # No operation fails, so lognormals are the truth; 40 devices at each of five currents.
 SOUND = ReferenceDevice(

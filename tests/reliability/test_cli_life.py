@@ -12,15 +12,16 @@ import xarray as xr
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
-from devicefit.priors import sample_priors
+from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import Programming
-from reliability.device_study import DeviceStudy, save_study
+from reliability.device_study import DeviceStudy
+from reliability.study_files import save_study
 
 WEAR = "i_cc_a,cycles,failed,survivors\n5e-5,1e6,1,9\n1e-4,1e5,4,0\n1e-4,1e6,3,3\n2e-4,1e4,8,2\n"
 
 
 @pytest.fixture
-def device(tmp_path: Path) -> Path:
+def device(tmp_path: Path, study_record: Callable[..., dict[str, Any]]) -> Path:
     """A device study made of draws of the priors: nothing is fitted."""
     frame = Frame(Programming("SET compliance current", "A"), 50e-6, 200e-6)
     drawn = sample_priors(
@@ -31,9 +32,15 @@ def device(tmp_path: Path) -> Path:
         xr.Dataset({n: (("chain", "draw"), v) for n, v in drawn.items() if v.ndim == 2}),
         frame,
         Diagnostics(1.0, 100, 100, 0, 100),
-        {"devices": 100},
+        {
+            "devices": 100,
+            "design_effect": {"LRS": 1.0, "HRS": 1.0},
+            "readings": {"LRS": 100, "HRS": 100},
+            "priors": prior_record(FAMILIES["lognormal"].priors(frame)),
+            "sampler": {"seed": 4},
+        },
     )
-    record = {"data": {"simulated": True}}
+    record = study_record()
     path = tmp_path / "device"
     path.mkdir()
     save_study(DeviceStudy({"lognormal": posterior}, {}, {}, np.array([5e-5]), record), path)

@@ -57,7 +57,7 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path: Path, call: Callable[.
     assert same[0] == same[1]
     other = call(*again, "--force", "--seed", 2)
     assert other.returncode == 2
-    assert "is the checkpoint of another training (options, images or version)" in other.stderr
+    assert "the checkpoint of another training (options, images or version)" in other.stderr
 
 
 @pytest.mark.parametrize(

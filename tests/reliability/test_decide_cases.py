@@ -20,13 +20,16 @@ import reliability.answer
 import reliability.device_study as device_study
 from devicefit.backend import SamplerOptions
 from devicefit.fitting import DevicePosterior, fit
+from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame, deviation_basis
+from devicefit.priors import prior_record
 from devicefit.reference_device import ReferencePlan, reference_measurements
 from devicefit.sensing import SensingOptions
-from reliability.device_study import DeviceStudy, adaptive_grid, save_study, study_device
+from reliability.device_study import DeviceStudy, adaptive_grid, study_device
 from reliability.network_study import NetworkStudy, save_counts
 from reliability.report import render_report
 from reliability.results import read_results
+from reliability.study_files import save_study
 
 BER = np.array([0.0, 1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5])
 IMAGES, CORRECT, CHIPS = 500, 480, 12
@@ -45,6 +48,8 @@ def network(*, fragility: float, ber: float, seed: int) -> NetworkStudy:
             "correct": (dims, CORRECT - lost + gained),
             "lost": (dims, lost),
             "gained": (dims, gained),
+            "changed": (dims, lost + gained),
+            "flips": (dims, np.zeros_like(lost)),
         },
         coords={"ber": BER},
         attrs={
@@ -89,7 +94,10 @@ def shaped(study: DeviceStudy, overlap: Callable[[np.ndarray], np.ndarray]) -> D
         )
     frame = replace(posterior.frame, terms=8, levels=())
     assert isinstance(frame, Frame)
-    changed = replace(posterior, draws=draws, frame=frame)
+    priors = prior_record(FAMILIES["lognormal"].priors(frame))
+    changed = replace(
+        posterior, draws=draws, frame=frame, record={**posterior.record, "priors": priors}
+    )
     assert isinstance(changed, DevicePosterior)
     record = {**study.record, "families": {"lognormal": study.record["families"]["lognormal"]}}
     return DeviceStudy({"lognormal": changed}, {}, {}, adaptive_grid(changed, 41), record)

@@ -14,9 +14,11 @@ from bnn.packing import pack_bits
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
+from devicefit.priors import prior_record
 from devicefit.programming import Programming
-from reliability.device_study import DeviceStudy, save_study
+from reliability.device_study import DeviceStudy
 from reliability.network_study import load_counts
+from reliability.study_files import save_study
 
 ERRORS = """
 [[case]]
@@ -30,7 +32,7 @@ misread = { ber = 0.02, layers = ["hidden_1"] }
 
 
 @pytest.fixture(autouse=True)
-def files(tmp_path: Path) -> None:
+def files(tmp_path: Path, study_record: Callable[..., dict[str, Any]]) -> None:
     """Write a network for the digits, a file of errors, and a device."""
     rng = np.random.default_rng(1)
     hidden = HiddenLayer(
@@ -57,10 +59,16 @@ def files(tmp_path: Path) -> None:
         draws,
         frame,
         Diagnostics(1.0, 1e3, 1e3, 0, 120),
-        {"devices": 100, "design_effect": {"LRS": 1.0, "HRS": 1.0}},
+        {
+            "devices": 100,
+            "design_effect": {"LRS": 1.0, "HRS": 1.0},
+            "readings": {"LRS": 100, "HRS": 100},
+            "priors": prior_record(FAMILIES["lognormal"].priors(frame)),
+            "sampler": {"seed": 4},
+        },
     )
     (tmp_path / "device").mkdir()
-    study = DeviceStudy({"lognormal": posterior}, {}, {}, np.array([2e-5, 6e-4]), {})
+    study = DeviceStudy({"lognormal": posterior}, {}, {}, np.array([2e-5, 6e-4]), study_record())
     save_study(study, tmp_path / "device")
 
 

@@ -16,6 +16,7 @@ from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
 from devicefit.preposterior import ln_likelihoods
+from devicefit.priors import prior_record
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability.accuracy_curve import AccuracyCurve
@@ -30,7 +31,7 @@ from reliability.candidates import (
 from reliability.chip_yield import chip_yield
 from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs, loss_limits, saving_at_limit
-from reliability.device_study import DeviceStudy, save_study
+from reliability.device_study import DeviceStudy
 from reliability.ecc import SECDED_72_64
 from reliability.energy import EnergyOptions, no_energy, programming_energy
 from reliability.judge import Judge
@@ -45,6 +46,7 @@ from reliability.report.next_table import next_table
 from reliability.report_next import next_record
 from reliability.safe_walk import NOWHERE, first_safe
 from reliability.storage import STORAGES, Storage
+from reliability.study_files import save_study
 from reliability.usual_candidates import usual_candidates
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
@@ -64,6 +66,8 @@ def _study(device_spread: float) -> DeviceStudy:
         "devices": 200,
         "design_effect": {"LRS": 1.5, "HRS": 1.2},
         "readings": {"LRS": 400, "HRS": 400},
+        "priors": prior_record(FAMILIES["lognormal"].priors(FRAME)),
+        "sampler": {"seed": 1},
     }
     posterior = DevicePosterior(
         "lognormal", xr.Dataset(named), FRAME, Diagnostics(1.0, 1e3, 1e3, 0, DRAWS), record
@@ -73,10 +77,11 @@ def _study(device_spread: float) -> DeviceStudy:
         "programming_high": [2e-5, 1e-4, 6e-4],
         "devices": [50, 100, 50],
     }
-    data = {"simulated": True, "devices": 200, "conditions": 4}
-    return DeviceStudy(
-        {"lognormal": posterior}, {}, {}, GRID, {"data": data, "counts": counts, "gates": []}
-    )
+    data = {"source": "a test", "sha256": "0" * 64, "simulated": True}
+    about: dict[str, Any] = {"data": data | {"devices": 200, "conditions": 4}, "counts": counts}
+    about |= {"gates": [], "quantiles": [], "families": {}, "levels": {}, "checks": {}}
+    about |= {"left_out_conditions": []}
+    return DeviceStudy({"lognormal": posterior}, {}, {}, GRID, about)
 
 
 def _curve(seed: int, spread: float, shift: float) -> AccuracyCurve:
@@ -530,9 +535,18 @@ def _counts(ln_shift: float) -> NetworkStudy:
             "lost": (("ber", "chip"), lost),
             "gained": (("ber", "chip"), gained),
             "correct": (("ber", "chip"), 950 - lost),
+            "changed": (("ber", "chip"), lost),
+            "flips": (("ber", "chip"), np.zeros_like(lost)),
         },
         coords={"ber": ber},
-        attrs={"images": 1000, "error_free_correct": 950, "weights": 1000, "seed": 1},
+        attrs={
+            "images": 1000,
+            "error_free_correct": 950,
+            "weights": 1000,
+            "seed": 1,
+            "images_sha256": "0" * 64,
+            "network_sha256": "1" * 64,
+        },
     )
     return NetworkStudy(counts, {"training": {"ber": 0.0 if ln_shift == 0 else 0.04}})
 
@@ -580,7 +594,7 @@ def test_the_command_ranks_and_writes(
         (["--candidate", "programming=1e-4:devices=2.5"], "whole number"),
         (["--candidate", "programming=0:devices=5"], "must be positive"),
         (["--candidate", "programming=1e-4:energy_se=0"], "relative standard error"),
-        (["--candidates", "missing.toml"], "cannot be read"),
+        (["--candidates", "missing.toml"], "missing.toml: no such file"),
         (["--candidates", "bad.toml"], "candidate 1: device not known"),
         (["--candidates", "bad.csv"], "line 3: chips is 'many'"),
         (["--candidates", "a.nc"], "in a .toml or a .csv file"),

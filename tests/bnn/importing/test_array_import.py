@@ -1,3 +1,6 @@
+import io
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,17 @@ def test_a_convolution_is_read_like_pytorch_does(digits: ImageSet, tmp_path: Pat
         ({"pixel_offset": np.array(np.nan)}, "must be finite"),
         ({"out.weight": np.ones((10, 96)) * np.arange(96)}, r"by layer: 'out': 99\.0%"),
         ({"conv.pool": np.array(4)}, "the layers do not fit together"),
+        ({"conv.epsilon": np.ones(6)}, r"'conv\.epsilon' must be one number, got the shape \(6,\)"),
+        ({"conv.pool": np.array([2, 2])}, r"'conv\.pool' must be one number"),
+        ({"conv.pool": np.array(0)}, r"'conv\.pool' is 0; give a whole number from 1 on"),
+        ({"pixel_scale": np.ones(3)}, "'pixel_scale' must be one number"),
+        ({"image_shape": np.array([[1, 8, 8]])}, "'image_shape' is"),
+        ({"image_shape": np.array([1.0, 8.0, 8.0])}, "'image_shape' is"),
+        ({"conv.variance": -np.ones(6), "conv.mean": np.ones(6)}, "must not be negative"),
+        ({"out.weight": np.full((10, 96), "a")}, r"'out\.weight' holds values of the type <U1"),
+        ({"out.weight": np.ones((0, 96))}, r"'out\.weight' is of the shape \(0, 96\)"),
+        ({"out.bias": np.full(10, np.inf)}, r"'out\.bias' must be finite"),
+        ({"answers": np.full(3, "a")}, "'answers' holds values"),
     ],
 )
 def test_wrong_arrays_are_refused(
@@ -115,3 +129,34 @@ def test_other_files_are_refused(digits: ImageSet, tmp_path: Path) -> None:
     np.savez(tmp_path / "net.npz", layers=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="not a .npz file of plain arrays"):
         from_npz(tmp_path / "net.npz", digits.test_images)
+
+
+def test_compressed_arrays_are_expanded_within_a_bound(
+    digits: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kilobytes that hold 16 MB; the bound of 1 MB stands for that of real files."""
+    path = tmp_path / "net.npz"
+    np.savez_compressed(path, **convolution(), answers=np.zeros(2_000_000, np.int64))
+    assert path.stat().st_size < 1e5
+    monkeypatch.setattr("bnn.importing.array_import.MOST_EXPANDED", 10**6)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"net\.npz: .*take 160.* bytes; at most 1000000"):
+            from_npz(path, digits.test_images)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_array_whose_header_declares_too_much_is_refused(
+    digits: ImageSet, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.npz"
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**13,)}
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("layers.npy", header.getvalue())
+    with pytest.raises(ValueError, match=r"net\.npz: not a \.npz file"):
+        from_npz(path, digits.test_images)

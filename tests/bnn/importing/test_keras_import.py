@@ -144,3 +144,46 @@ def test_other_files_are_refused(digits: ImageSet, tmp_path: Path) -> None:
     (tmp_path / "net.h5").write_bytes(b"no file")
     with pytest.raises(ValueError, match=r"net\.h5: not a Keras model saved whole as HDF5"):
         from_keras(tmp_path / "net.h5", digits.test_images)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[" * 100_000,
+        "[]",
+        '"Sequential"',
+        '{"class_name": "Sequential"}',
+        '{"class_name": "Sequential", "config": {"layers": 3}}',
+        '{"class_name": "Sequential", "config": [{"config": {"batch_input_shape": [0, "8"]}}]}',
+        '{"class_name": "Sequential", "config": [{"config": {"batch_input_shape": 10}}]}',
+    ],
+)
+def test_descriptions_that_cannot_be_are_refused(
+    config: str, digits: ImageSet, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.h5"
+    write(path, layers())
+    with h5py.File(path, "a") as file:
+        file.attrs["model_config"] = config
+    with pytest.raises(ValueError, match=r"net\.h5: not a Keras model saved whole as HDF5"):
+        from_keras(path, digits.test_images)
+
+
+def test_arrays_are_expanded_within_a_bound(digits: ImageSet, tmp_path: Path) -> None:
+    """A few kilobytes that declare 80 GB: refused before anything is read."""
+    path = tmp_path / "net.h5"
+    write(path, layers())
+    with h5py.File(path, "a") as file:
+        file.create_dataset("model_weights/more", (10**5, 10**5), "f8", compression="gzip")
+    assert path.stat().st_size < 1e5
+    with pytest.raises(ValueError, match=r"net\.h5: .*declare more than \d+ bytes .*more"):
+        from_keras(path, digits.test_images)
+
+
+def test_links_to_other_files_are_not_followed(digits: ImageSet, tmp_path: Path) -> None:
+    path = tmp_path / "net.h5"
+    write(path, layers())
+    with h5py.File(path, "a") as file:
+        file["model_weights/more"] = h5py.ExternalLink("other.h5", "/")
+    with pytest.raises(ValueError, match=r"net\.h5: .*more is a link to another place"):
+        from_keras(path, digits.test_images)
