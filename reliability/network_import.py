@@ -53,7 +53,7 @@ def read_network(path: Path, images: ImageSet, encoding: str | None) -> Imported
     """
     some = images.test_images[:ROUND_TRIP_IMAGES]
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise ValueError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     line = None if encoding is None else straight_line(encoding)
     if path.suffix == ".npz":
         if line is not None:

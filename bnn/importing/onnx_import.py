@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.importing.imported import ImportedNetwork, imported
-from bnn.importing.onnx_operators import node_evaluator, operators, prepared
+from bnn.importing.onnx_operators import node_evaluator, operators, prepared, stored_array
 from bnn.importing.source_folding import fold_source
 from bnn.importing.source_graph import PixelEncoding, SourceGraph, Step, Values, Weighted
 from bnn.importing.source_stages import ImportRefusedError
@@ -21,9 +21,9 @@ _RECORDED_IMAGES = 8
 
 # what lies between the layers of binarized networks; others are named first when a part is refused
 _USUAL = frozenset(
-    "Add BatchNormalization BipolarQuant Cast Clip Concat Div Equal Expand Flatten Gather Greater "
-    "GreaterOrEqual HardTanh Identity Less LessOrEqual Max MaxPool Min Mul Neg Not Reshape Shape "
-    "Sign Slice Squeeze Sub Transpose Unsqueeze Where".split()
+    "Add BatchNormalization BipolarQuant Cast Clip Concat Div Dropout Equal Expand Flatten Gather "
+    "Greater GreaterOrEqual HardTanh Identity Less LessOrEqual Max MaxPool Min Mul Neg Not Reshape "
+    "Shape Sign Slice Squeeze Sub Transpose Unsqueeze Where".split()
 )
 
 
@@ -116,6 +116,8 @@ def _load(onnx: Any, path: str | os.PathLike[str]) -> Any:
         return onnx.load(os.fspath(path))
     except OSError:
         raise
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"{name}: its data cannot be read ({error})") from error
     except Exception as error:
         # protobuf has an exception type of its own, in a package that is not ours to import
         if not isinstance(error, ValueError) and type(error).__name__ != "DecodeError":
@@ -151,7 +153,7 @@ def _dimensions(model: Any) -> list[int]:
 def _record(onnx: Any, model: Any, inputs: npt.NDArray[Any]) -> SourceGraph:
     """Execute a model node by node and keep the nodes that depend on its input."""
     known: dict[str, Any] = {
-        value.name: onnx.numpy_helper.to_array(value) for value in model.graph.initializer
+        value.name: stored_array(onnx, value) for value in model.graph.initializer
     }
     start = _input(model).name
     known[start] = inputs
@@ -159,6 +161,12 @@ def _record(onnx: Any, model: Any, inputs: npt.NDArray[Any]) -> SourceGraph:
     steps = []
     for node in model.graph.node:
         names = [name for name in node.input if name]
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise ImportRefusedError(
+                f"node {node.name or node.output[0]!r} ({node.op_type}) reads {missing[0]!r}, "
+                "which no node before it gives"
+            )
         try:
             evaluator = node_evaluator(onnx, model, node)
             results = evaluator.run(None, {name: known[name] for name in names})

@@ -69,6 +69,21 @@ def prepared(onnx: Any, model: Any) -> Any:
     return own
 
 
+def stored_array(onnx: Any, value: Any) -> Array:
+    """The values of an initializer.
+
+    Raises
+    ------
+    ImportRefusedError
+        They do not fit its type and shape.
+    """
+    try:
+        found: Array = onnx.numpy_helper.to_array(value)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ImportRefusedError(f"the stored values {value.name!r} are damaged: {error}") from None
+    return found
+
+
 def opsets(model: Any) -> dict[str, int]:
     """Versions of the domains of a model."""
     return {item.domain: item.version for item in model.opset_import}

@@ -131,11 +131,17 @@ def two_values(stage: Stage, following: Stage, found: list[npt.NDArray[Any]]) ->
     """
     low = min(float(part.min()) for part in found)
     high = max(float(part.max()) for part in found)
+    if low == high or not np.isfinite([low, high]).all():
+        raise ImportRefusedError(
+            f"layer {following.name!r} must read two values, but after {stage.name!r} there is "
+            f"{f'only {low:.4g}' if low == high else 'a value that is no finite number'}; not "
+            f"understood: {suspects(stage.after) or 'the activation'}"
+        )
     near = CLOSE * max(abs(low), abs(high))
     share = max(
         float(np.mean(np.minimum(np.abs(part - low), np.abs(part - high)) > near)) for part in found
     )
-    if share > 0 or low == high:
+    if share > 0:
         raise ImportRefusedError(
             f"layer {following.name!r} must read two values, but after {stage.name!r} up to "
             f"{share:.1%} lie between {low:.4g} and {high:.4g}; not understood: "

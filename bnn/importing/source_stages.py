@@ -103,7 +103,8 @@ def check_weights(stages: list[Stage]) -> None:
     for stage in stages:
         sizes = np.abs(stage.weighted.weights).reshape(stage.rows, -1)
         middle = magnitudes(sizes)[:, None]
-        bad = (np.abs(sizes - middle) > CLOSE * middle) | (sizes == 0)
+        # written so that a weight that is no number is bad too
+        bad = ~(np.abs(sizes - middle) <= CLOSE * middle) | (sizes == 0) | ~np.isfinite(sizes)
         if bad.any():
             findings.append(f"{stage.name!r}: {bad.mean():.1%}")
     if findings:

@@ -1,5 +1,6 @@
 """The same network in the operators of many opsets, and operators whose meaning changed."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -276,3 +277,43 @@ def test_batch_norm_of_each_place_before_opset_9(spatial: int, shape: tuple[int,
         p[None] if p.ndim == 3 else p[None, :, None, None] for p in list(parts.values())[1:]
     )
     np.testing.assert_allclose(found, s * (x - m) / np.sqrt(v + 1e-3) + b, rtol=1e-4, atol=1e-5)
+
+
+def damaged(kind: str) -> Any:
+    """Models that ONNX itself would stumble over, each in its own way."""
+    made = network(17)
+    stored = {value.name: value for value in made.graph.initializer}
+    if kind == "input":
+        (conv,) = [node for node in made.graph.node if node.op_type == "Conv"]
+        conv.input[0] = "nowhere"
+    elif kind == "values":
+        stored["dense"].raw_data = stored["dense"].raw_data[:40]
+    elif kind == "nan":
+        values = np.full((10, 96), np.nan, np.float32)
+        stored["dense"].CopyFrom(onnx.numpy_helper.from_array(values, "dense"))
+    elif kind == "variance":
+        values = np.full(6, np.nan, np.float32)
+        stored["variance"].CopyFrom(onnx.numpy_helper.from_array(values, "variance"))
+    else:
+        stored["dense"].ClearField("raw_data")
+        stored["dense"].data_location = onnx.TensorProto.EXTERNAL
+        stored["dense"].external_data.add(key="location", value="../elsewhere.bin")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("input", r"\(Conv\) reads 'nowhere', which no node before it gives"),
+        ("values", "the stored values 'dense' are damaged"),
+        ("nan", r"weights must be \+a and -a.*'gemm_16': 100\.0%"),
+        ("variance", r"must read two values, but after 'conv_5' there is only 1;.*BatchNorm"),
+        ("external", r"net\.onnx: its data cannot be read"),
+    ],
+)
+def test_damaged_models_are_refused(
+    kind: str, message: str, digits: ImageSet, tmp_path: Path
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(damaged(kind).SerializeToString())
+    with pytest.raises(ValueError, match=message):
+        from_onnx(tmp_path / "net.onnx", digits.test_images[:10], encoding=SYMMETRIC)
