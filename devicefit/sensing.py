@@ -19,6 +19,7 @@ from devicefit.single_readings import is_above, single_readings
 from devicefit.threshold import choose_threshold, ln_read_error
 
 SCHEMES = ("1T1R", "2T2R")
+_LN_LARGEST = float(np.log(1e300))
 CELLS_PER_BIT = {"1T1R": 1, "2T2R": 2}
 
 
@@ -194,8 +195,10 @@ def curves_of_laws(
     else:
         threshold = np.full(len(x), np.log(options.threshold_ohm))
     one, two = ln_ber_1t1r(lrs, hrs, threshold), ln_ber_2t2r(lrs, hrs, options.offset_ln_r)
+    # far outside the measured range a law may lie where no number in ohm reaches
+    threshold_ohm = np.exp(np.clip(threshold, -_LN_LARGEST, _LN_LARGEST))
     return {
-        "1T1R": BerCurve("1T1R", x, one, np.exp(threshold), extrapolated, support),
+        "1T1R": BerCurve("1T1R", x, one, threshold_ohm, extrapolated, support),
         "2T2R": BerCurve("2T2R", x, two, None, extrapolated, support),
     }
 
