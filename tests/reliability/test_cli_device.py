@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from devicefit.backend import SamplerOptions
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
 from devicefit.persistence import Persistence
 from devicefit.persistence_windows import WindowedPersistence
-from devicefit.priors import sample_priors
+from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import ONE_CONDITION, Programming
 from reliability.device_study import DeviceStudy
 from reliability.study_files import load_study, save_study
@@ -25,20 +26,35 @@ Call = Callable[..., Any]
 
 def study(frame: Frame, path: Path, **record: Any) -> Path:
     """A device made of draws of the priors; its readings were counted at the record's threshold."""
-    drawn = sample_priors(
-        FAMILIES["lognormal"].priors(frame), draws=100, rng=np.random.default_rng(4)
-    )
+    priors = FAMILIES["lognormal"].priors(frame)
+    drawn = sample_priors(priors, draws=100, rng=np.random.default_rng(4))
     posterior = DevicePosterior(
         "lognormal",
         xr.Dataset({n: (("chain", "draw"), v) for n, v in drawn.items() if v.ndim == 2}),
         frame,
         Diagnostics(1.0, 100, 100, 0, 100),
-        {"devices": 100, "design_effect": {"LRS": 1.0, "HRS": 1.0}},
+        {
+            "devices": 100,
+            "readings": {"LRS": 100, "HRS": 100},
+            "design_effect": {"LRS": 1.0, "HRS": 1.0},
+            "priors": prior_record(priors),
+            "sampler": SamplerOptions().record(),
+        },
     )
     alike = Persistence(*(np.full(20, v) for v in (0.5, 1e-3, 3.0, 1e-3)))
     threshold = record.get("threshold_ohm")
     persistence = {"HRS": WindowedPersistence(np.array([0.0]), (alike,), threshold)}
-    more = {"data": {"simulated": True, "read_at": {"temperature_k": [300.0, 300.0]}}}
+    data = {"sha256": "0" * 64, "source": "draws", "devices": 100, "conditions": 2}
+    more = {
+        "data": {**data, "simulated": True, "read_at": {"temperature_k": [300.0, 300.0]}},
+        "gates": [],
+        "counts": {},
+        "quantiles": [],
+        "families": {},
+        "levels": {},
+        "checks": {},
+        "left_out_conditions": [],
+    }
     path.mkdir()
     save_study(
         DeviceStudy(
@@ -114,14 +130,14 @@ def test_error_rates_outside_the_measured_range_are_marked(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--low", "inf"), "--low is inf; a SET compliance current must be finite and positive"),
-        (("--low", "nan"), "--low is nan"),
+        (("--low", "inf"), "--low: 'inf' is no finite number"),
+        (("--low", "nan"), "--low: 'nan' is no finite number"),
         (("--high", "1e308"), "--high is 1e+308 A, more than 20 times the measured range away"),
         (("--low", "3e-4"), "--low 0.0003 must not be above --high 0.0002"),
         (("--low", "1e-4", "--high", "1.0000000000000002e-4"), "cannot be told apart; give fewer"),
         (("--points", "100000000"), "Invalid value for '--points'"),
-        (("--threshold-ohm", "nan"), "threshold_ohm is nan; it must be positive and finite"),
-        (("--threshold-ohm", "inf"), "threshold_ohm is inf; it must be positive and finite"),
+        (("--threshold-ohm", "nan"), "'nan' is no finite number"),
+        (("--threshold-ohm", "inf"), "'inf' is no finite number"),
         (("--offset-ln-r", "inf"), "offset_ln_r is inf; it must not be negative nor infinite"),
         (("--out", "."), "must end in .csv"),
     ],
