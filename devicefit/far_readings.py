@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from devicefit.overrange import is_overflow
 from devicefit.programming import FloatArray, IntArray
 from devicefit.refusals import ROWS_SHOWN, STATES
 
@@ -25,7 +26,7 @@ def far_readings(table: pd.DataFrame) -> tuple[np.ndarray, FloatArray]:
     ----------
     table : pandas.DataFrame
         ``state, programming, resistance_ohm`` and perhaps ``programming_2``; readings that are no
-        positive finite numbers are passed over.
+        resistances, overflow among them, are passed over.
 
     Returns
     -------
@@ -45,7 +46,7 @@ def far_readings(table: pd.DataFrame) -> tuple[np.ndarray, FloatArray]:
     and in 68 with 3.
     """
     r = table["resistance_ohm"].to_numpy(dtype=np.float64)
-    read = np.isfinite(r) & (r > 0)
+    read = (r > 0) & ~is_overflow(r)
     log10 = np.log10(np.where(read, r, 1.0))
     is_far, median = np.zeros(len(r), dtype=bool), np.full(len(r), np.nan)
     states = table["state"].to_numpy()

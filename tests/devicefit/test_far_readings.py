@@ -53,6 +53,12 @@ def test_values_decades_away_are_named(values: list[float]) -> None:
     assert median[rows[0]] == pytest.approx(group["resistance_ohm"].median(), rel=1e-3)
 
 
+def test_overflow_is_not_among_them() -> None:
+    table = readings("normal", 2)
+    table.loc[[100, 101, 102], "resistance_ohm"] = [9.9e37, np.inf, 3e12]
+    assert table.index[far_readings(table)[0]].tolist() == [102]
+
+
 def test_a_group_of_their_own_is_not_named() -> None:
     table = readings("normal", 3)
     many = table.index[table["state"] == "LRS"][:400]

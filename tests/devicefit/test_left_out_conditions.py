@@ -16,7 +16,7 @@ from devicefit.left_out_conditions import (
     left_out_conditions_gate,
     split_conditions,
 )
-from devicefit.measurements import Measurements
+from devicefit.measurements import Measurements, check_measurements
 from devicefit.prior_files import Entry, PriorFile
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions
@@ -112,6 +112,23 @@ def test_failures_are_counted_at_the_threshold(
     hrs = (table["state"] == "HRS").to_numpy()
     expected = [(r[~hrs] > 2e4).sum(), (r[hrs] < 2e4).sum()]
     np.testing.assert_array_equal(found["failures_observed"], expected)
+
+
+def test_overflow_is_left_out_with_its_condition(
+    readings: Callable[[float], Measurements], fitted: list[tuple[Compressed, str]]
+) -> None:
+    known = readings(0.0)
+    table = known.table.assign(cycle=np.arange(len(known.table)))
+    lrs = table.index[table["state"] == "LRS"][::40]
+    table.loc[lrs, "resistance_ohm"] = 9.9e37
+    measurements = check_measurements(table, known.programming)
+    found = leave_out(measurements, (2e-4, 2e-4)).set_index("state")
+    here = table[(table["programming"] == 2e-4) & (table["state"] == "LRS")]
+    wrong = here["resistance_ohm"] > 2e4
+    assert found.loc["LRS", "devices"] == here["device_id"].nunique()
+    assert found.loc["LRS", "failures_observed"] == here["device_id"][wrong].nunique()
+    kept, _ = fitted[0]
+    assert kept.states["LRS"].intervals.count.sum() == len(lrs) - (here.index.isin(lrs)).sum()
 
 
 def test_control_a_condition_that_differs_must_be_found(

@@ -14,6 +14,7 @@ from devicefit.life_tables import (
     read_life_table,
     read_wear_out,
 )
+from devicefit.overrange import Overrange
 from devicefit.refusals import MeasurementError
 from devicefit.separation import best_threshold
 
@@ -44,6 +45,39 @@ def test_readings_are_counted_against_a_threshold_of_fresh_cells(
     counts, threshold = endurance_counts(table, threshold_ohm=130e3)
     assert threshold == 130e3
     assert counts["LRS"].errors.sum() == 0
+
+
+@pytest.mark.parametrize("value", [9.9e37, np.inf, "OVLD"])
+def test_overflow_is_above_the_threshold(
+    cycled: pd.DataFrame, write: Callable[..., Path], value: object
+) -> None:
+    cycled["R"] = cycled["R"].astype(object)
+    cycled.loc[[2, 3], "R"] = value
+    table = read_life_table(write(cycled), "endurance", columns=CYCLES)
+    assert table.warnings[0].startswith("2 readings (1 LRS and 1 HRS) are overflow")
+    counts, threshold = endurance_counts(table, threshold_ohm=20e3)
+    # cell b: both LRS readings are errors now, no HRS reading
+    np.testing.assert_array_equal(counts["LRS"].errors, [[0, 0], [1, 1]])
+    np.testing.assert_array_equal(counts["HRS"].errors, [[0, 0], [0, 0]])
+    about = table.about(threshold)
+    assert [c["why"] for c in about["censored"]] == ["overflow", "overflow"]
+    # the largest reading is 200 kohm: on which side of 300 kohm overflow is, nobody knows
+    with pytest.raises(MeasurementError, match=r"3e\+05 ohm, is beyond the bound of row 3 "):
+        endurance_counts(table, threshold_ohm=300e3)
+    declared = read_life_table(write(cycled), "endurance", columns=CYCLES, overrange=Overrange(1e6))
+    endurance_counts(declared, threshold_ohm=300e3)
+
+
+def test_faults_of_a_life_table_are_told_at_once(
+    cycled: pd.DataFrame, write: Callable[..., Path]
+) -> None:
+    cycled.loc[0, "R"], cycled.loc[5, "n"] = -1.0, np.inf
+    with pytest.raises(MeasurementError) as error:
+        read_life_table(
+            write(cycled.assign(state=["set", *cycled["state"][1:]])), "endurance", columns=CYCLES
+        )
+    for text in ("3 faults", "'set'", "row 1 (values -1000.0)", "column n is not", "row 6"):
+        assert text in str(error.value)
 
 
 def test_counts_need_no_threshold(write: Callable[..., Path]) -> None:

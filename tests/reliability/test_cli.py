@@ -43,6 +43,29 @@ def test_check_accepts_a_good_file(good: Path, call: Callable[..., Any]) -> None
     assert found.stdout.endswith("accepted\n")
 
 
+def test_check_names_overflow_and_far_values(good: Path, call: Callable[..., Any]) -> None:
+    table = pd.read_csv(good).astype({"resistance_ohm": object})
+    table.loc[4, "resistance_ohm"], table.loc[7, "resistance_ohm"] = 9.9e37, "OVLD"
+    table.loc[10, "resistance_ohm"] = 2.5e13
+    table.to_csv(good, index=False)
+    found = call("check", "--measurements", good)
+    assert found.returncode == 0, found.stderr
+    assert "45 readings, 3 readings" not in found.stdout
+    assert "46 readings, 2 readings known by bounds or as counts of 12 devices" in found.stdout
+    assert "warning: 2 readings (1 LRS and 1 HRS) are overflow" in found.stdout
+    assert "warning: 1 reading lies decades away" in found.stdout
+    assert "row 11 (LRS of d2: 2.5e+13 ohm" in found.stdout
+    declared = call("check", "--measurements", good, "--overrange", "1Gohm")
+    assert "3 readings (2 LRS and 1 HRS)" in declared.stdout
+    assert "each is R > 1e+09 ohm" in declared.stdout
+    left = call("check", "--measurements", good, "--exclude", "d2", "--exclude", "unformed")
+    assert "of 11 devices" in left.stdout
+    assert "left out by --exclude, of 12 devices: cell d2, 0 unformed cells (4" in left.stdout
+    refused = call("check", "--measurements", good, "--overrange", "none")
+    assert refused.returncode == 2
+    assert "is overflow of the instrument, no resistance, in rows 5, 8" in refused.stderr
+
+
 def test_check_says_what_kinds_of_rows_there_are(
     good: Path, tmp_path: Path, call: Callable[..., Any]
 ) -> None:
@@ -113,7 +136,7 @@ def test_wrong_rows_of_other_kinds(
     ("column", "row", "value", "message"),
     [
         ("resistance_ohm", 3, -5.0, "resistance_ohm is not a positive finite number in row 4"),
-        ("resistance_ohm", 0, 0.0, "not a positive finite number in row 1 (values 0.0)"),
+        ("resistance_ohm", 0, -np.inf, "a negative overflow of the instrument (SCPI: -9.9e37) in"),
         ("state", 7, "SET", "column state has unknown values in row 8 (values 'SET')"),
     ],
 )
@@ -147,6 +170,12 @@ def test_bad_readings_are_refused(
         (["check", "--measurements", "good.csv", "--column", "r=R"], "not a name of the schema"),
         (["check", "--measurements", "good.csv", "--column", "cycle"], "OURS=THEIRS[:UNIT]"),
         (["check", "--measurements", "good.csv", "--where", "x"], "COLUMN=VALUE"),
+        (["check", "--measurements", "good.csv", "--overrange", "x"], "e.g. --overrange 1e9"),
+        (
+            ["check", "--measurements", "good.csv", "--exclude", "x"],
+            "no such device; give unfor",
+        ),
+        (["check", "--exclude", "unformed"], "need --measurements"),
         (["check", "--measurements", "good.csv", "--where", "state=x"], "keeps no row"),
         (["fit", "--out", "o", "--family", "normal"], "is not known; known: lognormal"),
         (["fit", "--out", "o", "--leave-out", "-1"], "Invalid value for '--leave-out'"),

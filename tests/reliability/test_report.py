@@ -78,6 +78,17 @@ def example_html():
     return render_report(read_results(EXAMPLE))
 
 
+def test_warnings_about_the_data_are_on_page_one(values):
+    values["data"]["warnings"] = ["2 readings are overflow", "left out by --exclude: 3 cells"]
+    values["data"]["known_by_bounds"] = {"LRS": 1, "HRS": 1}
+    html = render_report(Results(values))
+    verdict = html[html.index('<section id="verdict">') : html.index('<section id="data">')]
+    for text in values["data"]["warnings"]:
+        assert f"<li>{text}</li>" in verdict
+        assert html.count(text) == 1
+    assert "and 2 known by bounds" in " ".join(html.split())
+
+
 def page_of(values) -> Page:
     return Page(render_report(Results(values)))
 
