@@ -31,6 +31,7 @@ from reliability.cli_inputs import (
     data_warnings,
     decision_options,
     evaluated,
+    given,
     load_networks,
     network_options,
     network_stems,
@@ -185,6 +186,11 @@ def run(
         found = read_input(measurements, column, where, overrange, exclude)
         values = found.conditions
         check_decision(options, found.programming, float(values[0]), float(values[-1]))
+        if network:
+            untrained = given(hidden=hidden, epochs=epochs, train_ber=train_ber)
+            if untrained:
+                said = ", ".join(f"--{name.replace('_', '-')}" for name in untrained)
+                raise ValueError(f"{said}: --network names trained networks; leave one out")
         image_set, loaded = load_networks(network or [], images, images_dir, download)
         stems = network_stems(loaded, training, taken=study_file_names(families))
         names = [f"{stem}{suffix}" for stem in stems.values() for suffix in NETWORK_FILES]

@@ -26,7 +26,8 @@ def training_of(record: Record) -> str:
         ranged = training.get("ber_from") is not None
         parts.append(TRAINED_FOR_RANGE if ranged else TRAINED_FOR_ERRORS)
     if training.get("loss", "cross-entropy") != "cross-entropy":
-        parts.append(str(training["loss"]))
+        # what is printed must not steer a terminal
+        parts.append("".join(c if c.isprintable() else "?" for c in str(training["loss"])))
     elif float(training.get("margin") or 0.0) > 0:
         parts.append(MARGIN)
     return ", ".join([*(parts or [STANDARD]), *_copies(record)])

@@ -212,6 +212,10 @@ def test_bad_readings_are_refused(
         (["priors", "--model", "stacked"], "joins several families, each with priors of its own"),
         (["priors", "--model", "weibull"], "is not known; known: lognormal"),
         (["priors", "--priors", "none.toml"], "none.toml: no such file"),
+        (
+            ["run", "--out", "o", "--network", "zoo:digits-standard", "--train-ber", "0.1"],
+            "--train-ber: --network names trained networks",
+        ),
         (["priors", "--measurements", "none.csv"], "none.csv: no such file"),
         (["priors", "--column", "R=r"], "need --measurements"),
         (["priors", "--threshold-ohm", "-1"], "threshold_ohm is -1.0; it must be positive"),

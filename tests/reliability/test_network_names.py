@@ -74,3 +74,7 @@ def test_networks_of_the_zoo_have_distinct_names() -> None:
     assert found["mnist-margin"] == "margin loss"
     assert found["mnist-range"] == "trained for a range of errors (BER 0 to 0.15)"
     assert found["mnist-range-fixed"] == "trained for a range of errors (BER 0 to 0.06)"
+
+
+def test_a_name_does_not_steer_the_terminal() -> None:
+    assert name_of({"training": {"loss": "x\n\x1b[2J"}}) == "x??[2J"
