@@ -222,8 +222,8 @@ def test_unreadable(tmp_path: Path, name: str, data: bytes, message: str) -> Non
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "no.csv", tmp_path):
-        with pytest.raises(MeasurementError, match="no such file; give a CSV or Parquet table"):
+    for path, what in ((tmp_path / "no.csv", "no such file"), (tmp_path, "a directory")):
+        with pytest.raises(MeasurementError, match=f"{what}; give a CSV or Parquet table"):
             read_measurements(path)
 
 
