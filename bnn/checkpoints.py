@@ -57,6 +57,9 @@ class TrainingState:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
+_RESULT = {"epoch", "loss", "train_correct", "train_images", "test_correct", "test_images"}
+"""Fields of `bnn.EpochResult`."""
+
 _COUNTERS = ("epoch", "batch", "loss_sum", "correct", "history")
 
 
@@ -153,6 +156,9 @@ def _of_training(path: Path, identity: str) -> tuple[dict[str, Any], dict[str, t
     for name in ("epoch", "batch", "correct"):
         if type(text[name]) is not int or text[name] < 0:
             raise ValueError(f"{name} is {shown(text[name])}; it must be a whole number from 0 on")
+    for result in text["history"]:
+        if set(result) != _RESULT or any(plain_number(value) is None for value in result.values()):
+            raise ValueError(f"the result of an epoch is {shown(result)}")
     if plain_number(text["loss_sum"]) is None:
         raise ValueError(f"loss_sum is {shown(text['loss_sum'])}; it must be a finite number")
     return text, tensors

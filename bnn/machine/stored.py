@@ -40,7 +40,7 @@ MOST_UNSTORED = 2**24
 MOST_EXPANDED = 2**29
 """Bytes that the arrays of a compressed file may take; 67 million weights in double precision."""
 
-_LONG = 300
+_LONG, _LONGEST = 300, 2000
 # what netCDF keeps for itself
 _INTERNAL = frozenset(
     "CLASS NAME DIMENSION_LIST REFERENCE_LIST DIMENSION_LABELS _Netcdf4Dimid _Netcdf4Coordinates "
@@ -69,14 +69,18 @@ def reading(
     ------
     ValueError
         Of the type `refuse`, whatever the error inside was; one whose text begins with `path`
-        passes unchanged.
+        passes unchanged, but for its length.
     """
     try:
         yield
     except Exception as error:
         name = fspath(path)
-        if isinstance(error, ValueError) and str(error).startswith((f"{name}:", f"{name},")):
-            raise
+        said = str(error)
+        if isinstance(error, ValueError) and said.startswith((f"{name}:", f"{name},")):
+            if len(said) <= _LONGEST:
+                raise
+            # a text of the file that is longer than anyone reads
+            raise type(error)(f"{said[:_LONGEST]}...") from error
         if isinstance(error, FileNotFoundError):
             raise refuse(f"{name}: no such file; {remedy}") from error
         if isinstance(error, OSError) and error.strerror:
@@ -100,10 +104,12 @@ def reason(error: Exception) -> str:
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in details()[:5]
         )
     else:
-        text = str(error)
-        if not isinstance(error, ValueError | OSError):
-            text = f"{type(error).__name__}: {text}"
-    text = " ".join(text.split()) or type(error).__name__
+        text, kind = str(error), type(error).__name__
+        if not text:
+            text = kind
+        elif not isinstance(error, ValueError | OSError):
+            text = f"{kind}: {text}"
+    text = " ".join(text.split())
     return text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
 

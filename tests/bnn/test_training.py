@@ -26,7 +26,7 @@ from bnn import (
     training_record,
 )
 from bnn.architectures import BinaryMLP, drawn_weights
-from bnn.checkpoints import HASH, _content_sha256, save_checkpoint
+from bnn.checkpoints import _RESULT, HASH, _content_sha256, save_checkpoint
 from bnn.engines import packed
 from bnn.layers import draw_weights
 from bnn.redrawn_flips import negate_redrawn
@@ -354,6 +354,8 @@ def test_wrong_checkpoints_are_refused(tmp_path: Path) -> None:
         ({"schedule": 3}, "TypeError|AttributeError"),
         ({"groups": [{}]}, "KeyError|ValueError|param|missing"),
         ({"rngs": {}}, "is missing"),
+        ({"history": [{"more": 1}]}, "the result of an epoch is"),
+        ({"history": 3}, "TypeError"),
         ({"format": "rram-reliability training checkpoint 1"}, "its format is"),
     ],
 )
@@ -371,6 +373,10 @@ def test_states_that_cannot_be_are_refused(
     safetensors.torch.save_file(tensors, file, metadata=metadata)
     with pytest.raises(ValueError, match=f"training.safetensors: .*({message})"):
         train(images, convolutional(epochs=1), checkpoint=file)
+
+
+def test_results_of_epochs_are_known_to_checkpoints() -> None:
+    assert {field.name for field in dataclasses.fields(EpochResult)} == _RESULT
 
 
 def test_a_checkpoint_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
