@@ -16,6 +16,7 @@ from devicefit.measurements import (
 from devicefit.never_switching import never_switching, weighted_medians
 from devicefit.programming import Programming
 from devicefit.reference_device import ReferencePlan, reference_measurements
+from devicefit.streaming import compress_file
 
 CURRENT = Programming("SET compliance current", "A")
 CURRENTS = np.array([5e-5, 1e-4, 2e-4, 4e-4])
@@ -213,3 +214,18 @@ def test_weighted_medians_are_those_of_pandas() -> None:
     found = weighted_medians(table, ["g"])["y"]
     repeated = table.loc[table.index.repeat(table["count"].astype(int))]
     pd.testing.assert_series_equal(found, repeated.groupby("g")["y"].median(), check_names=False)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_stream_accepts_unformed_cells_and_refuses_other_units(
+    tmp_path: Path, share: float
+) -> None:
+    table = array_of(round(400 * share)).rename(columns={"programming": "i_cc_a"})
+    path = tmp_path / "a.csv"
+    table.to_csv(path, index=False)
+    assert compress_file(path, chunk_rows=300).devices == 400
+    other = table["device_id"].str[1:].astype(int) >= 300
+    table.loc[other, "resistance_ohm"] *= 1000
+    table.to_csv(path, index=False)
+    with pytest.raises(MeasurementError, match="seems to mix units"):
+        compress_file(path, chunk_rows=300)
