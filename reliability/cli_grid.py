@@ -72,7 +72,7 @@ def grid(
     trained, folded for each BER and calibrated on each chip. Without --thresholds: all three.
     """
     from bnn.errors import check_ber
-    from devicefit.numerics.stored import write_datasets
+    from devicefit.numerics.datasets import write_datasets
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
     from reliability.report.grid_figure import draw_grid

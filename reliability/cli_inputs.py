@@ -32,15 +32,20 @@ def read_input(
     """Measurements of the files, or of the simulated device where no file is named."""
     from devicefit.columns import parse_columns
     from devicefit.measurements import read_measurements
+    from devicefit.numerics.stored import reading
     from devicefit.reference_device import reference_measurements
+    from devicefit.refusals import MeasurementError
 
     if not paths:
         if columns or where:
             raise ValueError("--column and --where need --measurements FILE")
         return reference_measurements()
-    return read_measurements(
-        paths, columns=parse_columns(columns or []), where=parse_where(where or [])
-    )
+    mapping, conditions = parse_columns(columns or []), parse_where(where or [])
+    files = ", ".join(map(str, paths))
+    with reading(
+        files, "table of readings", "see `rram-reliability check`", refuse=MeasurementError
+    ):
+        return read_measurements(paths, columns=mapping, where=conditions)
 
 
 def parse_where(texts: list[str]) -> list[tuple[str, str]]:

@@ -222,13 +222,12 @@ def _table(
 ) -> LifeTable:
     from devicefit.columns import parse_columns
     from devicefit.life_tables import read_life_table
+    from devicefit.numerics.stored import reading
+    from devicefit.refusals import MeasurementError
 
-    return read_life_table(
-        measurements,
-        kind,
-        columns=parse_columns(column or []),
-        where=parse_where(where or []),
-    )
+    columns, conditions = parse_columns(column or []), parse_where(where or [])
+    with reading(measurements, f"table of {kind}", "see docs/life.md", refuse=MeasurementError):
+        return read_life_table(measurements, kind, columns=columns, where=conditions)
 
 
 def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, quiet: bool) -> AnyLife:
