@@ -16,7 +16,8 @@ from devicefit.fitting import Diagnostics
 from devicefit.gates import Gate
 from devicefit.life_fit import LifeDraws
 from devicefit.life_study import STATES, CycledCells, Endurance, Life, Retention
-from devicefit.numerics.stored import plain_number, read_datasets, reading, write_datasets
+from devicefit.numerics.datasets import read_datasets, write_datasets
+from devicefit.numerics.stored import plain_number, reading
 from devicefit.posterior_files import HEAD, Strict, check_diagnostics, check_draws
 from devicefit.programming import Programming
 from devicefit.retention import RetentionState

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
-from devicefit.numerics.stored import read_datasets, reading, write_datasets
+from devicefit.numerics.datasets import read_datasets, write_datasets
+from devicefit.numerics.stored import reading
 from devicefit.priors import Prior
 
 FORMAT = "rram-reliability device posterior 3"

@@ -73,7 +73,7 @@ def grid(
     Shows what training at one rate costs at others, with the spread of the chips, for thresholds as
     trained, folded for each BER and calibrated on each chip. Without --thresholds: all three.
     """
-    from devicefit.numerics.stored import write_datasets
+    from devicefit.numerics.datasets import write_datasets
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
     from reliability.report.grid_figure import draw_grid

@@ -42,7 +42,9 @@ def read_input(
     """Measurements of the files, or of the simulated device where no file is named."""
     from devicefit.columns import parse_columns
     from devicefit.measurements import read_measurements
+    from devicefit.numerics.stored import reading
     from devicefit.reference_device import reference_measurements
+    from devicefit.refusals import MeasurementError
 
     if not paths:
         if columns or where or overrange or exclude:
@@ -50,13 +52,14 @@ def read_input(
                 "--column, --where, --overrange and --exclude need --measurements FILE"
             )
         return reference_measurements()
-    return read_measurements(
-        paths,
-        columns=parse_columns(columns or []),
-        where=parse_where(where or []),
-        overrange=instrument_range(overrange),
-        exclude=exclude or [],
-    )
+    mapping, conditions = parse_columns(columns or []), parse_where(where or [])
+    largest, files = instrument_range(overrange), ", ".join(map(str, paths))
+    with reading(
+        files, "table of readings", "see `rram-reliability check`", refuse=MeasurementError
+    ):
+        return read_measurements(
+            paths, columns=mapping, where=conditions, overrange=largest, exclude=exclude or []
+        )
 
 
 def data_warnings(measurements: Measurements) -> list[str]:

@@ -243,14 +243,15 @@ def _table(
 ) -> LifeTable:
     from devicefit.columns import parse_columns
     from devicefit.life_tables import read_life_table
+    from devicefit.numerics.stored import reading
+    from devicefit.refusals import MeasurementError
 
-    table = read_life_table(
-        measurements,
-        kind,
-        columns=parse_columns(column or []),
-        where=parse_where(where or []),
-        overrange=instrument_range(overrange),
-    )
+    columns, conditions = parse_columns(column or []), parse_where(where or [])
+    largest = instrument_range(overrange)
+    with reading(measurements, f"table of {kind}", "see docs/life.md", refuse=MeasurementError):
+        table = read_life_table(
+            measurements, kind, columns=columns, where=conditions, overrange=largest
+        )
     for warning in table.warnings:
         typer.echo(f"warning: {warning}")
     return table

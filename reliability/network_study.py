@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from devicefit.numerics.stored import (
-    plain_number,
-    read_datasets,
-    reading,
-    shown,
-    write_datasets,
-)
+from devicefit.numerics.datasets import read_datasets, write_datasets
+from devicefit.numerics.stored import plain_number, reading, shown
 from reliability.count_checks import refuse_impossible, whole
 from reliability.network_names import name_of as name_of
 from reliability.network_names import names_of

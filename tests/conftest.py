@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from devicefit.numerics.compiled import ANNOUNCED, COMPILING, PACKAGES
+from devicefit.numerics.compiled import ANNOUNCED, COMPILING, PACKAGES, digest
 
 # A test's time says how busy the machine is, and the same examples everywhere mean that what passes
 # here passes elsewhere. HYPOTHESIS_PROFILE=explore looks for new examples.
@@ -74,6 +74,12 @@ def project_copy(tmp_path: Path) -> ProjectCopy:
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("*.pyc", "*.safetensors")
         shutil.copytree(here / package, tmp_path / package, ignore=ignored)
+    # code of earlier versions would be removed in the end, and a test asks that nothing is
+    for folder in tmp_path.rglob("*.compiled.*"):
+        module = folder.parent.parent / f"{folder.name.partition('.')[0]}.py"
+        source = here / module.relative_to(tmp_path)
+        if not source.exists() or not folder.name.endswith(digest(str(source))):
+            shutil.rmtree(folder)
     return ProjectCopy(tmp_path)
 
 

@@ -74,6 +74,7 @@ def _from_keras(
     path: str | os.PathLike[str], images: npt.NDArray[np.uint8], scale: float, offset: float
 ) -> ImportedNetwork:
     name = os.path.basename(os.fspath(path))
+    _check_heaps(path)
     with h5py.File(path, "r") as file:
         check_declared(file, most=MOST_EXPANDED)
         layers, shape = _layers_of(json.loads(file.attrs["model_config"]))
@@ -91,6 +92,29 @@ def _from_keras(
     encoding = PixelEncoding(shape, scale, offset, channels_last=len(shape) == 3)
     source = {"format": "Keras HDF5", "file": name}
     return import_module(sequential(parts), images, encoding, source=source)
+
+
+def _check_heaps(path: str | os.PathLike[str]) -> None:
+    """Refuse a file whose heaps of texts would keep the HDF5 library in an endless loop.
+
+    A heap is a header of 16 bytes, which begins with GCOL and the version, and objects of 16 bytes
+    and their content; the object number 0 is free space, whose size counts its own 16 bytes.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    mark = b"GCOL\1\0\0\0"
+    at = data.find(mark)
+    while at >= 0:
+        end = min(at + int.from_bytes(data[at + 8 : at + 16], "little"), len(data))
+        place = at + 16
+        while place + 16 <= end:
+            size = int.from_bytes(data[place + 8 : place + 16], "little")
+            free = data[place : place + 2] == b"\0\0"
+            step = size if free else 16 + -(-size // 8) * 8
+            if not 16 <= step <= end - place:
+                raise ValueError(f"a heap of texts is damaged at byte {place}")
+            place += step
+        at = data.find(mark, at + 1)
 
 
 def _layers_of(config: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[int, ...]]:

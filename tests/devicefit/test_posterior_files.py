@@ -13,7 +13,7 @@ import xarray as xr
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
-from devicefit.numerics.stored import read_datasets, write_datasets
+from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.posterior_files import FORMAT, HEAD, MOST_SDS, load_posterior, save_posterior
 from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import Programming
@@ -189,7 +189,7 @@ def test_files_that_are_no_posterior(known_posterior: Known, tmp_path: Path) -> 
         with pytest.raises(ValueError, match="garbage.nc: not a device posterior .* write it"):
             load_posterior(garbage)
     posterior.draws.to_netcdf(garbage, engine="h5netcdf")
-    with pytest.raises(ValueError, match="its format is no format, as a file of an earlier"):
+    with pytest.raises(ValueError, match="no hash at its end: it is of an earlier version"):
         load_posterior(garbage)
     write_datasets(garbage, "rram-reliability counts 2", {"": posterior.draws})
     with pytest.raises(ValueError, match="its format is 'rram-reliability counts 2', wanted is"):

@@ -32,21 +32,21 @@ from bnn.error_files import read_error_cases
 from bnn.image_files import read_cifar_batch, read_idx_images, read_idx_labels
 from bnn.packing import pack_bits
 from bnn.training import check_resumable
-from devicefit.columns import parse_columns
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.life_files import FORMAT as LIFE
 from devicefit.life_files import PRIORS, load_life
-from devicefit.life_tables import read_life_table
-from devicefit.measurements import read_measurements
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
-from devicefit.numerics.stored import document_text, read_datasets, write_datasets
+from devicefit.numerics.datasets import read_datasets, write_datasets
+from devicefit.numerics.stored import document_text
 from devicefit.posterior_files import FORMAT as POSTERIOR
 from devicefit.posterior_files import HEAD, load_posterior
 from devicefit.prior_files import read_priors
 from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import Programming
 from reliability.candidate_files import read_candidates
+from reliability.cli_inputs import read_input
+from reliability.cli_life import _table
 from reliability.device_study import DeviceStudy
 from reliability.energy_table import read_energies
 from reliability.network_import import read_network
@@ -639,16 +639,16 @@ def idx(magic: int, *sizes: int) -> bytes:
 
 MAKERS: dict[str, Callable[[Path], Reader]] = {
     "readings as CSV": lambda d: table_reader(
-        d, "r.csv", READINGS, lambda p: read_measurements([p])
+        d, "r.csv", READINGS, lambda p: read_input([p], None, None)
     ),
     "readings as CSV, compressed": lambda d: packed(
-        d / "r.csv.gz", READINGS.encode(), lambda p: read_measurements([p]), gzip.compress
+        d / "r.csv.gz", READINGS.encode(), lambda p: read_input([p], None, None), gzip.compress
     ),
     "readings as Parquet": lambda d: parquet(
-        d / "r.parquet", READINGS, lambda p: read_measurements([p])
+        d / "r.parquet", READINGS, lambda p: read_input([p], None, None)
     ),
     "cycles": lambda d: table_reader(
-        d, "c.csv", CYCLES, lambda p: read_life_table(p, "endurance", columns=parse_columns([]))
+        d, "c.csv", CYCLES, lambda p: _table(p, "endurance", None, None)
     ),
     "priors": lambda d: text_reader(d, "p.toml", STATED, read_priors),
     "errors": lambda d: text_reader(d, "e.toml", ERRORS, read_error_cases),

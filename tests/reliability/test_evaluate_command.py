@@ -234,7 +234,7 @@ def test_what_limits_a_precision_is_stated(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--errors", "none.toml"], "none.toml: cannot be read"),
+        (["--errors", "none.toml"], "none.toml: no such file"),
         (["--errors", "layers.toml"], "layers.toml: case 'case 1': errors names unknown layers"),
         (["--errors", "many.toml"], "many.toml: case 'case 1': exactly"),
         (["--errors", "errors.toml", "--protect", "output"], "write protected in the file"),

@@ -187,3 +187,19 @@ def test_links_to_other_files_are_not_followed(digits: ImageSet, tmp_path: Path)
         file["model_weights/more"] = h5py.ExternalLink("other.h5", "/")
     with pytest.raises(ValueError, match=r"net\.h5: .*more is a link to another place"):
         from_keras(path, digits.test_images)
+
+
+@pytest.mark.parametrize(("free", "size"), [(True, 0), (False, 2**64 - 16), (False, 2**40)])
+def test_heaps_that_hdf5_reads_for_ever_are_refused(
+    free: bool, size: int, digits: ImageSet, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.h5"
+    write(path, layers())
+    data = bytearray(path.read_bytes())
+    place = data.index(b"GCOL") + 16
+    while free and data[place : place + 2] != b"\0\0":
+        place += 16 + -(-int.from_bytes(data[place + 8 : place + 16], "little") // 8) * 8
+    data[place + 8 : place + 16] = size.to_bytes(8, "little")
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"net\.h5: .*a heap of texts is damaged"):
+        from_keras(path, digits.test_images)
