@@ -91,7 +91,7 @@ def test_kernel_is_3_and_nothing_is_pooled_unless_said() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"columns": 0}, "columns must be at least 1, got 0"),
+        ({"columns": 0}, "columns must be an int of at least 1, got 0"),
         ({"columns": 2}, "bits beyond column 1 must be zero"),
         ({"columns": 65}, r"\(rows, 2\) for 65 columns"),
         ({"weights": np.array([[5], [2]])}, "weights must be uint64, got int64"),

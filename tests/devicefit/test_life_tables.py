@@ -76,7 +76,7 @@ def test_faults_of_a_life_table_are_told_at_once(
         read_life_table(
             write(cycled.assign(state=["set", *cycled["state"][1:]])), "endurance", columns=CYCLES
         )
-    for text in ("3 faults", "'set'", "row 1 (values -1000.0)", "column n is not", "row 6"):
+    for text in ("3 faults", "'set'", "row 1 (values -1000.0)", "column n is no number", "row 6"):
         assert text in str(error.value)
 
 

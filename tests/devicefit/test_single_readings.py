@@ -180,7 +180,7 @@ def levelled() -> dict[str, Any]:
 
     one = np.ones(1000)
     alike = Persistence(0.05 * one, 1e-4 * one, 2.0 * one, 1e-4 * one)
-    return {s: WindowedPersistence(np.array([2e-5]), (alike,)) for s in ("LRS", "HRS")}
+    return {s: WindowedPersistence(np.array([2e-5]), (alike,), THRESHOLD) for s in ("LRS", "HRS")}
 
 
 def test_persistence_is_told_of_cells_that_always_overflow(
@@ -194,9 +194,12 @@ def test_persistence_is_told_of_cells_that_always_overflow(
     found = sides(posterior, measurements, options=options)
     assert found.decided.all()
     told = []
-    monkeypatch.setattr(
-        prediction, "windowed_persistence", lambda *counts, **_: told.append(counts)
-    )
+
+    def record(*counts: Any, **_: Any) -> Any:
+        told.append(counts)
+        return levelled()["LRS"]
+
+    monkeypatch.setattr(prediction, "windowed_persistence", record)
     fit_persistence(posterior, measurements, options=options, rng=np.random.default_rng(2))
     (_, _, errors, trials, *_), (_, _, errors_hrs, trials_hrs, *_) = told
     lrs = table["state"] == "LRS"

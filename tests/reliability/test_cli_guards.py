@@ -1,9 +1,11 @@
 """How a failed job ends."""
 
 import pytest
+import typer
 
 from devicefit.backend import NotFinite
-from reliability.cli_guards import Stop, working
+from devicefit.programming import Programming
+from reliability.cli_guards import DEBUG, Stop, checking_input, refusing, working
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,53 @@ def test_a_failed_job_ends_with_a_message_and_a_code(
         raise error
     assert found.value.code == code
     assert str(found.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("a.csv: wrong"), "a.csv: wrong"),
+        (OSError("disk"), "disk"),
+        (
+            KeyError("correct"),
+            r"the input cannot be used: 'correct' is missing \(met in .*, line \d",
+        ),
+        (RecursionError("deep"), "nested too deeply"),
+        (OverflowError("large"), "OverflowError: large"),
+        (AttributeError("x"), "AttributeError: x"),
+    ],
+)
+def test_whatever_checking_meets_ends_the_command(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(DEBUG, raising=False)
+    with pytest.raises(Stop, match=message) as found, checking_input():
+        raise error
+    assert found.value.code == 2
+    monkeypatch.setenv(DEBUG, "1")
+    with pytest.raises(type(error)), checking_input():
+        raise error
+
+
+def test_the_innermost_place_of_ours_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DEBUG, raising=False)
+    with pytest.raises(Stop, match=r"met in programming\.py, line \d+"), checking_input():
+        Programming("x", "A").format(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [Stop("as said", 1), typer.Exit(3), KeyboardInterrupt()])
+def test_endings_with_a_code_of_their_own_pass(error: BaseException) -> None:
+    with pytest.raises(type(error)) as found, checking_input():
+        raise error
+    assert found.value is error
+
+
+def test_checks_within_the_work_refuse_and_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong in a training is a failed job, not wrong input."""
+    monkeypatch.delenv(DEBUG, raising=False)
+    with pytest.raises(Stop, match="no such network") as found, working(), refusing():
+        raise ValueError("no such network")
+    assert found.value.code == 2
+    with pytest.raises(Stop, match="the job failed: KeyError") as found, working(), refusing():
+        raise KeyError("x")
+    assert found.value.code == 1
