@@ -159,7 +159,7 @@ def test_a_precision_is_stated(call: Call, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--errors", "none.toml"], "none.toml: cannot be read"),
+        (["--errors", "none.toml"], "none.toml: no such file"),
         (["--errors", "layers.toml"], "layers.toml: case 'case 1': errors names unknown layers"),
         (["--errors", "many.toml"], "many.toml: case 'case 1': exactly"),
         (["--errors", "errors.toml", "--protect", "output"], "write protected in the file"),
