@@ -1,5 +1,6 @@
 """Commands about network files."""
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -292,3 +293,19 @@ def test_networks_of_one_name_are_refused(
     assert found.returncode == 2
     assert f"two networks are called {treated!r}; leave one out" in found.stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_a_network_of_an_earlier_version_is_sealed(
+    trained: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    for suffix in (".json", ".safetensors"):
+        (tmp_path / f"old{suffix}").write_bytes(trained.with_suffix(suffix).read_bytes())
+    twin = json.loads((tmp_path / "old.json").read_text(encoding="utf-8"))
+    del twin["content_sha256"]
+    (tmp_path / "old.json").write_text(json.dumps(twin | {"format_version": 1}), encoding="utf-8")
+    found = call("inspect", "old.safetensors")
+    assert found.returncode == 2
+    assert "read it once with `rram-reliability inspect --seal old.safetensors`" in found.stderr
+    assert call("inspect", "--seal", "old.safetensors").returncode == 0
+    assert (tmp_path / "old.json").read_bytes() == trained.with_suffix(".json").read_bytes()
+    assert call("inspect", "old.safetensors").returncode == 0
