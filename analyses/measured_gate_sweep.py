@@ -36,6 +36,7 @@ from devicefit.columns import parse_columns
 from devicefit.measurements import Measurements, check_measurements, read_measurements
 from devicefit.sensing import SensingOptions
 from reliability.answer import answer
+from reliability.confirmation.confirmed import Confirmable, Confirming
 from reliability.decision import Requirement
 from reliability.device_study import study_device
 from reliability.energy import EnergyOptions
@@ -49,6 +50,7 @@ from reliability.network_study import (
 from reliability.progress import Narrator
 from reliability.report import render_report
 from reliability.results import Results
+from reliability.threshold_treatment import FIXED
 
 RUN = "fppv_1us_2021-04-02"
 LOWEST_V = 1.4
@@ -100,19 +102,22 @@ def run_path(
     sampler: SamplerOptions,
     narrator: Narrator,
     every: int = 1,
+    confirm_s: float = 600.0,
     command: str,
 ) -> Results:
-    """The whole path on the measured sweep."""
+    """The whole path on the measured sweep; about `confirm_s` for confirming a design by chips."""
     sensing = SensingOptions()
     measurements = read_sweep(data, every=every)
     device = study_device(measurements, sampler=sampler, sensing=sensing, say=narrator.say)
     images = bnn.load_images("mnist", images_dir=data / "images")
     studies: dict[str, NetworkStudy] = {}
+    confirmable: dict[str, Confirmable] = {}
     for network, record in networks_for(images, options, networks_directory, narrator):
         narrator.say(f"evaluating {options.chips} chips of the network {name_of(record)!r}")
         studies[name_of(record)] = evaluate_network(
             network, images, options, record, tick=narrator.tick
         )
+        confirmable[name_of(record)] = Confirmable(network, images, FIXED)
     narrator.say("propagating bit errors to accuracy, deciding")
     return answer(
         device,
@@ -128,6 +133,10 @@ def run_path(
         ),
         seed=SEED,
         command=command,
+        confirming=Confirming(
+            confirmable, device.main, budget_s=confirm_s, threads=sampler.cores, seed=SEED
+        ),
+        say=narrator.say,
     )
 
 

@@ -18,7 +18,7 @@ from bnn.engines.runner import cheapest_engine
 from devicefit.fitted import Fitted
 from devicefit.sensing import SensingOptions
 from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
-from reliability.confirmation.lots import BLOCK, Confirmation, LotSizes, confirm
+from reliability.confirmation.lots import BLOCK, Confirmation, Lot, LotSizes, confirm
 from reliability.decision import SafeSet
 from reliability.designs import Comparison, Design, loss_limits
 from reliability.storage import Storage
@@ -154,31 +154,40 @@ def _confirmed(
         f"value and {sizes.fresh} fresh ones, each {subject.seconds_per_chip * 1e3:.2g} ms"
     )
     limit = loss_limits(c.curves, c.requirement)[design.network]
-    values = values_to_try(c.grid, design.p_met, design.safe, c.requirement)
-    # each design has chips of its own
+    chips = DesignChips(subject, design.storage, c.sensing, stored, confirming)
+    # each design, and each run of its safe values, has chips of its own
     number = next(k for k, other in enumerate(c.designs) if other is design)
-    result = confirm(
-        values,
-        DesignChips(subject, design.storage, c.sensing, stored, confirming).losses,
-        most_loss=limit,
-        wanted=1 - c.requirement.risk,
-        sizes=sizes,
-        seed=1_000_003 * (confirming.seed + 1) + 2 * number,
-    )  # fmt: skip
+    tried: tuple[Lot, ...] = ()
+    for run, _ in enumerate(design.safe.intervals):
+        found = confirm(
+            values_to_try(c.grid, design.p_met, design.safe, c.requirement, run=run),
+            chips.losses,
+            most_loss=limit,
+            wanted=1 - c.requirement.risk,
+            sizes=sizes,
+            seed=1_000_003 * (confirming.seed + 1) + 3 * (number + len(c.designs) * run),
+        )
+        tried += found.tried
+        if found.programming is not None:
+            break
+    result = replace(found, tried=tried)
     return replace(design, confirmation=result, safe=_safe(design, result, c))
 
 
 def values_to_try(
-    grid: NDArray[np.float64], p_met: NDArray[np.float64], safe: SafeSet, requirement: Requirement
+    grid: NDArray[np.float64],
+    p_met: NDArray[np.float64],
+    safe: SafeSet,
+    requirement: Requirement,
+    *,
+    run: int = 0,
 ) -> list[float]:
-    """Programming values around the lowest safe one and beyond it, from strong to weak.
+    """Programming values around the lowest one of a run of safe values, from strong to weak.
 
     They lie close from where twice the allowed risk is promised to where a third of it is, and
-    further apart up to the end of the run of safe values that begins with the lowest.
+    further apart up to the end of the run.
     """
-    assert safe.lowest is not None
-    at = int(np.argmin(np.abs(grid - safe.lowest)))
-    end = int(np.argmin(np.abs(grid - safe.intervals[0][1])))
+    at, end = (int(np.argmin(np.abs(grid - x))) for x in safe.intervals[run])
     surer = np.flatnonzero(p_met[at : end + 1] >= 1 - requirement.risk / 3)
     sure = at + (int(surer[0]) if len(surer) else int(np.argmax(p_met[at : end + 1])))
     weaker = np.flatnonzero(p_met[: at + 1] < 1 - 2 * requirement.risk)
@@ -280,6 +289,7 @@ def _safe(design: Design, result: Confirmation, comparison: Comparison) -> SafeS
     return replace(
         design.safe,
         lowest=x,
+        intervals=tuple((max(a, x), b) for a, b in design.safe.intervals if b >= x),
         at_edge=bool(x == c.grid[0]),
         sentence=f"The lowest {name} that chips drawn from the posterior vouch for is "
         f"{form(x)}.{moved}",

@@ -32,6 +32,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
             sampler=SamplerOptions(draws=250, warmup=500, seed=2),
             narrator=narrator,
             every=3,
+            confirm_s=10.0,
             command="test",
         )
 
@@ -71,6 +72,23 @@ def test_energy_is_inferred_and_says_so(results: Results) -> None:
         assert record["probability"] == 0.9
         if record["median"] is not None:
             assert record["low"] <= record["median"] <= record["high"]
+
+
+def test_nothing_is_recommended_that_chips_refuse(results: Results) -> None:
+    """The curves alone recommended voltages at which the network answers like a coin."""
+    verdict, confirmed = results.values["verdict"], results.values["confirmation"]
+    assert confirmed
+    assert sum(len(design["tried"]) for design in confirmed) >= len(confirmed)
+    if verdict["recommended_programming"] is None:
+        assert all(design["fresh"] is None for design in confirmed)
+        return
+    fresh = verdict["fresh"]
+    assert fresh["programming"] == verdict["recommended_programming"]
+    assert verdict["p_requirement_met"] == fresh["share"]
+    assert fresh["high"] >= 1 - results.values["requirement"]["risk"]
+    ber = results.values["ber"]
+    at = np.argmin(np.abs(np.array(ber["grid"]) - fresh["programming"]))
+    assert ber[verdict["scheme"][:4]]["mean"][at] < 0.3
 
 
 def test_report_and_twin_come_from_the_same_result(results: Results) -> None:

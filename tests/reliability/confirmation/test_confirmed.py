@@ -155,6 +155,29 @@ def test_a_design_that_no_chips_vouch_for_is_not_recommended(
     assert found.designs[0].stated(GRID)[1] == 0.0
 
 
+def test_runs_of_stronger_programming_are_tried_where_the_first_is_refused(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming, monkeypatch: Any
+) -> None:
+    """On a measured sweep the weakest run of a piecewise safe set was the curve's mistake."""
+    found = compared(study, counted)
+    best = found.best
+    assert best is not None
+    middle = int(np.argmin(np.abs(GRID - best.safe.intervals[0][0]))) + 8
+    runs = ((best.safe.intervals[0][0], GRID[middle - 4]), (GRID[middle], GRID[-1]))
+    pieces = replace(best, safe=replace(best.safe, intervals=runs))
+    found = replace(found, designs=(pieces,))
+    monkeypatch.setattr(
+        "reliability.confirmation.confirmed.DesignChips.losses",
+        lambda self, x, chips, seed, first: np.full(chips, 0.0 if x > GRID[middle + 1] else 0.5),
+    )
+    (done,) = confirm_designs(found, confirming, StoredBits(), lambda text: None).designs
+    assert done.safe.lowest is not None
+    assert done.safe.lowest > GRID[middle + 1]
+    assert done.safe.intervals == ((done.safe.lowest, GRID[-1]),)
+    assert done.confirmation is not None
+    assert min(lot.programming for lot in done.confirmation.tried) < GRID[middle - 3]
+
+
 def test_designs_of_other_networks_stay_unconfirmed(
     study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
 ) -> None:
