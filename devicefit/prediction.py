@@ -422,7 +422,8 @@ def _known_persistence(
                 f"{source}: devices were read repeatedly in {state}, and how failures "
                 f"persist was fitted with {threshold_words(found.threshold_ohm)}, not with "
                 f"{threshold_words(options.threshold_ohm)}: other readings fail there. Fit again "
-                f"with `rram-reliability fit{asked and ' --threshold-ohm' + asked}` and predict "
+                f"the same readings with `rram-reliability fit --measurements FILE "
+                f"--out DIR{asked and ' --threshold-ohm' + asked}` and predict "
                 "from that"
             )
     return known

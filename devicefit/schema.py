@@ -232,15 +232,24 @@ def as_resistances(series: pd.Series, mapping: ColumnMapping, faults: Faults) ->
     if not pd.api.types.is_numeric_dtype(series):
         words = series.map(as_overflow).astype(np.float64)
         series = series.mask(words.notna().to_numpy(), np.nan)
-    numbers = as_numbers(series, mapping.theirs, faults, ours=mapping.ours)
+    numbers = as_numbers(series, mapping.theirs, faults, ours=mapping.ours, may_overflow=True)
     has_unit = (numbers.abs() < NO_RESISTANCE_OHM).to_numpy()
     return numbers.where(~has_unit, numbers * mapping.factor).fillna(words)
 
 
 def as_numbers(
-    series: pd.Series, theirs: str, faults: Faults, *, ours: str | None = None
+    series: pd.Series,
+    theirs: str,
+    faults: Faults,
+    *,
+    ours: str | None = None,
+    may_overflow: bool = False,
 ) -> pd.Series:
-    """Numbers of a column in its own unit; text is a fault, of column `ours`, and becomes NaN."""
+    """Numbers of a column in its own unit; text is a fault, of column `ours`, and becomes NaN.
+
+    What instruments return for overflow is no value of anything and a fault as well, unless it
+    `may_overflow`, as a resistance does.
+    """
     numbers = pd.to_numeric(series, errors="coerce")
     bad = (numbers.isna() & series.notna()).to_numpy(dtype=bool)
     if bad.any():
@@ -250,4 +259,12 @@ def as_numbers(
             "rows out"
         )
         faults.name(series.index[bad], ours or theirs)
-    return numbers.astype(np.float64)
+    values = numbers.astype(np.float64)
+    over = (values.abs() >= NO_RESISTANCE_OHM) & np.isfinite(values)
+    if over.any() and not may_overflow:
+        faults.add(
+            f"column {theirs} holds overflow of the instrument (SCPI: 9.9e37) in "
+            f"{examples(series, over.to_numpy())}; give what was set there, or leave the rows out"
+        )
+        faults.name(series.index[over], ours or theirs)
+    return values

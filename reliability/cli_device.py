@@ -20,6 +20,7 @@ from reliability.cli_inputs import (
     one_family,
     prior_file,
     prior_warnings,
+    programming_at,
     read_input,
     sampler_options,
 )
@@ -222,11 +223,9 @@ def _grid(frame: Frame, low: str | None, high: str | None, points: int) -> Float
     """Values from one end to the other, one value where both are the same."""
     import numpy as np
 
-    from devicefit.quantities import programming_value
-
     ends = []
     for name, said, measured in (("--low", low, frame.low), ("--high", high, frame.high)):
-        value = measured if said is None else programming_value(said, frame.programming, name)
+        value = measured if said is None else programming_at(said, frame, name)
         frame.check(np.array([value]), name)
         ends.append(value)
     if ends[0] > ends[1]:

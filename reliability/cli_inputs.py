@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from reliability.progress import Narrator
     from reliability.results import Results
 
+FAR = 30.0
+"""Beyond so many times the measured range a number without unit is likely in another unit."""
+
 
 def read_input(
     paths: list[Path] | None,
@@ -227,6 +230,28 @@ def load_networks(
     names = names_of([record for *_, record in found])
     named = [(name, net, record) for name, (_, net, record) in zip(names, found, strict=True)]
     return image_set, named
+
+
+def programming_at(said: str, frame: Frame, option: str) -> float:
+    """A programming value that a user says, for a fitted device.
+
+    Raises
+    ------
+    ValueError
+        No value of this variable, or a number without unit so far from the measured range that the
+        unit is likely missing.
+    """
+    from devicefit.quantities import parse_quantity, programming_value
+
+    value, variable = programming_value(said, frame.programming, option), frame.programming
+    far = not frame.low / FAR <= value <= FAR * frame.high
+    if variable.is_logarithmic and far and parse_quantity(said)[1] is None:
+        raise ValueError(
+            f"{option} {said} is {value:g} {variable.unit}, far from the measured "
+            f"{variable.format(frame.low)} to {variable.format(frame.high)}; if the unit is "
+            f"missing, write for example {said}u{variable.unit}, else {said}{variable.unit}"
+        )
+    return value
 
 
 def study_networks(

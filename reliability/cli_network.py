@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reliability.cli_guards import checking_input, refusing, working
-from reliability.cli_inputs import given, network_options
+from reliability.cli_inputs import given, network_options, programming_at
 from reliability.cli_options import (
     ChipsOption,
     DownloadOption,
@@ -252,7 +252,6 @@ def _plan(
         return errors_plan(network, images, read_error_cases(errors), seed=seed)
     if device is None:
         return rates_plan(network, images, BER_GRID, seed=seed, protected=protected)
-    from devicefit.quantities import programming_value
     from reliability.study_files import load_study
 
     study = load_study(device)
@@ -260,8 +259,7 @@ def _plan(
     if "programming" not in of_device and not frame.is_single:
         raise ValueError("--device needs --programming X: the value that chips are programmed at")
     programmed = [
-        programming_value(text, frame.programming, "--programming")
-        for text in of_device.get("programming", [])
+        programming_at(text, frame, "--programming") for text in of_device.get("programming", [])
     ] or [frame.low]
     return direct_plan(
         network,

@@ -25,6 +25,7 @@ from devicefit.persistence_windows import WindowedPersistence
 from devicefit.posterior_files import State, Strict, load_posterior, save_posterior
 from devicefit.programming import FloatArray
 from reliability.device_study import DeviceStudy
+from reliability.own_files import sha256_of
 from reliability.whole_directory import whole
 
 FORMAT = "rram-reliability device study 4"
@@ -58,6 +59,7 @@ class _Data(Strict):
     simulated: bool
     devices: Annotated[int, Field(ge=1)]
     conditions: Annotated[int, Field(ge=1)]
+    readings: dict[State, Annotated[int, Field(ge=0)]]
 
 
 class _Counts(Strict):
@@ -71,6 +73,7 @@ class _Record(Strict):
 
     data: _Data
     gates: list[Gate]
+    threshold_ohm: Annotated[float, Field(gt=0, lt=1e26)] | None = None
     counts: _Counts | Annotated[dict[str, Any], Field(max_length=0)]
     quantiles: list[dict[str, Any]]
     families: dict[str, dict[str, Any]]
@@ -83,6 +86,7 @@ class _Head(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     families: list[str] = Field(min_length=1)
+    posteriors_sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
     weights: dict[str, Share]
     persistence: dict[State, _Windows]
     grid: list[Finite] = Field(min_length=1)
@@ -101,6 +105,7 @@ def save_study(study: DeviceStudy, directory: Path) -> None:
     head = {
         "format": FORMAT,
         "families": list(study.posteriors),
+        "posteriors_sha256": {f: sha256_of(directory / f"{f}.nc") for f in study.posteriors},
         "weights": study.weights,
         "persistence": {
             state: {
@@ -151,6 +156,10 @@ def load_study(directory: Path) -> DeviceStudy:
         persistence: dict[str, WindowedPersistence] = {
             state: _persistence(state, w) for state, w in head.persistence.items()
         }
+        for family in head.families:
+            file = directory / f"{family}.nc"
+            if file.is_file() and sha256_of(file) != head.posteriors_sha256.get(family):
+                raise ValueError(f"{family}.nc is of another fit than device.json")
     posteriors = {f: load_posterior(directory / f"{f}.nc") for f in head.families}
     with reading(path, "device study", remedy):
         _check_together(posteriors, np.array(head.grid))

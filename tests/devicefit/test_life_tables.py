@@ -80,6 +80,13 @@ def test_faults_of_a_life_table_are_told_at_once(
         assert text in str(error.value)
 
 
+def test_overflow_is_no_number_of_cycles(cycled: pd.DataFrame, write: Callable[..., Path]) -> None:
+    cycled["n"] = cycled["n"].astype(float)
+    cycled.loc[5, "n"] = 9.9e37
+    with pytest.raises(MeasurementError, match="column n holds overflow .* row 6 "):
+        read_life_table(write(cycled), "endurance", columns=CYCLES)
+
+
 def test_counts_need_no_threshold(write: Callable[..., Path]) -> None:
     frame = pd.DataFrame(
         {

@@ -199,3 +199,13 @@ def test_a_stream_needs_the_range(user_table: pd.DataFrame, write: Write) -> Non
     whole = compress(read_measurements(path, overrange=Overrange(1e9)))
     for state in ("LRS", "HRS"):
         np.testing.assert_array_equal(found.states[state].n, whole.states[state].n)
+
+
+@pytest.mark.parametrize("column", ["i_cc_a", "temperature_k"])
+def test_overflow_is_no_value_of_anything_else(
+    user_table: pd.DataFrame, write: Write, column: str
+) -> None:
+    table = user_table.assign(temperature_k=300.0)
+    table.loc[table.index[3], column] = 9.9e37
+    with pytest.raises(MeasurementError, match=rf"column {column} holds overflow .* row 4 "):
+        read_measurements(write(table))

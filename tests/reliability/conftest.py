@@ -63,6 +63,7 @@ def study_record() -> Callable[..., dict[str, Any]]:
             "simulated": True,
             "devices": 100,
             "conditions": 4,
+            "readings": {"LRS": 400, "HRS": 400},
         }
         empty: dict[str, Any] = {"data": data, "gates": [], "counts": {}, "quantiles": []}
         empty |= {"families": {}, "levels": {}, "checks": {}, "left_out_conditions": []}

@@ -44,7 +44,13 @@ def study(frame: Frame, path: Path, **record: Any) -> Path:
     alike = Persistence(*(np.full(20, v) for v in (0.5, 1e-3, 3.0, 1e-3)))
     threshold = record.get("threshold_ohm")
     persistence = {"HRS": WindowedPersistence(np.array([0.0]), (alike,), threshold)}
-    data = {"sha256": "0" * 64, "source": "draws", "devices": 100, "conditions": 2}
+    data = {
+        "sha256": "0" * 64,
+        "source": "draws",
+        "devices": 100,
+        "conditions": 2,
+        "readings": {"LRS": 100, "HRS": 100},
+    }
     more = {
         "data": {**data, "simulated": True, "read_at": {"temperature_k": [300.0, 300.0]}},
         "gates": [],
@@ -132,7 +138,8 @@ def test_error_rates_outside_the_measured_range_are_marked(
     [
         (("--low", "inf"), "--low: 'inf' is no finite number"),
         (("--low", "nan"), "--low: 'nan' is no finite number"),
-        (("--high", "1e308"), "--high is 1e+308 A, more than 20 times the measured range away"),
+        (("--high", "24"), "--high 24 is 24 A, far from the measured 50 uA to 200 uA; if the unit"),
+        (("--high", "1e308A"), "--high is 1e+308 A, more than 20 times the measured range away"),
         (("--low", "3e-4"), "--low 0.0003 must not be above --high 0.0002"),
         (("--low", "1e-4", "--high", "1.0000000000000002e-4"), "cannot be told apart; give fewer"),
         (("--points", "100000000"), "Invalid value for '--points'"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from devicefit.models.frame import Frame
 from devicefit.numerics.stored import document_text
 from devicefit.persistence import Persistence
 from devicefit.persistence_windows import WindowedPersistence
+from devicefit.posterior_files import save_posterior
 from devicefit.priors import prior_record
 from devicefit.programming import Programming
 from reliability.device_study import DeviceStudy
@@ -131,4 +133,13 @@ def test_files_that_are_not_of_one_study_are_refused(saved: Path) -> None:
         load_study(saved)
     (saved / "device.json").unlink()
     with pytest.raises(ValueError, match="no device study here .device.json is missing.; write"):
+        load_study(saved)
+
+
+def test_a_posterior_of_another_fit_is_refused(saved: Path) -> None:
+    """What a run killed between two files leaves, or a copy of one file."""
+    other = posterior("lognormal")
+    moved = other.draws.assign(ln_r_hrs=other.draws["ln_r_hrs"] + 0.1)
+    save_posterior(replace(other, draws=moved), saved / "lognormal.nc")
+    with pytest.raises(ValueError, match=r"lognormal\.nc is of another fit than device\.json"):
         load_study(saved)
