@@ -287,6 +287,9 @@ def test_measured_energies_and_a_requirement_file(
 @pytest.mark.parametrize(
     ("options", "files", "message"),
     [
+        # named as the user wrote them, not as the options that they become
+        (["--pulse-s", "-1"], {}, "--pulse-s is -1.0; it must be positive"),
+        (["--energy-sd", "voltage=2"], {}, "--energy-sd 'voltage=2': 2 must lie between 0 and 1"),
         (["--requirement", "need.toml"], {"need.toml": "[life]\nyear = 10\n"},
          "need.toml, line 2, [life] year: year is not known; known: years, temperature_c"),
         (["--requirement", "need.toml"], {"need.toml": '[reference]\nprogramming = "2 V"\n'},
