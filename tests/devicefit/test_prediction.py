@@ -155,8 +155,8 @@ def test_persistence_belongs_to_its_threshold(known: DevicePosterior) -> None:
     assert persistence["HRS"].threshold_ohm == 2e4
     assert set(run(known, often, persistence=persistence)["readings"]) == {"persistent"}
     for options, words in (
-        (SensingOptions(threshold_ohm=3e4), "the threshold 30000 ohm.*fit --threshold-ohm 30000`"),
-        (SensingOptions(), "the threshold that is chosen for each programming value.*fit`"),
+        (SensingOptions(threshold_ohm=3e4), "the threshold 30000 ohm.*--threshold-ohm 30000`"),
+        (SensingOptions(), "the threshold that is chosen for each programming value.*--out DIR`"),
     ):
         with pytest.raises(ValueError, match=f"fitted with the threshold 20000 ohm, not.*{words}"):
             run(known, often, persistence=persistence, options=options)

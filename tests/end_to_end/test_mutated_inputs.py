@@ -323,7 +323,7 @@ def study(folder: Path) -> Path:
     data = {"source": "a test", "sha256": "0" * 64, "simulated": True, "devices": 20}
     gate = {"name": "g", "question": "?", "passed": True, "value": 1.0, "limit": 2.0}
     about = {
-        "data": data | {"conditions": 4},
+        "data": data | {"conditions": 4, "readings": {"LRS": 40, "HRS": 40}},
         "gates": [gate | {"finding": "f", "remedy": "r"}],
         "counts": {"programming_low": [2e-5], "programming_high": [6e-4], "devices": [20]},
         "quantiles": [], "families": {"lognormal": {"weight": None}}, "levels": {}, "checks": {},
@@ -648,7 +648,7 @@ MAKERS: dict[str, Callable[[Path], Reader]] = {
         d / "r.parquet", READINGS, lambda p: read_input([p], None, None)
     ),
     "cycles": lambda d: table_reader(
-        d, "c.csv", CYCLES, lambda p: _table(p, "endurance", None, None)
+        d, "c.csv", CYCLES, lambda p: _table(p, "endurance", None, None, None)
     ),
     "priors": lambda d: text_reader(d, "p.toml", STATED, read_priors),
     "errors": lambda d: text_reader(d, "e.toml", ERRORS, read_error_cases),

@@ -221,7 +221,7 @@ def test_predictions_of_repeated_readings_keep_to_the_threshold(
     found = call(*asked, "--threshold-ohm", "3e4")
     assert found.returncode == 2
     assert "how failures persist was fitted with the threshold that is chosen" in found.stderr
-    assert "`rram-reliability fit --threshold-ohm 30000`" in found.stderr
+    assert "--out DIR --threshold-ohm 30000` and predict" in found.stderr
     found = call(*asked)
     assert found.returncode == 0, found.stderr
     # the fit had repeated readings in HRS alone
