@@ -27,9 +27,6 @@ from reliability.unequal_errors import StoredBits
 if TYPE_CHECKING:
     from reliability.requirement import Requirement
 
-VALUES = 8
-"""Programming values around the proposed one, and as many beyond, that may be tried."""
-
 _SECONDS_PER_CHIP = {PER_CHIP: 4e-3, "others": 1e-3}
 _SECONDS_PER_WEIGHT_AND_IMAGE = {PER_CHIP: 4.7e-12, "others": 1.4e-12}
 """Measured with two threads on digits networks and on 784-1024-1024-10; lots are sized by it."""
@@ -182,19 +179,14 @@ def values_to_try(
     *,
     run: int = 0,
 ) -> list[float]:
-    """Programming values around the lowest one of a run of safe values, from strong to weak.
+    """Values of the grid from the end of a run of safe values to below it, from strong to weak.
 
-    They lie close from where twice the allowed risk is promised to where a third of it is, and
-    further apart up to the end of the run.
+    They end where less than one minus twice the allowed risk is promised.
     """
     at, end = (int(np.argmin(np.abs(grid - x))) for x in safe.intervals[run])
-    surer = np.flatnonzero(p_met[at : end + 1] >= 1 - requirement.risk / 3)
-    sure = at + (int(surer[0]) if len(surer) else int(np.argmax(p_met[at : end + 1])))
     weaker = np.flatnonzero(p_met[: at + 1] < 1 - 2 * requirement.risk)
     stop = int(weaker[-1]) + 1 if len(weaker) else 0
-    close = np.round(np.linspace(stop, sure, VALUES)).astype(int)
-    beyond = np.round(np.linspace(sure, end, VALUES)).astype(int)
-    chosen: list[float] = grid[np.unique([*close, at, *beyond])[::-1]].tolist()
+    chosen: list[float] = grid[stop : end + 1][::-1].tolist()
     return chosen
 
 

@@ -215,10 +215,11 @@ def confirm(
         return int((losses(x, chips, seed, first) <= most_loss + _ROUNDING).sum())
 
     failing = bisect_left(values, True, key=lambda x: met(x, BLOCK, 0, seed + 2) < wanted * BLOCK)
-    chosen, stop = None, len(values)
+    chosen, stop, ahead = None, len(values), _AHEAD
     while chosen is None and stop > 0:
-        # a walk that fails at once begins anew with stronger values
-        start = max(0, min(failing, stop) - _AHEAD)
+        # a walk that fails at once begins anew with stronger values, further ahead each time
+        start = max(0, min(failing, stop) - ahead)
+        ahead *= 2
         chosen = _walk(values[start:stop], met, most, sizes.choosing, tried)
         stop = start
     if chosen is None:

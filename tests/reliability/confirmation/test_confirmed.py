@@ -188,7 +188,7 @@ def test_designs_of_other_networks_stay_unconfirmed(
     assert line.startswith("Not confirmed by chips (the network is gone)")
 
 
-def test_values_lie_around_the_promise_and_stay_in_its_run() -> None:
+def test_values_reach_below_the_promise_and_stay_in_its_run() -> None:
     x = np.arange(1.0, 101.0)
     p = np.clip((x - 20) / 40, 0, 1) * (x < 80)
     wanted = Requirement(risk=0.05)
@@ -200,7 +200,7 @@ def test_values_lie_around_the_promise_and_stay_in_its_run() -> None:
     # 0.9 is reached at 56; the run ends at 79
     assert min(values) == 56
     assert max(values) == 79
-    assert len(values) <= 18
+    assert len(values) == 24
 
 
 @pytest.mark.parametrize(
