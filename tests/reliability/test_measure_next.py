@@ -78,7 +78,8 @@ def _study(device_spread: float) -> DeviceStudy:
         "devices": [50, 100, 50],
     }
     data = {"source": "a test", "sha256": "0" * 64, "simulated": True}
-    about: dict[str, Any] = {"data": data | {"devices": 200, "conditions": 4}, "counts": counts}
+    data |= {"devices": 200, "conditions": 4, "readings": {"LRS": 200, "HRS": 200}}
+    about: dict[str, Any] = {"data": data, "counts": counts}
     about |= {"gates": [], "quantiles": [], "families": {}, "levels": {}, "checks": {}}
     about |= {"left_out_conditions": []}
     return DeviceStudy({"lognormal": posterior}, {}, {}, GRID, about)
