@@ -40,6 +40,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from reliability.accuracy_curve import (
+    AccuracyCurve,
+    fit_accuracy_curves,
+    loss,
+    mean_loss,
+    mean_share,
+    tolerated_ln_ber,
+)
 from scipy.special import betaincinv
 
 import bnn
@@ -50,14 +58,6 @@ from devicefit.backend import SamplerOptions
 from devicefit.intervals import PROBABILITY
 from devicefit.reference_device import reference_measurements
 from devicefit.sensing import SensingOptions, ber_curves
-from reliability.accuracy_curve import (
-    AccuracyCurve,
-    fit_accuracy_curves,
-    loss,
-    mean_loss,
-    mean_share,
-    tolerated_ln_ber,
-)
 from reliability.decision import Requirement, Saving, saving_sentence, weakest_condition
 from reliability.device_study import DeviceStudy
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for

@@ -40,20 +40,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
-
-import bnn
-from devicefit.intervals import clopper_pearson
 from reliability.accuracy_curve import (
     AccuracyCurve,
     first_crossing,
     fit_accuracy_curves,
     mean_loss,
 )
-from reliability.answer import CURVE_SAMPLER
-from reliability.chip_yield import chip_yield
 from reliability.curve_density import KINDS, CurveDensity
 from reliability.curve_sampler import sample_curve
+from scipy.interpolate import PchipInterpolator
+
+import bnn
+from devicefit.intervals import clopper_pearson
+from reliability.answer import CURVE_SAMPLER
+from reliability.chip_yield import chip_yield
 from reliability.network_study import BER_GRID
 from reliability.propagation import pair_draws
 

@@ -57,6 +57,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from reliability.accuracy_curve import first_crossing
+from reliability.unequal_counts import unequal_counts
 from scipy.interpolate import PchipInterpolator, RectBivariateSpline
 
 import bnn
@@ -83,7 +85,6 @@ from devicefit.models import FAMILIES
 from devicefit.priors import prior_record
 from devicefit.programming import FloatArray
 from devicefit.sensing import SensingOptions
-from reliability.accuracy_curve import first_crossing
 from reliability.answer import answer
 from reliability.decision import Requirement
 from reliability.device_study import GRID_POINTS, DeviceStudy
@@ -98,7 +99,6 @@ from reliability.network_study import (
 )
 from reliability.results import Results
 from reliability.study_files import load_study, save_study
-from reliability.unequal_counts import unequal_counts
 
 RESULTS = Path(__file__).resolve().parent / "results" / "decision_coverage"
 CACHE = Path(__file__).resolve().parents[1] / "build" / "decision_coverage"

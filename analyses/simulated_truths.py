@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from reliability.accuracy_curve import first_crossing
 
 from devicefit.measurements import MeasurementError, Measurements, check_measurements
 from devicefit.mixture import Mixture
@@ -28,7 +29,6 @@ from devicefit.reference_device import (
     true_mixtures,
 )
 from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
-from reliability.accuracy_curve import first_crossing
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 from reliability.storage import STORAGES, Storage
 

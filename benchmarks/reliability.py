@@ -21,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reliability.accuracy_curve import fit_accuracy_curves
+
 import bnn
 from analyses.measured_gate_sweep import read_sweep
 from benchmarks.reliability_brute_force import (
@@ -34,7 +36,6 @@ from benchmarks.reliability_decision import time_decision
 from devicefit.backend import SamplerOptions
 from devicefit.reference_device import reference_measurements
 from devicefit.sensing import SensingOptions, ber_curves
-from reliability.accuracy_curve import fit_accuracy_curves
 from reliability.answer import CURVE_SAMPLER
 from reliability.device_study import DeviceStudy, study_device
 from reliability.network_study import (

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from reliability.accuracy_curve import AccuracyCurve
 from scipy.special import ndtri
 
 import bnn
-from reliability.accuracy_curve import AccuracyCurve
 from reliability.propagation import Pairing, propagate
 
 QUANTILES = (0.05, 0.5, 0.95)

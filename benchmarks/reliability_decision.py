@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from reliability.accuracy_curve import fit_accuracy_curves
 
 from devicefit.sensing import SensingOptions
-from reliability.accuracy_curve import fit_accuracy_curves
 from reliability.answer import CURVE_SAMPLER, PAIRED_DRAWS, answer
 from reliability.chip_yield import chip_yield
 from reliability.cli_inputs import counted_networks

@@ -69,6 +69,9 @@ class BerCurve:
         Where the programming variable lies outside the measured range.
     support : float
         1 / (number of devices): a BER below it rests on the model's shape, not on data.
+    tilt : float array, shape (chain, draw, x), or None
+        How unequal the rates of the states are, of :func:`tilt_1t1r`; None where they are equal, as
+        those of pairs.
     """
 
     scheme: str
@@ -77,6 +80,7 @@ class BerCurve:
     threshold_ohm: FloatArray | None
     extrapolated: np.ndarray
     support: float
+    tilt: FloatArray | None = None
 
 
 def ln_ber_1t1r(lrs: Mixture, hrs: Mixture, threshold_ln_r: ArrayLike) -> FloatArray:
@@ -198,7 +202,15 @@ def curves_of_laws(
     # far outside the measured range a law may lie where no number in ohm reaches
     threshold_ohm = np.exp(np.clip(threshold, -_LN_LARGEST, _LN_LARGEST))
     return {
-        "1T1R": BerCurve("1T1R", x, one, threshold_ohm, extrapolated, support),
+        "1T1R": BerCurve(
+            "1T1R",
+            x,
+            one,
+            threshold_ohm,
+            extrapolated,
+            support,
+            tilt_1t1r(hrs, threshold, one),
+        ),
         "2T2R": BerCurve("2T2R", x, two, None, extrapolated, support),
     }
 

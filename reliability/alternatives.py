@@ -86,7 +86,7 @@ def _record(
     record |= {
         "network_ber": _rates(ln_ber),
         "share_below_evaluated_ber": float(
-            np.mean(ln_ber < comparison.curves[design.network].ln_ber[0])
+            np.mean(ln_ber < comparison.curves[design.network].ln_rate[0])
         ),
     }
     if not comparison.energy.is_known:

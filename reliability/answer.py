@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from devicefit.backend import SamplerOptions, versions
+from devicefit.backend import versions
 from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, ber_curves
 from devicefit.stacking import StackedDevice
 from reliability import records
-from reliability.accuracy_curve import fit_accuracy_curves
+from reliability.accuracy.counted_rates import counted_rates_gate, counted_rates_record
+from reliability.accuracy.surface import fit_accuracy_surfaces
 from reliability.alternatives import alternative_records
 from reliability.choices import Cycles, choices_record, pareto_record
 from reliability.confirmation.words import confirmation_record
@@ -26,13 +26,8 @@ from reliability.propagation import pair_draws
 from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.saving_uncertainty import saving_uncertainty
+from reliability.storage import STORAGES, Storage
 from reliability.truth import truth_record
-from reliability.unequal_errors import (
-    StoredBits,
-    unequal_errors,
-    unequal_gate,
-    unequal_record,
-)
 from reliability.verdict import verdict_record
 
 if TYPE_CHECKING:
@@ -40,7 +35,6 @@ if TYPE_CHECKING:
     from reliability.confirmation.confirmed import Confirming
 
 PAIRED_DRAWS = 2000
-CURVE_SAMPLER = SamplerOptions(draws=500, warmup=150, target_accept=0.85)
 
 
 def answer(
@@ -54,7 +48,8 @@ def answer(
     cycles_to_requirement: Cycles = None,
     lives: Sequence[Life] = (),
     with_next: bool = False,
-    stored: StoredBits | None = None,
+    storages: Sequence[Storage] = STORAGES,
+    one_is: str = "LRS",
     seed: int,
     command: str,
     truth: ReferenceDevice | None = None,
@@ -82,10 +77,12 @@ def answer(
         of life too. Cycles to wear-out over programming give the endurance of the Pareto front.
     with_next : bool
         Whether to rank further measurements, which takes seconds.
-    stored : StoredBits, optional
-        How bits are laid into cells; the weight +1 in LRS, not scrambled, when left out.
+    storages : sequence of Storage, optional
+        Ways to store bits that are compared.
+    one_is : {"LRS", "HRS"}, optional
+        State that stores the weight +1.
     seed : int
-        Seed of the pairing of draws and of the curve's sampler.
+        Seed of the pairing of draws and of the draws of the surfaces.
     command : str
         Command line that reproduces the results.
     truth : ReferenceDevice, optional
@@ -110,20 +107,20 @@ def answer(
         energy_options,
         seed,
         energy_table=energy_table,
-        stored=stored,
+        storages=storages,
+        one_is=one_is,
     )
     if confirming is not None:
         # imported here: without networks a decision needs none of their packages
         from reliability.confirmation.confirmed import confirm_designs
 
-        stored_bits = StoredBits() if stored is None else stored
-        c = confirm_designs(c, confirming, stored_bits, say)
+        c = confirm_designs(c, confirming, say)
     limits = loss_limits(c.curves, requirement)
-    unequal = unequal_record(c)
+    rates = counted_rates_record(c)
     gates = [
         *device.record["gates"],
-        records.curve_gate(c.standard).record(),
-        unequal_gate(c, unequal).record(),
+        records.surface_gate(c.curves).record(),
+        counted_rates_gate(c).record(),
     ]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
     uncertainty = saving_uncertainty(c, seed=seed)
@@ -202,7 +199,7 @@ def answer(
         },
         "alternatives": alternative_records(c, networks),
         "confirmation": confirmation_record(c),
-        "unequal_errors": unequal,
+        "unequal_errors": rates,
         "choices": choices,
         "pareto": pareto_record(c, cycles_to_requirement),
         "life": end_of_life,
@@ -235,7 +232,8 @@ def compare(
     seed: int,
     *,
     energy_table: EnergyTable | None = None,
-    stored: StoredBits | None = None,
+    storages: Sequence[Storage] = STORAGES,
+    one_is: str = "LRS",
 ) -> Comparison:
     """All designs and references on the same draws; arguments as of :func:`answer`.
 
@@ -245,10 +243,7 @@ def compare(
         There is one condition only.
     """
     posterior, grid = device.main, device.grid
-    curves = fit_accuracy_curves(
-        {name: (study.counts, *study.further_trainings) for name, study in networks.items()},
-        options=replace(CURVE_SAMPLER, seed=seed),
-    )
+    curves = fit_accuracy_surfaces(networks, seed=seed, cores=2)
     if posterior.frame.is_single:
         raise ValueError(
             "all readings are at one condition, so there is no programming to choose; measure two "
@@ -275,13 +270,8 @@ def compare(
         sensing=sensing,
         programming=posterior.frame.programming,
         family=posterior.allotment().ravel() if isinstance(posterior, StackedDevice) else None,
-        unequal=unequal_errors(
-            posterior,
-            ber[posterior.family]["1T1R"],
-            networks,
-            StoredBits() if stored is None else stored,
-            seed=seed,
-        ),
+        storages=storages,
+        one_is=one_is,
     )
 
 

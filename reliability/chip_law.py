@@ -1,6 +1,6 @@
 """How many images single chips lose or gain: a law with closed-form quantiles.
 
-The curve gives mean and variance of the count over chips. Chips get the law of ``floor(Y + U)``
+The surface gives mean and variance of the count over chips. Chips get the law of ``floor(Y + U)``
 with U uniform and Y continuous: counts are whole images, their mean is exact, and a network that
 loses 0.1 image on average loses one on every tenth chip. Y has the mean, variance and skewness of a
 beta law (at most all images that can be lost), as a cube of a normal variable after Wilson and
@@ -46,9 +46,17 @@ def segment(knots, at):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def share_at(logit, k, weight, below):  # type: ignore[no-untyped-def]
+def value_at(table, k, w, m, v):  # type: ignore[no-untyped-def]
+    """Bilinear value of a table over (rate, tilt) between neighbouring entries."""
+    low = table[k, m] + v * (table[k, m + 1] - table[k, m])
+    high = table[k + 1, m] + v * (table[k + 1, m + 1] - table[k + 1, m])
+    return low + w * (high - low)
+
+
+@njit(error_model="numpy")
+def share_at(logit, k, w, m, v, below):  # type: ignore[no-untyped-def]
     """Mean share; `below` is ln BER under the first knot, where shares are proportional to it."""
-    h = logit[k] + weight * (logit[k + 1] - logit[k]) + min(below, 0.0)
+    h = value_at(logit, k, w, m, v) + min(below, 0.0)
     return 1.0 / (1.0 + math.exp(-h))
 
 

@@ -13,7 +13,8 @@ from scipy.special import ndtri
 from devicefit.intervals import PROBABILITY, equal_tailed
 from devicefit.numerics.compiled import njit
 from devicefit.threads import in_threads
-from reliability.accuracy_curve import AccuracyCurve
+from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.surface import AccuracySurface
 from reliability.chip_law import (
     below_in,
     continuous_variance,
@@ -22,6 +23,7 @@ from reliability.chip_law import (
     quantile_of,
     segment,
     share_at,
+    value_at,
 )
 from reliability.propagation import Pairing
 
@@ -45,13 +47,17 @@ class ChipYield:
     ----------
     share : float array, shape (draw, x)
         For each draw of what is not known (device, curve, training), at most `MOST_DRAWS` of them:
-        the share of its chips that lose at most the limit, on this test set.
+        the share of its chips that lose at most the limit, on this test set. Zero where the rates
+        lie outside what was counted.
     limit : float
         The limit, a fraction of the test images.
+    known : float array, shape (x,)
+        Share of the draws whose rates lie within what was counted.
     """
 
     share: FloatArray
     limit: float
+    known: FloatArray
 
     @property
     def p_met(self) -> FloatArray:
@@ -84,6 +90,7 @@ class ChipYield:
             "least": least,
             "p_at_least": self.confidence(least).tolist(),
             "monte_carlo_error": self.monte_carlo_error.tolist(),
+            "share_within_counts": self.known.tolist(),
         }
 
 
@@ -97,16 +104,16 @@ def yield_rows(pairing: Pairing) -> IntArray:
 
 
 def chip_yield(
-    curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing, limit: float
+    surface: AccuracySurface, seen: SeenRates, pairing: Pairing, limit: float
 ) -> ChipYield:
-    """Share of chips that lose at most a limit, for each draw of device and curve.
+    """Share of chips that lose at most a limit, for each draw of device and surface.
 
     Parameters
     ----------
-    curve : AccuracyCurve
+    surface : AccuracySurface
         Network.
-    ln_ber : float array, shape (device draw, x)
-        ln BER of the device.
+    seen : SeenRates
+        Error rates that it sees, shape (device draw, x).
     pairing : Pairing
         Which draws go together; its chips are not used, all chips are.
     limit : float
@@ -123,27 +130,29 @@ def chip_yield(
     ones that spread less by `STRATA` strata of equal probability, the others by their distribution
     function. Within half a percent of the law.
     """
-    values = ln_ber.shape[1]
     take = yield_rows(pairing)
-    share = np.empty((len(take), values))
+    share = np.empty((len(take), seen.ln_ber.shape[1]))
     score = ndtri((np.arange(STRATA) + 0.5) / STRATA)
     # A loss equal to the limit meets it; the tiny addition is for rounding.
-    allowed = math.floor(limit * curve.images + 1e-9)
+    allowed = math.floor(limit * surface.images + 1e-9)
     shared = (
-        curve.ln_ber,
-        curve.stacked("logit_share"),
-        curve.stacked("ln_dispersion"),
-        curve.pools,
-        np.ascontiguousarray(ln_ber),
+        surface.ln_rate,
+        surface.tilt,
+        surface.stacked("logit_share"),
+        surface.stacked("ln_dispersion"),
+        surface.pools,
+        np.ascontiguousarray(seen.ln_ber),
+        np.ascontiguousarray(seen.tilt),
     )
 
     def work(begin: int, end: int) -> None:
         rows = take[begin:end]
-        device, of_curve = pairing.device[rows], pairing.curve[rows]
-        _yield(*shared, device, of_curve, score, float(allowed), share[begin:end])
+        device, of_surface = pairing.device[rows], pairing.curve[rows]
+        _yield(*shared, device, of_surface, score, float(allowed), share[begin:end])
 
     in_threads(work, len(take), block=100)
-    return ChipYield(share, limit)
+    known = surface.known(seen.of(pairing.device[take]))
+    return ChipYield(np.where(known, share, 0.0), limit, np.asarray(known.mean(axis=0)))
 
 
 @njit(error_model="numpy")
@@ -166,24 +175,22 @@ def _within(count, law, variance, pool):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def _yield(  # type: ignore[no-untyped-def]
-    knots, logit, ln_dispersion, pools, ln_ber, device, curve, score, allowed, out
+    rates, tilts, logit, ln_dispersion, pools, ln_ber, tilt, device, surface, score, allowed, out
 ):
     draws, values = out.shape
     mean, variance = np.zeros(2), np.zeros(2)
     for i in range(draws):
-        c = curve[i]
+        c = surface[i]
         for j in range(values):
             at = ln_ber[device[i], j]
-            k, weight = segment(knots, at)
+            k, w = segment(rates, at)
+            m, v = segment(tilts, tilt[device[i], j])
             for kind in range(2):
                 pool = pools[kind]
-                share = share_at(logit[kind, c], k, weight, at - knots[0])
-                d = ln_dispersion[kind, c]
+                share = share_at(logit[kind, c], k, w, m, v, at - rates[0])
+                d = value_at(ln_dispersion[kind, c], k, w, m, v)
                 mean[kind] = pool * share
-                variance[kind] = continuous_variance(
-                    mean[kind],
-                    count_variance(share, d[k] + weight * (d[k + 1] - d[k]), pool),
-                )
+                variance[kind] = continuous_variance(mean[kind], count_variance(share, d, pool))
             out[i, j] = _met(mean, variance, pools, score, allowed)
 
 

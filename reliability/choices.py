@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from devicefit.programming import FloatArray, IntArray
-from reliability.accuracy_curve import mean_loss
+from reliability.accuracy.surface import mean_loss
 from reliability.chip_yield import yield_rows
 from reliability.designs import Comparison, Design
 from reliability.pareto import front_probability, pareto_front
@@ -102,9 +102,9 @@ def mean_losses(comparison: Comparison, design: Design, rows: IntArray) -> Float
     """
     c, curve = comparison, comparison.curves[design.network]
     of_curve = c.pairing.curve[rows]
-    ln_ber = c.equivalent_ln_ber(design.network, design.storage)[c.pairing.device[rows]]
+    seen = c.seen[design.storage].of(c.pairing.device[rows])
     own = curve.error_free + curve.error_free_deviation[of_curve]
-    return np.asarray(c.standard.error_free - own[:, None] + mean_loss(curve, ln_ber, of_curve))
+    return np.asarray(c.standard.error_free - own[:, None] + mean_loss(curve, seen, of_curve))
 
 
 def _regret_sentence(comparison: Comparison, design: Design, regret: EnergyRegret) -> str | None:

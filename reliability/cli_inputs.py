@@ -382,7 +382,7 @@ def decision_options(
     from reliability.energy_table import read_energies
     from reliability.requirement import Requirement
     from reliability.requirement_files import read_requirement
-    from reliability.unequal_errors import StoredBits
+    from reliability.storage import storages_for
 
     base = Requirement() if chosen.requirement is None else read_requirement(chosen.requirement)
     if chosen.pulse_s is not None and not 0 < chosen.pulse_s < math.inf:
@@ -421,10 +421,18 @@ def decision_options(
         "requirement": wanted,
         "lives": lives,
         "sensing": SensingOptions(**sensing),
-        "stored": StoredBits(**given(one_is=chosen.one_is, scrambled=chosen.scrambled)),
+        "storages": storages_for(chosen.scrambling),
+        "one_is": _state_of_one(chosen.one_is),
         "energy": None if none else EnergyOptions(**pulses),
         "energy_table": None if none or chosen.energy is None else read_energies(chosen.energy),
     }
+
+
+def _state_of_one(said: str | None) -> str:
+    """State that stores the weight +1."""
+    if said not in (None, "LRS", "HRS"):
+        raise ValueError(f"--one-is {said!r} is not known; known: LRS, HRS")
+    return said or "LRS"
 
 
 def check_decision(
@@ -486,7 +494,7 @@ def counted_networks(paths: list[Path]) -> dict[str, NetworkStudy]:
     Raises
     ------
     ValueError
-        A file is no table of counts, or no curves can be fitted to the tables.
+        A file is no table of counts, or no surface can be fitted to the tables.
     """
     from reliability.network_study import load_counts, network_names
     from reliability.training_counts import check_counts, join_trainings
@@ -499,7 +507,7 @@ def counted_networks(paths: list[Path]) -> dict[str, NetworkStudy]:
         found = [load_counts(path) for path in paths]
     tables = join_trainings(found)
     networks = dict(zip(network_names(tables), tables, strict=True))
-    check_counts({n: (s.counts, *s.further_trainings) for n, s in networks.items()})
+    check_counts(networks)
     return networks
 
 
@@ -529,7 +537,8 @@ def answer_from(
         energy_table=options["energy_table"],
         lives=options["lives"],
         with_next=with_next,
-        stored=options["stored"],
+        storages=options["storages"],
+        one_is=options["one_is"],
         seed=seed,
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),
         truth=ReferenceDevice() if truth else None,

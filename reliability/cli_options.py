@@ -234,12 +234,12 @@ OneIsOption = Annotated[
     str | None,
     typer.Option("--one-is", help="State that stores the weight +1: LRS (default) or HRS."),
 ]
-ScrambledOption = Annotated[
-    bool,
+ScramblingOption = Annotated[
+    str,
     typer.Option(
-        "--scrambled",
-        help="About half of the weights are stored inverted, by a known pseudo-random mask that is "
-        "undone at reading: stored ones and zeros then go wrong alike.",
+        help="Scrambled storage: half of the weights are stored inverted by a fixed pattern that "
+        "is undone at reading, so that stored ones and zeros go wrong alike. compare: as an "
+        "alternative; always; never.",
     ),
 ]
 LivesOption = Annotated[
@@ -273,7 +273,7 @@ class DecisionChoices:
     threshold_ohm: ThresholdOption = None
     offset_ln_r: OffsetOption = None
     one_is: OneIsOption = None
-    scrambled: ScrambledOption = False
+    scrambling: ScramblingOption = "compare"
     set_voltage_v: SetVoltageOption = None
     reset_voltage_v: ResetVoltageOption = None
     pulse_s: PulseOption = None

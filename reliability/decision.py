@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from devicefit.intervals import PROBABILITY
 from devicefit.programming import Programming
-from reliability.accuracy_curve import first_crossing
+from reliability.accuracy.surface import first_crossing
 from reliability.requirement import Requirement as Requirement
 
 FloatArray = NDArray[np.float64]

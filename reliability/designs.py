@@ -13,7 +13,8 @@ import numpy as np
 from devicefit.compressed import IntArray
 from devicefit.programming import FloatArray, Programming
 from devicefit.sensing import BerCurve, SensingOptions
-from reliability.accuracy_curve import AccuracyCurve, tolerated_ln_ber
+from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.surface import AccuracySurface, tolerated_ln_ber
 from reliability.chip_yield import ChipYield, chip_yield
 from reliability.confirmation.lots import Confirmation
 from reliability.decision import (
@@ -28,7 +29,6 @@ from reliability.energy import Energy, energy_at
 from reliability.propagation import AccuracyDraws, Pairing, propagate
 from reliability.requirement import Requirement, StatedReference
 from reliability.storage import PLAIN, STORAGES, Storage
-from reliability.unequal_errors import UnequalErrors
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Comparison:
         Its values.
     ber : dict of str to dict of str to BerCurve
         By family, the one that answers first, and by sensing scheme.
-    curves : dict of str to AccuracyCurve
+    curves : dict of str to AccuracySurface
         By network and treatment of thresholds, the standard one first.
     pairing : Pairing
         Which draws go together.
@@ -144,12 +144,12 @@ class Comparison:
     tolerated_ln_ber : dict of str to float array, shape (draw of the curve,)
         ln of the BER that the mean chip of each network tolerates; -inf where even no error is too
         much.
-    seen : dict of Storage to float array, shape (draw of the device, x)
-        ln of the mean BER that a network sees, for each way of storing.
+    seen : dict of Storage to SeenRates
+        Error rates that a network sees, for each way of storing, shape (draw of the device, x).
     family : int array, shape (draw of the device,), optional
         Model family of each draw of the device where several are stacked.
-    unequal : UnequalErrors or None
-        Unequal rates of stored ones and zeros; None where they are taken as equal.
+    one_is : {"LRS", "HRS"}
+        State that stores a one.
     """
 
     requirement: Requirement
@@ -157,15 +157,15 @@ class Comparison:
     programming: Programming
     grid: FloatArray
     ber: dict[str, dict[str, BerCurve]]
-    curves: dict[str, AccuracyCurve]
+    curves: dict[str, AccuracySurface]
     pairing: Pairing
     energy: Energy
     designs: tuple[Design, ...]
     references: tuple[Reference, ...]
     tolerated_ln_ber: dict[str, FloatArray]
-    seen: dict[Storage, FloatArray]
+    seen: dict[Storage, SeenRates]
     family: IntArray | None = None
-    unequal: UnequalErrors | None = None
+    one_is: str = "LRS"
 
     @property
     def main_ber(self) -> dict[str, BerCurve]:
@@ -173,8 +173,8 @@ class Comparison:
         return next(iter(self.ber.values()))
 
     @property
-    def standard(self) -> AccuracyCurve:
-        """Curve of the standard network."""
+    def standard(self) -> AccuracySurface:
+        """Surface of the standard network."""
         return next(iter(self.curves.values()))
 
     @cached_property
@@ -217,20 +217,13 @@ class Comparison:
     def network_ln_ber(self, storage: Storage) -> FloatArray:
         """Ln of the BER that a network sees, draws of the device flattened, shape (draw, x)."""
         found = self.seen.get(storage)
-        return storage.network_ln_ber(self.main_ber) if found is None else found
-
-    def equivalent_ln_ber(self, network: str, storage: Storage) -> FloatArray:
-        """Ln of the BER with equal rates for ones and zeros that does a network the same harm.
-
-        Draws of the device flattened, shape (draw, x).
-        """
-        ln_ber = self.network_ln_ber(storage)
-        return ln_ber if self.unequal is None else self.unequal.ln_seen(network, storage, ln_ber)
+        found = storage.seen(self.main_ber, self.one_is) if found is None else found
+        return found.ln_ber
 
 
 def compare_designs(
     ber: dict[str, dict[str, BerCurve]],
-    curves: dict[str, AccuracyCurve],
+    curves: dict[str, AccuracySurface],
     pairing: Pairing,
     energy: Energy,
     *,
@@ -239,30 +232,27 @@ def compare_designs(
     programming: Programming,
     storages: Sequence[Storage] = STORAGES,
     family: IntArray | None = None,
-    unequal: UnequalErrors | None = None,
+    one_is: str = "LRS",
 ) -> Comparison:
     """Propagate every design and find the references; arguments as in :class:`Comparison`.
 
     `storages` begin with single cells without a code, in which the references are held. `family` is
     the model family of each draw of the device where several are stacked.
     """
-    if not storages or storages[0] != PLAIN:
-        raise ValueError(f"storages must begin with {PLAIN.name}, got {storages}")
+    if not storages or (storages[0].scheme, storages[0].code) != ("1T1R", NO_CODE):
+        raise ValueError(f"storages must begin with single cells without a code, got {storages}")
+    plain = storages[0]
     main = next(iter(ber.values()))
     grid = main["1T1R"].programming
-    flat = {storage: storage.network_ln_ber(main) for storage in storages}
+    seen = {storage: storage.seen(main, one_is) for storage in storages}
     limits = loss_limits(curves, requirement)
 
     def bear(name: str) -> FloatArray:
         return tolerated(curves[name], limits[name])
 
-    def harm(name: str, storage: Storage) -> FloatArray:
-        return flat[storage] if unequal is None else unequal.ln_seen(name, storage, flat[storage])
-
     def design(name: str, storage: Storage) -> Design:
-        ln_ber = harm(name, storage)
-        draws = propagate(curves[name], ln_ber, pairing, family=family)
-        met = chip_yield(curves[name], ln_ber, pairing, limits[name])
+        draws = propagate(curves[name], seen[storage], pairing, family=family)
+        met = chip_yield(curves[name], seen[storage], pairing, limits[name])
         safe = safe_set(grid, met.p_met, requirement, programming)
         return Design(name, storage, draws, met.p_met, safe, met)
 
@@ -273,8 +263,8 @@ def compare_designs(
     standard = next(iter(curves))
     found = references(
         borne[standard][pairing.curve],
-        flat[PLAIN][pairing.device],
-        harm(standard, PLAIN)[pairing.device],
+        seen[plain].ln_ber[pairing.device],
+        seen[plain].ln_ber[pairing.device],
         grid,
         requirement,
         programming,
@@ -292,13 +282,15 @@ def compare_designs(
         tuple(designs),
         tuple(found),
         borne,
-        flat,
+        seen,
         family,
-        unequal,
+        one_is,
     )
 
 
-def loss_limits(curves: Mapping[str, AccuracyCurve], requirement: Requirement) -> dict[str, float]:
+def loss_limits(
+    curves: Mapping[str, AccuracySurface], requirement: Requirement
+) -> dict[str, float]:
     """Loss each network may have against its own error-free accuracy.
 
     The requirement refers to the standard network without errors (the first one), so a network
@@ -311,7 +303,7 @@ def loss_limits(curves: Mapping[str, AccuracyCurve], requirement: Requirement) -
     }
 
 
-def tolerated(curve: AccuracyCurve, limit: float) -> FloatArray:
+def tolerated(curve: AccuracySurface, limit: float) -> FloatArray:
     """Ln of the tolerated BER of each draw; -inf where even no error is too much."""
     if limit <= 0:
         return np.full(curve.draws, -np.inf)
@@ -319,24 +311,8 @@ def tolerated(curve: AccuracyCurve, limit: float) -> FloatArray:
 
 
 def limit_on_device(comparison: Comparison, network: str, storage: Storage) -> FloatArray:
-    """Ln of the mean BER that a network tolerates with the device's own unequal rates, (draw,).
-
-    The tilt is that at the weakest programming which is tolerated, or at the end of the range. With
-    equal rates this is the tolerated BER.
-    """
-    c = comparison
-    ln_tolerated = c.tolerated_ln_ber[network][c.pairing.curve]
-    if c.unequal is None:
-        return ln_tolerated
-    rows = c.pairing.device
-    equivalent = c.equivalent_ln_ber(network, storage)[rows]
-    shift = equivalent - c.network_ln_ber(storage)[rows]
-    at = weakest_condition(c.grid, equivalent, ln_tolerated, c.programming).x
-    u, grid = c.programming.coordinate(at), c.programming.coordinate(c.grid)
-    k = np.clip(np.searchsorted(grid, u, side="right") - 1, 0, len(grid) - 2)
-    w = np.clip((u - grid[k]) / (grid[k + 1] - grid[k]), 0.0, 1.0)
-    every = np.arange(len(u))
-    return np.asarray(ln_tolerated - (1 - w) * shift[every, k] - w * shift[every, k + 1])
+    """Ln of the BER that a network tolerates, (draw,)."""
+    return comparison.tolerated_ln_ber[network][comparison.pairing.curve]
 
 
 def references(
@@ -424,7 +400,7 @@ def _rate(rate: float) -> str:
 def limit_condition(comparison: Comparison, design: Design) -> Condition:
     """Draws of the weakest programming that the mean chip of a design tolerates."""
     c = comparison
-    ln_ber = c.equivalent_ln_ber(design.network, design.storage)[c.pairing.device]
+    ln_ber = c.network_ln_ber(design.storage)[c.pairing.device]
     ln_tolerated = c.tolerated_ln_ber[design.network][c.pairing.curve]
     return weakest_condition(c.grid, ln_ber, ln_tolerated, c.programming)
 

@@ -25,10 +25,10 @@ from bnn.error_files import ErrorCases
 from bnn.evaluation import evaluation_bytes, images_at_once
 from bnn.expected_errors import expected_wrong_share
 from bnn.network import check_layer_names
+from bnn.study.rate_pairs import count_rate_pairs, tilted_rates
 from devicefit.fitted import Fitted
 from devicefit.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
 from reliability.direct_route import cell_readers, evaluate_direct
-from reliability.unequal_counts import unequal_counts
 
 _BYTES_PER_CELL = 64
 """Resistances, stored and read bits of the largest layer of a chip while it is drawn."""
@@ -55,7 +55,7 @@ class EvaluationPlan:
     drawing_bytes : int
         Memory that drawing one chip takes.
     unequal : callable or None
-        Counts a few cases of unequal rates of ones and zeros besides; takes ``chips``, ``tick`` and
+        Counts pairs of unequal rates of ones and zeros besides; takes ``chips``, ``tick`` and
         options for engines.
     """
 
@@ -102,7 +102,14 @@ def rates_plan(
         tuple(rates),
         ("",) * len(rates),
         count,
-        unequal=partial(unequal_counts, network, images, seed=seed, protected=protected),
+        unequal=partial(
+            count_rate_pairs,
+            network,
+            images,
+            rates=tilted_rates(rates),
+            seed=seed,
+            protected=protected,
+        ),
     )
 
 

@@ -41,7 +41,8 @@ def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Co
         programming=fresh.programming,
         family=fresh.family,
         # wear and bakes are taken to leave the ratio of the two rates as it is
-        unequal=fresh.unequal,
+        storages=tuple(fresh.seen),
+        one_is=fresh.one_is,
     )
 
 

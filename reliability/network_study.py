@@ -73,7 +73,7 @@ class NetworkOptions:
     threads: int = 2
     treatments: tuple[str, ...] = (FIXED,)
     calibrated_chips: int | None = None
-    unequal_chips: int = 50
+    unequal_chips: int = 30
 
     def __post_init__(self) -> None:
         if not 0 < self.train_ber < 0.5:
@@ -104,16 +104,16 @@ class NetworkStudy:
         From ``bnn.evaluate``.
     record : dict
         How the network came to be, as plain values.
-    further_trainings : tuple of xarray.Dataset
-        Counts of trainings of the same recipe with other seeds.
+    further_trainings : tuple of NetworkStudy
+        Trainings of the same recipe with other seeds.
     unequal : xarray.Dataset or None
-        From :func:`reliability.unequal_counts.unequal_counts`: what unequal rates of stored ones
+        From :func:`bnn.study.rate_pairs.count_rate_pairs`: what unequal rates of stored ones
         and zeros do; None where only equal rates were counted.
     """
 
     counts: xr.Dataset
     record: dict[str, Any]
-    further_trainings: tuple[xr.Dataset, ...] = ()
+    further_trainings: tuple[NetworkStudy, ...] = ()
     unequal: xr.Dataset | None = None
 
 
@@ -188,8 +188,8 @@ def evaluate_network(
 
     Without a plan the cases are the BER of the grid. `engine` and `memory` are those of
     `bnn.evaluate`. With a `precision` chips and images are added until the mean accuracy loss is
-    known so well. `earlier` counts of the plan's first chips are added to. With the BER of a grid a
-    few cases of unequal rates of ones and zeros are counted besides.
+    known so well. `earlier` counts of the plan's first chips are added to. With the BER of a grid
+    pairs of unequal rates of ones and zeros are counted besides.
     """
     from bnn import combine, count_to_precision, network_sha256
     from reliability.evaluation_plan import rates_plan

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri
 
 from devicefit.numerics.compiled import njit
-from reliability.accuracy_curve import AccuracyCurve
+from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.surface import AccuracySurface
 from reliability.chip_law import (
     continuous_count,
     continuous_variance,
@@ -17,6 +18,7 @@ from reliability.chip_law import (
     population_count,
     segment,
     share_at,
+    value_at,
 )
 from reliability.variance_shares import variance_shares
 
@@ -31,7 +33,7 @@ class Pairing:
     Parameters
     ----------
     device, curve : int array, shape (draw,)
-        Draw of the device posterior (chains flattened) and of the accuracy curve.
+        Draw of the device posterior (chains flattened) and of the accuracy surface.
     chip : float array, shape (draw, 2)
         Quantiles of the chip, for lost and gained images.
     test_set : float array, shape (draw, 3)
@@ -99,16 +101,21 @@ class AccuracyDraws:
 
 
 def propagate(
-    curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing, *, family: IntArray | None = None
+    surface: AccuracySurface,
+    seen: SeenRates,
+    pairing: Pairing,
+    *,
+    family: IntArray | None = None,
 ) -> AccuracyDraws:
     """Accuracy of chips over the programming variable.
 
     Parameters
     ----------
-    curve : AccuracyCurve
+    surface : AccuracySurface
         Network.
-    ln_ber : float array, shape (device draw, x)
-        ln BER of the device.
+    seen : SeenRates
+        Error rates that it sees, shape (device draw, x); outside what was counted the accuracy is
+        that at the border.
     pairing : Pairing
         Which draws go together.
     family : int array, shape (device draw,), optional
@@ -124,61 +131,64 @@ def propagate(
     Beta posterior (Jeffreys); what a chip loses and gains there has, given the test set, the mean
     and the binomial variance of the test set.
     """
-    z, free = _scores(curve, pairing)
+    z, free = _scores(surface, pairing)
     losses, population = _propagate(
-        curve.ln_ber,
-        curve.stacked("logit_share"),
-        curve.stacked("ln_dispersion"),
-        curve.pools,
-        np.ascontiguousarray(ln_ber),
+        surface.ln_rate,
+        surface.tilt,
+        surface.stacked("logit_share"),
+        surface.stacked("ln_dispersion"),
+        surface.pools,
+        np.ascontiguousarray(seen.ln_ber),
+        np.ascontiguousarray(seen.tilt),
         pairing.device,
         pairing.curve,
         z,
         pairing.rounding,
         free,
     )
-    losses /= curve.images
-    own = curve.error_free_deviation[pairing.curve][:, None]
+    losses /= surface.images
+    own = surface.error_free_deviation[pairing.curve][:, None]
     return AccuracyDraws(
-        np.clip(curve.error_free + own - losses, 0.0, 1.0),
+        np.clip(surface.error_free + own - losses, 0.0, 1.0),
         np.clip(population, 0.0, 1.0),
         losses,
-        curve.error_free,
-        variance_shares(curve, ln_ber, pairing.device, pairing.curve, family=family),
+        surface.error_free,
+        variance_shares(surface, seen, pairing.device, pairing.curve, family=family),
     )
 
 
-def _scores(curve: AccuracyCurve, pairing: Pairing) -> tuple[FloatArray, FloatArray]:
+def _scores(surface: AccuracySurface, pairing: Pairing) -> tuple[FloatArray, FloatArray]:
     """Normal scores of chip and test set, lost and gained, and population accuracy error-free."""
     z = ndtri(np.concatenate([pairing.chip, pairing.test_set[:, 1:]], axis=1))
-    right = curve.images * np.clip(
-        curve.error_free + curve.error_free_deviation[pairing.curve], 0.0, 1.0
+    right = surface.images * np.clip(
+        surface.error_free + surface.error_free_deviation[pairing.curve], 0.0, 1.0
     )
-    free = betaincinv(right + 0.5, curve.images - right + 0.5, pairing.test_set[:, 0])
+    free = betaincinv(right + 0.5, surface.images - right + 0.5, pairing.test_set[:, 0])
     return np.ascontiguousarray(z), np.asarray(free)
 
 
 @njit(error_model="numpy")
 def _propagate(  # type: ignore[no-untyped-def]
-    knots, logit, ln_dispersion, pools, ln_ber, device, curve, z, rounding, free
+    rates, tilts, logit, ln_dispersion, pools, ln_ber, tilt, device, surface, z, rounding, free
 ):
     draws, values = len(device), ln_ber.shape[1]
     losses = np.empty((draws, values))
     population = np.empty((draws, values))
     for i in range(draws):
-        c = curve[i]
+        c = surface[i]
         for j in range(values):
             at = ln_ber[device[i], j]
-            k, weight = segment(knots, at)
+            k, w = segment(rates, at)
+            m, v = segment(tilts, tilt[device[i], j])
             lost_gained = 0.0
             shares = 0.0
             for kind in range(2):
                 pool = pools[kind]
                 if pool == 0.0:
                     continue
-                share = share_at(logit[kind, c], k, weight, at - knots[0])
-                d = ln_dispersion[kind, c]
-                variance = count_variance(share, d[k] + weight * (d[k + 1] - d[k]), pool)
+                share = share_at(logit[kind, c], k, w, m, v, at - rates[0])
+                d = value_at(ln_dispersion[kind, c], k, w, m, v)
+                variance = count_variance(share, d, pool)
                 mean = pool * share
                 y = continuous_count(mean, continuous_variance(mean, variance), pool, z[i, kind])
                 count = min(pool, np.floor(y + rounding[i, kind]))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from devicefit.checks import ESS_LIMIT, R_HAT_LIMIT, Gate
+from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY, equal_tailed
 from devicefit.programming import FloatArray
 from devicefit.sensing import SCHEMES, BerCurve, SensingOptions
-from reliability.accuracy_curve import AccuracyCurve, mean_loss
+from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.surface import AccuracySurface, mean_loss
 from reliability.decision import saving_sentence
 from reliability.designs import (
     Comparison,
@@ -160,32 +162,46 @@ def device_record(device: DeviceStudy, sensing: SensingOptions) -> dict[str, Any
     }
 
 
-def network_record(study: NetworkStudy, curve: AccuracyCurve) -> dict[str, Any]:
-    """Training, counts of chips and the fitted curve of a network."""
+def network_record(study: NetworkStudy, surface: AccuracySurface) -> dict[str, Any]:
+    """Training, counts of chips and the fitted surface of a network."""
     counts = study.counts
     ber = np.asarray(counts["ber"].values, dtype=np.float64)
-    fine = np.linspace(curve.ln_ber[0], curve.ln_ber[-1], 61)
-    draw = np.arange(curve.draws)
-    accuracy = curve.error_free - mean_loss(
-        curve, np.broadcast_to(fine, (curve.draws, len(fine))), draw
-    )
-    accuracy_of_chips = counts["correct"].values / curve.images
+    fine = np.linspace(surface.ln_rate[0], surface.ln_rate[-1], 61)
+    draw = np.arange(surface.draws)
+    equal = SeenRates.equal(np.tile(fine, (surface.draws, 1)))
+    accuracy = surface.error_free - mean_loss(surface, equal, draw)
+    accuracy_of_chips = counts["correct"].values / surface.images
     return {
         "training": study.record,
-        "images": curve.images,
-        "error_free_correct": curve.correct,
-        "error_free_accuracy": curve.error_free,
+        "images": surface.images,
+        "error_free_correct": surface.correct,
+        "error_free_accuracy": surface.error_free,
         "weights": int(counts.attrs["weights"]),
         "protected": str(counts.attrs["protected"]),
-        "chips": curve.chips,
+        "chips": surface.chips,
         "ber": ber.tolist(),
         "accuracy_mean_of_chips": accuracy_of_chips.mean(axis=1).tolist(),
         "accuracy_worst_chip": accuracy_of_chips.min(axis=1).tolist(),
         "accuracy_sd_of_chips": accuracy_of_chips.std(axis=1, ddof=1).tolist(),
         "curve": {"ber": np.exp(fine).tolist(), "accuracy": band(accuracy, axis=0)},
-        "condition": curve.condition,
-        "further_training": None if curve.further is None else curve.further.record(),
-        "curve_diagnostics": curve.diagnostics,
+        "unequal": _unequal_record(study, surface),
+        "condition": surface.condition,
+        "further_training": None if surface.further is None else surface.further.record(),
+        "surface": surface.diagnostics,
+    }
+
+
+def _unequal_record(study: NetworkStudy, surface: AccuracySurface) -> dict[str, Any] | None:
+    """Counts at unequal rates; None where there are none."""
+    if study.unequal is None:
+        return None
+    correct = study.unequal["correct"].transpose("case", "chip").values / surface.images
+    return {
+        "ber": study.unequal["ber"].values.tolist(),
+        "tilt": study.unequal["tilt"].values.tolist(),
+        "tilt_meaning": "(rate of stored ones - rate of stored zeros) / their sum",
+        "chips": int(study.unequal.sizes["chip"]),
+        "accuracy_mean_of_chips": correct.mean(axis=1).tolist(),
     }
 
 
@@ -242,17 +258,25 @@ def safe_record(design: Design) -> dict[str, Any]:
     }
 
 
-def curve_gate(curve: AccuracyCurve) -> Gate:
-    """Convergence of the accuracy curves, which are fitted together."""
-    d = curve.diagnostics
-    passed = d["r_hat"] < R_HAT_LIMIT and d["bulk_ess"] >= ESS_LIMIT and d["divergences"] == 0
+MISFIT_LIMIT = 2.0
+"""Most that counts may lie off what the others predict, root mean square in standard deviations."""
+
+
+def surface_gate(surfaces: Mapping[str, AccuracySurface]) -> Gate:
+    """Whether the accuracy surfaces were found, and agree with the counts they are fitted to."""
+    name, worst = max(
+        surfaces.items(),
+        key=lambda s: (1 - s[1].diagnostics["converged"], s[1].diagnostics["misfit"]),
+    )
+    d = worst.diagnostics
+    found = "" if d["converged"] else f"the fit did not converge in {d['steps']:.0f} steps; "
     return Gate(
-        "accuracy curve",
-        "Did the fit of accuracy over BER converge?",
-        bool(passed),
-        d["r_hat"],
-        R_HAT_LIMIT,
-        f"R-hat {d['r_hat']:.3f}, {d['bulk_ess']:.0f} effective draws, "
-        f"{d['divergences']:.0f} divergences",
+        "accuracy surface",
+        "Do the counts at each pair of rates agree with what all others predict?",
+        bool(d["converged"]) and d["misfit"] <= MISFIT_LIMIT,
+        d["misfit"],
+        MISFIT_LIMIT,
+        f"{found}{d['points']:.0f} pairs of rates, off by {d['misfit']:.2f} standard deviations "
+        f"(root mean square, {name})",
         "evaluate more chips (--chips)",
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from devicefit.programming import FloatArray
 from devicefit.sensing import CELLS_PER_BIT, BerCurve
+from reliability.accuracy.seen_rates import SeenRates
 from reliability.code_table import code_table
 from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64, Code, ln_residual_ber
 
@@ -21,19 +22,27 @@ class Storage:
         ``"1T1R"`` or ``"2T2R"``: how cells are read.
     code : Code
         What corrects the bits that were read.
+    scrambled : bool
+        Whether half of the weights are stored inverted, chosen by a fixed pattern that is undone
+        when they are read. Stored zeros and ones then meet both states alike, so their error rates
+        are equal. It costs no cell.
     """
 
     scheme: str
     code: Code = NO_CODE
+    scrambled: bool = False
 
     def __post_init__(self) -> None:
         if self.scheme not in CELLS_PER_BIT:
             raise ValueError(f"scheme {self.scheme!r} is not known; known: {list(CELLS_PER_BIT)}")
+        if self.scrambled and CELLS_PER_BIT[self.scheme] > 1:
+            raise ValueError(f"{self.scheme} stores a bit and its inverse; scrambling does nothing")
 
     @property
     def name(self) -> str:
-        """For tables and as a key: ``"1T1R + SECDED(72,64)"``."""
-        return self.scheme if self.code == NO_CODE else f"{self.scheme} + {self.code.name}"
+        """For tables and as a key: ``"1T1R + SECDED(72,64), scrambled"``."""
+        coded = self.scheme if self.code == NO_CODE else f"{self.scheme} + {self.code.name}"
+        return f"{coded}, scrambled" if self.scrambled else coded
 
     @property
     def cells_per_bit(self) -> float:
@@ -56,24 +65,58 @@ class Storage:
         """
         return code_table(self.code).ln_ber_read(ln_after)
 
-    def network_ln_ber(self, curves: Mapping[str, BerCurve]) -> FloatArray:
-        """Ln of the BER that the network sees, draws flattened, shape (draw, x).
+    def seen(self, curves: Mapping[str, BerCurve], one_is: str = "LRS") -> SeenRates:
+        """Error rates that the network sees, draws of the device flattened.
+
+        What a code leaves has the tilt of what it gets: most of it are bits that it could not
+        correct.
 
         Parameters
         ----------
         curves : mapping of str to BerCurve
             By scheme.
+        one_is : {"LRS", "HRS"}, optional
+            State that stores a one.
+
+        Raises
+        ------
+        ValueError
+            Another state.
         """
-        ln_ber = curves[self.scheme].ln_ber
-        return self.ln_ber_after(ln_ber.reshape(-1, ln_ber.shape[-1]))
+        if one_is not in ("LRS", "HRS"):
+            raise ValueError(f"one_is is {one_is!r}; a 1 is stored as one of LRS, HRS")
+        curve = curves[self.scheme]
+        ln_ber = self.ln_ber_after(curve.ln_ber.reshape(-1, curve.ln_ber.shape[-1]))
+        if curve.tilt is None or self.scrambled:
+            return SeenRates.equal(ln_ber)
+        of_lrs = curve.tilt.reshape(ln_ber.shape)
+        return SeenRates(ln_ber, of_lrs if one_is == "LRS" else -of_lrs)
 
 
 PLAIN = Storage("1T1R")
+_CODES = (NO_CODE, SECDED_72_64, BCH_127_64)
 STORAGES = (
-    PLAIN,
-    Storage("1T1R", SECDED_72_64),
-    Storage("1T1R", BCH_127_64),
+    *(Storage("1T1R", code) for code in _CODES),
+    *(Storage("1T1R", code, scrambled=True) for code in _CODES),
     Storage("2T2R"),
 )
-"""What is compared: one cell, light and heavy codes, and two cells, which cost as many cells as a
-code of rate 1/2."""
+"""What is compared: one cell, light and heavy codes, each plain and scrambled, and two cells, which
+cost as many cells as a code of rate 1/2."""
+
+SCRAMBLING = ("compare", "always", "never")
+
+
+def storages_for(scrambling: str) -> tuple[Storage, ...]:
+    """What is compared where scrambled storage is one way of several, the only one, or none.
+
+    Raises
+    ------
+    ValueError
+        `scrambling` is not one of `SCRAMBLING`.
+    """
+    if scrambling not in SCRAMBLING:
+        raise ValueError(
+            f"--scrambling {scrambling!r} is not known; known: {', '.join(SCRAMBLING)}"
+        )
+    left_out = {"compare": None, "always": False, "never": True}[scrambling]
+    return tuple(s for s in STORAGES if s.scheme == "2T2R" or s.scrambled is not left_out)

@@ -12,47 +12,37 @@ import xarray as xr
 
 from reliability.network_study import NetworkStudy
 
-Counts = xr.Dataset | Sequence[xr.Dataset]
-"""Table of one training, or tables of several trainings of one recipe."""
 
-
-def tables_of(counts: Counts) -> tuple[xr.Dataset, ...]:
-    """The tables of a network, one for each training."""
-    return (counts,) if isinstance(counts, xr.Dataset) else tuple(counts)
-
-
-def check_counts(counts: Mapping[str, Counts]) -> None:
-    """Refuse counts that no curves can be fitted to.
+def check_counts(networks: Mapping[str, NetworkStudy]) -> None:
+    """Refuse counts that no surfaces can be fitted to.
 
     Raises
     ------
     ValueError
-        As :func:`reliability.accuracy_curve.fit_accuracy_curves`.
+        No network, counts over something else than BER, fewer than four BER above zero or fewer
+        than two chips, trainings with different test sets or protected layers.
     """
-    if not counts or not all(tables_of(of) for of in counts.values()):
+    if not networks:
         raise ValueError("no network to fit; give at least one table of counts")
-    tables = [(name, table) for name, of in counts.items() for table in tables_of(of)]
+    of = {n: [s.counts, *(t.counts for t in s.further_trainings)] for n, s in networks.items()}
+    tables = [(name, table) for name, tables in of.items() for table in tables]
     for name, table in tables:
         if "ber" not in table.dims:
             raise ValueError(
-                f"{name!r} was evaluated over {table['correct'].dims[0]}, a curve needs "
+                f"{name!r} was evaluated over {table['correct'].dims[0]}, a decision needs "
                 "counts over BER; run `rram-reliability evaluate` without --errors and --device"
             )
-    first, ber = tables[0][0], np.asarray(tables[0][1]["ber"].values, dtype=np.float64)
     for name, table in tables:
-        if not np.array_equal(table["ber"].values, ber):
-            raise ValueError(f"{name!r} was evaluated at other BER than {first!r}; use one grid")
         if table.sizes["chip"] < 2:
             raise ValueError(f"{name!r} has {table.sizes['chip']} chip; at least 2 needed")
-    if np.sum(ber > 0) < 4:
-        raise ValueError(
-            f"{int(np.sum(ber > 0))} BER above zero; at least 4 are needed for a curve"
-        )
-    for name, of in counts.items():
-        _check_trainings(name, tables_of(of))
+        positive = int(np.sum(table["ber"].values > 0))
+        if positive < 4:
+            raise ValueError(f"{name!r} has {positive} BER above zero; at least 4 are needed")
+    for name, trainings in of.items():
+        _check_trainings(name, trainings)
 
 
-def _check_trainings(name: str, tables: tuple[xr.Dataset, ...]) -> None:
+def _check_trainings(name: str, tables: Sequence[xr.Dataset]) -> None:
     for attribute, what in (("images_sha256", "test set"), ("protected", "protected layers")):
         values = {str(table.attrs.get(attribute, "")) for table in tables}
         if len(values) > 1:
@@ -87,7 +77,7 @@ def join_trainings(studies: Sequence[NetworkStudy]) -> list[NetworkStudy]:
         key = recipe_of(study.record) or f"network {number}"
         if key in joined:
             first = joined[key]
-            further = (*first.further_trainings, study.counts, *study.further_trainings)
+            further = (*first.further_trainings, study)
             study = replace(first, further_trainings=further)
         joined[key] = study
     return list(joined.values())

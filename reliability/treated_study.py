@@ -19,8 +19,8 @@ from bnn import (
     network_sha256,
 )
 from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.study.rate_pairs import count_rate_pairs
 from reliability.network_study import BER_GRID, NetworkOptions, NetworkStudy, Tick
-from reliability.unequal_counts import unequal_counts
 
 TREATMENTS = {"fixed": FIXED, "folded": FOLDED_FOR_EACH, "calibrated": PER_CHIP}
 """Treatments of thresholds by their word at the command line."""
@@ -104,7 +104,7 @@ def treated_study(
     unequal = None
     chips = min(options.chips, options.unequal_chips)
     if chips:
-        unequal = unequal_counts(
+        unequal = count_rate_pairs(
             reference.network,
             images,
             treatment=treatment,

@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devicefit.numerics.compiled import njit
-from reliability.accuracy_curve import KINDS, AccuracyCurve
-from reliability.chip_law import count_variance, segment, share_at
+from reliability.accuracy.counted_points import KINDS
+from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.surface import AccuracySurface
+from reliability.chip_law import count_variance, segment, share_at, value_at
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -18,10 +20,10 @@ _CURVES, _TRAININGS = 40, 12
 
 
 def variance_shares(
-    curve: AccuracyCurve,
-    ln_ber: FloatArray,
+    surface: AccuracySurface,
+    seen: SeenRates,
     device: IntArray,
-    of_curve: IntArray,
+    of_surface: IntArray,
     *,
     family: IntArray | None = None,
     size: int = CROSSED,
@@ -30,16 +32,16 @@ def variance_shares(
 
     Parameters
     ----------
-    curve : AccuracyCurve
+    surface : AccuracySurface
         Network.
-    ln_ber : float array, shape (device draw, x)
-        ln BER of the device.
-    device, of_curve : int array
-        Draws of device and curve that are in use.
+    seen : SeenRates
+        Error rates that it sees, shape (device draw, x).
+    device, of_surface : int array
+        Draws of device and surface that are in use.
     family : int array, shape (device draw,), optional
         Model family of each draw of the device.
     size : int, optional
-        Draws of the device that are crossed; a fourth to a half as many of the curve.
+        Draws of the device that are crossed; a fourth to a half as many of the surface.
 
     Returns
     -------
@@ -53,22 +55,24 @@ def variance_shares(
     Notes
     -----
     Analysis of variance of a balanced table: means over chips, for draws of the device crossed
-    with draws of the curve's centre and with deviations of a further training. Main effects are
+    with draws of the surface's centre and with deviations of a further training. Main effects are
     variances of the margins; families split that of the device between and within. To these come
     the mean variance over chips and the mean binomial variance of the test set. No random numbers
     are drawn. Crossing ignores that a wide law of trainings goes with an uncertain centre.
     """
     d = _spread(np.unique(device), size, family)
-    logit, dispersion, shift, shape = _crossed(curve, np.unique(of_curve))
+    logit, dispersion, shift, shape = _crossed(surface, np.unique(of_surface))
     sums = _table(
-        curve.ln_ber,
+        surface.ln_rate,
+        surface.tilt,
         logit,
         dispersion,
-        curve.pools,
-        float(curve.images),
-        curve.error_free,
+        surface.pools,
+        float(surface.images),
+        surface.error_free,
         shift,
-        np.ascontiguousarray(ln_ber[d]),
+        np.ascontiguousarray(seen.ln_ber[d]),
+        np.ascontiguousarray(seen.tilt[d]),
     )
     by_device, by_curve, mean, square, chip, test_set = sums
     of_device = by_device.var(axis=0)
@@ -87,7 +91,7 @@ def variance_shares(
     total = np.asarray(sum(parts.values()))
     if family is None:
         del parts["family"]
-    if curve.further is None:
+    if surface.further is None:
         del parts["training"]
     return {name: value / np.maximum(total, 1e-300) for name, value in parts.items()}
 
@@ -116,11 +120,11 @@ def _between(by_device: FloatArray, family: IntArray) -> FloatArray:
 
 
 def _crossed(
-    curve: AccuracyCurve, draws: IntArray
+    surface: AccuracySurface, draws: IntArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, tuple[int, int]]:
     """Logits, dispersions and error-free deviations; centres times deviations of trainings."""
-    logit, dispersion = curve.stacked("logit_share"), curve.stacked("ln_dispersion")
-    if curve.further is None:
+    logit, dispersion = surface.stacked("logit_share"), surface.stacked("ln_dispersion")
+    if surface.further is None:
         c = _spread(draws, _CURVES, None)
         return (
             np.ascontiguousarray(logit[:, c]),
@@ -131,21 +135,21 @@ def _crossed(
     i = _spread(draws, _TRAININGS, None)
     # Another order, so that a centre does not meet its own deviation more often than others.
     j = _spread(np.roll(draws, len(draws) // 3), _TRAININGS, None)
-    own = np.stack([curve.further.deviation[kind] for kind in KINDS])
+    own = np.stack([surface.further.deviation[kind] for kind in KINDS])
     centre = logit - own
     both = centre[:, i, None] + own[:, None, j]
-    knots = logit.shape[-1]
+    knots = logit.shape[-2:]
     return (
-        np.ascontiguousarray(both.reshape(2, -1, knots)),
+        np.ascontiguousarray(both.reshape(2, -1, *knots)),
         np.ascontiguousarray(np.repeat(dispersion[:, i], len(j), axis=1)),
-        np.tile(curve.further.error_free[j], len(i)),
+        np.tile(surface.further.error_free[j], len(i)),
         (len(i), len(j)),
     )
 
 
 @njit(error_model="numpy")
 def _table(  # type: ignore[no-untyped-def]
-    knots, logit, ln_dispersion, pools, images, error_free, shift, ln_ber
+    rates, tilts, logit, ln_dispersion, pools, images, error_free, shift, ln_ber, tilt
 ):
     """Margins of the table of mean accuracies, its mean square, and means of inner variances.
 
@@ -159,14 +163,15 @@ def _table(  # type: ignore[no-untyped-def]
     for e in range(devices):
         for j in range(values):
             at = ln_ber[e, j]
-            k, weight = segment(knots, at)
+            k, w = segment(rates, at)
+            m, v = segment(tilts, tilt[e, j])
             for c in range(curves):
                 accuracy, variance = shift[c], 0.0
                 for kind in range(2):
                     pool = pools[kind]
-                    share = share_at(logit[kind, c], k, weight, at - knots[0])
-                    d = ln_dispersion[kind, c]
-                    variance += count_variance(share, d[k] + weight * (d[k + 1] - d[k]), pool)
+                    share = share_at(logit[kind, c], k, w, m, v, at - rates[0])
+                    d = value_at(ln_dispersion[kind, c], k, w, m, v)
+                    variance += count_variance(share, d, pool)
                     accuracy += (2 * kind - 1) * pool * share / images
                 by_device[e, j] += accuracy / curves
                 by_curve[c, j] += accuracy / devices

@@ -30,7 +30,6 @@ from reliability.coded_chips import after_decoding, hsiao_columns
 from reliability.direct_route import posterior_draw, scrambling
 from reliability.ecc import SECDED_72_64, Code
 from reliability.storage import Storage
-from reliability.unequal_errors import StoredBits
 
 Positions = NDArray[np.int64]
 Bits = NDArray[np.bool_]
@@ -153,9 +152,8 @@ class StoredNetwork:
     def of(
         cls,
         network: FoldedNetwork,
-        code: Code,
+        storage: Storage,
         *,
-        stored: StoredBits,
         protected: frozenset[str] = frozenset(),
     ) -> StoredNetwork:
         """Lay the weights of a network into words.
@@ -169,10 +167,10 @@ class StoredNetwork:
             if layer.name in protected:
                 continue
             data = (layer_signs(layer) > 0).reshape(-1)
-            if stored.scrambled:
+            if storage.scrambled:
                 data = data ^ scrambling(index, len(data))
-            layers[layer.name] = StoredLayer(len(data), _words_of(data, code, index))
-        return cls(code, layers)
+            layers[layer.name] = StoredLayer(len(data), _words_of(data, storage.code, index))
+        return cls(storage.code, layers)
 
     def wrong_bits(
         self,

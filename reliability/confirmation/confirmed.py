@@ -22,7 +22,6 @@ from reliability.confirmation.lots import BLOCK, Confirmation, Lot, LotSizes, co
 from reliability.decision import SafeSet
 from reliability.designs import Comparison, Design, loss_limits
 from reliability.storage import Storage
-from reliability.unequal_errors import StoredBits
 
 if TYPE_CHECKING:
     from reliability.requirement import Requirement
@@ -108,9 +107,7 @@ class Confirming:
 Say = Callable[[str], None]
 
 
-def confirm_designs(
-    comparison: Comparison, confirming: Confirming, stored: StoredBits, say: Say
-) -> Comparison:
+def confirm_designs(comparison: Comparison, confirming: Confirming, say: Say) -> Comparison:
     """Confirm the best design, then the one that is best after it, until the best is confirmed.
 
     Parameters
@@ -119,8 +116,6 @@ def confirm_designs(
         Designs with what the curves promise.
     confirming : Confirming
         Networks, device and time.
-    stored : StoredBits
-        How bits are laid into cells.
     say : callable
         Told what is being done.
 
@@ -134,15 +129,13 @@ def confirm_designs(
     while (best := found.best) is not None and best.confirmation is None:
         if best.network not in confirming.networks:
             break
-        done = _confirmed(found, best, confirming, stored, say)
+        done = _confirmed(found, best, confirming, say)
         designs = tuple(done if design is best else design for design in found.designs)
         found = replace(found, designs=designs)
     return found
 
 
-def _confirmed(
-    comparison: Comparison, design: Design, confirming: Confirming, stored: StoredBits, say: Say
-) -> Design:
+def _confirmed(comparison: Comparison, design: Design, confirming: Confirming, say: Say) -> Design:
     """The design with what chips say of it."""
     c, subject = comparison, confirming.networks[design.network]
     sizes = confirming.sizes(subject)
@@ -151,7 +144,7 @@ def _confirmed(
         f"value and {sizes.fresh} fresh ones, each {subject.seconds_per_chip * 1e3:.2g} ms"
     )
     limit = loss_limits(c.curves, c.requirement)[design.network]
-    chips = DesignChips(subject, design.storage, c.sensing, stored, confirming)
+    chips = DesignChips(subject, design.storage, c.sensing, c.one_is, confirming)
     # each design, and each run of its safe values, has chips of its own
     number = next(k for k, other in enumerate(c.designs) if other is design)
     tried: tuple[Lot, ...] = ()
@@ -200,14 +193,18 @@ class DesignChips:
         Network and images.
     storage : Storage
         How bits are stored.
-    sensing, stored, confirming
-        As of :func:`confirm_designs`.
+    sensing : SensingOptions
+        How bits are read.
+    one_is : {"LRS", "HRS"}
+        State that stores a one.
+    confirming : Confirming
+        Device and arrays.
     """
 
     subject: Confirmable
     storage: Storage
     sensing: SensingOptions
-    stored: StoredBits
+    one_is: str
     confirming: Confirming
     _prepared: dict[float, tuple[ChipRates, Any]] = field(default_factory=dict)
 
@@ -215,9 +212,7 @@ class DesignChips:
     def cells(self) -> StoredNetwork:
         """The network as it is written."""
         of = self.subject
-        return StoredNetwork.of(
-            of.network, self.storage.code, stored=self.stored, protected=of.protected
-        )
+        return StoredNetwork.of(of.network, self.storage, protected=of.protected)
 
     def at(self, programming: float) -> tuple[ChipRates, Any]:
         """Rates at a programming value, and the engine that answers there."""
@@ -228,7 +223,7 @@ class DesignChips:
                 [programming],
                 storage,
                 sensing=self.sensing,
-                one_is=self.stored.one_is,
+                one_is=self.one_is,
             )
             with np.errstate(divide="ignore"):
                 seen = float(np.exp(storage.ln_ber_after(np.log(rates.mean)))[0])

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reliability.accuracy_curve import AccuracyCurve
 from scipy.stats import beta
 
 import bnn
 from analyses import abstract_sentences, abstract_tables
 from analyses.abstract_sentences import tolerated_by_share
-from reliability.accuracy_curve import AccuracyCurve
 
 
 @pytest.fixture

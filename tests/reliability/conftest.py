@@ -1,4 +1,4 @@
-"""The command line in this process, and a curve made by hand."""
+"""The command line in this process, and a surface made by hand."""
 
 import signal
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reliability.accuracy_curve import AccuracyCurve
+from reliability.accuracy.surface import AccuracySurface
 from reliability.cli import main
 from reliability.interruption import SIGNALS
 
@@ -73,24 +73,31 @@ def study_record() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def straight_curve() -> Callable[..., AccuracyCurve]:
-    """Makes curves whose logit of lost images is straight in ln BER; 1000 images, simulated."""
+def straight_surface() -> Callable[..., AccuracySurface]:
+    """Makes surfaces whose logit of lost images is straight in ln BER; 1000 images, simulated.
 
-    def curve(*, spread: float = 0.0, dispersion: float = 0.0, draws: int = 400) -> AccuracyCurve:
-        ln_ber = np.log(np.geomspace(1e-4, 0.5, 8))
+    A tilt ``u`` adds ``by_tilt * abs(u)`` to it.
+    """
+
+    def surface(
+        *, spread: float = 0.0, dispersion: float = 0.0, draws: int = 400, by_tilt: float = 0.0
+    ) -> AccuracySurface:
+        ln_rate, tilt = np.log(np.geomspace(1e-4, 0.5, 8)), np.array([-1.0, 0.0, 1.0])
+        shape = (draws, len(ln_rate), len(tilt))
         rng = np.random.default_rng(0)
-        lost = 1.5 * ln_ber + 2.0 + spread * rng.standard_normal((draws, 1))
-        gained = np.full((draws, len(ln_ber)), -3.0)
-        return AccuracyCurve(
-            ln_ber=ln_ber,
-            logit_share={"lost": lost, "gained": gained},
-            ln_dispersion={
-                k: np.full((draws, len(ln_ber)), dispersion) for k in ("lost", "gained")
+        lost = 1.5 * ln_rate + 2.0 + spread * rng.standard_normal((draws, 1))
+        return AccuracySurface(
+            ln_rate=ln_rate,
+            tilt=tilt,
+            logit_share={
+                "lost": lost[:, :, None] + by_tilt * np.abs(tilt),
+                "gained": np.full(shape, -3.0),
             },
+            ln_dispersion={k: np.full(shape, dispersion) for k in ("lost", "gained")},
             images=1000,
             correct=950,
             chips=50,
             diagnostics={},
         )
 
-    return curve
+    return surface

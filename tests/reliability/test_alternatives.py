@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from reliability.accuracy_curve import AccuracyCurve
 
 from bnn.calibration import PER_CHIP
 from devicefit.programming import Programming
 from devicefit.sensing import BerCurve, SensingOptions
-from reliability.accuracy_curve import AccuracyCurve
 from reliability.alternatives import alternative_lines, alternative_records
 from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs, design_energy

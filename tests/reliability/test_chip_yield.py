@@ -3,18 +3,20 @@
 import numpy as np
 import pytest
 
-from reliability.accuracy_curve import AccuracyCurve
+from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.surface import AccuracySurface
 from reliability.chip_yield import ChipYield, chip_yield
 from reliability.propagation import pair_draws, propagate
 
 LN_BER = np.log(np.geomspace(1e-4, 0.5, 8))
 
 
-def _curve(images: int, correct: int, dispersion: float) -> AccuracyCurve:
-    flat = np.ones((1, len(LN_BER)))
-    return AccuracyCurve(
-        ln_ber=LN_BER,
-        logit_share={"lost": 1.5 * LN_BER[None] + 2.0, "gained": -3.0 * flat},
+def _surface(images: int, correct: int, dispersion: float) -> AccuracySurface:
+    flat = np.ones((1, len(LN_BER), 2))
+    return AccuracySurface(
+        ln_rate=LN_BER,
+        tilt=np.array([-0.5, 0.5]),
+        logit_share={"lost": (1.5 * LN_BER[None, :, None] + 2.0) * flat, "gained": -3.0 * flat},
         ln_dispersion={"lost": dispersion * flat, "gained": -0.2 * flat},
         images=images,
         correct=correct,
@@ -30,13 +32,13 @@ def _curve(images: int, correct: int, dispersion: float) -> AccuracyCurve:
 def test_share_of_chips_is_that_of_sampled_chips(
     images: int, correct: int, dispersion: float
 ) -> None:
-    curve = _curve(images, correct, dispersion)
+    surface = _surface(images, correct, dispersion)
     rng = np.random.default_rng(1)
     n = 40_000
-    ln_ber = np.log([[1e-4, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2]])
+    seen = SeenRates.equal(np.log([[1e-4, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2]]))
     for limit in (-0.001, 0.0, 0.01, 0.03):
-        found = chip_yield(curve, ln_ber, pair_draws(1, 1, draws=1, rng=rng), limit).share[0]
-        losses = propagate(curve, ln_ber, pair_draws(1, 1, draws=n, rng=rng)).loss
+        found = chip_yield(surface, seen, pair_draws(1, 1, draws=1, rng=rng), limit).share[0]
+        losses = propagate(surface, seen, pair_draws(1, 1, draws=n, rng=rng)).loss
         sampled = (losses <= limit + 1e-12).mean(axis=0)
         # 24 comparisons in each of five cases: z = 4; and half a percent for the strata.
         error = 4 * np.sqrt(np.maximum(sampled * (1 - sampled), 1e-4) / n) + 0.005
@@ -45,7 +47,7 @@ def test_share_of_chips_is_that_of_sampled_chips(
 
 def test_yield_is_a_posterior_and_says_what_it_is() -> None:
     share = np.array([[0.99, 0.2], [0.97, 0.4], [0.90, 0.6], [0.98, 0.8]])
-    found = ChipYield(share, 0.01)
+    found = ChipYield(share, 0.01, np.ones(2))
     np.testing.assert_allclose(found.p_met, [0.96, 0.5])
     np.testing.assert_allclose(found.confidence(0.95), [0.75, 0.0])
     np.testing.assert_array_equal(found.at(np.array([1.0, 2.0]), 1.9), share[:, 1])
@@ -55,3 +57,14 @@ def test_yield_is_a_posterior_and_says_what_it_is() -> None:
     assert record["p_at_least"] == [0.75, 0.0]
     assert record["low"][1] < record["median"][1] < record["high"][1]
     np.testing.assert_allclose(found.monte_carlo_error, share.std(axis=0, ddof=1) / 2)
+
+
+def test_rates_that_were_not_counted_meet_nothing() -> None:
+    """Two draws of the device: the second is tilted more than was counted."""
+    surface = _surface(600, 583, 0.0)
+    seen = SeenRates(np.log([[1e-4, 0.5], [1e-4, 0.6]]), np.array([[0.5, 0.0], [0.6, 0.0]]))
+    pairing = pair_draws(2, 1, draws=2, rng=np.random.default_rng(3))
+    found = chip_yield(surface, seen, pairing, 0.01)
+    np.testing.assert_array_equal(found.known, [0.5, 0.5])
+    assert found.p_met[0] == pytest.approx(0.5, abs=0.01)
+    assert found.share[pairing.device == 1].max() == 0

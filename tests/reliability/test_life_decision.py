@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import xarray as xr
+from reliability.accuracy_curve import AccuracyCurve
 
 from devicefit.fitting import Diagnostics
 from devicefit.life_fit import LifeDraws
@@ -11,7 +12,6 @@ from devicefit.life_study import CycledCells
 from devicefit.programming import Programming
 from devicefit.sensing import BerCurve, SensingOptions
 from devicefit.wear_out import WearOut
-from reliability.accuracy_curve import AccuracyCurve
 from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs
 from reliability.energy import Energy

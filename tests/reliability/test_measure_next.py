@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from reliability.accuracy_curve import AccuracyCurve
 
 from devicefit.backend import psis
 from devicefit.fitting import DevicePosterior, Diagnostics
@@ -19,7 +20,6 @@ from devicefit.preposterior import ln_likelihoods
 from devicefit.priors import prior_record
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
-from reliability.accuracy_curve import AccuracyCurve
 from reliability.ber_table import ber_table
 from reliability.candidates import (
     MeasuredEnergy,

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from reliability.accuracy_curve import AccuracyCurve, FurtherTraining
 
 from devicefit.programming import Programming
 from devicefit.sensing import BerCurve, SensingOptions
-from reliability.accuracy_curve import AccuracyCurve, FurtherTraining
 from reliability.choices import choices_record
 from reliability.designs import Comparison, compare_designs
 from reliability.energy import Energy

@@ -21,7 +21,7 @@ def test_trainings_that_differ_in_their_seed_alone_are_joined() -> None:
     studies = [_study(1), _study(1, ber=0.04), _study(2), _study(3)]
     standard, errors = join_trainings(studies)
     assert standard.counts is studies[0].counts
-    assert [t["lost"].values[0, 0] for t in standard.further_trainings] == [2, 3]
+    assert [t.counts["lost"].values[0, 0] for t in standard.further_trainings] == [2, 3]
     assert errors.further_trainings == ()
 
 

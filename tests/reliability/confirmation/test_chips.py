@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from reliability.unequal_errors import StoredBits
 from scipy import stats
 
 from bnn import FoldedNetwork, HiddenLayer, OutputLayer
@@ -21,7 +22,6 @@ from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates,
 from reliability.direct_route import cell_readers, evaluate_direct
 from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64
 from reliability.storage import PLAIN, STORAGES, Storage
-from reliability.unequal_errors import StoredBits
 
 X = (5e-5, 1e-4)
 SENSING = SensingOptions(threshold_ohm=1.8e4)

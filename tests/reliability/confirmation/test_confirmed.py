@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from reliability.unequal_errors import StoredBits
 
 import reliability.answer
 from bnn import evaluate, load_images, load_zoo, network_sha256
@@ -32,7 +33,6 @@ from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.network_study import BER_GRID, NetworkStudy
 from reliability.requirement import Requirement
-from reliability.unequal_errors import StoredBits
 
 REQUIREMENT = Requirement(max_loss=0.02, risk=0.1)
 GRID = np.geomspace(2e-5, 4e-4, 61)

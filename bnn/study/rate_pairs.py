@@ -1,14 +1,14 @@
-"""Counts of a network whose stored ones and zeros go wrong at unequal rates.
+"""Counts of a network at pairs of error rates of stored ones and stored zeros.
 
-The curve of a network is counted at equal rates. A few more cases, at the extremes where only
-stored ones or only stored zeros go wrong, tell what an imbalance does to it;
-`reliability.equivalent_ber` makes of them the equal rate that does the same harm.
+Unequal rates move every pre-activation the same way, which fixed thresholds do not know of. Beside
+the equal rates a network is therefore counted at several tilts of each mean rate, the ends included
+where only ones or only zeros go wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -27,14 +27,20 @@ from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from bnn.engines.calibrated import FoldedEngine
 from bnn.network import layer_signs
 
-if TYPE_CHECKING:
-    from reliability.network_study import Tick
+Tick = Callable[[int, int], None]
 
-UNEQUAL_RATES = (5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 0.1)
-"""Mean rates of ones and zeros at which the extremes are counted; all are rates of the grid."""
+TILTED_RATES = (5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 0.1, 0.2, 0.5)
+"""Mean rates of ones and zeros at which tilts are counted; below, tilts change little."""
 
-TILTS = (-1.0, 1.0)
-"""Difference of the rates of ones and zeros over their sum: only zeros, or only ones, go wrong."""
+TILTS = (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0)
+"""Difference of the rates of ones and zeros over their sum; at 1 only ones go wrong."""
+
+
+def tilted_rates(rates: Sequence[float]) -> tuple[float, ...]:
+    """Mean rates at which tilts are counted beside equal `rates`: up to the highest of these."""
+    highest = max(rates)
+    within = [rate for rate in TILTED_RATES if rate < highest]
+    return (*within, highest) if highest <= TILTED_RATES[-1] else TILTED_RATES
 
 
 def tilted_flips(ber: float, tilt: float) -> Flips:
@@ -50,13 +56,13 @@ def tilted_flips(ber: float, tilt: float) -> Flips:
     return Flips(zero_to_one=ber * (1 - tilt), one_to_zero=ber * (1 + tilt))
 
 
-def unequal_counts(
+def count_rate_pairs(
     network: FoldedNetwork,
     images: ImageSet,
     *,
     treatment: str = FIXED,
     reference: CalibrationReference | None = None,
-    rates: Sequence[float] = UNEQUAL_RATES,
+    rates: Sequence[float] = TILTED_RATES,
     tilts: Sequence[float] = TILTS,
     chips: int,
     seed: int,
@@ -66,7 +72,7 @@ def unequal_counts(
     memory: int | None = None,
     tick: Tick = lambda done, total: None,
 ) -> xr.Dataset:
-    """Count right answers at unequal rates, on the chips that the curve is counted on.
+    """Count right answers at unequal rates, on the chips that equal rates are counted on.
 
     Parameters
     ----------

@@ -1,0 +1,499 @@
+"""Accuracy over both error rates: a surface through counts of images, with the spread of chips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devicefit.numerics.compiled import njit
+from devicefit.threads import one_blas_thread
+from reliability.accuracy.counted_points import KINDS, CountedPoints, counted_points
+from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.surface_model import (
+    SPREAD_OF_LOGIT,
+    Drawn,
+    Linearised,
+    Pairs,
+    draw_dispersions,
+    draw_shares,
+    linearise,
+)
+from reliability.chip_law import count_variance, segment, share_at, value_at
+from reliability.network_study import NetworkStudy
+from reliability.training_counts import check_counts
+from reliability.training_level import training_level
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+DRAWS = 1000
+"""Posterior draws of a surface."""
+
+_FINEST = 0.35
+_TILTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
+_EQUAL = 1e-6
+"""Largest tilt that counts at equal rates know of."""
+
+
+@dataclass(frozen=True)
+class FurtherTraining:
+    """How a further training of the recipe differs from the mean over its trainings.
+
+    Parameters
+    ----------
+    trainings : int
+        Trainings that were evaluated.
+    deviation : dict of str to float array, shape (draw, rate, tilt)
+        For ``"lost"`` and ``"gained"``: what the logit of the share differs by. It is contained in
+        that of the surface.
+    spread : dict of str to float array, shape (draw,)
+        Standard deviation of these between trainings; under ``"error-free"`` that of the accuracy
+        without errors.
+    error_free : float array, shape (draw,)
+        What the accuracy without errors on this test set differs by.
+    """
+
+    trainings: int
+    deviation: dict[str, FloatArray]
+    spread: dict[str, FloatArray]
+    error_free: FloatArray
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON: median and 90 % ETI of the spreads between trainings."""
+        spreads = {}
+        for name, draws in self.spread.items():
+            low, median, high = np.quantile(draws, [0.05, 0.5, 0.95])
+            spreads[name] = {
+                "median": float(median),
+                "low": float(low),
+                "high": float(high),
+                "kind": "ETI",
+                "probability": 0.9,
+                "unit": "accuracy" if name == "error-free" else "logit of the share",
+            }
+        return {"trainings": self.trainings, "spread_between_trainings": spreads}
+
+
+@dataclass(frozen=True)
+class AccuracySurface:
+    """Posterior of what a network loses as bits go wrong, over both error rates.
+
+    An error pattern turns right answers wrong ("lost") and, more rarely, wrong ones right
+    ("gained"); where more are gained the loss is negative. Both shares are zero without errors, so
+    between no errors and the lowest rate that was counted they are proportional to the rate.
+
+    Parameters
+    ----------
+    ln_rate : float array, shape (rate,)
+        ln of mean rates, ascending, between which everything is linear.
+    tilt : float array, shape (tilt,)
+        Tilts, ascending.
+    logit_share : dict of str to float array, shape (draw, rate, tilt)
+        For ``"lost"`` and ``"gained"``: logit of the mean share over chips.
+    ln_dispersion : dict of str to float array, shape (draw, rate, tilt)
+        ln of the variance over chips relative to a binomial law.
+    images, correct : int
+        Test images, and right answers among them without errors (mean of the trainings, rounded).
+    chips : int
+        Chips at equal rates behind the fit.
+    diagnostics : dict
+        ``points``, ``steps``, ``converged`` and ``misfit`` of the fit.
+    further : FurtherTraining or None
+        With several trainings of the recipe each draw is a further training; None with one: all
+        uncertainty is then conditional on that training.
+    """
+
+    ln_rate: FloatArray
+    tilt: FloatArray
+    logit_share: dict[str, FloatArray]
+    ln_dispersion: dict[str, FloatArray]
+    images: int
+    correct: int
+    chips: int
+    diagnostics: dict[str, float]
+    further: FurtherTraining | None = field(default=None)
+
+    @property
+    def draws(self) -> int:
+        """Number of posterior draws."""
+        return int(self.logit_share["lost"].shape[0])
+
+    @property
+    def error_free(self) -> float:
+        """Accuracy without errors on this test set, mean over trainings."""
+        return self.correct / self.images
+
+    @property
+    def trainings(self) -> int:
+        """Trainings behind the surface."""
+        return 1 if self.further is None else self.further.trainings
+
+    @property
+    def error_free_deviation(self) -> FloatArray:
+        """What the error-free accuracy of each draw's training differs by, shape (draw,)."""
+        return np.zeros(self.draws) if self.further is None else self.further.error_free
+
+    @property
+    def condition(self) -> str:
+        """What the uncertainty refers to, in words."""
+        if self.further is None:
+            return "conditional on this training: one training seed says nothing of others"
+        return (
+            f"for a further training of the recipe: {self.further.trainings} training seeds were "
+            "evaluated and are taken as exchangeable"
+        )
+
+    @property
+    def has_tilts(self) -> bool:
+        """Whether unequal rates were counted."""
+        return bool(self.tilt[-1] > _EQUAL)
+
+    def pool(self, kind: str) -> int:
+        """Images that can be lost (right without errors) or gained (wrong without errors)."""
+        return self.correct if kind == "lost" else self.images - self.correct
+
+    @property
+    def pools(self) -> FloatArray:
+        """Both pools in the order of `KINDS`."""
+        return np.array([float(self.pool(kind)) for kind in KINDS])
+
+    def stacked(self, name: str) -> FloatArray:
+        """``logit_share`` or ``ln_dispersion`` of both kinds, shape (kind, draw, rate, tilt)."""
+        return self._stacks[name]
+
+    @cached_property
+    def _stacks(self) -> dict[str, FloatArray]:
+        # Every storage of a network asks for the same.
+        return {
+            name: np.ascontiguousarray(np.stack([of[kind] for kind in KINDS]))
+            for name, of in (
+                ("logit_share", self.logit_share),
+                ("ln_dispersion", self.ln_dispersion),
+            )
+        }
+
+    def known(self, seen: SeenRates) -> NDArray[np.bool_]:
+        """Whether the rates lie within those that were counted, shape of `seen`.
+
+        Rates below the lowest one do: without errors nothing is lost.
+        """
+        within = (seen.tilt >= self.tilt[0] - 1e-9) & (seen.tilt <= self.tilt[-1] + 1e-9)
+        return np.asarray(within & (seen.ln_ber <= self.ln_rate[-1] + 1e-9))
+
+
+def fit_accuracy_surfaces(
+    networks: Mapping[str, NetworkStudy], *, seed: int, cores: int = 1, draws: int = DRAWS
+) -> dict[str, AccuracySurface]:
+    """Fit the surfaces of several networks.
+
+    Parameters
+    ----------
+    networks : mapping of str to NetworkStudy
+        Counts of ``bnn.evaluate`` over BER, at unequal rates too where there are such, and those of
+        further trainings of the recipe.
+    seed : int
+        Seed of the draws.
+    cores : int, optional
+        Networks that are fitted at a time, which does not change the draws.
+    draws : int, optional
+        Draws to make.
+
+    Returns
+    -------
+    dict of str to AccuracySurface
+        One for each network; of several trainings that of a further one.
+
+    Raises
+    ------
+    ValueError
+        As of :func:`reliability.training_counts.check_counts`.
+
+    Notes
+    -----
+    For a pair of rates and a chip the number of images lost has mean ``n l`` and variance
+    ``d n l (1 - l)``; ``logit l`` and ``ln d`` are smooth functions of both rates
+    (:mod:`reliability.accuracy.surface_model`). The dispersion is below 1 at small rates, where the
+    same few images fail on every chip, and far above 1 where whole chips go wrong: a beta-binomial
+    law cannot go below 1. Chips are nested, so their counts at two pairs of rates are alike
+    (:mod:`reliability.accuracy.chip_correlation`).
+    """
+    check_counts(networks)
+    with one_blas_thread(), ThreadPoolExecutor(cores) as pool:
+        found = pool.map(
+            lambda item: _surface(
+                [counted_points(s) for s in (item[1], *item[1].further_trainings)],
+                draws=draws,
+                rng=np.random.default_rng([seed, 43, item[0]]),
+            ),
+            enumerate(networks.values()),
+        )
+        return dict(zip(networks, found, strict=True))
+
+
+def _surface(
+    counted: Sequence[CountedPoints], *, draws: int, rng: np.random.Generator
+) -> AccuracySurface:
+    """Surface of one network from the counts of its trainings."""
+    first = counted[0]
+    rates, tilts = _axes(counted)
+    at = Pairs(np.repeat(rates, len(tilts)), np.tile(tilts, len(rates)), first.pairs.ones)
+    shape = (draws, len(rates), len(tilts))
+    shares, dispersions, deviations, spreads = {}, {}, {}, {}
+    fits: list[Linearised] = []
+    for kind in KINDS:
+        of_kind = [_linearised(c, kind) for c in counted]
+        drawn = (
+            draw_shares(of_kind, at, draws=draws, rng=rng)
+            if all(c.pools[kind] for c in counted)
+            else _nothing(draws, len(at.ln_rate))
+        )
+        shares[kind] = drawn.values.reshape(shape)
+        deviations[kind], spreads[kind] = drawn.deviation.reshape(shape), drawn.spread
+        # the spread over chips is that of one of the trainings in each draw
+        of = rng.integers(len(counted), size=draws)
+        every = [draw_dispersions(f, at, draws=draws, rng=rng) for f in of_kind]
+        dispersions[kind] = np.stack(every)[of, np.arange(draws)].reshape(shape)
+        fits += of_kind
+    right = [c.correct for c in counted]
+    correct = int(round(float(np.mean(right))))
+    return AccuracySurface(
+        rates,
+        tilts,
+        shares,
+        dispersions,
+        first.images,
+        correct,
+        min(int(c.chips.max()) for c in counted),
+        _diagnostics(fits),
+        _further(right, first.images, correct, deviations, spreads, draws=draws, rng=rng),
+    )
+
+
+def _linearised(counted: CountedPoints, kind: str) -> Linearised:
+    return linearise(
+        counted.pairs,
+        counted.chips,
+        counted.mean[kind],
+        counted.variance[kind],
+        counted.correlation[kind],
+        max(counted.pools[kind], 1),
+        kurtosis=counted.kurtosis[kind],
+    )
+
+
+def _nothing(draws: int, points: int) -> Drawn:
+    """Where no image can be lost (or gained), none is."""
+    zeros = np.zeros((draws, points))
+    return Drawn(zeros - 40.0, zeros, np.zeros(draws))
+
+
+def _axes(counted: Sequence[CountedPoints]) -> tuple[FloatArray, FloatArray]:
+    """Rates and tilts of the lookup table, within what all trainings were counted at."""
+    pairs = [c.pairs for c in counted]
+    most = min(float(np.abs(p.tilt).max()) for p in pairs)
+    tilts = np.array([-_EQUAL, _EQUAL])
+    if most > _EQUAL:
+        half = np.unique([min(t, most) for t in _TILTS])
+        tilts = np.unique(np.concatenate([-half, half]))
+    low = min(float(p.ln_rate.min()) for p in pairs)
+    high = min(float(p.ln_rate.max()) for p in pairs)
+    if most > _EQUAL:
+        high = min(high, *(float(p.ln_rate[np.abs(p.tilt) > _EQUAL].max()) for p in pairs))
+    knots = np.unique(np.concatenate([p.ln_rate for p in pairs]))
+    knots = knots[(knots >= low) & (knots <= high)]
+    parts = [
+        np.linspace(a, b, math.ceil((b - a) / _FINEST), endpoint=False)
+        for a, b in zip(knots[:-1], knots[1:], strict=True)
+    ]
+    return np.concatenate([*parts, knots[-1:]]), tilts
+
+
+def _diagnostics(fits: Sequence[Linearised]) -> dict[str, float]:
+    residuals = np.concatenate([fit.left_out() for fit in fits])
+    return {
+        "points": float(max(len(fit.pairs.ln_rate) for fit in fits)),
+        "steps": float(max(fit.steps for fit in fits)),
+        "converged": float(all(fit.converged for fit in fits)),
+        "misfit": float(np.sqrt(np.mean(residuals**2))),
+    }
+
+
+def _further(
+    right: Sequence[int],
+    images: int,
+    correct: int,
+    deviations: dict[str, FloatArray],
+    spreads: dict[str, FloatArray],
+    *,
+    draws: int,
+    rng: np.random.Generator,
+) -> FurtherTraining | None:
+    """How trainings differ, their error-free accuracies included; None where there is one."""
+    if len(right) == 1:
+        return None
+    mean = float(np.mean(right)) / images
+    level = training_level(
+        np.array(right) / images,
+        variance=1 / 12 / images**2,
+        # Were the trainings wrong on images of their own, this would be their spread.
+        scale=math.sqrt(max(mean * (1 - mean), 1 / images) / images),
+        draws=draws,
+        rng=rng,
+    )
+    free = level.centre + level.deviation
+    return FurtherTraining(
+        len(right),
+        deviations,
+        {**spreads, "error-free": level.spread},
+        np.minimum(free, 1.0) - correct / images,
+    )
+
+
+def mean_share(surface: AccuracySurface, kind: str, seen: SeenRates, draw: IntArray) -> FloatArray:
+    """Mean share of lost or gained images over chips.
+
+    Parameters
+    ----------
+    surface : AccuracySurface
+        Fitted surface.
+    kind : {"lost", "gained"}
+        Which share.
+    seen : SeenRates
+        Rates, shape (s, x); a BER of zero gives zero. Outside what was counted the values at its
+        border stay: :meth:`AccuracySurface.known` tells where.
+    draw : int array, shape (s,)
+        Which draw of the surface belongs to each row of `seen`.
+
+    Returns
+    -------
+    float array, shape (s, x)
+    """
+    logit = np.ascontiguousarray(surface.logit_share[kind])
+    out = np.empty(seen.ln_ber.shape)
+    _shares(surface.ln_rate, surface.tilt, logit, seen.ln_ber, seen.tilt, draw, out)
+    return out
+
+
+@njit(error_model="numpy")
+def _shares(rates, tilts, logit, at, tilt, draw, out):  # type: ignore[no-untyped-def]
+    for i in range(at.shape[0]):
+        for j in range(at.shape[1]):
+            k, w = segment(rates, at[i, j])
+            m, v = segment(tilts, tilt[i, j])
+            out[i, j] = share_at(logit[draw[i]], k, w, m, v, at[i, j] - rates[0])
+
+
+def chip_variance(
+    surface: AccuracySurface, kind: str, seen: SeenRates, draw: IntArray
+) -> FloatArray:
+    """Variance over chips of the number of lost or gained images; arguments as `mean_share`."""
+    out = np.empty(seen.ln_ber.shape)
+    _variances(
+        surface.ln_rate,
+        surface.tilt,
+        np.ascontiguousarray(surface.logit_share[kind]),
+        np.ascontiguousarray(surface.ln_dispersion[kind]),
+        float(surface.pool(kind)),
+        seen.ln_ber,
+        seen.tilt,
+        draw,
+        out,
+    )
+    return out
+
+
+@njit(error_model="numpy")
+def _variances(rates, tilts, logit, ln_dispersion, pool, at, tilt, draw, out):  # type: ignore[no-untyped-def]
+    for i in range(at.shape[0]):
+        for j in range(at.shape[1]):
+            k, w = segment(rates, at[i, j])
+            m, v = segment(tilts, tilt[i, j])
+            share = share_at(logit[draw[i]], k, w, m, v, at[i, j] - rates[0])
+            out[i, j] = count_variance(share, value_at(ln_dispersion[draw[i]], k, w, m, v), pool)
+
+
+def loss(surface: AccuracySurface, lost: FloatArray, gained: FloatArray) -> FloatArray:
+    """Accuracy lost against no errors, as a fraction of the test images, from shares."""
+    return (surface.pool("lost") * lost - surface.pool("gained") * gained) / surface.images
+
+
+def mean_loss(surface: AccuracySurface, seen: SeenRates, draw: IntArray) -> FloatArray:
+    """Mean accuracy loss over chips, shape of `seen`; arguments as :func:`mean_share`."""
+    return loss(
+        surface,
+        mean_share(surface, "lost", seen, draw),
+        mean_share(surface, "gained", seen, draw),
+    )
+
+
+def tolerated_ln_ber(surface: AccuracySurface, max_loss: float, *, points: int = 400) -> FloatArray:
+    """Largest BER, equal for ones and zeros, at which the mean chip loses at most `max_loss`.
+
+    Parameters
+    ----------
+    surface : AccuracySurface
+        Fitted surface.
+    max_loss : float
+        Accuracy loss as a fraction.
+    points : int, optional
+        Grid over ln BER; the crossing is interpolated between its points.
+
+    Returns
+    -------
+    float array, shape (draw,)
+        ln BER; the end of the evaluated range where the loss never exceeds `max_loss`, and -inf
+        where even no error is too much.
+
+    Raises
+    ------
+    ValueError
+        `max_loss` is not below 1.
+    """
+    if max_loss <= 0:
+        return np.full(surface.draws, -np.inf)
+    if not max_loss < 1:
+        raise ValueError(f"max_loss is {max_loss}; give a fraction below 1, e.g. 0.01")
+    # Six decades below the first knot: there the loss is far below any max_loss in use.
+    grid = np.linspace(surface.ln_rate[0] - 14.0, surface.ln_rate[-1], points)
+    seen = SeenRates.equal(np.tile(grid, (surface.draws, 1)))
+    return first_crossing(grid, mean_loss(surface, seen, np.arange(surface.draws)) - max_loss)
+
+
+def first_crossing(grid: FloatArray, excess: FloatArray) -> FloatArray:
+    """Where each row of `excess` first becomes positive, linear between grid points.
+
+    Returns the last grid point where a row never does and the first where it starts positive.
+    """
+    above = excess > 0
+    reached = above.any(axis=1)
+    index = np.where(reached, above.argmax(axis=1), excess.shape[1] - 1)
+    rows = np.arange(len(excess))
+    before = np.maximum(index - 1, 0)
+    low, high = excess[rows, before], excess[rows, index]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = np.where(reached, -low / (high - low), 1.0)
+    weight = np.where(index == 0, 0.0, weight)
+    weight = np.where(np.isfinite(weight), np.clip(weight, 0.0, 1.0), 1.0)
+    return np.asarray(grid[before] + weight * (grid[index] - grid[before]))
+
+
+__all__ = [
+    "KINDS",
+    "SPREAD_OF_LOGIT",
+    "AccuracySurface",
+    "FurtherTraining",
+    "chip_variance",
+    "first_crossing",
+    "fit_accuracy_surfaces",
+    "loss",
+    "mean_loss",
+    "mean_share",
+    "tolerated_ln_ber",
+]
