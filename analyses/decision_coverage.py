@@ -85,7 +85,6 @@ from devicefit.programming import FloatArray
 from devicefit.sensing import SensingOptions
 from reliability.accuracy_curve import first_crossing
 from reliability.answer import answer
-from reliability.decision import Requirement
 from reliability.device_study import GRID_POINTS, DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.network_study import (
@@ -96,6 +95,7 @@ from reliability.network_study import (
     name_of,
     save_counts,
 )
+from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.study_files import load_study, save_study
 from reliability.unequal_counts import unequal_counts

@@ -26,12 +26,8 @@ from reliability.chip_law import (
 from reliability.propagation import Pairing
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 STRATA = 16
 """Strata of equal probability over the narrower of the two laws of images."""
-
-MOST_DRAWS = 1000
-"""Draws that are enough: a share has a standard deviation of at most a half, usually a tenth."""
 
 _CERTAIN = 7.0
 _SMOOTH = 9.0  # from here on whole numbers do not matter: three images of standard deviation
@@ -44,8 +40,8 @@ class ChipYield:
     Parameters
     ----------
     share : float array, shape (draw, x)
-        For each draw of what is not known (device, curve, training), at most `MOST_DRAWS` of them:
-        the share of its chips that lose at most the limit, on this test set.
+        For each paired draw of what is not known (device, curve, training): the share of its chips
+        that lose at most the limit, on this test set.
     limit : float
         The limit, a fraction of the test images.
     """
@@ -87,15 +83,6 @@ class ChipYield:
         }
 
 
-def yield_rows(pairing: Pairing) -> IntArray:
-    """Pairs whose yield is worked out.
-
-    The chips are integrated out, so fewer draws do than where each has a chip of its own.
-    """
-    draws = len(pairing.device)
-    return np.linspace(0, draws - 1, min(draws, MOST_DRAWS)).astype(np.int64)
-
-
 def chip_yield(
     curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing, limit: float
 ) -> ChipYield:
@@ -124,8 +111,7 @@ def chip_yield(
     function. Within half a percent of the law.
     """
     values = ln_ber.shape[1]
-    take = yield_rows(pairing)
-    share = np.empty((len(take), values))
+    share = np.empty((len(pairing.device), values))
     score = ndtri((np.arange(STRATA) + 0.5) / STRATA)
     # A loss equal to the limit meets it; the tiny addition is for rounding.
     allowed = math.floor(limit * curve.images + 1e-9)
@@ -138,11 +124,10 @@ def chip_yield(
     )
 
     def work(begin: int, end: int) -> None:
-        rows = take[begin:end]
-        device, of_curve = pairing.device[rows], pairing.curve[rows]
+        device, of_curve = pairing.device[begin:end], pairing.curve[begin:end]
         _yield(*shared, device, of_curve, score, float(allowed), share[begin:end])
 
-    in_threads(work, len(take), block=100)
+    in_threads(work, len(share), block=100)
     return ChipYield(share, limit)
 
 

@@ -158,7 +158,7 @@ def unequal_record(comparison: Comparison) -> dict[str, Any]:
     """
     # imported here: designs need this module
     from reliability.chip_yield import chip_yield
-    from reliability.decision import safe_set
+    from reliability.decision.safe_set import safe_set
     from reliability.designs import loss_limits
 
     c = comparison
