@@ -58,13 +58,21 @@ from devicefit.backend import SamplerOptions
 from devicefit.intervals import PROBABILITY
 from devicefit.reference_device import reference_measurements
 from devicefit.sensing import SensingOptions, ber_curves
-from reliability.decision import Requirement, Saving, saving_sentence, weakest_condition
+from reliability.accuracy.surface import (
+    loss,
+    mean_loss,
+    mean_share,
+    tolerated_ln_ber,
+)
+from reliability.decision.limits import weakest_condition
+from reliability.decision.saving import Saving
 from reliability.device_study import DeviceStudy
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 from reliability.energy import EnergyOptions, energy_at, programming_energy
 from reliability.network_study import NetworkStudy, load_counts, save_counts
 from reliability.propagation import pair_draws
 from reliability.records import band
+from reliability.requirement import Requirement
 from reliability.study_files import load_study, save_study
 from reliability.threshold_treatment import reference_from
 
@@ -343,14 +351,15 @@ class Device:
 
         `cells` are those of the reference for each cell of the design.
         """
-        reference = weakest_condition(self.grid, self.ln_ber, ln_reference, self.programming)
-        design = weakest_condition(self.grid, self.ln_ber, ln_design, self.programming)
-        found = Saving(
+        reference = weakest_condition(
+            self.grid, ln_reference[:, None] - self.ln_ber, self.programming
+        )
+        design = weakest_condition(self.grid, ln_design[:, None] - self.ln_ber, self.programming)
+        return Saving(
             cells * energy_at(self.energy, reference.x) / energy_at(self.energy, design.x),
             reference.not_reached | design.at_edge,
             reference.at_edge | design.not_reached,
         ).record(probability=PROBABILITY)
-        return {**found, "sentence": saving_sentence(found)}
 
     def rate(self, ber: float) -> FloatArray:
         """Ln of a BER for every draw."""

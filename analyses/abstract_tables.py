@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reliability.decision import points
+from reliability.decision.safe_set import points
 
 EXPOSED = {"all layers exposed": "all", "first and last layer protected": "all but the ends"}
 

@@ -44,11 +44,11 @@ from devicefit.reference_device import reference_measurements
 from devicefit.sensing import SensingOptions
 from reliability.alternatives import alternative_lines
 from reliability.answer import answer
-from reliability.decision import Requirement
 from reliability.device_study import DeviceStudy, study_device
 from reliability.energy import EnergyOptions
 from reliability.network_names import names_of
 from reliability.network_study import NetworkStudy
+from reliability.requirement import Requirement
 from reliability.study_files import load_study, save_study
 from reliability.threshold_treatment import reference_from, treated_record
 

@@ -86,7 +86,6 @@ from devicefit.priors import prior_record
 from devicefit.programming import FloatArray
 from devicefit.sensing import SensingOptions
 from reliability.answer import answer
-from reliability.decision import Requirement
 from reliability.device_study import GRID_POINTS, DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.network_study import (
@@ -97,6 +96,7 @@ from reliability.network_study import (
     name_of,
     save_counts,
 )
+from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.study_files import load_study, save_study
 

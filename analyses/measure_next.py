@@ -51,7 +51,6 @@ from devicefit.reference_device import PROGRAMMING, ReferencePlan, reference_mea
 from devicefit.sensing import SensingOptions
 from reliability.answer import compare
 from reliability.candidates import MoreDevices
-from reliability.decision import Requirement
 from reliability.device_study import DeviceStudy, adaptive_grid
 from reliability.energy import EnergyOptions
 from reliability.judge import Judge
@@ -66,6 +65,7 @@ from reliability.network_study import (
 )
 from reliability.outlook import MeasureNextOptions
 from reliability.progress import Narrator
+from reliability.requirement import Requirement
 
 HERE = Path(__file__).resolve().parent
 FAMILY = "switching-failure"

@@ -37,7 +37,6 @@ from devicefit.measurements import Measurements, check_measurements, read_measur
 from devicefit.sensing import SensingOptions
 from reliability.answer import answer
 from reliability.confirmation.confirmed import Confirmable, Confirming
-from reliability.decision import Requirement
 from reliability.device_study import study_device
 from reliability.energy import EnergyOptions
 from reliability.network_study import (
@@ -49,6 +48,7 @@ from reliability.network_study import (
 )
 from reliability.progress import Narrator
 from reliability.report import render_report
+from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.threshold_treatment import FIXED
 

@@ -18,10 +18,10 @@ from devicefit.sensing import SensingOptions
 from reliability.answer import CURVE_SAMPLER, PAIRED_DRAWS, answer
 from reliability.chip_yield import chip_yield
 from reliability.cli_inputs import counted_networks
-from reliability.decision import Requirement
 from reliability.energy import EnergyOptions
 from reliability.network_study import load_counts
 from reliability.propagation import pair_draws, propagate
+from reliability.requirement import Requirement
 from reliability.study_files import load_study
 
 REPEATS = 3

@@ -9,12 +9,8 @@ import numpy as np
 
 from devicefit.intervals import PROBABILITY
 from devicefit.programming import FloatArray, Programming
-from reliability.designs import (
-    Comparison,
-    Design,
-    design_energy,
-    saving_at_safe,
-)
+from reliability.decision.saving import saving_of
+from reliability.designs import Comparison, Design, design_energy
 from reliability.ecc import NO_CODE
 from reliability.energy import energy_at
 from reliability.network_names import training_of
@@ -96,10 +92,7 @@ def _record(
         **record,
         "e_bit_j": band(design_energy(design, comparison.energy), axis=0),
         "e_network_j": band(e_cell * storage.cells_for(bits), axis=0),
-        "saving": {
-            r.key: saving_at_safe(design, r, comparison.energy).record()
-            for r in comparison.references
-        },
+        "saving": {r.key: saving_of(comparison, design, r).record() for r in comparison.references},
     }
 
 
@@ -169,6 +162,7 @@ def _row(record: Mapping[str, Any], programming: Programming) -> tuple[str, ...]
 def _factor(saving: Mapping[str, Any] | None) -> str:
     if saving is None:
         return "-"
-    lower, upper = saving["median_is_lower_bound"], saving["median_is_upper_bound"]
-    word = "" if lower == upper else "at least " if lower else "at most "
-    return f"{word}{saving['median']:.3g}"
+    bound = saving["bound"]
+    if bound is not None:
+        return f"{bound['side']} {bound['value']:.3g}"
+    return "not known" if saving["median"] is None else f"{saving['median']:.3g}"

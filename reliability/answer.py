@@ -17,6 +17,7 @@ from reliability.accuracy.surface import fit_accuracy_surfaces
 from reliability.alternatives import alternative_records
 from reliability.choices import Cycles, choices_record, pareto_record
 from reliability.confirmation.words import confirmation_record
+from reliability.decision.saving import saving_record
 from reliability.designs import Comparison, compare_designs, loss_limits
 from reliability.device_study import DeviceStudy, Say
 from reliability.energy import EnergyOptions, programming_energy
@@ -122,8 +123,21 @@ def answer(
         records.surface_gate(c.curves).record(),
         counted_rates_gate(c).record(),
     ]
-    saving = {r.key: records.saving_record(c, r) for r in c.references}
+    saving = {r.key: saving_record(c, r) for r in c.references}
     uncertainty = saving_uncertainty(c, seed=seed)
+    ranking = None
+    if with_next:
+        # imported here: no other answer needs it
+        from reliability.report_next import next_record
+
+        ranking = next_record(
+            device,
+            c,
+            networks,
+            energy_options=energy_options,
+            energy_table=energy_table,
+            seed=seed,
+        )
     choices = choices_record(c, c.focus)
     end_of_life = None
     if lives:
@@ -143,7 +157,7 @@ def answer(
             gates,
             device=device.record,
             regret=(choices["energy_regret"] or {}).get("sentence"),
-            uncertainty=None if uncertainty is None else str(uncertainty["sentence"]),
+            uncertainty=_what_is_open(uncertainty, ranking),
             end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
             not_confirmed=not_confirmed,
             simulated=bool(device.record["data"]["simulated"]),
@@ -206,18 +220,8 @@ def answer(
         "gates": gates,
         "provenance": _provenance(device, networks, seed, command),
     }
-    if with_next:
-        # imported here: no other answer needs it
-        from reliability.report_next import next_record
-
-        values["measure_next"] = next_record(
-            device,
-            c,
-            networks,
-            energy_options=energy_options,
-            energy_table=energy_table,
-            seed=seed,
-        )
+    if ranking is not None:
+        values["measure_next"] = ranking
     if truth is not None:
         values["simulated_truth"] = truth_record(truth, c, values)
     return Results(values)
@@ -273,6 +277,16 @@ def compare(
         storages=storages,
         one_is=one_is,
     )
+
+
+def _what_is_open(
+    uncertainty: Mapping[str, Any] | None, ranking: Mapping[str, Any] | None
+) -> str | None:
+    """Where the uncertainty of the saving comes from, and the first step of a ranking, if any."""
+    found = [] if uncertainty is None else [str(uncertainty["sentence"])]
+    if ranking is not None and ranking["ranking"] is not None:
+        found.append(str(ranking["ranking"]["first"]))
+    return " ".join(found) or None
 
 
 def _provenance(

@@ -28,12 +28,8 @@ from reliability.chip_law import (
 from reliability.propagation import Pairing
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 STRATA = 16
 """Strata of equal probability over the narrower of the two laws of images."""
-
-MOST_DRAWS = 1000
-"""Draws that are enough: a share has a standard deviation of at most a half, usually a tenth."""
 
 _CERTAIN = 7.0
 _SMOOTH = 9.0  # from here on whole numbers do not matter: three images of standard deviation
@@ -46,9 +42,9 @@ class ChipYield:
     Parameters
     ----------
     share : float array, shape (draw, x)
-        For each draw of what is not known (device, curve, training), at most `MOST_DRAWS` of them:
-        the share of its chips that lose at most the limit, on this test set. Zero where the rates
-        lie outside what was counted.
+        For each paired draw of what is not known (device, surface, training): the share of its
+        chips that lose at most the limit, on this test set. Zero where the rates lie outside what
+        was counted.
     limit : float
         The limit, a fraction of the test images.
     known : float array, shape (x,)
@@ -94,15 +90,6 @@ class ChipYield:
         }
 
 
-def yield_rows(pairing: Pairing) -> IntArray:
-    """Pairs whose yield is worked out.
-
-    The chips are integrated out, so fewer draws do than where each has a chip of its own.
-    """
-    draws = len(pairing.device)
-    return np.linspace(0, draws - 1, min(draws, MOST_DRAWS)).astype(np.int64)
-
-
 def chip_yield(
     surface: AccuracySurface, seen: SeenRates, pairing: Pairing, limit: float
 ) -> ChipYield:
@@ -130,8 +117,7 @@ def chip_yield(
     ones that spread less by `STRATA` strata of equal probability, the others by their distribution
     function. Within half a percent of the law.
     """
-    take = yield_rows(pairing)
-    share = np.empty((len(take), seen.ln_ber.shape[1]))
+    share = np.empty((len(pairing.device), seen.ln_ber.shape[1]))
     score = ndtri((np.arange(STRATA) + 0.5) / STRATA)
     # A loss equal to the limit meets it; the tiny addition is for rounding.
     allowed = math.floor(limit * surface.images + 1e-9)
@@ -146,12 +132,11 @@ def chip_yield(
     )
 
     def work(begin: int, end: int) -> None:
-        rows = take[begin:end]
-        device, of_surface = pairing.device[rows], pairing.curve[rows]
+        device, of_surface = pairing.device[begin:end], pairing.curve[begin:end]
         _yield(*shared, device, of_surface, score, float(allowed), share[begin:end])
 
-    in_threads(work, len(take), block=100)
-    known = surface.known(seen.of(pairing.device[take]))
+    in_threads(work, len(share), block=100)
+    known = surface.known(seen.of(pairing.device))
     return ChipYield(np.where(known, share, 0.0), limit, np.asarray(known.mean(axis=0)))
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.programming import FloatArray, IntArray
+from devicefit.programming import FloatArray
 from reliability.accuracy.surface import mean_loss
-from reliability.chip_yield import yield_rows
 from reliability.designs import Comparison, Design
 from reliability.pareto import front_probability, pareto_front
 from reliability.regret import EnergyRegret, energy_regret, utility_regret
@@ -64,15 +63,13 @@ def choices_record(comparison: Comparison, design: Design) -> dict[str, Any]:
     if not c.energy.is_known:
         return record
     e_bit = design.cells * c.energy.e_cell_j
-    rows, share = yield_rows(c.pairing), design.chip_yield.share
-    regret = energy_regret(e_bit[rows], share >= 1 - requirement.risk)
+    share = design.chip_yield.share
+    regret = energy_regret(e_bit, share >= 1 - requirement.risk)
     record["e_bit_j"] = np.median(e_bit, axis=0).tolist()
     record["energy_regret"] = {**regret.record(), "sentence": _regret_sentence(c, design, regret)}
     record["energy_regret_per_chip"] = energy_regret(e_bit, met).record()
     if requirement.utility is not None:
-        known = utility_regret(
-            e_bit[rows], mean_losses(c, design, rows), 1 - share, requirement.utility
-        )
+        known = utility_regret(e_bit, mean_losses(c, design), 1 - share, requirement.utility)
         per_chip = utility_regret(e_bit, loss, np.where(met, 0.0, 1.0), requirement.utility)
         missed = float(1 - design.p_met[known.best])
         record["utility"] = {
@@ -88,21 +85,11 @@ def choices_record(comparison: Comparison, design: Design) -> dict[str, Any]:
     return record
 
 
-def mean_losses(comparison: Comparison, design: Design, rows: IntArray) -> FloatArray:
-    """Loss of the mean chip against the standard network without errors, shape (row, x).
-
-    Parameters
-    ----------
-    comparison : Comparison
-        All designs on the same draws.
-    design : Design
-        One of them.
-    rows : int array
-        Pairs of draws.
-    """
+def mean_losses(comparison: Comparison, design: Design) -> FloatArray:
+    """Loss of the mean chip against the standard network without errors, shape (draw, x)."""
     c, curve = comparison, comparison.curves[design.network]
-    of_curve = c.pairing.curve[rows]
-    seen = c.seen[design.storage].of(c.pairing.device[rows])
+    of_curve = c.pairing.curve
+    seen = c.seen[design.storage].of(c.pairing.device)
     own = curve.error_free + curve.error_free_deviation[of_curve]
     return np.asarray(c.standard.error_free - own[:, None] + mean_loss(curve, seen, of_curve))
 

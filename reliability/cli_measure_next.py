@@ -143,7 +143,8 @@ def measure_next_command(
             options["energy"],
             seed,
             energy_table=options["energy_table"],
-            stored=options["stored"],
+            storages=options["storages"],
+            one_is=options["one_is"],
         )
         chosen = chosen or usual_candidates(
             comparison, study, chosen_design(comparison, network, stored_as)

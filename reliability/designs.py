@@ -17,18 +17,19 @@ from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface, tolerated_ln_ber
 from reliability.chip_yield import ChipYield, chip_yield
 from reliability.confirmation.lots import Confirmation
-from reliability.decision import (
-    Condition,
-    SafeSet,
-    Saving,
-    safe_set,
-    weakest_condition,
-)
+from reliability.decision.limits import Condition, enough_chips, weakest_condition
+from reliability.decision.safe_set import SafeSet, safe_set
 from reliability.ecc import NO_CODE, SECDED_72_64, Code, raw_ber_for
 from reliability.energy import Energy, energy_at
 from reliability.propagation import AccuracyDraws, Pairing, propagate
 from reliability.requirement import Requirement, StatedReference
-from reliability.storage import PLAIN, STORAGES, Storage
+from reliability.storage import STORAGES, Storage
+
+STANDARD = "standard_bnn"
+"""Key of the reference that is the standard network."""
+
+MEMORY_CODES: dict[str, Code] = {"memory": NO_CODE, "memory_with_ecc": SECDED_72_64}
+"""Codes of plain memory, by the keys of these references."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Design:
     safe : SafeSet
         Where the requirement is met.
     chip_yield : ChipYield
-        Share of chips that meet it, and how well that share is known.
+        Share of chips that meet it, for each paired draw.
+    condition : Condition
+        Weakest programming at which enough of the chips of a draw meet it.
     confirmation : Confirmation or None
         What chips drawn from the posterior say; None where none were counted.
     """
@@ -59,6 +62,7 @@ class Design:
     p_met: FloatArray
     safe: SafeSet
     chip_yield: ChipYield
+    condition: Condition
     confirmation: Confirmation | None = None
 
     @property
@@ -100,19 +104,19 @@ class Reference:
     key, words : str
         Key in the JSON, and what the reference is.
     condition : Condition
-        Draws of the programming at which it just holds.
+        Weakest programming at which it holds, for each paired draw.
     cells_per_bit : float
         Cells for each bit, parity included.
-    same_rule : float or None
-        Lowest programming at which it holds with the probability the requirement asks for; None
-        when no measured one does.
+    lowest_safe : float or None
+        Lowest programming at which it holds with the probability that the requirement asks for;
+        None when no measured one does.
     """
 
     key: str
     words: str
     condition: Condition
     cells_per_bit: float
-    same_rule: float | None
+    lowest_safe: float | None
 
 
 @dataclass(frozen=True)
@@ -211,14 +215,23 @@ class Comparison:
         """The best design, or, where none is safe, the last network in single cells."""
         last = list(self.curves)[-1]
         return self.best or next(
-            d for d in self.designs if d.network == last and d.storage == PLAIN
+            d for d in self.designs if d.network == last and d.storage == self.plain
         )
+
+    @property
+    def plain(self) -> Storage:
+        """Single cells without a code, in which the references are held."""
+        return self.designs[0].storage
+
+    def lowest_safe(self, reference: Reference) -> float | None:
+        """Lowest safe programming of a reference; that of the standard network by its design."""
+        if reference.key == STANDARD:
+            return self.designs[0].safe.lowest
+        return reference.lowest_safe
 
     def network_ln_ber(self, storage: Storage) -> FloatArray:
         """Ln of the BER that a network sees, draws of the device flattened, shape (draw, x)."""
-        found = self.seen.get(storage)
-        found = storage.seen(self.main_ber, self.one_is) if found is None else found
-        return found.ln_ber
+        return self.seen[storage].ln_ber
 
 
 def compare_designs(
@@ -254,21 +267,15 @@ def compare_designs(
         draws = propagate(curves[name], seen[storage], pairing, family=family)
         met = chip_yield(curves[name], seen[storage], pairing, limits[name])
         safe = safe_set(grid, met.p_met, requirement, programming)
-        return Design(name, storage, draws, met.p_met, safe, met)
+        enough = enough_chips(grid, met.share, 1 - requirement.risk, programming)
+        return Design(name, storage, draws, met.p_met, safe, met, enough)
 
     wanted = [(name, storage) for name in curves for storage in storages]
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         designs = list(pool.map(lambda of: design(*of), wanted))
         borne = dict(zip(curves, pool.map(bear, curves), strict=True))
-    standard = next(iter(curves))
     found = references(
-        borne[standard][pairing.curve],
-        seen[plain].ln_ber[pairing.device],
-        seen[plain].ln_ber[pairing.device],
-        grid,
-        requirement,
-        programming,
-        standard_safe=designs[0].safe,
+        designs[0], seen[plain].ln_ber[pairing.device], grid, requirement, programming
     )
     return Comparison(
         requirement,
@@ -316,48 +323,37 @@ def limit_on_device(comparison: Comparison, network: str, storage: Storage) -> F
 
 
 def references(
-    ln_tolerated: FloatArray,
+    standard: Design,
     at: FloatArray,
-    harm: FloatArray,
     grid: FloatArray,
     requirement: Requirement,
     programming: Programming,
-    *,
-    standard_safe: SafeSet,
 ) -> list[Reference]:
     """References in single cells, for draws that go together.
 
     Parameters
     ----------
-    ln_tolerated : float array, shape (draw,)
-        ln of the BER that the standard network tolerates.
+    standard : Design
+        The standard network in single cells, without a code.
     at : float array, shape (draw, x)
         ln of the BER of 1T1R: memory counts wrong bits whatever they store.
-    harm : float array, shape (draw, x)
-        ln of the BER with equal rates that does the standard network the same harm.
     grid : float array, shape (x,)
         Programming values.
     requirement : Requirement
         Target of plain memory, and a reference of the user's own.
     programming : Programming
         The programming variable.
-    standard_safe : SafeSet
-        Where the standard network in single cells is safe.
     """
     found = [
         Reference(
-            "standard_bnn",
-            "weakest programming that the standard network tolerates, 1T1R",
-            weakest_condition(grid, harm, ln_tolerated, programming),
-            1.0,
-            standard_safe.lowest,
+            STANDARD,
+            "the standard network, 1T1R, held to the same rule",
+            standard.condition,
+            standard.cells,
+            standard.safe.lowest,
         )
     ]
-    codes: tuple[tuple[str, Code], ...] = (
-        ("memory", NO_CODE),
-        ("memory_with_ecc", SECDED_72_64),
-    )
-    for key, code in codes:
+    for key, code in MEMORY_CODES.items():
         raw = raw_ber_for(code, requirement.memory_ber)
         p_reached = (at <= np.log(raw)).mean(axis=0)
         found.append(
@@ -365,7 +361,7 @@ def references(
                 key,
                 f"plain 1T1R memory at a residual BER of {_rate(requirement.memory_ber)}, "
                 f"{code.name}",
-                weakest_condition(grid, at, np.full(len(at), np.log(raw)), programming),
+                weakest_condition(grid, np.log(raw) - at, programming),
                 code.cells_per_bit,
                 safe_set(grid, p_reached, requirement, programming).lowest,
             )
@@ -397,14 +393,6 @@ def _rate(rate: float) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
-def limit_condition(comparison: Comparison, design: Design) -> Condition:
-    """Draws of the weakest programming that the mean chip of a design tolerates."""
-    c = comparison
-    ln_ber = c.network_ln_ber(design.storage)[c.pairing.device]
-    ln_tolerated = c.tolerated_ln_ber[design.network][c.pairing.curve]
-    return weakest_condition(c.grid, ln_ber, ln_tolerated, c.programming)
-
-
 def design_energy(design: Design, energy: Energy) -> FloatArray:
     """Energy per bit at the lowest safe programming, shape (draw,).
 
@@ -416,28 +404,3 @@ def design_energy(design: Design, energy: Energy) -> FloatArray:
     if design.safe.lowest is None:
         raise ValueError(f"{design.network}, {design.scheme}: no programming is safe")
     return design.cells * energy_at(energy, design.safe.lowest)
-
-
-def reference_energy(reference: Reference, energy: Energy) -> FloatArray:
-    """Energy per bit of a reference at its limit, shape (draw,)."""
-    return reference.cells_per_bit * energy_at(energy, reference.condition.x)
-
-
-def saving_at_safe(design: Design, reference: Reference, energy: Energy) -> Saving:
-    """Saving of a design at its lowest safe programming against a reference at its limit."""
-    return Saving(
-        reference_energy(reference, energy) / design_energy(design, energy),
-        reference.condition.not_reached | design.safe.at_edge,
-        reference.condition.at_edge,
-    )
-
-
-def saving_at_limit(comparison: Comparison, design: Design, reference: Reference) -> Saving:
-    """Saving with design and reference both exactly at the limit of what they tolerate."""
-    limit = limit_condition(comparison, design)
-    energy = comparison.energy
-    return Saving(
-        reference_energy(reference, energy) / (design.cells * energy_at(energy, limit.x)),
-        reference.condition.not_reached | limit.at_edge,
-        reference.condition.at_edge | limit.not_reached,
-    )

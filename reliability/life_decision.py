@@ -9,10 +9,10 @@ import numpy as np
 
 from devicefit.life_study import CycledCells, Life
 from devicefit.programming import FloatArray
+from reliability.decision.saving import saving_record
 from reliability.designs import Comparison, compare_designs, limit_on_device
 from reliability.life import LifeFactor, LifeRequirement, age_curves
 from reliability.life_factors import cycles_to_requirement, life_factor
-from reliability.records import saving_record
 from reliability.requirement import Requirement
 
 

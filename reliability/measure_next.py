@@ -25,7 +25,7 @@ from reliability.judge import Judge
 from reliability.limit_case import POPULATION
 from reliability.limit_saving import weighted_quantile
 from reliability.limit_shares import limit_shares
-from reliability.next_sentence import next_sentence
+from reliability.next_sentence import first_sentence, next_sentence
 from reliability.outlook import MeasureNextOptions, Outlook
 
 __all__ = ["MeasureNext", "MeasureNextOptions", "Outlook", "measure_next"]
@@ -57,8 +57,10 @@ class MeasureNext:
         What is chosen now, and its energy; None where nothing is safe.
     outlooks : tuple of Outlook
         Ranked, the best first.
-    sentence : str
+    first : str
         What to do first.
+    sentence : str
+        The same, what the choice gains by it, and where the variance comes from.
     simulated : bool
         Whether the readings behind it are simulated.
     """
@@ -74,6 +76,7 @@ class MeasureNext:
     shares: dict[str, float]
     choice: dict[str, Any] | None
     outlooks: tuple[Outlook, ...]
+    first: str
     sentence: str
     simulated: bool
 
@@ -176,6 +179,7 @@ def measure_next(
         shares,
         choice,
         ranked,
+        first_sentence(ranked),
         next_sentence(ranked, shares, share_bounds, choice, comparison.programming),
         bool(device.record["data"]["simulated"]),
     )

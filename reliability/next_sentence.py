@@ -24,7 +24,7 @@ def next_sentence(
     programming: Programming,
 ) -> str:
     """What to do first, what the choice gains by it, and where the variance comes from."""
-    parts = [*_first(outlooks), choice_sentence(outlooks, choice, programming)]
+    parts = [first_sentence(outlooks), choice_sentence(outlooks, choice, programming)]
     sources = {name: s for name, s in shares.items() if name != "together"}
     if sources:
         largest = max(sources, key=lambda name: sources[name])
@@ -44,20 +44,21 @@ def next_sentence(
     return " ".join(parts)
 
 
-def _first(outlooks: Sequence[Outlook]) -> list[str]:
+def first_sentence(outlooks: Sequence[Outlook]) -> str:
+    """The first step, or that there is none that is worth it."""
     best = outlooks[0]
     if best.shrinkage <= max(WORTH_DOING, 2 * best.standard_error):
-        return [
+        return (
             "None of these candidates is expected to shrink the interval of ln saving by more "
             f"than {100 * WORTH_DOING:.0f} % with any certainty."
-        ]
-    found = [
+        )
+    found = (
         f"First: {best.words}. The interval of ln saving is expected to shrink by "
         f"{100 * best.shrinkage:.0f} % (Monte-Carlo standard error "
         f"{100 * best.standard_error:.1f} %)."
-    ]
+    )
     if best.extrapolated:
-        found.append("What that would show rests on the model beyond the measured range.")
+        found += " What that would show rests on the model beyond the measured range."
     return found
 
 

@@ -13,72 +13,10 @@ from devicefit.programming import FloatArray
 from devicefit.sensing import SCHEMES, BerCurve, SensingOptions
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface, mean_loss
-from reliability.decision import saving_sentence
-from reliability.designs import (
-    Comparison,
-    Design,
-    Reference,
-    design_energy,
-    saving_at_limit,
-    saving_at_safe,
-)
+from reliability.designs import Comparison, Design
 from reliability.device_study import DeviceStudy
-from reliability.energy import energy_at
 from reliability.network_study import NetworkStudy
 from reliability.variance_shares import not_in_the_shares
-
-
-def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any]:
-    """Three comparisons of the design in focus with a reference."""
-    design, condition = comparison.focus, reference.condition
-    record: dict[str, Any] = {
-        "reference": reference.words,
-        "reference_programming": {
-            **band(condition.x, axis=0),
-            "share_not_reached": float(condition.not_reached.mean()),
-            "share_at_weakest_measured": float(condition.at_edge.mean()),
-        },
-    }
-    if design.safe.lowest is None:
-        record |= {
-            "median": None,
-            "low": None,
-            "high": None,
-            "kind": "ETI",
-            "probability": PROBABILITY,
-            "sentence": "No saving: no measured programming is safe.",
-        }
-    else:
-        record |= saving_at_safe(design, reference, comparison.energy).record()
-        record["sentence"] = saving_sentence(record)
-        if comparison.energy.is_known:
-            record["same_rule"] = _same_rule_record(comparison, reference)
-    at_tolerance = saving_at_limit(comparison, design, reference).record()
-    record["at_tolerance"] = {
-        "meaning": "both sides exactly at the limit of what they tolerate, mean chip",
-        **at_tolerance,
-        "sentence": saving_sentence(at_tolerance),
-    }
-    return record
-
-
-def _same_rule_record(comparison: Comparison, reference: Reference) -> dict[str, Any]:
-    """Saving when the reference is held to the same probability as the design.
-
-    Where no measured programming qualifies, the strongest one gives a lower bound.
-    """
-    reached = reference.same_rule is not None
-    at = comparison.grid[-1] if reference.same_rule is None else reference.same_rule
-    against = reference.cells_per_bit * energy_at(comparison.energy, at)
-    factor = float(np.median(against / design_energy(comparison.focus, comparison.energy)))
-    return {
-        "meaning": "the reference is held to the same probability as the design; a reference that "
-        "is harder to certify then looks worse",
-        "programming": reference.same_rule,
-        "median": factor,
-        "is_lower_bound": not reached,
-        "sentence": f"{'' if reached else 'at least '}{factor:.3g} times",
-    }
 
 
 def band(draws: FloatArray, *, axis: int | tuple[int, ...]) -> dict[str, Any]:

@@ -1,23 +1,19 @@
-"""What the uncertainty of the saving comes from, in words and plain values, and what to do."""
+"""What the uncertainty of the saving comes from, in words and plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from reliability.decision import Condition
-from reliability.designs import Comparison, Reference, limit_condition
-from reliability.saving_shares import AT_LIMIT, DRAWS, RECOMMENDED, SavingSources, saving_sources
+from reliability.designs import Comparison
+from reliability.saving_shares import DRAWS, SavingSources, saving_sources
 from reliability.source_shares import INTERACTION
 from reliability.variance_shares import not_in_the_shares
 
 MEANING = (
-    "shares of the variance of ln saving, of each source alone and of what they do together; "
-    "at_tolerance: both sides at the limit of what they tolerate; recommended: the design at its "
-    "lowest safe programming, which is chosen and not drawn; mean chip on this test set; draws "
-    "whose limit lies beyond the measured range count with its end"
+    "shares of the variance of ln saving, of each source alone and of what they do together; on "
+    "this test set; draws in which a side lies beyond the measured range count with its end"
 )
 WORDS = {
     "family": "the choice of the device model",
@@ -50,25 +46,28 @@ def saving_uncertainty(comparison: Comparison, *, seed: int) -> dict[str, Any] |
     Returns
     -------
     dict or None
-        None where no energy is known. ``sentence`` says where most of the uncertainty comes from
-        and what to measure; under ``against`` the shares by reference and saving.
+        None where there is no saving: no energy is known, or nothing is safe. ``sentence`` says
+        where most of the uncertainty comes from; under ``against`` the shares by reference.
     """
-    if not comparison.energy.is_known:
+    c = comparison
+    if c.best is None or not c.energy.is_known:
         return None
-    found = saving_sources(comparison, seed=seed)
-    share = next(iter(found.values()))[AT_LIMIT].shares.share
+    found = saving_sources(c, seed=seed)
+    findings = {key: _finding(c, sources) for key, sources in found.items()}
+    said: dict[str, list[str]] = {}
+    for key, name in NAMES.items():
+        if key in findings:
+            said.setdefault(findings[key], []).append(name)
+    parts = [f"against {_joined(names)}, {text}" for text, names in said.items()]
+    share = next(iter(found.values())).shares.share
     return {
         "meaning": MEANING,
-        "design": {"network": comparison.focus.network, "scheme": comparison.focus.scheme},
+        "design": {"network": c.focus.network, "scheme": c.focus.scheme},
         "draws": DRAWS,
         "not_in_the_shares": not_in_the_shares(dict.fromkeys(share, np.zeros(0))),
-        "sentence": _sentence(comparison, found),
+        "sentence": f"Uncertainty of the saving: {'; '.join(parts)}.",
         "against": {
-            r.key: {
-                kind: {**_record(sources), "finding": _finding(comparison, r, kind, sources)}
-                for kind, sources in found[r.key].items()
-            }
-            for r in comparison.references
+            key: {**_record(sources), "finding": findings[key]} for key, sources in found.items()
         },
     }
 
@@ -84,98 +83,33 @@ def _record(sources: SavingSources) -> dict[str, Any]:
     }
 
 
-def _sentence(comparison: Comparison, found: Mapping[str, Mapping[str, SavingSources]]) -> str:
-    """Of the saving that is recommended, or of both sides at their limit where none is safe."""
-    said: dict[str, list[str]] = {}
-    kind = AT_LIMIT if comparison.best is None else RECOMMENDED
-    for reference in comparison.references:
-        if reference.key in NAMES:
-            text = _finding(comparison, reference, kind, found[reference.key][kind])
-            said.setdefault(text, []).append(NAMES[reference.key])
-    basis = " at this programming"
-    if comparison.best is None:
-        basis = " if the limits of the mean chip did"
-    parts = [f"Against {_joined(names)}: {text}." for text, names in said.items()]
-    parts.insert(0, f"Uncertainty of the saving{basis}.")
-    if any(", so " in text for text in said):
-        parts.append("The command measure-next ranks what helps most.")
-    return " ".join(parts)
-
-
-def _finding(
-    comparison: Comparison, reference: Reference, kind: str, sources: SavingSources
-) -> str:
-    """Where the uncertainty of one saving comes from, and what to do."""
-    c = comparison
+def _finding(comparison: Comparison, sources: SavingSources) -> str:
+    """Where the uncertainty of one saving comes from."""
+    form, grid = comparison.programming.format, comparison.grid
     wider = []
-    lowest = kind == RECOMMENDED and c.focus.safe.at_edge
     if sources.stronger > _SEEN:
-        wider.append(f"above {c.programming.format(float(c.grid[-1]))}")
-    if sources.weaker > _SEEN or lowest:
-        wider.append(f"below {c.programming.format(float(c.grid[0]))}")
+        wider.append(f"above {form(float(grid[-1]))}")
+    if sources.weaker > _SEEN:
+        wider.append(f"below {form(float(grid[0]))}")
     bounds = _percent(sources.bounds)
+    beyond = f"in {bounds} of the draws a side lies beyond the measured range"
+    if wider:
+        beyond += f" ({' or '.join(wider)})"
     if sources.bounds > _MOSTLY:
-        return (
-            f"the saving is only a bound, for in {bounds} of the draws a limit lies beyond the "
-            f"measured range, so measure {' and '.join(wider)}"
-        )
+        return f"it is only a bound, for {beyond}"
     share, error = sources.shares.share, sources.shares.standard_error
     if not any(share.values()):
-        text = "nothing that is drawn changes it"
-        return f"{text}; it is at least this, so measure {wider[-1]}" if lowest else text
+        return "nothing that is drawn changes it"
     order = sorted(share, key=lambda name: -share[name])
     first, large = order[0], [name for name in order if share[name] > _LARGE] or order[:1]
     if share[first] - 2 * error[first] > _MOSTLY and first != INTERACTION:
-        large = [first]
         text = f"most of it ({_percent(share[first])} of the variance) comes from {WORDS[first]}"
     else:
-        parts = (f"{WORDS[name]} ({_percent(share[name])} of the variance)" for name in large)
-        text = f"no single source makes most of it; the largest are {_joined(list(parts))}"
-    near = _places(c, reference, kind)
-    steps = [_step(c, near, name) for name in large if name != INTERACTION]
-    if steps:
-        text += f", so {_joined(steps)}"
+        each = [f"{WORDS[name]} ({_percent(share[name])} of the variance)" for name in large]
+        text = f"no single source makes most of it; the largest are {_joined(each)}"
     if sources.bounds > _SEEN:
-        text += (
-            f"; in {bounds} of the draws a limit lies beyond the measured range, whose end then "
-            "counts, so that more is unknown than this"
-        )
-    if lowest:
-        text += "; the design stands at the weakest measured value and might go lower"
-    if wider:
-        text += f": measure {' and '.join(wider)} too"
+        text += f"; {beyond}, so that more is unknown than this"
     return text
-
-
-def _step(comparison: Comparison, near: str, source: str) -> str:
-    """What makes a source smaller."""
-    more = " more exactly" if comparison.energy.measured is not None else ""
-    return {
-        "family": "measure many devices at a few programming values, since models differ in tails",
-        "device": f"measure more devices near {near}",
-        "training": "train and evaluate with further seeds",
-        "curve": "evaluate more chips (--chips)",
-        "energy inputs": f"measure the programming energy{more} near {near} (--energy FILE)",
-    }[source]
-
-
-def _places(comparison: Comparison, reference: Reference, kind: str) -> str:
-    """Limits that matter: of those that are not fixed the less well known, or both."""
-    programming = comparison.programming
-
-    def spread(condition: Condition) -> float:
-        return float(np.std(programming.coordinate(condition.x)))
-
-    both = [reference.condition]
-    if kind == AT_LIMIT:
-        both.insert(0, limit_condition(comparison, comparison.focus))
-    widest = max(spread(condition) for condition in both)
-    names = [
-        programming.format(float(np.median(condition.x)))
-        for condition in both
-        if spread(condition) >= widest / 2
-    ]
-    return " and ".join(dict.fromkeys(names))
 
 
 def _percent(share: float) -> str:

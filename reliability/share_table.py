@@ -8,7 +8,7 @@ import numpy as np
 
 from devicefit.programming import FloatArray
 from reliability.accuracy_curve import AccuracyCurve
-from reliability.chip_yield import MOST_DRAWS, chip_yield
+from reliability.chip_yield import chip_yield
 from reliability.designs import tolerated
 from reliability.propagation import Pairing
 
@@ -55,8 +55,8 @@ def share_table(curve: AccuracyCurve, limit: float) -> ShareTable:
         low, high = _LEAST, _MOST
     ln_p = np.linspace(max(low, _LEAST), min(high, _MOST), KNOTS)
     parts = []
-    for begin in range(0, curve.draws, MOST_DRAWS):
-        of_curve = np.arange(begin, min(begin + MOST_DRAWS, curve.draws))
+    for begin in range(0, curve.draws, 1000):
+        of_curve = np.arange(begin, min(begin + 1000, curve.draws))
         none = np.empty((len(of_curve), 0))
         alone = Pairing(np.zeros_like(of_curve), of_curve, none, none, none)
         parts.append(chip_yield(curve, ln_p[None], alone, limit).share)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from devicefit.programming import FloatArray
 from devicefit.reference_device import ReferenceDevice, true_mixtures
-from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
-from reliability.decision import weakest_condition
-from reliability.designs import Comparison
-from reliability.ecc import SECDED_72_64, raw_ber_for
-from reliability.storage import PLAIN, Storage
+from devicefit.sensing import BerCurve, ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
+from reliability.chip_yield import chip_yield
+from reliability.decision.limits import Condition, enough_chips, weakest_condition
+from reliability.designs import MEMORY_CODES, STANDARD, Comparison, Design, loss_limits
+from reliability.ecc import raw_ber_for
 
 
 def truth_record(
@@ -39,8 +39,8 @@ def truth_record(
         "2T2R": ln_ber_2t2r(laws["LRS"], laws["HRS"], comparison.sensing.offset_ln_r),
     }
     record: dict[str, Any] = {
-        "note": "The true law of the simulated device is known; the networks' tolerated BER is "
-        "taken at its posterior median, and what unequal rates do to them at its mean.",
+        "note": "The true law of the simulated device is known; a true saving is the median over "
+        "the draws of the networks' surfaces.",
         "ber": {},
         "energy_saving": {},
     }
@@ -54,51 +54,52 @@ def truth_record(
         }
     if design.safe.lowest is None or not values["energy"]["known"] or values["energy"]["table"]:
         return record
-    requirement, borne = comparison.requirement, comparison.tolerated_ln_ber
-    targets = {
-        "standard_bnn": (float(np.median(borne[next(iter(borne))])), 1.0),
-        "memory": (np.log(requirement.memory_ber), 1.0),
-        "memory_with_ecc": (
-            np.log(raw_ber_for(SECDED_72_64, requirement.memory_ber)),
-            SECDED_72_64.cells_per_bit,
-        ),
-    }
-    seen = None
-    if comparison.unequal is not None:
-        tilt = tilt_1t1r(laws["HRS"], np.log(threshold), ln_true["1T1R"])
-        seen = comparison.unequal.at_mean(tilt[None, :])
-
-    def harm(network: str, storage: Storage) -> FloatArray:
-        """Ln of the true BER, with equal rates of the same harm, shape (1, x)."""
-        ln_ber = storage.ln_ber_after(ln_true[storage.scheme])[None, :]
-        return ln_ber if seen is None else seen.ln_seen(network, storage, ln_ber)
-
-    limit = weakest_condition(
-        grid,
-        harm(design.network, design.storage),
-        np.array([float(np.median(borne[design.network]))]),
-        programming,
-    )
-    # Energy is proportional to the current in the simulated device: what is uncertain cancels.
-    for key, (ln_target, cells) in targets.items():
-        standard = key == "standard_bnn"
-        ln_ber = (
-            harm(next(iter(comparison.curves)), PLAIN) if standard else ln_true["1T1R"][None, :]
+    tilt = tilt_1t1r(laws["HRS"], np.log(threshold), ln_true["1T1R"])
+    true = {
+        name: replace(
+            curve,
+            ln_ber=ln_true[name][None, None],
+            tilt=None if curve.tilt is None else tilt[None, None],
         )
-        condition = weakest_condition(grid, ln_ber, np.array([ln_target]), programming)
-        found = values["energy_saving"][key]
-        record["energy_saving"][key] = {
-            "not_reached": bool(condition.not_reached[0]),
-            **_true_factor(condition.x[0] / design.safe.lowest * cells / design.cells, found),
-            "at_tolerance": _true_factor(
-                condition.x[0] / limit.x[0] * cells / design.cells, found["at_tolerance"]
-            ),
+        for name, curve in comparison.main_ber.items()
+    }
+    own = _true_condition(comparison, design, true)
+    for reference in comparison.references:
+        if reference.key == "stated":
+            continue
+        if reference.key == STANDARD:
+            its = _true_condition(comparison, comparison.designs[0], true)
+        else:
+            raw = raw_ber_for(MEMORY_CODES[reference.key], comparison.requirement.memory_ber)
+            its = weakest_condition(grid, np.log(raw) - ln_true["1T1R"][None, :], programming)
+        # Energy is proportional to the current in the simulated device: what is uncertain cancels.
+        factor = np.median(its.x / own.x) * reference.cells_per_bit / design.cells
+        record["energy_saving"][reference.key] = {
+            "not_reached": bool(its.not_reached.mean() > 0.5),
+            **_true_factor(float(factor), values["energy_saving"][reference.key]),
         }
     return record
 
 
+def _true_condition(
+    comparison: Comparison, design: Design, true: Mapping[str, BerCurve]
+) -> Condition:
+    """Weakest programming of a design on the true device, for each draw of its surface."""
+    c, surface = comparison, comparison.curves[design.network]
+    seen = design.storage.seen(true, c.one_is)
+    of_curve = np.arange(surface.draws)
+    pairing = replace(c.pairing, device=np.zeros_like(of_curve), curve=of_curve)
+    limit = loss_limits(c.curves, c.requirement)[design.network]
+    share = chip_yield(surface, seen, pairing, limit).share
+    return enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)
+
+
 def _true_factor(true: float, found: Mapping[str, Any]) -> dict[str, Any]:
-    """A true saving and whether the interval holds it (an end that is a bound holds all beyond)."""
-    low = -np.inf if found["low_is_upper_bound"] else found["low"] * (1 - 1e-9)
-    high = np.inf if found["high_is_lower_bound"] else found["high"] * (1 + 1e-9)
-    return {"true": float(true), "inside": bool(low <= true <= high)}
+    """A true saving and whether the interval or the bound holds it."""
+    low, high = found["low"], found["high"]
+    if found["bound"] is not None:
+        end = found["bound"]["value"]
+        low, high = (end, np.inf) if found["bound"]["side"] == "at least" else (0.0, end)
+    elif found["median"] is None:
+        low, high = 0.0, np.inf
+    return {"true": true, "inside": bool(low * (1 - 1e-9) <= true <= high * (1 + 1e-9))}

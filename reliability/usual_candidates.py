@@ -12,7 +12,7 @@ from reliability.candidates import (
     MoreDevices,
     MoreImages,
 )
-from reliability.designs import Comparison, Design, limit_condition
+from reliability.designs import Comparison, Design
 from reliability.device_study import DeviceStudy
 
 _BESIDE = 0.1
@@ -32,7 +32,7 @@ def usual_candidates(comparison: Comparison, study: DeviceStudy, design: Design)
     low, high = c.programming.coordinate([frame.low, frame.high])
     limits = [
         float(np.median(c.programming.coordinate(x)))
-        for x in (limit_condition(c, design).x, c.references[0].condition.x)
+        for x in (design.condition.x, c.references[0].condition.x)
     ]
     if abs(limits[1] - limits[0]) < 0.05 * (high - low):
         limits = limits[:1]

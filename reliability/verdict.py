@@ -9,7 +9,8 @@ import numpy as np
 
 from reliability.choices import losses
 from reliability.confirmation.words import confirmation_line, refused_lines
-from reliability.decision import NO_SAVING_STATED, points
+from reliability.decision.safe_set import points
+from reliability.decision.saving import NO_SAVING_STATED
 from reliability.designs import Comparison, Design, loss_limits
 from reliability.device_study import FITTED
 from reliability.requirement import Life
@@ -142,11 +143,8 @@ def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, a
     if not comparison.energy.is_known:
         return f"{text}{_capital(NO_SAVING_STATED)}."
     return (
-        f"{text}Programming energy saved if both sides went to the limit of what they tolerate: "
-        f"{saving['standard_bnn']['at_tolerance']['sentence']} against the standard network, "
-        f"{saving['memory']['at_tolerance']['sentence']} against plain memory. At the recommended "
-        "programming, which keeps a margin, against references that keep none: "
-        f"{saving['standard_bnn']['sentence']} and {saving['memory']['sentence']}."
+        f"{text}Programming energy saved: {saving['standard_bnn']['sentence']} against the "
+        f"standard network, {saving['memory']['sentence']} against plain memory."
     )
 
 
@@ -191,14 +189,10 @@ def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str
     if not comparison.energy.is_known:
         return [f"Saving: {NO_SAVING_STATED}; measure energies and give them with --energy FILE."]
 
-    def against(records: Mapping[str, Mapping[str, Any]]) -> str:
-        return "; ".join(f"{r['sentence']} against {NAMES.get(k, k)}" for k, r in records.items())
-
+    against = "; ".join(f"{r['sentence']} against {NAMES.get(k, k)}" for k, r in saving.items())
     lines = [
-        "Saving in programming energy (that of the other over that of this programming, the other "
-        f"at its own limit): {against(saving)}.",
-        "With both exactly at the limit of what they tolerate, no margin on either side: "
-        f"{against({key: record['at_tolerance'] for key, record in saving.items()})}.",
+        "Saving in programming energy (that of the other over that of this design, both held to "
+        f"the same rule): {against}."
     ]
     energy = comparison.energy
     if energy.measured is not None and energy.extrapolated.any():

@@ -19,7 +19,7 @@ from devicefit.fitted import Fitted
 from devicefit.sensing import SensingOptions
 from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
 from reliability.confirmation.lots import BLOCK, Confirmation, Lot, LotSizes, confirm
-from reliability.decision import SafeSet
+from reliability.decision.safe_set import SafeSet
 from reliability.designs import Comparison, Design, loss_limits
 from reliability.storage import Storage
 

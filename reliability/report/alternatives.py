@@ -87,8 +87,8 @@ def alternative_table(
     e_cell_j = values["energy"]["e_cell_j"]
     kind = "" if e_cell_j is None else f": medians ({interval_name(e_cell_j)})"
     return Table(
-        f"All designs at their lowest safe programming, by energy per bit{kind}. Savings are "
-        "against the reference at its own limit. Tolerated BER: of the bits as they are read, "
+        f"All designs at their lowest safe programming, by energy per bit{kind}. In savings "
+        "both sides are held to the same rule. Tolerated BER: of the bits as they are read, "
         "before a code corrects them, mean chip.",
         (
             "Stored as",

@@ -16,8 +16,8 @@ def next_table(values: Mapping[str, Any]) -> Table | None:
         return None
     return Table(
         f"Further measurements, ranked by how much they are expected to shrink the "
-        f"{100 * ranking['probability']:.0f} % {ranking['kind']} of ln saving, both sides at "
-        f"their limit (reference: {ranking['reference']}). After +-: Monte-Carlo standard error.",
+        f"{100 * ranking['probability']:.0f} % {ranking['kind']} of ln saving "
+        f"(reference: {ranking['reference']}). After +-: Monte-Carlo standard error.",
         ("What", "Interval shrinks", "Energy saved by the new choice", "P(choice moves by 5 %)"),
         tuple(_row(candidate) for candidate in ranking["candidates"]),
     )

@@ -175,7 +175,7 @@ def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, A
     recommended = values["verdict"]["recommended_programming"]
     record = values["accuracy"][design["network"]][design["scheme"]]
     return {
-        "savings": tables.saving_table(values),
+        "savings": tables.saving_table(values, programming),
         "references": tables.reference_table(values, programming),
         "saving_shares": saving_share_table(values),
         "gates": study_tables.gate_table(values),

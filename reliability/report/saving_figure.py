@@ -28,54 +28,34 @@ class SavingRow:
 
     Parameters
     ----------
-    group, words : str
-        The reference, and which comparison with it.
-    record : mapping or None
-        Median, low, high and which of them are lower bounds; None where there is no saving.
+    words : str
+        The reference.
+    record : mapping
+        Median, low and high, or a bound; all None where there is no saving.
     true : float or None
         True factor of a simulated device.
     """
 
-    group: str
     words: str
-    record: Mapping[str, Any] | None
+    record: Mapping[str, Any]
     true: float | None
 
 
 def saving_figure(rows: Sequence[SavingRow]) -> str:
-    """Energy savings as intervals, with arrows where only a lower bound is known.
-
-    Parameters
-    ----------
-    rows : sequence of SavingRow
-        In the order of drawing; rows of a group stand together.
-    """
-    groups = list(dict.fromkeys(row.group for row in rows))
+    """Energy savings as intervals, with an arrow where only a bound is known."""
     with look():
-        figure = new_figure(WIDTH_PX, 26 * (len(rows) + len(groups)) + 80)
+        figure = new_figure(WIDTH_PX, 34 * len(rows) + 90)
         ax = figure.subplots()
         ends = [1.0]
-        ticks, labels, heads, y = [], [], [], 0
-        for index, group in enumerate(groups):
-            ticks.append(y)
-            labels.append(group)
-            heads.append(y)
-            y += 1
-            for row in (r for r in rows if r.group == group):
-                _saving_row(ax, row, y, PALETTE[(0, 2, 3)[index % 3]])
-                ticks.append(y)
-                labels.append(row.words)
-                if row.record is not None and row.record["median"] is not None:
-                    ends += [row.record.get(end, row.record["median"]) for end in ("low", "high")]
-                if row.true is not None:
-                    ends.append(row.true)
-                y += 1
+        for y, row in enumerate(rows):
+            _saving_row(ax, row, y, PALETTE[(0, 2, 3)[y % 3]])
+            bound = row.record["bound"]
+            ends += [row.record[end] for end in ("low", "high") if row.record[end] is not None]
+            ends += [] if bound is None else [bound["value"]]
+            ends += [] if row.true is None else [row.true]
         ax.axvline(1, color=INK, lw=1)
-        ax.set_yticks(ticks, labels)
-        for at, text in zip(ticks, ax.get_yticklabels(), strict=True):
-            if at in heads:
-                text.set_fontweight("bold")
-        ax.set_ylim(y - 0.4, -0.6)
+        ax.set_yticks(range(len(rows)), [row.words for row in rows])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
         positive = [e for e in ends if e > 0]
         low, high = min(positive) / 1.25, max(positive) * 1.6
         log_axis(ax, "x", low, high)
@@ -113,21 +93,15 @@ def _bound_mark(ax: Axes, end: float, tip: float, y: int, colour: Any, gid: str)
 
 
 def _saving_row(ax: Axes, row: SavingRow, y: int, colour: str) -> None:
-    record = row.record
-    if record is not None and record["median"] is not None:
-        low, high = (record.get(end, record["median"]) for end in ("low", "high"))
-        least = record.get("high_is_lower_bound", record.get("is_lower_bound", False))
-        if not record.get("low_is_lower_bound", least):
-            ax.plot([low, high], [y, y], color=colour, lw=2.4)
-        if not record.get("median_is_lower_bound", least):
-            ax.plot([record["median"]], [y], marker="o", ms=6, color=colour, ls="none")
-        # where the whole interval is a bound, the words name its far end, and so does the mark
-        if least:
-            end = low if record.get("low_is_lower_bound", least) else high
-            _bound_mark(ax, end, high * 1.3, y, colour, f"mark-at-least-{y}")
-        if record.get("low_is_upper_bound", False):
-            end = high if record.get("high_is_upper_bound", False) else low
-            _bound_mark(ax, end, low / 1.3, y, colour, f"mark-at-most-{y}")
+    record, bound = row.record, row.record["bound"]
+    if bound is not None:
+        at_least = bound["side"] == "at least"
+        tip = bound["value"] * 1.3 if at_least else bound["value"] / 1.3
+        name = "least" if at_least else "most"
+        _bound_mark(ax, bound["value"], tip, y, colour, f"mark-at-{name}-{y}")
+    elif record["median"] is not None:
+        ax.plot([record["low"], record["high"]], [y, y], color=colour, lw=2.4)
+        ax.plot([record["median"]], [y], marker="o", ms=6, color=colour, ls="none")
     if row.true is not None:
         ax.plot([row.true], [y], marker="D", ms=6, mfc="none", mew=1.3, color="black", ls="none")
     ax.annotate(

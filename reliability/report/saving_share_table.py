@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reliability.report.table import Table
-from reliability.report.tables import COMPARISONS, lower_first, references
+from reliability.report.tables import references
 from reliability.report.words import number
 
 SOURCES = {
@@ -17,7 +17,6 @@ SOURCES = {
     "energy inputs": "Energies",
     "interaction": "These together",
 }
-KINDS = {"at_tolerance": COMPARISONS["at_tolerance"], "recommended": COMPARISONS["at_limit"]}
 
 
 def saving_share_table(values: Mapping[str, Any]) -> Table | None:
@@ -33,20 +32,17 @@ def saving_share_table(values: Mapping[str, Any]) -> Table | None:
         return None
     missing = found["not_in_the_shares"] or "nothing"
     rows, sources = [], []
-    for kind, words in KINDS.items():
-        for key, name in references(values).items():
-            record = found["against"][key].get(kind)
-            if record is None:
-                continue
-            sources = list(record["share"])
-            rows.append(
-                (
-                    f"{name}: {lower_first(words)}",
-                    number(record["sd_ln_saving"], 2),
-                    *(_share(record, source) for source in sources),
-                    f"{100 * record['share_of_bounds']:.0f} %",
-                )
+    for key, name in references(values).items():
+        record = found["against"][key]
+        sources = list(record["share"])
+        rows.append(
+            (
+                name,
+                number(record["sd_ln_saving"], 2),
+                *(_share(record, source) for source in sources),
+                f"{100 * record['share_of_bounds']:.0f} %",
             )
+        )
     return Table(
         "What the uncertainty of each saving comes from: shares of the variance of ln saving, with "
         f"the Monte-Carlo standard error ({found['draws']:,} draws of each arrangement). Draws "

@@ -28,11 +28,6 @@ REFERENCES = {
     "memory_with_ecc": "Plain memory with ECC",
     "stated": "Stated reference",
 }
-COMPARISONS = {
-    "at_tolerance": "Both exactly at their limit",
-    "at_limit": "Reference at its limit, design with safety",
-    "same_rule": "Both held to the same probability",
-}
 ENERGY_WORDS = {
     "set_voltage_v": "SET voltage",
     "reset_voltage_v": "RESET voltage",
@@ -57,80 +52,65 @@ def lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def comparison(record: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
-    """One of the three comparisons with a reference; None where it does not exist."""
-    found = record if key == "at_limit" else record.get(key)
-    return None if found is None or found["median"] is None else found
-
-
 def saving_rows(values: Mapping[str, Any]) -> list[SavingRow]:
     """Rows of the saving figure, with true factors where they are known."""
-    truth = values.get("simulated_truth") or {}
-    rows = []
-    for key, name in references(values).items():
-        record = values["energy_saving"][key]
-        true = (truth.get("energy_saving") or {}).get(key) or {}
-        factors = {
-            "at_limit": true.get("true"),
-            "at_tolerance": (true.get("at_tolerance") or {}).get("true"),
-        }
-        rows += [
-            SavingRow(name, words, comparison(record, which), factors.get(which))
-            for which, words in COMPARISONS.items()
-        ]
-    return rows
-
-
-def saving_table(values: Mapping[str, Any]) -> Table:
-    """Three comparisons with each reference."""
-    found = values["energy_saving"]
-    rows = tuple(
-        (name, *(saving(comparison(found[key], which)) for which in COMPARISONS))
+    truth = (values.get("simulated_truth") or {}).get("energy_saving") or {}
+    return [
+        SavingRow(name, values["energy_saving"][key], truth.get(key, {}).get("true"))
         for key, name in references(values).items()
-    )
-    design = found["design"]
-    rank = "compared" if values["verdict"]["network"] is None else "recommended"
-    caption = (
-        f"Programming energy of the reference divided by that of the {rank} design (network "
-        f"{design['network']}, {design['scheme']}): median ({interval_name(found['memory'])})."
-    )
-    return Table(caption, ("Compared with", *COMPARISONS.values()), rows)
+    ]
 
 
-def reference_table(values: Mapping[str, Any], programming: Programming) -> Table:
-    """Where each reference has to be programmed."""
+def saving_table(values: Mapping[str, Any], programming: Programming) -> Table:
+    """The saving against each reference, and the energies at the recommended values."""
     found = values["energy_saving"]
     rows = []
     for key, name in references(values).items():
-        record = found[key]
-        at = record["reference_programming"]
-        rule = record.get("same_rule")
-        if rule is None:
-            same = "not compared"
-        elif rule["programming"] is None:
-            same = "not reached by any measured value"
-        else:
-            same = programming.format(rule["programming"])
+        plain = found[key]["at_recommended"]
         rows.append(
             (
                 name,
-                record["reference"],
-                same,
+                saving(found[key]),
+                "no recommended value"
+                if plain is None
+                else programming.format(plain["programming"]),
+                saving(plain),
+            )
+        )
+    design = found["design"]
+    rank = "compared" if values["verdict"]["network"] is None else "recommended"
+    return Table(
+        f"Programming energy of the reference divided by that of the {rank} design (network "
+        f"{design['network']}, {design['scheme']}): median ({interval_name(found['memory'])}).",
+        (
+            "Compared with",
+            "Saving, both held to the same rule",
+            "Recommended value of the reference",
+            "Ratio of the energies at the two recommended values",
+        ),
+        tuple(rows),
+    )
+
+
+def reference_table(values: Mapping[str, Any], programming: Programming) -> Table:
+    """Where each reference stands."""
+    found = values["energy_saving"]
+    rows = []
+    for key, name in references(values).items():
+        at = found[key]["reference_programming"]
+        rows.append(
+            (
+                name,
+                found[key]["reference"],
                 with_interval(at, programming.format),
                 f"{100 * at['share_not_reached']:.3g} %",
             )
         )
     return Table(
-        f"Where each reference has to be programmed ({programming.name}). Limits are medians "
-        f"({interval_name(found['memory']['reference_programming'])}); draws in which the "
+        f"The weakest {programming.name} at which each reference holds: median "
+        f"({interval_name(found['memory']['reference_programming'])}). Draws in which the "
         "strongest measured value does not suffice count as that value.",
-        (
-            "Reference",
-            "What it is",
-            "Held to the same probability",
-            "At its limit",
-            "Draws in which it is not reached",
-        ),
+        ("Reference", "What it is", "Weakest programming", "Draws in which it is not reached"),
         tuple(rows),
         words=2,
     )
@@ -181,17 +161,15 @@ def truth_table(values: Mapping[str, Any]) -> Table:
         true = truth["energy_saving"].get(key)
         if true is None:
             continue
-        found = values["energy_saving"][key]
-        for which, record in (("at_limit", true), ("at_tolerance", true["at_tolerance"])):
-            least = "at least " if true["not_reached"] else ""
-            inside = "inside" if record["inside"] else "OUTSIDE"
-            rows.append(
-                (
-                    f"Saving, {lower_first(name)}: {lower_first(COMPARISONS[which])}",
-                    f"{least}{estimate(record['true'])}",
-                    f"{inside} {saving(comparison(found, which))}",
-                )
+        least = "at least " if true["not_reached"] else ""
+        inside = "inside" if true["inside"] else "OUTSIDE"
+        rows.append(
+            (
+                f"Saving, compared with: {lower_first(name)}",
+                f"{least}{estimate(true['true'])}",
+                f"{inside} {saving(values['energy_saving'][key])}",
             )
+        )
     return Table(
         "True values beside the answer of this report "
         f"({interval_name(values['ber']['1T1R']['interval'])}).",

@@ -134,38 +134,23 @@ def energy(record: Mapping[str, Any] | None) -> str:
     return f"{median} ({low} to {high}) {prefix}J"
 
 
-def bounded(record: Mapping[str, Any], name: str) -> str:
-    """An end or the median of a saving, with ``at least`` or ``at most`` where it is a bound."""
-    lower = record.get(f"{name}_is_lower_bound", False)
-    upper = record.get(f"{name}_is_upper_bound", False)
-    word = "" if lower == upper else "at least " if lower else "at most "
-    return f"{word}{estimate(record[name])}"
-
-
-def _wholly_bounded(record: Mapping[str, Any]) -> str | None:
-    """A saving of which only one side is known: ``"at least 15.0"``."""
-    if record.get("is_lower_bound"):
-        return f"at least {estimate(record['median'])}"
-    if record.get("low_is_lower_bound") and not record.get("low_is_upper_bound"):
-        return f"at least {estimate(record['low'])}"
-    if record.get("high_is_upper_bound") and not record.get("high_is_lower_bound"):
-        return f"at most {estimate(record['high'])}"
-    return None
-
-
 def saving_middle(record: Mapping[str, Any] | None) -> str:
-    """Median of a saving, a bound where it is only known from one side."""
-    if record is None or record["median"] is None:
+    """Median of a saving, or its bound: ``"14.0"``, ``"at least 3.10"``."""
+    if record is None:
         return NONE
-    return _wholly_bounded(record) or bounded(record, "median")
+    bound = record.get("bound")
+    if bound is not None:
+        return f"{bound['side']} {estimate(bound['value'])}"
+    return NONE if record["median"] is None else estimate(record["median"])
 
 
 def saving(record: Mapping[str, Any] | None) -> str:
-    """Median and interval of a saving, bounds named; a fixed ratio has no interval."""
-    if record is None or record["median"] is None:
-        return NONE
+    """Median and interval of a saving, or its bound with the probability of it."""
     middle = saving_middle(record)
-    if _wholly_bounded(record) or "low" not in record:
-        return middle
-    low, high = bounded(record, "low"), bounded(record, "high")
+    if record is None or middle == NONE:
+        return NONE
+    bound = record.get("bound")
+    if bound is not None:
+        return f"{middle} (probability {number(bound['probability'])})"
+    low, high = (estimate(record[end]) for end in ("low", "high"))
     return middle if low == high else f"{middle} ({low} to {high})"

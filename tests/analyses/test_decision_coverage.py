@@ -24,7 +24,7 @@ from analyses.simulated_truths import (
     truth_of,
 )
 from devicefit.reference_device import ReferenceDevice
-from reliability.decision import Requirement
+from reliability.requirement import Requirement
 
 GRID = np.geomspace(10e-6, 600e-6, 40)
 BOUNDS = ("low_is_lower_bound", "low_is_upper_bound", "high_is_lower_bound", "high_is_upper_bound")

@@ -11,13 +11,13 @@ from bnn.calibration import PER_CHIP
 from devicefit.programming import Programming
 from devicefit.sensing import BerCurve, SensingOptions
 from reliability.alternatives import alternative_lines, alternative_records
-from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs, design_energy
 from reliability.ecc import SECDED_72_64, ln_residual_ber
 from reliability.energy import Energy
 from reliability.network_study import NetworkStudy
 from reliability.propagation import pair_draws
 from reliability.report.alternatives import below_evaluated
+from reliability.requirement import Requirement
 from reliability.storage import PLAIN, STORAGES, Storage
 
 DRAWS, BITS = 200, 1000

@@ -12,12 +12,12 @@ from devicefit.life_study import CycledCells
 from devicefit.programming import Programming
 from devicefit.sensing import BerCurve, SensingOptions
 from devicefit.wear_out import WearOut
-from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs
 from reliability.energy import Energy
 from reliability.life import LifeRequirement
 from reliability.life_decision import life_answer
 from reliability.propagation import pair_draws
+from reliability.requirement import Requirement
 
 CURRENT = Programming("SET compliance current", "A")
 X = np.geomspace(20e-6, 200e-6, 31)

@@ -29,7 +29,6 @@ from reliability.candidates import (
     MoreImages,
 )
 from reliability.chip_yield import chip_yield
-from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs, loss_limits, saving_at_limit
 from reliability.device_study import DeviceStudy
 from reliability.ecc import SECDED_72_64
@@ -44,6 +43,7 @@ from reliability.planned_readings import planned_readings
 from reliability.propagation import pair_draws
 from reliability.report.next_table import next_table
 from reliability.report_next import next_record
+from reliability.requirement import Requirement
 from reliability.safe_walk import NOWHERE, first_safe
 from reliability.storage import STORAGES, Storage
 from reliability.study_files import save_study

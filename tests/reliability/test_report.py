@@ -107,11 +107,10 @@ def without_safe_set(values):
             )
     for key in ("standard_bnn", "memory", "memory_with_ecc"):
         record = changed["energy_saving"][key]
-        for name in ("same_rule", "share_at_least", "share_at_most"):
+        for name in ("share_at_least", "share_at_most"):
             del record[name]
-        for name in ("low", "median", "high"):
+        for name in ("low", "median", "high", "bound", "at_recommended"):
             record[name] = None
-            del record[f"{name}_is_lower_bound"], record[f"{name}_is_upper_bound"]
     for design in changed["alternatives"]:
         design.update(
             lowest_safe_programming=None,
@@ -261,11 +260,11 @@ def test_verdict_names_programming_network_scheme_probability_and_savings(exampl
     verdict = text[text.index("Recommended programming") : text.index("Requirement.")]
     for words in ("25.6 uA", "trained for errors", "1T1R", "0.960", "1.10 times"):
         assert words in verdict
-    assert "at least 28.0 times" in verdict
+    assert "at least 17.6 times with probability 0.95" in verdict
     # Standard network without errors: 583 of 600 right; less one point.
     assert "(97.2 %). So it has to reach 96.2 %" in text
-    # Intervals name kind and probability; an end that is only a bound says so.
-    assert "at least 23.5 (14.4 to at least 23.5)" in text
+    # Intervals name kind and probability, and so do bounds.
+    assert "at least 17.6 (probability 0.95)" in text
     assert "median (90 % ETI)" in text
 
 
@@ -275,8 +274,8 @@ def test_no_safe_set_is_said_and_nothing_is_recommended(values):
     assert "Recommended programming" not in page.text
     assert page.text.count("Nothing is safe.") == 4
     assert "not reached even without errors" in page.text
-    # What the saving would be at the limits is still known.
-    assert "1.10 (1.08 to 1.13)" in page.text
+    # What is safe nowhere saves nothing.
+    assert "1.10 (1.08 to 1.13)" not in page.text
 
 
 def test_gate_voltage_needs_no_ampere(values):
@@ -301,8 +300,9 @@ def test_zero_errors_are_upper_limits_in_figure_and_table(values, example_html):
 
 
 def test_bounds_are_arrows(example_html):
-    # All three comparisons with plain memory end in a bound, and one of those with ECC.
-    assert len(re.findall(r'id="mark-at-least-\d+"', example_html)) == 4
+    # Both savings against plain memory are bounds.
+    marks = re.findall(r'id="mark-at-least-(\d+)"', example_html)
+    assert marks == ["1", "2"]
 
 
 def test_extrapolation_is_marked_where_there_is_any(values, example_html):
@@ -369,48 +369,21 @@ def test_quantities_and_energies_have_prefixes():
 
 
 @pytest.mark.parametrize(
-    ("low", "median", "high", "expected"),
+    ("record", "expected"),
     [
-        (False, False, False, "20.0 (15.0 to 30.0)"),
-        (False, False, True, "20.0 (15.0 to at least 30.0)"),
-        (False, True, True, "at least 20.0 (15.0 to at least 30.0)"),
-        (True, True, True, "at least 15.0"),
+        ({"median": 20.0, "low": 15.0, "high": 30.0, "bound": None}, "20.0 (15.0 to 30.0)"),
+        ({"median": 1.0, "low": 1.0, "high": 1.0, "bound": None}, "1.00"),
+        (
+            {"median": None, "bound": {"side": "at least", "value": 15.0, "probability": 0.95}},
+            "at least 15.0 (probability 0.95)",
+        ),
+        (
+            {"median": None, "bound": {"side": "at most", "value": 2.0, "probability": 0.95}},
+            "at most 2.00 (probability 0.95)",
+        ),
+        ({"median": None, "bound": None}, "none"),
+        (None, "none"),
     ],
 )
-def test_savings_say_which_ends_are_bounds(low, median, high, expected):
-    record = {
-        "low": 15.0,
-        "median": 20.0,
-        "high": 30.0,
-        "low_is_lower_bound": low,
-        "median_is_lower_bound": median,
-        "high_is_lower_bound": high,
-        **{f"{name}_is_upper_bound": False for name in ("low", "median", "high")},
-    }
+def test_a_saving_is_an_interval_or_a_bound_with_its_probability(record, expected):
     assert w.saving(record) == expected
-
-
-@pytest.mark.parametrize(
-    ("low", "median", "high", "expected"),
-    [
-        (True, False, False, "20.0 (at most 15.0 to 30.0)"),
-        (True, True, False, "at most 20.0 (at most 15.0 to 30.0)"),
-        (True, True, True, "at most 30.0"),
-    ],
-)
-def test_savings_known_only_from_above(low, median, high, expected):
-    record = {
-        "low": 15.0,
-        "median": 20.0,
-        "high": 30.0,
-        **{f"{name}_is_lower_bound": False for name in ("low", "median", "high")},
-        "low_is_upper_bound": low,
-        "median_is_upper_bound": median,
-        "high_is_upper_bound": high,
-    }
-    assert w.saving(record) == expected
-
-
-def test_a_fixed_ratio_has_no_interval():
-    assert w.saving({"median": 2.0, "is_lower_bound": False}) == "2.00"
-    assert w.saving({"median": 2.0, "is_lower_bound": True}) == "at least 2.00"

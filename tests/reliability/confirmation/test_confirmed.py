@@ -27,7 +27,7 @@ from reliability.confirmation.confirmed import (
 )
 from reliability.confirmation.lots import LotSizes
 from reliability.confirmation.words import confirmation_line, confirmation_record, refused_lines
-from reliability.decision import safe_set
+from reliability.decision.safe_set import safe_set
 from reliability.designs import Comparison
 from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions
