@@ -6,34 +6,33 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reliability.accuracy_curve import AccuracyCurve
 from scipy.stats import beta
 
 import bnn
 from analyses import abstract_sentences, abstract_tables
 from analyses.abstract_sentences import tolerated_by_share
+from reliability.accuracy.surface import AccuracySurface
+from tests.reliability.made_up import flat_in_tilt
 
 
 @pytest.fixture
-def curve() -> AccuracyCurve:
+def curve() -> AccuracySurface:
     """Share lost equal to the BER in logit, two and a half times the binomial variance."""
     ln_ber = np.log(np.array([1e-4, 1e-3, 1e-2, 0.1, 0.3]))
     logit = np.log(np.exp(ln_ber) / (1 - np.exp(ln_ber)))
     draws = 4
-    return AccuracyCurve(
+    return flat_in_tilt(
         ln_ber,
         {"lost": np.tile(logit, (draws, 1)), "gained": np.full((draws, 5), -30.0)},
         {"lost": np.full((draws, 5), np.log(2.5)), "gained": np.zeros((draws, 5))},
         images=1000,
         correct=1000,
-        chips=20,
-        diagnostics={},
     )
 
 
 @pytest.mark.parametrize("share", [0.5, 0.95])
 def test_so_many_chips_keep_the_loss_at_the_tolerated_ber(
-    curve: AccuracyCurve, share: float
+    curve: AccuracySurface, share: float
 ) -> None:
     """Share of chips from SciPy's beta law at the BER that was found."""
     found = tolerated_by_share(curve, 0.02, share=share)
@@ -44,18 +43,18 @@ def test_so_many_chips_keep_the_loss_at_the_tolerated_ber(
     np.testing.assert_allclose(found, found[0])
 
 
-def test_no_limit_within_the_evaluated_range_gives_its_end(curve: AccuracyCurve) -> None:
+def test_no_limit_within_the_evaluated_range_gives_its_end(curve: AccuracySurface) -> None:
     assert np.exp(tolerated_by_share(curve, 0.9))[0] == pytest.approx(0.3, rel=1e-3)
 
 
-def test_the_end_of_the_evaluated_range_is_a_lower_bound(curve: AccuracyCurve) -> None:
+def test_the_end_of_the_evaluated_range_is_a_lower_bound(curve: AccuracySurface) -> None:
     end = abstract_sentences.ber_record(tolerated_by_share(curve, 0.9), curve)
     assert abstract_tables.rate_words(end) == "at least 3.00e-1"
     inside = abstract_sentences.ber_record(tolerated_by_share(curve, 0.02), curve)
     assert "at least" not in abstract_tables.rate_words(inside)
 
 
-def test_what_lies_below_the_evaluated_range_is_an_upper_bound(curve: AccuracyCurve) -> None:
+def test_what_lies_below_the_evaluated_range_is_an_upper_bound(curve: AccuracySurface) -> None:
     lowest = curve.ln_ber[0]
     some = abstract_sentences.ber_record(np.linspace(lowest - 3.0, lowest + 1.0, 101), curve)
     words = abstract_tables.rate_words(some)

@@ -108,11 +108,6 @@ def decide(
     tmp_path: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
     """Runs the command on a study; returns values, text and HTML."""
-    monkeypatch.setattr(
-        reliability.answer,
-        "CURVE_SAMPLER",
-        SamplerOptions(chains=2, draws=150, warmup=200, cores=1),
-    )
     monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 600)
     save_counts(network(fragility=25.0, ber=0.0, seed=1), tmp_path / "standard.nc")
     save_counts(network(fragility=4.0, ber=0.04, seed=2), tmp_path / "trained.nc")

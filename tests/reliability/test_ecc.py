@@ -18,7 +18,7 @@ from reliability.ecc import (
     ln_residual_in_place,
     raw_ber_for,
 )
-from reliability.storage import STORAGES, Storage
+from reliability.storage import STORAGES, Storage, storages_for
 
 # Bounds of the residual BER as derived in the project's facts (e): from errors left in place to
 # each failed decoding adding t more wrong bits, n-bit word, independent errors. The upper ones
@@ -247,25 +247,51 @@ def test_impossible_code_is_refused() -> None:
 
 
 def test_cells_are_counted() -> None:
-    assert [s.name for s in STORAGES] == [
-        "1T1R", "1T1R + SECDED(72,64)", "1T1R + BCH(127,64)", "2T2R",
-    ]  # fmt: skip
-    assert [s.cells_per_bit for s in STORAGES] == [1.0, 1.125, 127 / 64, 2.0]
-    assert [s.cells_for(128) for s in STORAGES] == [128, 144, 254, 256]
+    plain = [s for s in STORAGES if not s.scrambled]
+    names = ["1T1R", "1T1R + SECDED(72,64)", "1T1R + BCH(127,64)", "2T2R"]
+    assert [s.name for s in plain] == names
+    assert [s.cells_per_bit for s in plain] == [1.0, 1.125, 127 / 64, 2.0]
+    assert [s.cells_for(128) for s in plain] == [128, 144, 254, 256]
     # one bit more begins a word, which needs all its parity
-    assert [s.cells_for(129) for s in STORAGES] == [129, 129 + 24, 129 + 189, 258]
+    assert [s.cells_for(129) for s in plain] == [129, 129 + 24, 129 + 189, 258]
+    # scrambling costs no cell
+    scrambled = [s for s in STORAGES if s.scrambled]
+    assert [s.name for s in scrambled] == [f"{name}, scrambled" for name in names[:3]]
+    assert [s.cells_for(129) for s in scrambled] == [s.cells_for(129) for s in plain[:3]]
+    with pytest.raises(ValueError, match="stores a bit and its inverse"):
+        Storage("2T2R", scrambled=True)
+
+
+def test_scrambled_storage_is_one_way_of_several_the_only_one_or_none() -> None:
+    assert storages_for("compare") == STORAGES
+    assert all(s.scrambled or s.scheme == "2T2R" for s in storages_for("always"))
+    assert not any(s.scrambled for s in storages_for("never"))
+    assert len(storages_for("never")) == len(storages_for("always")) == 4
+    with pytest.raises(ValueError, match="known: compare, always, never"):
+        storages_for("sometimes")
 
 
 def test_the_network_sees_what_the_code_leaves() -> None:
     x = np.array([1.0, 2.0])
     ln_one, ln_two = np.log([[[0.04, 1e-3]]]), np.log([[[0.01, 1e-9]]])
     curves = {
-        name: BerCurve(name, x, ln, None, np.zeros(2, bool), 0.01)
-        for name, ln in (("1T1R", ln_one), ("2T2R", ln_two))
+        name: BerCurve(name, x, ln, None, np.zeros(2, bool), 0.01, tilt)
+        for name, ln, tilt in (
+            ("1T1R", ln_one, np.full((1, 1, 2), 0.4)),
+            ("2T2R", ln_two, None),
+        )
     }
-    seen = [s.network_ln_ber(curves) for s in STORAGES]
+    every = [s.seen(curves) for s in STORAGES]
+    seen = [s.ln_ber for s in every]
     np.testing.assert_array_equal(seen[0], ln_one[0])
-    np.testing.assert_array_equal(seen[3], ln_two[0])
+    np.testing.assert_array_equal(seen[-1], ln_two[0])
+    # a code keeps the tilt; scrambled bits and pairs have none
+    for storage, found in zip(STORAGES, every, strict=True):
+        plain = storage.scheme == "1T1R" and not storage.scrambled
+        np.testing.assert_array_equal(found.tilt, 0.4 if plain else 0.0)
+    np.testing.assert_array_equal(STORAGES[0].seen(curves, "HRS").tilt, -0.4)
+    with pytest.raises(ValueError, match="one of LRS, HRS"):
+        STORAGES[0].seen(curves, "lrs")
     np.testing.assert_array_equal(seen[1], ln_residual_ber(SECDED_72_64, ln_one[0]))
     # a code of rate 1/2 does what a light one cannot at 4e-2, and both leave nothing at 1e-3
     assert seen[1][0, 0] > np.log(0.04) > np.log(0.01) > seen[2][0, 0]

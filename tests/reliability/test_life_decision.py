@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import xarray as xr
-from reliability.accuracy_curve import AccuracyCurve
 
 from devicefit.fitting import Diagnostics
 from devicefit.life_fit import LifeDraws
@@ -18,6 +17,7 @@ from reliability.life import LifeRequirement
 from reliability.life_decision import life_answer
 from reliability.propagation import pair_draws
 from reliability.requirement import Requirement
+from tests.reliability.made_up import flat_in_tilt
 
 CURRENT = Programming("SET compliance current", "A")
 X = np.geomspace(20e-6, 200e-6, 31)
@@ -27,8 +27,8 @@ DRAWS = 200
 def _comparison() -> Comparison:
     """BER falls from 0.1 to 1e-5 over the currents; the network loses a point near 2e-2."""
     ln_knots = np.log(np.geomspace(1e-5, 0.3, 12))
-    curve = AccuracyCurve(
-        ln_ber=ln_knots,
+    curve = flat_in_tilt(
+        ln_rate=ln_knots,
         logit_share={
             "lost": np.tile(1.2 * ln_knots + 0.3, (DRAWS, 1)),
             "gained": np.full((DRAWS, 12), -9.0),
@@ -36,8 +36,6 @@ def _comparison() -> Comparison:
         ln_dispersion={k: np.zeros((DRAWS, 12)) for k in ("lost", "gained")},
         images=10000,
         correct=9800,
-        chips=50,
-        diagnostics={},
     )
     line = np.interp(np.log(X), np.log(X[[0, -1]]), np.log([0.1, 1e-5]))
     ln_ber = np.tile(line, (1, DRAWS, 1))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from reliability.accuracy_curve import AccuracyCurve
 
 from devicefit.backend import psis
 from devicefit.fitting import DevicePosterior, Diagnostics
@@ -20,6 +19,7 @@ from devicefit.preposterior import ln_likelihoods
 from devicefit.priors import prior_record
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
+from reliability.accuracy.surface import AccuracySurface
 from reliability.ber_table import ber_table
 from reliability.candidates import (
     MeasuredEnergy,
@@ -48,6 +48,7 @@ from reliability.safe_walk import NOWHERE, first_safe
 from reliability.storage import STORAGES, Storage
 from reliability.study_files import save_study
 from reliability.usual_candidates import usual_candidates
+from tests.reliability.made_up import flat_in_tilt
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
 GRID = FRAME.programming.grid(2e-5, 6e-4, 31)
@@ -85,12 +86,16 @@ def _study(device_spread: float) -> DeviceStudy:
     return DeviceStudy({"lognormal": posterior}, {}, {}, GRID, about)
 
 
-def _curve(seed: int, spread: float, shift: float) -> AccuracyCurve:
+def _curve(seed: int, spread: float, shift: float) -> AccuracySurface:
     rng = np.random.default_rng(seed)
     lost = 1.2 * LN_KNOTS + 1.0 + shift + spread * rng.standard_normal((DRAWS, 1))
     flat = np.full((DRAWS, len(LN_KNOTS)), -12.0)
-    return AccuracyCurve(
-        LN_KNOTS, {"lost": lost, "gained": flat}, {"lost": flat, "gained": flat}, 1000, 950, 50, {}
+    return flat_in_tilt(
+        LN_KNOTS,
+        {"lost": lost, "gained": flat},
+        {"lost": flat, "gained": flat},
+        images=1000,
+        correct=950,
     )
 
 

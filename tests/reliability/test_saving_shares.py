@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reliability.accuracy_curve import AccuracyCurve, FurtherTraining
 
 from devicefit.programming import Programming
 from devicefit.sensing import BerCurve, SensingOptions
+from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.surface import AccuracySurface, FurtherTraining
 from reliability.choices import choices_record
 from reliability.decision.saving import saving_of
 from reliability.designs import Comparison, compare_designs
@@ -17,6 +18,7 @@ from reliability.requirement import Requirement, StatedReference, Utility
 from reliability.saving_shares import saving_sources
 from reliability.saving_uncertainty import saving_uncertainty
 from reliability.storage import PLAIN
+from tests.reliability.made_up import flat_in_tilt
 
 ROWS = 600
 CURRENT = Programming("SET compliance current", "A")
@@ -26,23 +28,21 @@ PER_VALUE = 0.25
 """What ln BER falls by from one programming value to the next."""
 
 
-def curve(middle: float, *, sd: float = 0.0, seed: int = 0) -> AccuracyCurve:
+def curve(middle: float, *, sd: float = 0.0, seed: int = 0) -> AccuracySurface:
     """Logit of lost images straight in ln BER, its place known with the standard deviation."""
     ln_ber = np.log([1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5])
     place = np.log(middle) + sd * np.random.default_rng(seed).standard_normal((ROWS, 1))
-    return AccuracyCurve(
+    return flat_in_tilt(
         ln_ber,
         {"lost": 1.5 * (ln_ber - place), "gained": np.full((ROWS, 6), -30.0)},
         {kind: np.zeros((ROWS, 6)) for kind in ("lost", "gained")},
         images=10_000,
         correct=9_800,
-        chips=20,
-        diagnostics={},
     )
 
 
 def compared(
-    curves: dict[str, AccuracyCurve],
+    curves: dict[str, AccuracySurface],
     *,
     device_sd: float = 0.3,
     slope_sd: float = 0.0,
@@ -104,7 +104,7 @@ def test_each_side_stands_where_enough_of_its_chips_suffice() -> None:
                 pair_draws(1, 1, draws=chips, rng=rng),
                 curve=np.full(chips, c.pairing.curve[i]),
             )
-            loss = propagate(c.curves[design.network], near[None], pairing).loss
+            loss = propagate(c.curves[design.network], SeenRates.equal(near[None]), pairing).loss
             below, here, above = (loss <= 0.01 + 1e-12).mean(axis=0)
             # z = 4 for 8 draws; half a percent for the strata of the exact share
             assert here == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / chips) + 0.005)
@@ -121,7 +121,7 @@ def test_the_saving_has_the_shares_of_its_closed_form() -> None:
     c = compared({"standard": curve(0.1, sd=0.2), "trained": curve(0.25)}, slope_sd=0.2)
     assert c.focus.network == "trained"
     step = (U[1] - U[0]) / PER_VALUE
-    place = -c.curves["standard"].logit_share["lost"][c.pairing.curve, 0] / 1.5
+    place = -c.curves["standard"].logit_share["lost"][c.pairing.curve, 0, 0] / 1.5
     slope = np.log(c.energy.e_cell_j[:, 1] / c.energy.e_cell_j[:, 0]) / (U[1] - U[0])
     way = np.log(c.references[0].condition.x / c.focus.condition.x)
     # the way is a constant less step times the shift of the standard network's curve
@@ -146,8 +146,8 @@ def test_the_saving_has_the_shares_of_its_closed_form() -> None:
 
 def test_trainings_and_families_have_shares_of_their_own() -> None:
     plain = curve(0.1, sd=0.2)
-    own = 0.5 * np.random.default_rng(5).standard_normal((ROWS, 1)) * np.ones(6)
-    further = FurtherTraining(3, {"lost": own, "gained": np.zeros((ROWS, 6))}, {}, np.zeros(ROWS))
+    own = 0.5 * np.random.default_rng(5).standard_normal((ROWS, 1, 1)) * np.ones((6, 2))
+    further = FurtherTraining(3, {"lost": own, "gained": np.zeros_like(own)}, {}, np.zeros(ROWS))
     lost = plain.logit_share["lost"] + own
     several = replace(plain, logit_share={**plain.logit_share, "lost": lost}, further=further)
     family = np.where(np.arange(ROWS) % 3 == 0, 0.6, -0.3)
@@ -164,8 +164,8 @@ def test_trainings_and_families_have_shares_of_their_own() -> None:
     parts = {
         "family": between,
         "device": ln_ber.var() - between,
-        "training": own[:, 0].var() / 1.5**2,
-        "curve": plain.logit_share["lost"][:, 0].var() / 1.5**2,
+        "training": own[:, 0, 0].var() / 1.5**2,
+        "curve": plain.logit_share["lost"][:, 0, 0].var() / 1.5**2,
     }
     total = sum(parts.values())
     for name, part in parts.items():
@@ -212,7 +212,7 @@ def test_regret_is_what_brute_force_over_chips_finds() -> None:
             device=np.full(chips, c.pairing.device[i]),
             curve=np.full(chips, c.pairing.curve[i]),
         )
-        loss = propagate(c.standard, c.network_ln_ber(PLAIN), pairing).loss
+        loss = propagate(c.standard, c.seen[PLAIN], pairing).loss
         kept = (loss <= 0.01 + 1e-12).mean(axis=0)
         e = c.energy.e_cell_j[i]
         enough = [e[k] for k in range(len(X)) if kept[k] >= 0.95]

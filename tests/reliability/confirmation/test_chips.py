@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from reliability.unequal_errors import StoredBits
 from scipy import stats
 
 from bnn import FoldedNetwork, HiddenLayer, OutputLayer
@@ -94,7 +93,7 @@ def test_chips_lose_as_chips_of_drawn_resistances_do(
 ) -> None:
     device, chips = posterior(), 300
     rates = chip_rates(device, X[:1], Storage(scheme), sensing=SENSING)
-    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+    stored = StoredNetwork.of(network, PLAIN)
     fast = count_chips(network, *data, stored=stored, rates=rates, chips=chips, seed=2, threads=1)
     slow = evaluate_direct(
         network, *data, device=device, programming=X[:1], scheme=scheme, sensing=SENSING,
@@ -126,7 +125,7 @@ def test_cells_of_a_chip_lie_on_one_array() -> None:
 @pytest.mark.parametrize("storage", STORAGES, ids=lambda s: s.name)
 def test_wrong_bits_are_those_of_dense_words(network: FoldedNetwork, storage: Storage) -> None:
     code = storage.code
-    stored = StoredNetwork.of(network, code, stored=StoredBits())
+    stored = StoredNetwork.of(network, storage)
     rates = np.array([[0.02, 0.11]])
     many = stored.wrong_bits(np.array([[[0.02, 0.11], [0.0, 0.0], [1.0, 1.0]]]), seed=5, chip=3,
                              order=ORDER)  # fmt: skip
@@ -141,7 +140,7 @@ def test_wrong_bits_are_those_of_dense_words(network: FoldedNetwork, storage: St
 
 
 def test_stored_words_of_secded_have_no_syndrome(network: FoldedNetwork) -> None:
-    stored = StoredNetwork.of(network, SECDED_72_64, stored=StoredBits())
+    stored = StoredNetwork.of(network, Storage("1T1R", SECDED_72_64))
     for layer in stored.layers.values():
         ones = layer.kind.reshape(-1, 72) == 1
         assert not np.bitwise_xor.reduce(np.where(ones, hsiao_columns(), 0), axis=1).any()
@@ -152,7 +151,7 @@ def test_stored_words_of_secded_have_no_syndrome(network: FoldedNetwork) -> None
 
 
 def test_rates_of_stored_ones_and_zeros_are_met(network: FoldedNetwork) -> None:
-    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+    stored = StoredNetwork.of(network, PLAIN)
     ones = (layer_signs(network.layers[0]) > 0).reshape(-1)
     total = {True: 0, False: 0}
     for chip in range(200):
@@ -163,7 +162,7 @@ def test_rates_of_stored_ones_and_zeros_are_met(network: FoldedNetwork) -> None:
     for bit, rate in ((True, 0.2), (False, 0.03)):
         trials = 200 * int((ones == bit).sum())
         assert stats.binomtest(total[bit], trials, rate).pvalue > REJECT
-    scrambled = StoredNetwork.of(network, NO_CODE, stored=StoredBits(scrambled=True))
+    scrambled = StoredNetwork.of(network, Storage("1T1R", scrambled=True))
     both = 0
     for chip in range(200):
         (wrong,) = scrambled.wrong_bits(np.array([[[0.03, 0.2]]]), seed=1, chip=chip, order=ORDER)
@@ -174,7 +173,7 @@ def test_rates_of_stored_ones_and_zeros_are_met(network: FoldedNetwork) -> None:
 
 
 def test_weaker_programming_keeps_the_wrong_cells(network: FoldedNetwork) -> None:
-    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+    stored = StoredNetwork.of(network, PLAIN)
     weak, strong = stored.wrong_bits(
         np.array([[[0.2, 0.3], [0.1, 0.3]]]), seed=1, chip=0, order=ORDER
     )
@@ -182,7 +181,7 @@ def test_weaker_programming_keeps_the_wrong_cells(network: FoldedNetwork) -> Non
 
 
 def test_parts_of_a_chip_have_the_rates_of_their_arrays(network: FoldedNetwork) -> None:
-    stored = StoredNetwork.of(network, BCH_127_64, stored=StoredBits())
+    stored = StoredNetwork.of(network, Storage("1T1R", BCH_127_64))
     (wrong,) = stored.wrong_bits(
         np.array([[[0.0, 0.0]], [[1.0, 1.0]]]), seed=1, chip=0, order=ORDER
     )
@@ -194,7 +193,7 @@ def test_parts_of_a_chip_have_the_rates_of_their_arrays(network: FoldedNetwork) 
 
 def test_the_same_chips_in_any_order_of_work(network: FoldedNetwork, data: Any) -> None:
     rates = known_rates((0.02, 0.05), (0.1, 0.05))
-    stored = StoredNetwork.of(network, SECDED_72_64, stored=StoredBits())
+    stored = StoredNetwork.of(network, Storage("1T1R", SECDED_72_64))
     common: dict[str, Any] = {"stored": stored, "rates": rates, "seed": 4, "threads": 1}
     whole = count_chips(network, *data, chips=6, **common)
     for engine in ("packed", "dense"):
@@ -203,7 +202,7 @@ def test_the_same_chips_in_any_order_of_work(network: FoldedNetwork, data: Any) 
 
 
 def test_no_array_is_refused(network: FoldedNetwork, data: Any) -> None:
-    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+    stored = StoredNetwork.of(network, PLAIN)
     with pytest.raises(ValueError, match="arrays_per_chip is 0"):
         count_chips(
             network, *data, stored=stored, rates=known_rates((0.1, 0.1)), chips=2, seed=1,

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from reliability.unequal_errors import StoredBits
 
 import reliability.answer
 from bnn import evaluate, load_images, load_zoo, network_sha256
-from devicefit.backend import SamplerOptions
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
@@ -33,6 +31,7 @@ from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.network_study import BER_GRID, NetworkStudy
 from reliability.requirement import Requirement
+from reliability.storage import storages_for
 
 REQUIREMENT = Requirement(max_loss=0.02, risk=0.1)
 GRID = np.geomspace(2e-5, 4e-4, 61)
@@ -73,11 +72,6 @@ def confirming(study: DeviceStudy) -> Confirming:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        reliability.answer,
-        "CURVE_SAMPLER",
-        SamplerOptions(chains=2, draws=100, warmup=150, cores=1),
-    )
     monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 400)
     monkeypatch.setattr(Confirming, "sizes", lambda self, subject: LotSizes(300, 400))
 
@@ -85,13 +79,13 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 def compared(study: DeviceStudy, counted: NetworkStudy) -> Comparison:
     return compare(
         study, {"standard": counted}, REQUIREMENT, SensingOptions(), EnergyOptions(), seed=1,
-        stored=StoredBits(scrambled=True),
+        storages=storages_for("always"),
     )  # fmt: skip
 
 
 def confirmed(study: DeviceStudy, counted: NetworkStudy, confirming: Confirming) -> Comparison:
     found = compared(study, counted)
-    return confirm_designs(found, confirming, StoredBits(scrambled=True), lambda text: None)
+    return confirm_designs(found, confirming, lambda text: None)
 
 
 def test_the_best_design_is_confirmed_near_what_the_curve_promised(
@@ -170,7 +164,7 @@ def test_runs_of_stronger_programming_are_tried_where_the_first_is_refused(
         "reliability.confirmation.confirmed.DesignChips.losses",
         lambda self, x, chips, seed, first: np.full(chips, 0.0 if x > GRID[middle + 1] else 0.5),
     )
-    (done,) = confirm_designs(found, confirming, StoredBits(), lambda text: None).designs
+    (done,) = confirm_designs(found, confirming, lambda text: None).designs
     assert done.safe.lowest is not None
     assert done.safe.lowest > GRID[middle + 1]
     assert done.safe.intervals == ((done.safe.lowest, GRID[-1]),)
