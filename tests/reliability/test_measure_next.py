@@ -10,6 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from reliability.ber_table import ber_table
+from reliability.judge import Judge
+from reliability.limit_saving import limits_of, ln_saving, weighted_quantile
+from reliability.limit_shares import limit_shares
+from reliability.safe_walk import NOWHERE, first_safe
 
 from devicefit.backend import psis
 from devicefit.fitting import DevicePosterior, Diagnostics
@@ -20,34 +25,29 @@ from devicefit.priors import prior_record
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability.accuracy_curve import AccuracyCurve
-from reliability.ber_table import ber_table
-from reliability.candidates import (
+from reliability.chip_yield import chip_yield
+from reliability.designs import Comparison, compare_designs, loss_limits, saving_at_limit
+from reliability.device_study import DeviceStudy
+from reliability.ecc import SECDED_72_64
+from reliability.energy import EnergyOptions, no_energy, programming_energy
+from reliability.measure_next import measure_next
+from reliability.measure_next.candidates import (
     MeasuredEnergy,
     MoreChips,
     MoreCycles,
     MoreDevices,
     MoreImages,
 )
-from reliability.chip_yield import chip_yield
-from reliability.designs import Comparison, compare_designs, loss_limits, saving_at_limit
-from reliability.device_study import DeviceStudy
-from reliability.ecc import SECDED_72_64
-from reliability.energy import EnergyOptions, no_energy, programming_energy
-from reliability.judge import Judge
-from reliability.limit_saving import limits_of, ln_saving, weighted_quantile
-from reliability.limit_shares import limit_shares
-from reliability.measure_next import measure_next
+from reliability.measure_next.outlook import MOMENTS, WEIGHTS, MeasureNextOptions
+from reliability.measure_next.readings import planned_readings
+from reliability.measure_next.short import next_record
+from reliability.measure_next.usual import usual_candidates
 from reliability.network_study import NetworkStudy, save_counts
-from reliability.outlook import MOMENTS, WEIGHTS, MeasureNextOptions
-from reliability.planned_readings import planned_readings
 from reliability.propagation import pair_draws
 from reliability.report.next_table import next_table
-from reliability.report_next import next_record
 from reliability.requirement import Requirement
-from reliability.safe_walk import NOWHERE, first_safe
 from reliability.storage import STORAGES, Storage
 from reliability.study_files import save_study
-from reliability.usual_candidates import usual_candidates
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
 GRID = FRAME.programming.grid(2e-5, 6e-4, 31)
