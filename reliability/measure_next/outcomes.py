@@ -12,10 +12,9 @@ from devicefit.fitted import Fitted
 from devicefit.moved_draws import moments_update, thinned_posterior, updated
 from devicefit.preposterior import NewReadings, ln_likelihoods
 from devicefit.programming import FloatArray, IntArray
-from reliability.accuracy_curve import AccuracyCurve, chip_variance, mean_loss
-from reliability.between_knots import PARTS
-from reliability.curve_density import KINDS
-from reliability.designs import Comparison, Design, both
+from reliability.chip_yield import share_within
+from reliability.decision.limits import enough_chips
+from reliability.designs import Comparison, Design, both, loss_limits
 from reliability.device_study import DeviceStudy
 from reliability.energy import energy_at
 from reliability.measure_next.candidates import MeasuredEnergy, MoreChips, MoreImages
@@ -87,7 +86,8 @@ class SimulatedOutcomes:
         """After an energy is measured; None where weights degenerate."""
         ln_e = np.log(energy_at(self.c.energy, candidate.programming))
         rng = np.random.default_rng([self.seed, 23])
-        return self._of_normal(ln_e, candidate.energy_se, rng)
+        ln_ratio = _ln_ratio(ln_e, candidate.energy_se, self.truth, rng)
+        return self._weights(ln_ratio, np.arange(len(ln_e)))
 
     def of_images(self, candidate: MoreImages) -> Weights | None:
         """After further test images; None where weights degenerate.
@@ -97,32 +97,25 @@ class SimulatedOutcomes:
         """
         score = ndtri(self.c.pairing.test_set[:, 1])
         se = np.sqrt(self.c.standard.images / candidate.images)
-        return self._of_normal(score, float(se), np.random.default_rng([self.seed, 26]))
+        ln_ratio = _ln_ratio(score, float(se), self.truth, np.random.default_rng([self.seed, 26]))
+        return self._weights(ln_ratio, np.arange(len(score)))
 
     def of_chips(self, candidate: MoreChips) -> Weights | None:
-        """After further chips of the standard network and the design's; None where degenerate."""
-        rng, curve_of = np.random.default_rng([self.seed, 26]), self.c.pairing.curve
-        total = np.zeros((len(self.truth), len(curve_of)))
+        """After further chips of the standard network and the design's; None where degenerate.
+
+        What chips tell of a network counts as their number does: m further chips show the
+        programming at which enough chips suffice with the variance n / m of what n of now leave.
+        """
+        rng, source = np.random.default_rng([self.seed, 26]), self.c.pairing.curve
+        total = np.zeros((len(self.truth), len(source)))
         for one in {d.network: d for d in both(self.c, self.design)}.values():
-            median = float(np.median(self._ln_ber_at(one)))
-            of_curve = ln_likelihood_of_chips(
-                self.c.curves[one.network], median, candidate.chips, curve_of[self.truth], rng=rng
-            )
-            total += of_curve[:, curve_of]
-        return self._weights(total, curve_of)
-
-    def _ln_ber_at(self, design: Design) -> FloatArray:
-        """Ln of the BER that the network sees where the median draw of a design stands."""
-        c = self.c
-        u = c.programming.coordinate
-        at = np.interp(np.median(u(design.condition.x)), u(c.grid), np.arange(len(c.grid)))
-        ln_ber = c.equivalent_ln_ber(design.network, design.storage)
-        return np.asarray(ln_ber[c.pairing.device, int(round(float(at)))])
-
-    def _of_normal(self, value: FloatArray, se: float, rng: np.random.Generator) -> Weights | None:
-        seen = value[self.truth] + se * rng.standard_normal(len(self.truth))
-        ln_ratio = -0.5 * ((seen[:, None] - value[None]) / se) ** 2
-        return self._weights(ln_ratio, np.arange(len(value)))
+            curve = self.c.curves[one.network]
+            score = weakest_of_curves(self.c, one)
+            se = score.std() * np.sqrt(curve.chips / candidate.chips)
+            # a curve that is known already learns nothing
+            if se > 0:
+                total += _ln_ratio(score[source], float(se), self.truth, rng)
+        return self._weights(total, source)
 
     def _weights(self, ln_ratio: FloatArray, source: IntArray) -> Weights | None:
         """Pareto smoothed weights; None where too many outcomes are degenerate."""
@@ -154,43 +147,28 @@ class SimulatedOutcomes:
         return [updated(few, updates, rng=rng) for _ in range(self.options.moments_simulations)]
 
 
-def ln_likelihood_of_chips(
-    curve: AccuracyCurve, ln_ber: float, chips: int, truth: IntArray, *, rng: np.random.Generator
-) -> FloatArray:
-    """Simulate the mean loss of further chips and judge every draw of a curve by it.
+def weakest_of_curves(comparison: Comparison, design: Design) -> FloatArray:
+    """Coordinate of the weakest programming that suffices for each draw of the curve, (draw,).
 
-    Parameters
-    ----------
-    curve : AccuracyCurve
-        Of the network.
-    ln_ber : float
-        ln of the BER that matters; the chips are those at the counted rate next to it.
-    chips : int
-        Further chips.
-    truth : int array, shape (outcome,)
-        Draws that play the truth.
-    rng : numpy.random.Generator
-        For the outcomes.
-
-    Returns
-    -------
-    float array, shape (outcome, draw)
-        Log likelihood up to a constant of the row.
-
-    Notes
-    -----
-    A normal law of the mean of many chips. The errors of a chip are nested over rates, so that its
-    loss at one rate tells most of what it tells at those beside it. With several trainings the
-    chips tell of their mean, not of how a further one differs.
+    On the median device. With several trainings for their mean: further chips of these do not tell
+    how another one differs.
     """
+    c, curve = comparison, comparison.curves[design.network]
     if curve.further is not None:
         centre = {k: v - curve.further.deviation[k] for k, v in curve.logit_share.items()}
         curve = replace(curve, logit_share=centre)
-    counted = curve.ln_ber[::PARTS]
-    at = counted[np.argmin(np.abs(counted - ln_ber))]
+    ln_ber = np.median(c.equivalent_ln_ber(design.network, design.storage), axis=0)[None]
     every = np.arange(curve.draws)
-    here = np.full((curve.draws, 1), at)
-    mean = curve.images * mean_loss(curve, here, every)[:, 0]
-    variance = np.sum([chip_variance(curve, k, here, every)[:, 0] for k in KINDS], axis=0) / chips
-    seen = mean[truth] + np.sqrt(variance[truth]) * rng.standard_normal(len(truth))
-    return np.asarray(-0.5 * ((seen[:, None] - mean) ** 2 / variance + np.log(variance)))
+    pairing = replace(c.pairing, device=np.zeros_like(every), curve=every)
+    limit = loss_limits(c.curves, c.requirement)[design.network]
+    share = share_within(curve, ln_ber, pairing, limit)
+    found = enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)
+    return np.asarray(c.programming.coordinate(found.x))
+
+
+def _ln_ratio(
+    value: FloatArray, se: float, truth: IntArray, rng: np.random.Generator
+) -> FloatArray:
+    """Log likelihood of a value that is seen with a standard error, shape (outcome, draw)."""
+    seen = value[truth] + se * rng.standard_normal(len(truth))
+    return np.asarray(-0.5 * ((seen[:, None] - value[None]) / se) ** 2)
