@@ -138,7 +138,7 @@ def measure_next(
     candidates : sequence of MoreDevices, MoreCycles, MoreChips, MoreImages, MeasuredEnergy
         What might be done.
     options : MeasureNextOptions, optional
-        How candidates are judged.
+        How candidates are ranking.
     seed : int
         Seed of the simulated outcomes; all candidates have the same truths.
     bits : mapping of str to int, optional
@@ -168,25 +168,25 @@ def measure_next(
     """
     if not candidates:
         raise ValueError("no candidate; give at least one")
-    judged = _Judged(device, comparison, options or MeasureNextOptions(), seed, bits)
+    ranking = Ranking(device, comparison, options or MeasureNextOptions(), seed, bits)
     outlooks = []
     for done, candidate in enumerate(candidates):
-        outlooks.append(judged.outlook(candidate))
+        outlooks.append(ranking.outlook(candidate))
         tick(done + 1, len(candidates))
     ranked = tuple(sorted(outlooks, key=lambda o: (-o.shrinkage, -o.energy_saved)))
-    low, median, high = np.exp(judged.quantiles(judged.even)[0])
-    found = dict(shares or judged.shares())
-    share_bounds = float(judged.saving.outside.mean())
-    choice = judged.choice.record()
+    low, median, high = np.exp(ranking.quantiles(ranking.even)[0])
+    found = dict(shares or ranking.shares())
+    share_bounds = float(ranking.saving.outside.mean())
+    choice = ranking.choice.record()
     return MeasureNext(
-        f"{judged.design.network}, {judged.design.scheme}",
-        judged.reference.words,
-        judged.options.question,
-        str(judged.saving.record()["sentence"]),
+        f"{ranking.design.network}, {ranking.design.scheme}",
+        ranking.reference.words,
+        ranking.options.question,
+        str(ranking.saving.record()["sentence"]),
         float(low),
         float(median),
         float(high),
-        judged.width_now,
+        ranking.width_now,
         share_bounds,
         found,
         choice,
@@ -197,8 +197,19 @@ def measure_next(
     )
 
 
-class _Judged:
-    """What candidates have in common: the saving and the choice now, and the draws."""
+class Ranking:
+    """What candidates have in common: the saving and the choice now, and the draws.
+
+    Parameters
+    ----------
+    device, comparison, options, seed, bits
+        As of :func:`measure_next`.
+
+    Raises
+    ------
+    ValueError
+        No energy is known, or an unknown design.
+    """
 
     def __init__(
         self,
@@ -206,7 +217,7 @@ class _Judged:
         comparison: Comparison,
         options: MeasureNextOptions,
         seed: int,
-        bits: Mapping[str, int] | None,
+        bits: Mapping[str, int] | None = None,
     ) -> None:
         if not comparison.energy.is_known:
             raise ValueError("no energy is known, so there is no saving to know better")
@@ -276,7 +287,7 @@ class _Judged:
         if found is None:
             note = "not estimated: more precise than the draws can resolve"
             return Outlook(candidate, words, 0.0, 0.0, self.width_now, EXACT, None, note=note)
-        # the requirement, and with it the choice, is judged on the test set that is given
+        # the requirement, and with it the choice, is ranking on the test set that is given
         unmoved = UNCHANGED if isinstance(candidate, MoreImages) and self.choice.is_known else None
         return self._by_weights(candidate, words, found, beyond, note=note, choice=unmoved)
 
