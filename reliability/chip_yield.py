@@ -47,18 +47,27 @@ class ChipYield:
         was counted.
     limit : float
         The limit, a fraction of the test images.
-    known : float array, shape (x,)
-        Share of the draws whose rates lie within what was counted.
+    known : bool array, shape (draw, x)
+        Whether the rates of a draw lie within what was counted.
     """
 
     share: FloatArray
     limit: float
-    known: FloatArray
+    known: NDArray[np.bool_]
+
+    @property
+    def share_or_nan(self) -> FloatArray:
+        """Share of good chips, not a number where it is not known."""
+        return np.where(self.known, self.share, np.nan)
 
     @property
     def p_met(self) -> FloatArray:
         """P(a chip meets the limit), over chips and all that is not known, shape (x,)."""
         return np.asarray(self.share.mean(axis=0))
+
+    def met(self, weights: FloatArray) -> FloatArray:
+        """`p_met` with weights of the draws, shape (outcome, draw); shape (outcome, x)."""
+        return np.asarray(weights @ self.share)
 
     @property
     def monte_carlo_error(self) -> FloatArray:
@@ -86,14 +95,25 @@ class ChipYield:
             "least": least,
             "p_at_least": self.confidence(least).tolist(),
             "monte_carlo_error": self.monte_carlo_error.tolist(),
-            "share_within_counts": self.known.tolist(),
+            "share_within_counts": self.known.mean(axis=0).tolist(),
         }
 
 
 def chip_yield(
     surface: AccuracySurface, seen: SeenRates, pairing: Pairing, limit: float
 ) -> ChipYield:
-    """Share of chips that lose at most a limit, for each draw of device and surface.
+    """Yield of a design; arguments as of :func:`share_within`."""
+    known = surface.known(seen.of(pairing.device))
+    share = share_within(surface, seen, pairing, limit)
+    return ChipYield(np.where(known, share, 0.0), limit, known)
+
+
+def share_within(
+    surface: AccuracySurface, seen: SeenRates, pairing: Pairing, limit: float | FloatArray
+) -> FloatArray:
+    """Share of chips that lose at most a limit, for each draw of device and surface, (draw, x).
+
+    Not a number where the rates lie outside what was counted.
 
     Parameters
     ----------
@@ -103,13 +123,9 @@ def chip_yield(
         Error rates that it sees, shape (device draw, x).
     pairing : Pairing
         Which draws go together; its chips are not used, all chips are.
-    limit : float
+    limit : float, or float array, shape (draw,)
         Largest loss against the same training without errors, a fraction of the test images; may
         be negative.
-
-    Returns
-    -------
-    ChipYield
 
     Notes
     -----
@@ -120,7 +136,7 @@ def chip_yield(
     share = np.empty((len(pairing.device), seen.ln_ber.shape[1]))
     score = ndtri((np.arange(STRATA) + 0.5) / STRATA)
     # A loss equal to the limit meets it; the tiny addition is for rounding.
-    allowed = math.floor(limit * surface.images + 1e-9)
+    allowed = np.floor(np.broadcast_to(limit, len(share)) * surface.images + 1e-9)
     shared = (
         surface.ln_rate,
         surface.tilt,
@@ -133,11 +149,10 @@ def chip_yield(
 
     def work(begin: int, end: int) -> None:
         device, of_surface = pairing.device[begin:end], pairing.curve[begin:end]
-        _yield(*shared, device, of_surface, score, float(allowed), share[begin:end])
+        _yield(*shared, device, of_surface, score, allowed[begin:end], share[begin:end])
 
     in_threads(work, len(share), block=100)
-    known = surface.known(seen.of(pairing.device))
-    return ChipYield(np.where(known, share, 0.0), limit, np.asarray(known.mean(axis=0)))
+    return np.where(surface.known(seen.of(pairing.device)), share, np.nan)
 
 
 @njit(error_model="numpy")
@@ -176,7 +191,7 @@ def _yield(  # type: ignore[no-untyped-def]
                 d = value_at(ln_dispersion[kind, c], k, w, m, v)
                 mean[kind] = pool * share
                 variance[kind] = continuous_variance(mean[kind], count_variance(share, d, pool))
-            out[i, j] = _met(mean, variance, pools, score, allowed)
+            out[i, j] = _met(mean, variance, pools, score, allowed[i])
 
 
 @njit(error_model="numpy")

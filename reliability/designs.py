@@ -194,7 +194,8 @@ class Comparison:
             if lowest is None:
                 return np.inf, np.inf, -float(design.p_met.max())
             at = int(np.argmin(np.abs(self.grid - lowest)))
-            met = -float(design.p_met[at])
+            # what differs less than this keeps the order of the designs: the plain one first
+            met = -round(float(design.p_met[at]), 3)
             if not self.energy.is_known:
                 return design.cells, lowest, met
             return float(np.median(design_energy(design, self.energy))), 0.0, met
@@ -267,7 +268,7 @@ def compare_designs(
         draws = propagate(curves[name], seen[storage], pairing, family=family)
         met = chip_yield(curves[name], seen[storage], pairing, limits[name])
         safe = safe_set(grid, met.p_met, requirement, programming)
-        enough = enough_chips(grid, met.share, 1 - requirement.risk, programming)
+        enough = enough_chips(grid, met.share_or_nan, 1 - requirement.risk, programming)
         return Design(name, storage, draws, met.p_met, safe, met, enough)
 
     wanted = [(name, storage) for name in curves for storage in storages]
@@ -404,3 +405,10 @@ def design_energy(design: Design, energy: Energy) -> FloatArray:
     if design.safe.lowest is None:
         raise ValueError(f"{design.network}, {design.scheme}: no programming is safe")
     return design.cells * energy_at(energy, design.safe.lowest)
+
+
+def both(comparison: Comparison, design: Design) -> tuple[Design, ...]:
+    """The standard network in single cells and a design, once where they are the same."""
+    standard = comparison.designs[0]
+    is_standard = (design.network, design.storage) == (standard.network, standard.storage)
+    return (standard,) if is_standard else (standard, design)

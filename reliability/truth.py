@@ -90,7 +90,7 @@ def _true_condition(
     of_curve = np.arange(surface.draws)
     pairing = replace(c.pairing, device=np.zeros_like(of_curve), curve=of_curve)
     limit = loss_limits(c.curves, c.requirement)[design.network]
-    share = chip_yield(surface, seen, pairing, limit).share
+    share = chip_yield(surface, seen, pairing, limit).share_or_nan
     return enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)
 
 

@@ -59,7 +59,7 @@ def counted_rates_gate(comparison: Comparison) -> Gate:
     c = comparison
     standard = next(d for d in c.designs if d.network == next(iter(c.curves)))
     least, of = min(
-        ((float(d.chip_yield.known[place_of(c, d)]), d) for d in (standard, c.focus)),
+        ((float(d.chip_yield.known[:, place_of(c, d)].mean()), d) for d in (standard, c.focus)),
         key=lambda found: found[0],
     )
     at = c.programming.format(float(c.grid[place_of(c, of)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def enough_chips(
     x : float array, shape (x,)
         Programming values, ascending.
     share : float array, shape (draw, x)
-        Share of good chips.
+        Share of good chips; not a number where it is not known.
     least : float
         Share that is enough.
     programming : Programming
@@ -76,7 +76,14 @@ def enough_chips(
     Notes
     -----
     Linear in the normal score of the share, which bends less than the share itself; shares beyond
-    `_SATURATED` count as that.
+    `_SATURATED` count as that. What is not known counts as no chip, and makes the value an upper
+    bound (``at_edge``) of draws in which something weaker is not known.
     """
-    score = ndtri(np.clip(share, _SATURATED, 1 - _SATURATED))
-    return weakest_condition(x, np.asarray(score - ndtri(least)), programming)
+    unknown = np.isnan(share)
+    score = ndtri(np.clip(np.where(unknown, 0.0, share), _SATURATED, 1 - _SATURATED))
+    found = weakest_condition(x, np.asarray(score - ndtri(least)), programming)
+    if not unknown.any():
+        return found
+    weaker = x[None, :] < found.x[:, None]
+    open_below = (unknown & (weaker | found.not_reached[:, None])).any(axis=1)
+    return replace(found, at_edge=found.at_edge | open_below)

@@ -18,6 +18,7 @@ import xarray as xr
 
 import reliability.answer
 import reliability.device_study as device_study
+from bnn.study.rate_pairs import TILTED_RATES, TILTS
 from devicefit.backend import SamplerOptions
 from devicefit.fitting import DevicePosterior, fit
 from devicefit.models import FAMILIES
@@ -26,7 +27,7 @@ from devicefit.priors import prior_record
 from devicefit.reference_device import ReferencePlan, reference_measurements
 from devicefit.sensing import SensingOptions
 from reliability.device_study import DeviceStudy, adaptive_grid, study_device
-from reliability.network_study import NetworkStudy, save_counts
+from reliability.network_study import NetworkStudy, load_counts, save_counts
 from reliability.report import render_report
 from reliability.results import read_results
 from reliability.study_files import save_study
@@ -37,32 +38,40 @@ SAMPLER = SamplerOptions(chains=2, draws=60, warmup=100, cores=1)
 
 
 def network(*, fragility: float, ber: float, seed: int) -> NetworkStudy:
-    """Counts of a network whose right images are lost at rate 1 - exp(-fragility BER)."""
+    """Counts of a network whose right images are lost at rate 1 - exp(-fragility BER).
+
+    Unequal rates of ones and zeros cost as much as equal ones of the same mean.
+    """
     rng = np.random.default_rng(seed)
-    shape = (len(BER), CHIPS)
-    lost = rng.binomial(CORRECT, 0.9 * -np.expm1(-fragility * BER)[:, None], shape)
-    gained = rng.binomial(IMAGES - CORRECT, 0.1 * -np.expm1(-fragility * BER)[:, None], shape)
-    dims = ("ber", "chip")
-    counts = xr.Dataset(
-        {
-            "correct": (dims, CORRECT - lost + gained),
-            "lost": (dims, lost),
-            "gained": (dims, gained),
-            "changed": (dims, lost + gained),
-            "flips": (dims, np.zeros_like(lost)),
-        },
-        coords={"ber": BER},
-        attrs={
-            "images": IMAGES,
-            "error_free_correct": CORRECT,
-            "weights": 10_000,
-            "protected": "",
-            "seed": seed,
-            "images_sha256": "0" * 64,
-            "network_sha256": "1" * 64,
-        },
+    attrs = {
+        "images": IMAGES,
+        "error_free_correct": CORRECT,
+        "weights": 10_000,
+        "protected": "",
+        "seed": seed,
+        "images_sha256": "0" * 64,
+        "network_sha256": "1" * 64,
+    }
+
+    def table(dim: str, rates: np.ndarray) -> xr.Dataset:
+        hit, shape, dims = (
+            -np.expm1(-fragility * rates)[:, None],
+            (len(rates), CHIPS),
+            (dim, "chip"),
+        )
+        lost = rng.binomial(CORRECT, 0.9 * hit, shape)
+        gained = rng.binomial(IMAGES - CORRECT, 0.1 * hit, shape)
+        of = {"correct": CORRECT - lost + gained, "lost": lost, "gained": gained}
+        of |= {"changed": lost + gained, "flips": np.zeros_like(lost)}
+        return xr.Dataset({k: (dims, v) for k, v in of.items()}, attrs=attrs)
+
+    pairs = np.array([(rate, tilt) for rate in TILTED_RATES for tilt in TILTS])
+    unequal = table("case", pairs[:, 0]).assign_attrs(ones=0.5)
+    return NetworkStudy(
+        table("ber", BER).assign_coords(ber=BER),
+        {"training": {"ber": ber, "hidden": [8], "images": "simulated"}},
+        unequal=unequal.assign_coords(ber=("case", pairs[:, 0]), tilt=("case", pairs[:, 1])),
     )
-    return NetworkStudy(counts, {"training": {"ber": ber, "hidden": [8], "images": "simulated"}})
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +190,23 @@ def test_already_met_at_the_lowest(fitted: DeviceStudy, decide: Callable[..., An
     assert found["finding"] in text
 
 
+def test_a_network_that_was_counted_at_equal_rates_only(
+    fitted: DeviceStudy, decide: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Cells read against a threshold fail at unequal rates: only scrambled bits are known."""
+    for name in ("standard", "trained"):
+        study = load_counts(tmp_path / f"{name}.nc")
+        save_counts(replace(study, unequal=None), tmp_path / f"{name}.nc")
+    values, text, _ = decide(shaped(fitted, two_pieces))
+    assert "scrambled" in values["verdict"]["scheme"] or "2T2R" in values["verdict"]["scheme"]
+    plain = values["accuracy"]["standard"]["1T1R"]["yield"]
+    assert max(plain["share_within_counts"]) == max(plain["mean"]) == 0
+    gate = next(g for g in values["gates"] if g["name"] == "counted rates")
+    assert not gate["passed"]
+    assert gate["remedy"] in text
+    assert values["energy_saving"]["standard_bnn"]["sentence"].startswith("not known")
+
+
 def test_no_energy_data(fitted: DeviceStudy, decide: Callable[..., Any]) -> None:
     values, text, html = decide(shaped(fitted, two_pieces), "--energy", "none")
     assert values["verdict"]["recommended_programming"] > 2e-5
@@ -266,8 +292,10 @@ def test_measured_energies_and_a_requirement_file(
     assert "they say nothing about wear and retention" in text
     assert "one point of accuracy is worth a factor of 1.5 in energy" in text
     assert "Stated reference" in html
-    for found in values["saving_shares"]["against"].values():
-        assert sum(found["share"].values()) == pytest.approx(1)
+    for key, found in values["saving_shares"]["against"].items():
+        # against itself a design saves the same in all draws
+        own = values["energy_saving"][key]["sentence"] == "1 times"
+        assert sum(found["share"].values()) == pytest.approx(0 if own else 1)
         assert set(found["standard_error"]) == set(found["share"])
     assert "the stated reference, " in text
     assert "What the uncertainty of each saving comes from" in html
