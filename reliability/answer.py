@@ -59,7 +59,6 @@ def answer(
     command: str,
     truth: ReferenceDevice | None = None,
     confirming: Confirming | None = None,
-    not_confirmed: str = "",
     say: Say = lambda text: None,
 ) -> Results:
     """Propagate, decide, and collect everything a report shows.
@@ -91,10 +90,8 @@ def answer(
     truth : ReferenceDevice, optional
         For the simulated device: the truth to compare with.
     confirming : Confirming, optional
-        Networks and images for chips that confirm the design; the results say that it is not
-        confirmed when left out.
-    not_confirmed : str, optional
-        Why a design cannot be confirmed.
+        Networks and images for chips that confirm the design, or why there are none; the results
+        say that it is not confirmed when left out.
     say : callable, optional
         Told what is being done.
 
@@ -148,7 +145,7 @@ def answer(
             regret=(choices["energy_regret"] or {}).get("sentence"),
             uncertainty=None if uncertainty is None else str(uncertainty["sentence"]),
             end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
-            not_confirmed=not_confirmed,
+            not_confirmed="" if confirming is None else confirming.missing,
             simulated=bool(device.record["data"]["simulated"]),
         ),
         "programming": {

@@ -221,7 +221,7 @@ def run(
             for treated, counted in evaluated(name, folded, record, image_set, training, narrator):
                 networks[treated] = counted
                 save_counts(counted, stage / f"{stems[treated]}.nc")
-        confirming, missing = confirming_with(
+        confirming = confirming_with(
             study,
             networks,
             written.get,
@@ -239,7 +239,6 @@ def run(
             truth=measurements is None,
             with_next=True,
             confirming=confirming,
-            not_confirmed=missing,
         )
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")

@@ -75,7 +75,7 @@ def decide(
         networks = counted_networks(counts)
         folders = _network_folders(networks_dir or [], counts)
     with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
-        confirming, missing = confirming_with(
+        confirming = confirming_with(
             study,
             networks,
             networks_in(folders),
@@ -92,7 +92,6 @@ def decide(
             narrator,
             truth=False,
             confirming=confirming,
-            not_confirmed=missing,
         )
         stage.write_text(results.to_json(), encoding="utf-8")
     print_verdict(results)

@@ -512,8 +512,7 @@ def answer_from(
     *,
     truth: bool,
     with_next: bool = False,
-    confirming: Confirming | None = None,
-    not_confirmed: str = "",
+    confirming: Confirming,
 ) -> Results:
     """Results with the command line in them."""
     from devicefit.reference_device import ReferenceDevice
@@ -534,7 +533,6 @@ def answer_from(
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),
         truth=ReferenceDevice() if truth else None,
         confirming=confirming,
-        not_confirmed=not_confirmed,
         say=narrator.say,
     )
 
@@ -548,22 +546,18 @@ def confirming_with(
     *,
     seed: int,
     threads: int,
-) -> tuple[Confirming | None, str]:
-    """How designs are confirmed, or None, and what is missing for it."""
+) -> Confirming:
+    """How designs are confirmed, or why they are not."""
     from reliability.confirmation.confirmables import confirmables
     from reliability.confirmation.confirmed import Confirming
 
+    common: dict[str, Any] = {
+        "device": study.main,
+        "arrays_per_chip": chosen.arrays_per_chip,
+        "threads": threads,
+        "seed": seed,
+    }
     if chosen.confirm_minutes == 0:
-        return None, "--confirm-minutes 0 was asked for"
+        return Confirming({}, missing="--confirm-minutes 0 was asked for", **common)
     found, missing = confirmables(networks, find, images_of, threads=threads)
-    if not found:
-        return None, missing
-    confirming = Confirming(
-        found,
-        study.main,
-        budget_s=60 * chosen.confirm_minutes,
-        arrays_per_chip=chosen.arrays_per_chip,
-        threads=threads,
-        seed=seed,
-    )
-    return confirming, missing
+    return Confirming(found, budget_s=60 * chosen.confirm_minutes, missing=missing, **common)

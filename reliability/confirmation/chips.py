@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bnn import FoldedNetwork, evaluate_positions
-from bnn.counter_random import Stream, StreamKey, uniforms_at
+from bnn.counter_random import Stream, StreamKey
 from bnn.flips import nested_levels
 from bnn.network import layer_signs
 from devicefit.cells import cell_reader
@@ -27,6 +27,7 @@ from devicefit.fitted import Fitted
 from devicefit.programming import FloatArray
 from devicefit.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
 from reliability.coded_chips import after_decoding, hsiao_columns
+from reliability.confirmation.arrays import ChipArrays
 from reliability.direct_route import posterior_draw, scrambling
 from reliability.ecc import SECDED_72_64, Code
 from reliability.storage import Storage
@@ -266,7 +267,7 @@ def count_chips(
     rates: ChipRates,
     chips: int,
     seed: int,
-    arrays_per_chip: int = 1,
+    arrays: ChipArrays,
     count: Callable[..., xr.Dataset] = evaluate_positions,
     **options: Any,
 ) -> xr.Dataset:
@@ -281,8 +282,8 @@ def count_chips(
     rates : ChipRates
         Rates of the device at several programming values. A chip has the same draw of the device,
         the same arrays and matched cells at all of them.
-    arrays_per_chip : int, optional
-        Arrays that the cells of a chip lie on, each drawn from the measured ones.
+    arrays : ChipArrays
+        Which of the arrays of the rates a chip lies on.
     count : callable, optional
         `bnn.evaluate_positions`, or what calibrates chips before it.
     **options
@@ -296,18 +297,16 @@ def count_chips(
     Raises
     ------
     ValueError
-        No array, or as of `count`.
+        Rates of other arrays, or as of `count`.
     """
-    if arrays_per_chip < 1:
-        raise ValueError(f"arrays_per_chip is {arrays_per_chip}; a chip lies on at least one")
+    draws, measured = rates.values.shape[:2]
+    if measured != len(arrays.names):
+        raise ValueError(f"rates of {measured} arrays for chips on {', '.join(arrays.names)}")
     order = {name: index for index, name in enumerate(network.layer_names)}
-    draws, arrays = rates.values.shape[:2]
 
     def positions(chip: int) -> Iterator[Mapping[str, Positions]]:
         draw = posterior_draw(draws, seed=seed, chip=chip)
-        key = StreamKey(seed, chip, 0, Stream.ARRAY)
-        of_part = uniforms_at(key, np.arange(arrays_per_chip)) * arrays
-        here = rates.values[draw, of_part.astype(np.int64)]
+        here = rates.values[draw, arrays.of(seed, chip)]
         yield from stored.wrong_bits(here, seed=seed, chip=chip, order=order)
 
     return count(

@@ -17,6 +17,7 @@ from bnn.engines.cost import Workload
 from bnn.engines.runner import cheapest_engine
 from devicefit.fitted import Fitted
 from devicefit.sensing import SensingOptions
+from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
 from reliability.confirmation.lots import BLOCK, Confirmation, Lot, LotSizes, confirm
 from reliability.decision import SafeSet
@@ -44,8 +45,8 @@ class Confirmable:
         Test images are those of the counts.
     treatment : str
         Treatment of thresholds, of :mod:`bnn.calibration`.
-    reference : CalibrationReference or None
-        Images of the calibration, for all treatments but fixed thresholds.
+    calibration : callable or None
+        Gives the images of the calibration, for all treatments but fixed thresholds.
     protected : frozenset of str
         Layers whose weights stay exact.
     """
@@ -53,8 +54,14 @@ class Confirmable:
     network: FoldedNetwork
     images: ImageSet
     treatment: str
-    reference: CalibrationReference | None = None
+    calibration: Callable[[], CalibrationReference] | None = None
     protected: frozenset[str] = frozenset()
+
+    @cached_property
+    def reference(self) -> CalibrationReference:
+        """Images of the calibration: made at first use, since few designs are put to chips."""
+        assert self.calibration is not None
+        return self.calibration()
 
     @property
     def seconds_per_chip(self) -> float:
@@ -82,6 +89,8 @@ class Confirming:
         CPU threads.
     seed : int
         Seed of the decision; the chips have seeds of their own.
+    missing : str
+        Why designs of other networks cannot be confirmed, in a sentence.
     """
 
     networks: Mapping[str, Confirmable]
@@ -90,17 +99,22 @@ class Confirming:
     arrays_per_chip: int = 1
     threads: int = 2
     seed: int = 1
+    missing: str = ""
 
     def __post_init__(self) -> None:
         if not self.budget_s > 0:
             raise ValueError(f"budget_s is {self.budget_s}; give a positive number of seconds")
-        if self.arrays_per_chip < 1:
-            raise ValueError(f"arrays_per_chip is {self.arrays_per_chip}; a chip lies on one array")
+        _ = self.arrays  # refuses a chip on no array
+
+    @property
+    def arrays(self) -> ChipArrays:
+        """Which of the measured arrays chips lie on."""
+        return ChipArrays(self.device.frame.arrays, self.arrays_per_chip)
 
     def sizes(self, confirmable: Confirmable) -> LotSizes:
         """Lots that take about the time allowed, in whole hundreds."""
         # a walk counts about three values in full, the second lot twice as many chips
-        most = self.budget_s / (5 * confirmable.seconds_per_chip)
+        most = self.budget_s / (5 * self.arrays.groups * confirmable.seconds_per_chip)
         choosing = int(np.clip(most, 200, 1000)) // 100 * 100
         return LotSizes(choosing, 2 * choosing)
 
@@ -163,6 +177,7 @@ def _confirmed(
             wanted=1 - c.requirement.risk,
             sizes=sizes,
             seed=1_000_003 * (confirming.seed + 1) + 3 * (number + len(c.designs) * run),
+            arrays=confirming.arrays,
         )
         tried += found.tried
         if found.programming is not None:
@@ -234,7 +249,6 @@ class DesignChips:
                 seen = float(np.exp(storage.ln_ber_after(np.log(rates.mean)))[0])
             engine: Any = cheapest_engine(of.network, Workload(BLOCK, (seen,)))
             if of.treatment == FOLDED_FOR_EACH:
-                assert of.reference is not None
                 folded = fold_for_ber(of.reference, seen, protected=of.protected)
                 engine = FoldedEngine(of.reference, folded, engine)
             self._prepared[programming] = rates, engine
@@ -250,12 +264,11 @@ class DesignChips:
             "chips": chips,
             "seed": seed,
             "first_chip": first,
-            "arrays_per_chip": self.confirming.arrays_per_chip,
+            "arrays": self.confirming.arrays,
             "threads": self.confirming.threads,
         }
         data = (of.images.test_images, of.images.test_labels)
         if of.treatment == PER_CHIP:
-            assert of.reference is not None
             counts = evaluate_calibrated(of.reference, *data, count=count_chips, **options)
         else:
             counts = count_chips(of.network, *data, engine=engine, **options)

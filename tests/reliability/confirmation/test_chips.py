@@ -17,6 +17,7 @@ from devicefit.models.frame import Frame
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions
 from reliability.coded_chips import after_decoding, hsiao_columns
+from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
 from reliability.direct_route import cell_readers, evaluate_direct
 from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64
@@ -95,7 +96,10 @@ def test_chips_lose_as_chips_of_drawn_resistances_do(
     device, chips = posterior(), 300
     rates = chip_rates(device, X[:1], Storage(scheme), sensing=SENSING)
     stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
-    fast = count_chips(network, *data, stored=stored, rates=rates, chips=chips, seed=2, threads=1)
+    common: dict[str, Any] = {
+        "stored": stored, "chips": chips, "seed": 2, "arrays": ChipArrays(), "threads": 1
+    }  # fmt: skip
+    fast = count_chips(network, *data, rates=rates, **common)
     slow = evaluate_direct(
         network, *data, device=device, programming=X[:1], scheme=scheme, sensing=SENSING,
         chips=chips, seed=2, threads=1,
@@ -107,7 +111,7 @@ def test_chips_lose_as_chips_of_drawn_resistances_do(
         assert found.pvalue > REJECT, name
     # a control that must fail: the mean rate of all draws for every chip misses their spread
     flat = ChipRates(rates.programming, np.broadcast_to(rates.values.mean(axis=0), (1, 1, 1, 2)))
-    even = count_chips(network, *data, stored=stored, rates=flat, chips=chips, seed=2, threads=1)
+    even = count_chips(network, *data, rates=flat, **common)
     assert np.var(even["flips"].values) < 0.5 * np.var(slow["flips"].values)
 
 
@@ -195,17 +199,48 @@ def test_parts_of_a_chip_have_the_rates_of_their_arrays(network: FoldedNetwork) 
 def test_the_same_chips_in_any_order_of_work(network: FoldedNetwork, data: Any) -> None:
     rates = known_rates((0.02, 0.05), (0.1, 0.05))
     stored = StoredNetwork.of(network, SECDED_72_64, stored=StoredBits())
-    common: dict[str, Any] = {"stored": stored, "rates": rates, "seed": 4, "threads": 1}
+    common: dict[str, Any] = {"stored": stored, "rates": rates, "seed": 4, "threads": 1,
+                              "arrays": ChipArrays()}  # fmt: skip
     whole = count_chips(network, *data, chips=6, **common)
     for engine in ("packed", "dense"):
         part = count_chips(network, *data, chips=2, first_chip=4, engine=engine, **common)
         assert (part["correct"].values == whole["correct"].values[:, 4:]).all()
 
 
-def test_no_array_is_refused(network: FoldedNetwork, data: Any) -> None:
-    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+def test_arrays_that_cannot_be_are_refused(network: FoldedNetwork, data: Any) -> None:
     with pytest.raises(ValueError, match="arrays_per_chip is 0"):
+        ChipArrays(per_chip=0)
+    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+    with pytest.raises(ValueError, match="rates of 1 arrays for chips on a, b"):
         count_chips(
             network, *data, stored=stored, rates=known_rates((0.1, 0.1)), chips=2, seed=1,
-            arrays_per_chip=0,
+            arrays=ChipArrays(("a", "b")),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "in_turn"), [(1, False), (2, True), (4, True), (5, False)])
+def test_few_arrays_take_turns_and_many_are_drawn(number: int, in_turn: bool) -> None:
+    arrays = ChipArrays(tuple("abcde"[:number]))
+    assert arrays.in_turn == in_turn
+    at = np.concatenate([arrays.of(3, chip) for chip in range(2000)])
+    counts = np.bincount(at, minlength=number)
+    assert len(counts) == number
+    if in_turn:
+        assert (at == np.arange(2000) % number).all()
+    else:
+        assert stats.chisquare(counts).pvalue > REJECT or number == 1
+    # a chip on several arrays lies on none of them alone
+    assert not ChipArrays(arrays.names, 2).in_turn
+    assert ChipArrays(arrays.names, 2).of(1, 0).shape == (2,)
+
+
+def test_chips_on_an_array_have_its_rates(network: FoldedNetwork, data: Any) -> None:
+    """Array a never errs, b always does: what each chip loses says where it lies."""
+    rates = ChipRates(np.array([1.0]), np.array([0.0, 1.0])[None, :, None, None] * np.ones(2))
+    stored = StoredNetwork.of(network, NO_CODE, stored=StoredBits())
+    arrays = ChipArrays(("a", "b"))
+    found = count_chips(
+        network, *data, stored=stored, rates=rates, chips=8, seed=1, arrays=arrays, threads=1
+    )
+    weights = int(found.attrs["weights"])
+    assert (found["flips"].values[0] == weights * (np.arange(8) % 2)).all()

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import reliability.answer
-from bnn import evaluate, load_images, load_zoo, network_sha256
+from bnn import calibration_reference, evaluate, load_images, load_zoo, network_sha256
 from devicefit.backend import SamplerOptions
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
@@ -32,6 +32,7 @@ from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.network_study import BER_GRID, NetworkStudy
 from reliability.requirement import Requirement
+from reliability.threshold_treatment import reference_from
 from reliability.unequal_errors import StoredBits
 
 REQUIREMENT = Requirement(max_loss=0.02, risk=0.1)
@@ -236,3 +237,34 @@ def test_networks_and_images_are_found_by_their_hashes(
 
     _, missing = confirmables({"standard": counted}, find, no_images, threads=1)
     assert missing == "no images digits"
+
+
+def test_calibration_images_are_checked_at_once_and_run_at_first_use(
+    counted: NetworkStudy, monkeypatch: Any
+) -> None:
+    images = load_images("digits")
+    network, _ = load_zoo("digits-standard")
+    treated = {
+        "treatment": "calibrated per chip", "images": 50, "seed": 3,
+        "images_sha256": reference_from(network, images, number=50, seed=3, threads=1).sha256,
+    }  # fmt: skip
+    made: list[int] = []
+
+    def reference(*arguments: Any, **options: Any) -> Any:
+        made.append(1)
+        return calibration_reference(*arguments, **options)
+
+    monkeypatch.setattr("reliability.confirmation.confirmables.calibration_reference", reference)
+    record = {**counted.record, "thresholds": treated}
+    study = NetworkStudy(counted.counts, record)
+    found, missing = confirmables({"x": study}, networks_in([]), load_images, threads=1)
+    assert missing == ""
+    assert made == []
+    assert found["x"].reference.sha256 == treated["images_sha256"]
+    assert found["x"].reference is found["x"].reference
+    assert made == [1]
+    other = {**counted.record, "thresholds": {**treated, "seed": 4}}
+    study = NetworkStudy(counted.counts, other)
+    found, missing = confirmables({"x": study}, networks_in([]), load_images, threads=1)
+    assert found == {}
+    assert missing == "the images that calibrated 'x' are others"
