@@ -146,6 +146,7 @@ def answer(
             uncertainty=None if uncertainty is None else str(uncertainty["sentence"]),
             end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
             not_confirmed="" if confirming is None else confirming.missing,
+            arrays=device.main.frame.arrays,
             simulated=bool(device.record["data"]["simulated"]),
         ),
         "programming": {

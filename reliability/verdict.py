@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reliability.choices import losses
-from reliability.confirmation.words import confirmation_line, refused_lines
+from reliability.confirmation.words import array_line, confirmation_line, refused_lines
 from reliability.decision import NO_SAVING_STATED, points
 from reliability.designs import Comparison, Design, loss_limits
 from reliability.device_study import FITTED
@@ -32,6 +32,7 @@ def verdict_record(
     regret: str | None = None,
     end_of_life: str | None = None,
     not_confirmed: str = "",
+    arrays: Sequence[str] = ("",),
     simulated: bool,
 ) -> dict[str, Any]:
     """The answer, with what it rests on.
@@ -54,6 +55,8 @@ def verdict_record(
         What is found for the end of the life that the requirement asks for.
     not_confirmed : str, optional
         Why chips did not confirm the design, where they did not.
+    arrays : sequence of str
+        Measured arrays; one empty name where the readings name none.
     simulated : bool
         Whether the device is simulated.
 
@@ -102,6 +105,7 @@ def verdict_record(
         f"Program at {programming.format(best.safe.lowest)} ({programming.name}), stored as "
         f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
         confirmed,
+        array_line(best, arrays),
         *refused_lines(comparison),
         *_saving_lines(comparison, saving),
         *([] if uncertainty is None else [uncertainty]),

@@ -268,3 +268,31 @@ def test_calibration_images_are_checked_at_once_and_run_at_first_use(
     found, missing = confirmables({"x": study}, networks_in([]), load_images, threads=1)
     assert found == {}
     assert missing == "the images that calibrated 'x' are others"
+
+
+def test_the_worse_of_two_arrays_decides(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
+) -> None:
+    """Array B has a higher LRS: a value that is safe on A alone is not recommended."""
+    (posterior,) = study.posteriors.values()
+    frame = replace(posterior.frame, arrays=("A", "B"))
+    draws = posterior.draws.copy()
+    for prior in FAMILIES["lognormal"].priors(frame):
+        if prior.size and prior.name not in draws:
+            values = np.zeros((2, 50, prior.size))
+            if prior.name == "lrs_location_array":
+                values[..., 1] = 0.3
+            draws[prior.name] = (("chain", "draw", f"{prior.name}_term"), values)
+    two = replace(posterior, draws=draws, frame=frame)
+    both = replace(study, posteriors={"lognormal": two})
+    found = confirmed(both, counted, replace(confirming, device=two)).best
+    alone = confirmed(study, counted, confirming).best
+    assert alone is not None
+    assert found is not None
+    assert found.safe.lowest > alone.safe.lowest
+    assert found.confirmation is not None
+    fresh = found.confirmation.fresh
+    assert fresh is not None
+    assert fresh.arrays["A"].share > fresh.arrays["B"].share == fresh.share
+    assert fresh.on_any.chips == 800
+    assert "on array B, that with the fewest" in confirmation_line(found, "")
