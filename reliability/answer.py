@@ -16,7 +16,7 @@ from reliability import records
 from reliability.accuracy_curve import fit_accuracy_curves
 from reliability.alternatives import alternative_records
 from reliability.choices import Cycles, choices_record, pareto_record
-from reliability.confirmation.words import confirmation_record
+from reliability.confirmation.words import confirmation_record, readings_gates
 from reliability.designs import Comparison, compare_designs, loss_limits
 from reliability.device_study import DeviceStudy, Say
 from reliability.energy import EnergyOptions, programming_energy
@@ -121,6 +121,7 @@ def answer(
         *device.record["gates"],
         records.curve_gate(c.standard).record(),
         unequal_gate(c, unequal).record(),
+        *readings_gates(c),
     ]
     saving = {r.key: records.saving_record(c, r) for r in c.references}
     uncertainty = saving_uncertainty(c, seed=seed)

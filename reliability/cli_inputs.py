@@ -554,6 +554,7 @@ def confirming_with(
     common: dict[str, Any] = {
         "device": study.main,
         "arrays_per_chip": chosen.arrays_per_chip,
+        "measured": study.measured,
         "threads": threads,
         "seed": seed,
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from devicefit.fitting import DevicePosterior
 from devicefit.gates import Gate
@@ -28,7 +28,7 @@ from reliability.device_study import DeviceStudy
 from reliability.own_files import sha256_of
 from reliability.whole_directory import whole
 
-FORMAT = "rram-reliability device study 4"
+FORMAT = "rram-reliability device study 5"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -68,6 +68,27 @@ class _Counts(Strict):
     devices: list[Annotated[int, Field(ge=0)]]
 
 
+_Bins = dict[State, list[int]]
+
+
+class _Measured(Strict):
+    """As :class:`devicefit.condition_readings.ConditionReadings` has them."""
+
+    programming: Finite
+    second: Finite | None
+    array: str
+    devices: Annotated[int, Field(ge=1)]
+    threshold_ohm: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    bins: _Bins
+    count: dict[State, list[Annotated[int, Field(ge=1)]]]
+
+    @model_validator(mode="after")
+    def _check(self) -> _Measured:
+        if any(len(self.bins[s]) != len(self.count[s]) for s in ("LRS", "HRS")):
+            raise ValueError("bins and counts of each state must be as many")
+        return self
+
+
 class _Record(Strict):
     """What later steps need of the record."""
 
@@ -80,6 +101,7 @@ class _Record(Strict):
     levels: dict[str, Any]
     checks: dict[str, Any]
     left_out_conditions: list[dict[str, Any]]
+    measured: list[_Measured]
 
 
 class _Head(BaseModel):

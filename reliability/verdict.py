@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from reliability.choices import losses
-from reliability.confirmation.words import array_line, confirmation_line, refused_lines
+from reliability.confirmation.words import (
+    array_line,
+    confirmation_line,
+    readings_line,
+    refused_lines,
+)
 from reliability.decision import NO_SAVING_STATED, points
 from reliability.designs import Comparison, Design, loss_limits
 from reliability.device_study import FITTED
@@ -106,6 +111,7 @@ def verdict_record(
         f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
         confirmed,
         array_line(best, arrays),
+        readings_line(best, programming),
         *refused_lines(comparison),
         *_saving_lines(comparison, saving),
         *([] if uncertainty is None else [uncertainty]),

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn.counter_random import Stream, StreamKey, uniforms_at
-
 ENOUGH = 5
 """Measured arrays from which on they stand for others: a chip on one drawn by chance leads."""
 
@@ -62,6 +60,9 @@ class ChipArrays:
         """Arrays of a chip, shape (per_chip,); its seed and number say which are drawn."""
         if self.in_turn:
             return np.array([chip % len(self.names)])
+        # imported here: a decision without chips needs none of the packages of networks
+        from bnn.counter_random import Stream, StreamKey, uniforms_at
+
         key = StreamKey(seed, chip, 0, Stream.ARRAY)
         drawn = uniforms_at(key, np.arange(self.per_chip)) * len(self.names)
         return drawn.astype(np.int64)

@@ -15,11 +15,14 @@ from bnn.calibration import FOLDED_FOR_EACH, PER_CHIP, CalibrationReference
 from bnn.engines.calibrated import FoldedEngine
 from bnn.engines.cost import Workload
 from bnn.engines.runner import cheapest_engine
+from devicefit.condition_readings import ConditionReadings
 from devicefit.fitted import Fitted
 from devicefit.sensing import SensingOptions
 from reliability.confirmation.arrays import ChipArrays
-from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
-from reliability.confirmation.lots import BLOCK, Confirmation, Lot, LotSizes, confirm
+from reliability.confirmation.chips import StoredNetwork, count_chips
+from reliability.confirmation.lots import BLOCK, ROUNDING, Confirmation, Lot, LotSizes, confirm
+from reliability.confirmation.rates import ChipRates, chip_rates
+from reliability.confirmation.readings import ReadingsCheck, checks_near
 from reliability.decision import SafeSet
 from reliability.designs import Comparison, Design, loss_limits
 from reliability.storage import Storage
@@ -89,6 +92,8 @@ class Confirming:
         CPU threads.
     seed : int
         Seed of the decision; the chips have seeds of their own.
+    measured : tuple of ConditionReadings
+        Readings of the device, for chips without a model; none are counted without them.
     missing : str
         Why designs of other networks cannot be confirmed, in a sentence.
     """
@@ -99,6 +104,7 @@ class Confirming:
     arrays_per_chip: int = 1
     threads: int = 2
     seed: int = 1
+    measured: tuple[ConditionReadings, ...] = ()
     missing: str = ""
 
     def __post_init__(self) -> None:
@@ -113,11 +119,15 @@ class Confirming:
 
     def sizes(self, confirmable: Confirmable) -> LotSizes:
         """Lots that take about the time allowed, in whole hundreds."""
-        # a walk counts about three values in full, the second lot twice as many chips
-        most = self.budget_s / (5 * self.arrays.groups * confirmable.seconds_per_chip)
+        # a walk counts about three values in full, the second lot twice as many chips, and chips by
+        # readings and by the model at two values half as many
+        most = self.budget_s / (7 * self.arrays.groups * confirmable.seconds_per_chip)
         choosing = int(np.clip(most, 200, 1000)) // 100 * 100
         return LotSizes(choosing, 2 * choosing)
 
+
+RATE_DRAWS = 4000
+"""Draws of the error rates counted from readings."""
 
 Say = Callable[[str], None]
 
@@ -183,7 +193,50 @@ def _confirmed(
         if found.programming is not None:
             break
     result = replace(found, tried=tried)
+    if found.programming is not None:
+        say("counting chips by error rates from readings alone")
+        checks = _beside_readings(chips, found.programming, limit, max(BLOCK, sizes.choosing // 2))
+        result = replace(result, readings=checks)
     return replace(design, confirmation=result, safe=_safe(design, result, c))
+
+
+def _beside_readings(
+    chips: DesignChips, x: float, limit: float, number: int
+) -> tuple[ReadingsCheck, ...]:
+    """Chips by readings alone and by the model at the measured values near a programming value."""
+    of = chips.confirming
+    seed = 2_000_003 * (of.seed + 1)
+    found = []
+    for side, check in enumerate(
+        checks_near(
+            x,
+            of.measured,
+            of.device,
+            chips.storage,
+            sensing=chips.sensing,
+            one_is=chips.stored.one_is,
+        )
+    ):
+        rng = np.random.default_rng([of.seed, 6, side])
+        arrays = ChipArrays(check.arrays, of.arrays_per_chip)
+        rates = check.rates(chips.stored.one_is, size=RATE_DRAWS, rng=rng)
+        # thresholds that are folded for a rate are folded for the one that the model expects
+        engine = chips.engine_for(rates["by_model"])
+        lots = {
+            key: Lot(
+                check.low,
+                number * arrays.groups,
+                int(
+                    (
+                        chips.count(r, engine, number * arrays.groups, seed + side, 0, arrays)
+                        <= limit + ROUNDING
+                    ).sum()
+                ),
+            )
+            for key, r in rates.items()
+        }
+        found.append(replace(check, by_readings=lots["by_readings"], by_model=lots["by_model"]))
+    return tuple(found)
 
 
 def values_to_try(
@@ -237,34 +290,49 @@ class DesignChips:
     def at(self, programming: float) -> tuple[ChipRates, Any]:
         """Rates at a programming value, and the engine that answers there."""
         if programming not in self._prepared:
-            of, storage = self.subject, self.storage
             rates = chip_rates(
                 self.confirming.device,
                 [programming],
-                storage,
+                self.storage,
                 sensing=self.sensing,
                 one_is=self.stored.one_is,
             )
-            with np.errstate(divide="ignore"):
-                seen = float(np.exp(storage.ln_ber_after(np.log(rates.mean)))[0])
-            engine: Any = cheapest_engine(of.network, Workload(BLOCK, (seen,)))
-            if of.treatment == FOLDED_FOR_EACH:
-                folded = fold_for_ber(of.reference, seen, protected=of.protected)
-                engine = FoldedEngine(of.reference, folded, engine)
-            self._prepared[programming] = rates, engine
+            self._prepared[programming] = rates, self.engine_for(rates)
         return self._prepared[programming]
+
+    def engine_for(self, rates: ChipRates) -> Any:
+        """The engine that answers at rates, with thresholds folded for them where they are."""
+        of = self.subject
+        with np.errstate(divide="ignore"):
+            seen = float(np.exp(self.storage.ln_ber_after(np.log(rates.mean)))[0])
+        engine: Any = cheapest_engine(of.network, Workload(BLOCK, (seen,)))
+        if of.treatment == FOLDED_FOR_EACH:
+            folded = fold_for_ber(of.reference, seen, protected=of.protected)
+            engine = FoldedEngine(of.reference, folded, engine)
+        return engine
 
     def losses(self, programming: float, chips: int, seed: int, first: int) -> NDArray[np.float64]:
         """Accuracy that chips lose against the network without errors, as of `lots.Losses`."""
+        return self.count(*self.at(programming), chips, seed, first, self.confirming.arrays)
+
+    def count(
+        self,
+        rates: ChipRates,
+        engine: Any,
+        chips: int,
+        seed: int,
+        first: int,
+        arrays: ChipArrays,
+    ) -> NDArray[np.float64]:
+        """The same at given rates, by an engine of :meth:`engine_for`."""
         of = self.subject
-        rates, engine = self.at(programming)
         options: dict[str, Any] = {
             "stored": self.cells,
             "rates": rates,
             "chips": chips,
             "seed": seed,
             "first_chip": first,
-            "arrays": self.confirming.arrays,
+            "arrays": arrays,
             "threads": self.confirming.threads,
         }
         data = (of.images.test_images, of.images.test_labels)

@@ -11,13 +11,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
 from reliability.confirmation.arrays import ChipArrays
+
+if TYPE_CHECKING:
+    from reliability.confirmation.readings import ReadingsCheck
 
 CONFIDENCE = 0.95
 """Of the one-sided bound that chooses, and of the two-sided interval that is stated; both exact
@@ -33,7 +36,8 @@ Losses = Callable[[float, int, int, int], NDArray[np.float64]]
 """Accuracy lost by each chip, a fraction of the test images, against the same network without
 errors: of programming value, number of chips, seed, number of the first chip."""
 
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
+"""Of accuracies, when a loss is compared with its limit."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ class Confirmation:
         empty without.
     arrays : ChipArrays
         Which arrays chips lie on.
+    readings : tuple of ReadingsCheck
+        Chips by readings alone at measured values near the chosen one.
     """
 
     tried: tuple[Lot, ...]
@@ -151,6 +157,7 @@ class Confirmation:
     wanted: float
     losses: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     arrays: ChipArrays = field(default_factory=ChipArrays)
+    readings: tuple[ReadingsCheck, ...] = ()
 
     @property
     def programming(self) -> float | None:
@@ -173,6 +180,9 @@ class Confirmation:
             "each_array_qualifies": self.arrays.in_turn,
             "on_any_array": None if self.fresh is None else self.fresh.on_any.record(),
             "tried": [lot.record() for lot in self.tried],
+            "readings": [
+                check.record(sum(len(c.counts) for c in self.readings)) for check in self.readings
+            ],
         }
 
 
@@ -241,7 +251,7 @@ def confirm(
 
     def met(x: float, chips: int, first: int, seed: int = seed) -> NDArray[np.int64]:
         found = losses(x, chips * arrays.groups, seed, first * arrays.groups)
-        return (found <= most_loss + _ROUNDING).reshape(chips, arrays.groups).sum(axis=0)
+        return (found <= most_loss + ROUNDING).reshape(chips, arrays.groups).sum(axis=0)
 
     failing = bisect_left(
         values, True, key=lambda x: bool(met(x, BLOCK, 0, seed + 2).min() < wanted * BLOCK)
@@ -256,7 +266,7 @@ def confirm(
     if chosen is None:
         return Confirmation(tuple(tried), None, wanted, arrays=arrays)
     last = losses(chosen, sizes.fresh * arrays.groups, seed + 1, 0)
-    fresh, stated = _fresh_lot(chosen, last, last <= most_loss + _ROUNDING, arrays, seed + 1)
+    fresh, stated = _fresh_lot(chosen, last, last <= most_loss + ROUNDING, arrays, seed + 1)
     return Confirmation(tuple(tried), fresh, wanted, stated, arrays)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from devicefit.programming import Programming
 from reliability.confirmation.arrays import ENOUGH
 from reliability.confirmation.lots import CONFIDENCE, Lot
+from reliability.confirmation.readings import readings_gate
 from reliability.designs import Comparison, Design
 
 
@@ -98,6 +100,28 @@ def array_line(design: Design, names: Sequence[str]) -> str:
         f"array: {_share(lot.on_any)}; this rests on the prior of the spread, for with fewer than "
         f"{ENOUGH} measured {new}. {assumed}"
     )
+
+
+def readings_gates(comparison: Comparison) -> list[dict[str, Any]]:
+    """The gate on readings without a model of the best design; none where they were not counted."""
+    best = comparison.best
+    if best is None or best.confirmation is None or not best.confirmation.readings:
+        return []
+    return [readings_gate(best.confirmation.readings, comparison.programming).record()]
+
+
+def readings_line(design: Design, programming: Programming) -> str:
+    """What chips by error rates from readings alone say, or that there are none."""
+    found = design.confirmation
+    if found is None or found.fresh is None:
+        return "Readings without a model: not put to chips."
+    if not found.readings:
+        return (
+            "Readings without a model: none were single readings of both states near the "
+            "recommended programming, so the error rates rest on the model."
+        )
+    gate = readings_gate(found.readings, programming)
+    return f"Readings without a model{'' if gate.passed else ' CONTRADICT'}: {gate.finding}."
 
 
 def refused_lines(comparison: Comparison) -> list[str]:

@@ -223,6 +223,9 @@ def confirmation_table(
             lots += [(lot, f"fresh, array {name}") for name, lot in fresh["arrays"].items()]
             if each:
                 lots.append((design["on_any_array"], "fresh, a new array (one of these)"))
+        for check in design["readings"]:
+            lots.append((check["by_readings"], "error rates counted from readings, no model"))
+            lots.append((check["by_model"], "the model at the same measured values"))
         rows += [
             (
                 design["scheme"],

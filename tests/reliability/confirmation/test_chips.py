@@ -1,29 +1,28 @@
 """Chips by their rates against chips by their resistances, and decoding against dense words."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 from scipy import stats
 
 from bnn import FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.engines import dense
 from bnn.network import layer_signs
 from bnn.packing import pack_bits
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.programming import Programming
+from devicefit.fitting import DevicePosterior
 from devicefit.sensing import SensingOptions
 from reliability.coded_chips import after_decoding, hsiao_columns
 from reliability.confirmation.arrays import ChipArrays
-from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
+from reliability.confirmation.chips import StoredNetwork, count_chips
+from reliability.confirmation.rates import ChipRates, chip_rates
 from reliability.direct_route import cell_readers, evaluate_direct
 from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64
 from reliability.storage import PLAIN, STORAGES, Storage
 from reliability.unequal_errors import StoredBits
 
+Make = Callable[..., DevicePosterior]
 X = (5e-5, 1e-4)
 SENSING = SensingOptions(threshold_ohm=1.8e4)
 REJECT = 1e-4 / 10
@@ -50,21 +49,6 @@ def network() -> FoldedNetwork:
     return FoldedNetwork((hidden, output))
 
 
-def posterior(arrays: tuple[str, ...] = ("",)) -> DevicePosterior:
-    """Lognormal states that overlap; the HRS of every draw is its own, the LRS of every array."""
-    frame = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4, arrays=arrays)
-    values = {
-        p.name: np.full((2, 20, p.size) if p.size else (2, 20), p.mean)
-        for p in FAMILIES["lognormal"].priors(frame)
-    }
-    values["ln_r_hrs"] = np.log(1e5) + np.linspace(-0.8, 0.8, 40).reshape(2, 20)
-    values["ln_sd_hrs"] = np.full((2, 20), np.log(0.8))
-    dims = {k: ("chain", "draw", f"{k}_term")[: v.ndim] for k, v in values.items()}
-    draws = xr.Dataset({k: (dims[k], v) for k, v in values.items()})
-    record = {"devices": 100, "design_effect": {"LRS": 1.0, "HRS": 1.0}}
-    return DevicePosterior("lognormal", draws, frame, Diagnostics(1.0, 1e3, 1e3, 0, 40), record)
-
-
 @pytest.fixture(scope="module")
 def data(network: FoldedNetwork) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(8)
@@ -77,7 +61,7 @@ def known_rates(*pairs: tuple[float, float]) -> ChipRates:
     return ChipRates(np.arange(1.0, len(pairs) + 1), np.array(pairs)[None, None])
 
 
-def test_rates_are_those_of_the_readers() -> None:
+def test_rates_are_those_of_the_readers(posterior: Make) -> None:
     device = posterior()
     rates = chip_rates(device, X, PLAIN, sensing=SENSING)
     readers = cell_readers(device, X, scheme="1T1R", sensing=SENSING)
@@ -91,7 +75,7 @@ def test_rates_are_those_of_the_readers() -> None:
 
 @pytest.mark.parametrize("scheme", ["1T1R", "2T2R"])
 def test_chips_lose_as_chips_of_drawn_resistances_do(
-    network: FoldedNetwork, data: Any, scheme: str
+    network: FoldedNetwork, data: Any, scheme: str, posterior: Make
 ) -> None:
     device, chips = posterior(), 300
     rates = chip_rates(device, X[:1], Storage(scheme), sensing=SENSING)
@@ -115,7 +99,7 @@ def test_chips_lose_as_chips_of_drawn_resistances_do(
     assert np.var(even["flips"].values) < 0.5 * np.var(slow["flips"].values)
 
 
-def test_cells_of_a_chip_lie_on_one_array() -> None:
+def test_cells_of_a_chip_lie_on_one_array(posterior: Make) -> None:
     device = posterior(("a", "b", "c"))
     device.draws["lrs_location_array"].values[:] = np.array([-1.0, 0.0, 1.0])
     rates = chip_rates(device, X[:1], PLAIN, sensing=SENSING)

@@ -11,6 +11,8 @@ import xarray as xr
 import reliability.answer
 from bnn import calibration_reference, evaluate, load_images, load_zoo, network_sha256
 from devicefit.backend import SamplerOptions
+from devicefit.cells import cell_reader
+from devicefit.condition_readings import ConditionReadings
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
@@ -25,13 +27,21 @@ from reliability.confirmation.confirmed import (
     values_to_try,
 )
 from reliability.confirmation.lots import LotSizes
-from reliability.confirmation.words import confirmation_line, confirmation_record, refused_lines
+from reliability.confirmation.rates import chip_rates
+from reliability.confirmation.words import (
+    confirmation_line,
+    confirmation_record,
+    readings_gates,
+    readings_line,
+    refused_lines,
+)
 from reliability.decision import safe_set
 from reliability.designs import Comparison
 from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.network_study import BER_GRID, NetworkStudy
 from reliability.requirement import Requirement
+from reliability.storage import PLAIN
 from reliability.threshold_treatment import reference_from
 from reliability.unequal_errors import StoredBits
 
@@ -296,3 +306,52 @@ def test_the_worse_of_two_arrays_decides(
     assert fresh.arrays["A"].share > fresh.arrays["B"].share == fresh.share
     assert fresh.on_any.chips == 800
     assert "on array B, that with the fewest" in confirmation_line(found, "")
+
+
+def near_readings(confirming: Confirming, times: float) -> tuple[ConditionReadings, ...]:
+    """2,000 readings at every fourth value of the grid, errors at the model's rates, some times."""
+    found = []
+    for x in GRID[::4]:
+        (rate,) = chip_rates(confirming.device, [x], PLAIN, sensing=SensingOptions()).values.mean(
+            axis=(0, 1)
+        )
+        read = cell_reader(confirming.device, x, scheme="1T1R", options=SensingOptions())
+        assert read.threshold_ln_r is not None
+        wrong = {"HRS": round(2000 * rate[0]), "LRS": min(2000, round(2000 * times * rate[1]))}
+        found.append(
+            ConditionReadings(
+                float(x), None, "", 500, float(np.exp(read.threshold_ln_r)),
+                {
+                    "LRS": (np.array([0, 1]), np.array([2000 - wrong["LRS"], wrong["LRS"]])),
+                    "HRS": (np.array([0, 1]), np.array([wrong["HRS"], 2000 - wrong["HRS"]])),
+                },
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def test_chips_by_readings_alone_stand_beside_those_of_the_model(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
+) -> None:
+    one_cell = replace(
+        compared(study, counted),
+        designs=tuple(d for d in compared(study, counted).designs if d.storage == PLAIN),
+    )
+    for times, passes in ((1.0, True), (4.0, False)):
+        told = replace(confirming, measured=near_readings(confirming, times))
+        found = confirm_designs(one_cell, told, StoredBits(scrambled=True), lambda text: None)
+        best = found.best
+        assert best is not None
+        assert best.confirmation is not None
+        below, above = best.confirmation.readings
+        assert below.low <= best.safe.lowest < above.low
+        (gate,) = readings_gates(found)
+        assert gate["passed"] == passes
+        assert ("CONTRADICT" in readings_line(best, found.programming)) != passes
+        record = confirmation_record(found)[0]["readings"]
+        assert [r["programming_low"] for r in record] == [below.low, above.low]
+        shares = [(r["by_readings"]["share"], r["by_model"]["share"]) for r in record]
+        if passes:
+            assert all(abs(a - b) < 0.1 for a, b in shares)
+        else:
+            assert min(a - b for a, b in shares) < -0.1
