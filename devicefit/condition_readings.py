@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from devicefit.fitted import Fitted
 from devicefit.measurements import STATES, Measurements
 from devicefit.prediction import thresholds
-from devicefit.sensing import SensingOptions
+from devicefit.sensing import ErrorCounts, SensingOptions
 from devicefit.single_readings import is_above, single_readings
 
 IntArray = NDArray[np.int64]
@@ -137,18 +137,13 @@ def condition_readings(
         return ()
     x = table["programming"].to_numpy(dtype=np.float64)
     has_second = device.frame.second is not None
-    second = table["programming_2"].to_numpy(dtype=np.float64) if has_second else np.zeros(len(x))
-    ln_threshold = np.empty(len(x))
-    for value in np.unique(second):
-        at = second == value
-        fitted = device.at_second(float(value)) if has_second else device
-        values, of_row = np.unique(x[at], return_inverse=True)
-        ln_threshold[at] = thresholds(fitted, values, options)[of_row]
+    second = table["programming_2"].to_numpy(dtype=np.float64) if has_second else None
+    ln_threshold = thresholds(device, x, options, second)
     above, decided = is_above(table, np.exp(ln_threshold))
     bins = np.ceil((_ln_place(table["low_ohm"], table["high_ohm"]) - ln_threshold) / BIN)
     # the side is known exactly, whatever rounding did to the logarithm
     table = table.assign(
-        second=second,
+        second=0.0 if second is None else second,
         array=table["array_id"].astype(str) if "array_id" in table else "",
         ln_threshold=ln_threshold,
         bin=np.where(above, np.maximum(bins, 1), np.minimum(bins, 0)).astype(np.int64),
@@ -170,6 +165,30 @@ def condition_readings(
             )
         )
     return tuple(found)
+
+
+def pooled_errors(conditions: Sequence[ConditionReadings]) -> ErrorCounts:
+    """Errors of neighbouring programming values together, 100 devices or more in each group.
+
+    Parameters
+    ----------
+    conditions : sequence of ConditionReadings
+        At least one, by programming value. A device that was read at several counts at each.
+    """
+    least = max(100, sum(c.devices for c in conditions) // 40)
+    groups: list[list[ConditionReadings]] = [[]]
+    for k, c in enumerate(conditions):
+        full = sum(other.devices for other in groups[-1]) >= least
+        if full and c.programming != conditions[k - 1].programming:
+            groups.append([])
+        groups[-1].append(c)
+    return ErrorCounts(
+        np.array([group[0].programming for group in groups]),
+        np.array([group[-1].programming for group in groups]),
+        {s: np.array([sum(c.errors(s) for c in group) for group in groups]) for s in STATES},
+        {s: np.array([sum(c.trials(s) for c in group) for group in groups]) for s in STATES},
+        np.array([sum(c.devices for c in group) for group in groups]),
+    )
 
 
 def _ln_place(low_ohm: Sequence[float], high_ohm: Sequence[float]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, ber_curves
 from devicefit.stacking import StackedDevice
 from reliability import records
-from reliability.accuracy_curve import fit_accuracy_curves
+from reliability.accuracy_curve import AccuracyCurve, fit_accuracy_curves
 from reliability.alternatives import alternative_records
 from reliability.choices import Cycles, choices_record, pareto_record
 from reliability.confirmation.words import confirmation_record, readings_gates
@@ -26,6 +26,7 @@ from reliability.propagation import pair_draws
 from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.saving_uncertainty import saving_uncertainty
+from reliability.second_variable import compared_values, leading
 from reliability.truth import truth_record
 from reliability.unequal_errors import (
     StoredBits,
@@ -54,6 +55,7 @@ def answer(
     cycles_to_requirement: Cycles = None,
     lives: Sequence[Life] = (),
     with_next: bool = False,
+    seconds: Sequence[float] = (),
     stored: StoredBits | None = None,
     seed: int,
     command: str,
@@ -81,6 +83,9 @@ def answer(
         of life too. Cycles to wear-out over programming give the endurance of the Pareto front.
     with_next : bool
         Whether to rank further measurements, which takes seconds.
+    seconds : sequence of float, optional
+        Values of the device's second programming variable that are compared; those measured when
+        left out.
     stored : StoredBits, optional
         How bits are laid into cells; the weight +1 in LRS, not scrambled, when left out.
     seed : int
@@ -99,22 +104,35 @@ def answer(
     -------
     Results
     """
-    c = compare(
-        device,
-        networks,
-        requirement,
-        sensing,
-        energy_options,
-        seed,
-        energy_table=energy_table,
-        stored=stored,
-    )
+    frame = device.main.frame
+    seconds = tuple(seconds) or compared_values(None, frame.second, device.second_values)
+    studies = [device.at_second(value) for value in seconds] or [device]
+    compared: list[Comparison] = []
+    for study in studies:
+        compared.append(
+            compare(
+                study,
+                networks,
+                requirement,
+                sensing,
+                energy_options,
+                seed,
+                energy_table=energy_table,
+                stored=stored,
+                curves=compared[0].curves if compared else None,
+            )
+        )
     if confirming is not None:
         # imported here: without networks a decision needs none of their packages
-        from reliability.confirmation.confirmed import confirm_designs
+        from reliability.confirmation.confirmed import confirm_each
 
         stored_bits = StoredBits() if stored is None else stored
-        c = confirm_designs(c, confirming, stored_bits, say)
+        compared = confirm_each(compared, confirming, stored_bits, say)
+    best = leading(compared)
+    c, device = compared[best], studies[best]
+    frame = device.main.frame
+    if energy_options is not None:
+        energy_options = energy_options.at_second(frame)
     limits = loss_limits(c.curves, requirement)
     unequal = unequal_record(c)
     gates = [
@@ -135,7 +153,6 @@ def answer(
         gates += end_of_life["gates"]
         if cycles_to_requirement is None:
             cycles_to_requirement = design_cycles(c, lives, seed=seed)
-    frame = device.main.frame
     bits = int(networks[c.focus.network].counts.attrs["weights"])
     values: dict[str, Any] = {
         "verdict": verdict_record(
@@ -147,7 +164,7 @@ def answer(
             uncertainty=None if uncertainty is None else str(uncertainty["sentence"]),
             end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
             not_confirmed="" if confirming is None else confirming.missing,
-            arrays=device.main.frame.arrays,
+            arrays=frame.arrays,
             simulated=bool(device.record["data"]["simulated"]),
         ),
         "programming": {
@@ -156,6 +173,15 @@ def answer(
             "measured_low": frame.low,
             "measured_high": frame.high,
             "logarithmic": frame.programming.is_logarithmic,
+            "second": None
+            if frame.second is None
+            else {
+                "name": frame.second.name,
+                "unit": frame.second.unit,
+                "value": frame.second_reference,
+                "compared": list(seconds),
+                "measured": list(device.second_values),
+            },
         },
         "requirement": requirement.record(),
         "data": device.record["data"],
@@ -199,7 +225,7 @@ def answer(
             "scope": "programming only: SET plus RESET of every cell; reading and computing are "
             "outside",
         },
-        "alternatives": alternative_records(c, networks),
+        "alternatives": alternative_records(compared, networks),
         "confirmation": confirmation_record(c),
         "unequal_errors": unequal,
         "choices": choices,
@@ -235,8 +261,13 @@ def compare(
     *,
     energy_table: EnergyTable | None = None,
     stored: StoredBits | None = None,
+    curves: Mapping[str, AccuracyCurve] | None = None,
 ) -> Comparison:
     """All designs and references on the same draws; arguments as of :func:`answer`.
+
+    A device with a second programming variable has its reference value; see
+    :meth:`reliability.device_study.DeviceStudy.at_second`. `curves` of an earlier comparison of the
+    same networks need not be fitted again.
 
     Raises
     ------
@@ -244,10 +275,11 @@ def compare(
         There is one condition only.
     """
     posterior, grid = device.main, device.grid
-    curves = fit_accuracy_curves(
-        {name: (study.counts, *study.further_trainings) for name, study in networks.items()},
-        options=replace(CURVE_SAMPLER, seed=seed),
-    )
+    if curves is None:
+        curves = fit_accuracy_curves(
+            {name: (study.counts, *study.further_trainings) for name, study in networks.items()},
+            options=replace(CURVE_SAMPLER, seed=seed),
+        )
     if posterior.frame.is_single:
         raise ValueError(
             "all readings are at one condition, so there is no programming to choose; measure two "
@@ -262,12 +294,15 @@ def compare(
         draws=PAIRED_DRAWS,
         rng=rng,
     )
+    if energy_options is not None:
+        energy_options = energy_options.at_second(posterior.frame)
     energy = programming_energy(
         posterior, grid, pairing.device, options=energy_options, table=energy_table, rng=rng
     )
-    return compare_designs(
+    frame = posterior.frame
+    found = compare_designs(
         ber,
-        curves,
+        dict(curves),
         pairing,
         energy,
         requirement=requirement,
@@ -282,6 +317,8 @@ def compare(
             seed=seed,
         ),
     )
+    second = None if frame.second is None else (frame.second, frame.second_reference)
+    return replace(found, second=second)
 
 
 def _provenance(

@@ -185,7 +185,14 @@ def run(
         )
         found = read_input(measurements, column, where, overrange, exclude)
         values = found.conditions
-        check_decision(options, found.programming, float(values[0]), float(values[-1]))
+        check_decision(
+            options,
+            found.programming,
+            float(values[0]),
+            float(values[-1]),
+            second=found.second,
+            second_values=found.second_values.tolist(),
+        )
         if network:
             untrained = given(hidden=hidden, epochs=epochs, train_ber=train_ber)
             if untrained:

@@ -69,7 +69,14 @@ def decide(
         options = decision_options(asked, life_files)
         study = load_study(device)
         frame = study.main.frame
-        check_decision(options, frame.programming, frame.low, frame.high)
+        check_decision(
+            options,
+            frame.programming,
+            frame.low,
+            frame.high,
+            second=frame.second,
+            second_values=study.second_values,
+        )
         options["sensing"] = study.sensing(**vars(options["sensing"]))
         study.check_threshold(options["sensing"])
         networks = counted_networks(counts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -424,19 +424,38 @@ def decision_options(
         "stored": StoredBits(**given(one_is=chosen.one_is, scrambled=chosen.scrambled)),
         "energy": None if none else EnergyOptions(**pulses),
         "energy_table": None if none or chosen.energy is None else read_energies(chosen.energy),
+        "second": chosen.second,
     }
 
 
 def check_decision(
-    options: dict[str, Any], programming: Programming, low: float, high: float
+    options: dict[str, Any],
+    programming: Programming,
+    low: float,
+    high: float,
+    *,
+    second: Programming | None,
+    second_values: Sequence[float],
 ) -> None:
     """Refuse options that do not belong to the device, before any work is done.
+
+    `options` get the values of the second variable that are compared, ``seconds``.
 
     Raises
     ------
     ValueError
-        One condition only, or energies or a reference of another variable or range.
+        One condition only, or energies, a reference or a value of the second variable of another
+        variable or range.
     """
+    from reliability.second_variable import compared_values
+
+    options["seconds"] = compared_values(options["second"], second, second_values)
+    if options["energy_table"] is not None and len(options["seconds"]) > 1:
+        raise ValueError(
+            f"--energy {options['energy_table'].source}: the energies hold at one value of the "
+            f"second variable ({second.name if second else ''}), of which "
+            f"{len(options['seconds'])} were measured; name it with --second"
+        )
     if low == high:
         raise ValueError(
             "all readings are at one condition, so there is no programming to choose; measure two "
@@ -528,6 +547,7 @@ def answer_from(
         energy_table=options["energy_table"],
         lives=options["lives"],
         with_next=with_next,
+        seconds=options["seconds"],
         stored=options["stored"],
         seed=seed,
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),

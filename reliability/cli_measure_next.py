@@ -94,6 +94,7 @@ def measure_next_command(
     from reliability.output import check_file, staged_file
     from reliability.planned_readings import planned_readings
     from reliability.progress import Narrator
+    from reliability.second_variable import at_one_second
     from reliability.study_files import load_study
     from reliability.usual_candidates import usual_candidates
 
@@ -115,9 +116,16 @@ def measure_next_command(
                 simulations=simulations,
             )
         )
-        study = load_study(device)
+        study = at_one_second(load_study(device), options["second"])
         frame = study.main.frame
-        check_decision(options, frame.programming, frame.low, frame.high)
+        check_decision(
+            options,
+            frame.programming,
+            frame.low,
+            frame.high,
+            second=frame.second,
+            second_values=(frame.second_reference,),
+        )
         options["sensing"] = study.sensing(**vars(options["sensing"]))
         study.check_threshold(options["sensing"])
         chosen = _chosen(candidate or [], candidates, frame.programming)

@@ -20,7 +20,7 @@ from devicefit.checks import (
 )
 from devicefit.compressed import Compressed
 from devicefit.compression import compress
-from devicefit.condition_readings import ConditionReadings, condition_readings
+from devicefit.condition_readings import ConditionReadings, condition_readings, pooled_errors
 from devicefit.fitting import DevicePosterior, fit
 from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY
@@ -96,6 +96,23 @@ class DeviceStudy:
         if self.weights:
             return StackedDevice(self.posteriors, self.weights)
         return next(iter(self.posteriors.values()))
+
+    @property
+    def second_values(self) -> tuple[float, ...]:
+        """Measured values of the second programming variable, ascending, SI."""
+        return tuple(self.record["data"].get("second_values", ()))
+
+    def at_second(self, value: float) -> DeviceStudy:
+        """The study at this value of the second variable: laws, grid, and counted errors."""
+        posteriors = {f: p.at_second(value) for f, p in self.posteriors.items()}
+        found = replace(self, posteriors=posteriors)
+        here = [c for c in self.measured if c.second == value]
+        counts = _counts_record(pooled_errors(here), found.main) if here else {}
+        return replace(
+            found,
+            grid=adaptive_grid(found.main, len(self.grid)),
+            record={**self.record, "counts": counts},
+        )
 
     @property
     def measured(self) -> tuple[ConditionReadings, ...]:

@@ -97,6 +97,7 @@ def verdict_record(
             "recommended_programming": None,
             "network": None,
             "scheme": None,
+            "recommended_second": None,
             "p_requirement_met": None,
             "nearest": nearest,
             "lines": lines,
@@ -107,7 +108,7 @@ def verdict_record(
     record["rests_on"] += _support(comparison, best, at)
     confirmed = confirmation_line(best, not_confirmed)
     lines = [
-        f"Program at {programming.format(best.safe.lowest)} ({programming.name}), stored as "
+        f"Program at {comparison.at(best.safe.lowest)}, stored as "
         f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
         confirmed,
         array_line(best, arrays),
@@ -124,6 +125,7 @@ def verdict_record(
         **record,
         "recommended_programming": best.safe.lowest,
         "recommended_programming_words": programming.format(best.safe.lowest),
+        "recommended_second": _second_record(comparison),
         "network": best.network,
         "scheme": best.scheme,
         "cells_per_bit": best.cells,
@@ -141,11 +143,11 @@ def verdict_record(
 
 
 def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, at: int) -> str:
-    programming, requirement = comparison.programming, comparison.requirement
+    requirement = comparison.requirement
     assert best.safe.lowest is not None
     text = (
-        f"Program at {programming.format(best.safe.lowest)} "
-        f"({programming.name}), stored as {best.scheme}, network {best.network!r}: "
+        f"Program at {comparison.at(best.safe.lowest)}, stored as {best.scheme}, network "
+        f"{best.network!r}: "
         f"P(loss <= {points(requirement.max_loss)}) = {best.stated(comparison.grid)[1]:.3f}"
         f"{' of fresh chips' if best.judged_by == 'chips' else ' by the curves'}. "
     )
@@ -158,6 +160,14 @@ def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, a
         "programming, which keeps a margin, against references that keep none: "
         f"{saving['standard_bnn']['sentence']} and {saving['memory']['sentence']}."
     )
+
+
+def _second_record(comparison: Comparison) -> dict[str, Any] | None:
+    """Value of the second variable, where there is one."""
+    if comparison.second is None:
+        return None
+    variable, value = comparison.second
+    return {"name": variable.name, "value": value, "words": variable.format(value)}
 
 
 def _capital(text: str) -> str:
@@ -193,7 +203,7 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
         "loss_not_exceeded": None if chips else kept,
         "probability": 1 - c.requirement.risk,
         "sentence": f"Nearest comes {design.scheme}, network {design.network!r}, at "
-        f"{c.programming.format(x)}: P = {p_met:.3f}{' of chips' if chips else by_curve}.",
+        f"{c.at(x)}: P = {p_met:.3f}{' of chips' if chips else by_curve}.",
     }
 
 

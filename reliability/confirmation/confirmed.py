@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from reliability.confirmation.rates import ChipRates, chip_rates
 from reliability.confirmation.readings import ReadingsCheck, checks_near
 from reliability.decision import SafeSet
 from reliability.designs import Comparison, Design, loss_limits
+from reliability.second_variable import leading
 from reliability.storage import Storage
 from reliability.unequal_errors import StoredBits
 
@@ -161,6 +162,24 @@ def confirm_designs(
         done = _confirmed(found, best, confirming, stored, say)
         designs = tuple(done if design is best else design for design in found.designs)
         found = replace(found, designs=designs)
+    return found
+
+
+def confirm_each(
+    comparisons: Sequence[Comparison], confirming: Confirming, stored: StoredBits, say: Say
+) -> list[Comparison]:
+    """Confirm designs over values of a second variable until the best of all is confirmed.
+
+    Arguments as of :func:`confirm_designs`.
+    """
+    found = list(comparisons)
+    while (best := found[k := leading(found)].best) is not None and best.confirmation is None:
+        if best.network not in confirming.networks:
+            break
+        of = confirming
+        if (second := found[k].second) is not None:
+            of = replace(confirming, device=confirming.device.at_second(second[1]))
+        found[k] = confirm_designs(found[k], of, stored, say)
     return found
 
 

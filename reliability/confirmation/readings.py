@@ -30,7 +30,7 @@ FALSE_ALARMS = 0.01
 POWER = 0.8
 """Probability with which the rate that is stated as detectable would be noticed."""
 
-LEAST_READINGS = 100
+LEAST_READINGS = 50
 """Readings of each state for which neighbouring measured values are taken together."""
 
 PAIR = "pair"

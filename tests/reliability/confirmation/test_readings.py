@@ -114,7 +114,9 @@ def test_the_measured_values_next_below_and_above_are_taken(device: DevicePoster
         ("A", "LRS"), ("A", "HRS"), ("B", "LRS"), ("B", "HRS")
     ]  # fmt: skip
     # too few readings at each: neighbours are taken together
-    few = [condition(x, none, trials=LEAST_READINGS // 4, array=a) for x in values for a in "AB"]
+    few = [
+        condition(x, none, trials=-(-LEAST_READINGS // 4), array=a) for x in values for a in "AB"
+    ]
     found = checks_near(6.1e-5, few, device, PLAIN, **common)
     assert [(c.low, c.high) for c in found] == [(5e-5, 6e-5), (7e-5, 8e-5)]
     # beyond the last measured value, or with one state only, there is nothing
