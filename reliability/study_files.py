@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from devicefit.fitting import DevicePosterior
 from devicefit.gates import Gate
+from devicefit.measurements import STATES
 from devicefit.models import FAMILIES
 from devicefit.numerics.stored import (
     check_format,
@@ -60,6 +61,7 @@ class _Data(Strict):
     devices: Annotated[int, Field(ge=1)]
     conditions: Annotated[int, Field(ge=1)]
     readings: dict[State, Annotated[int, Field(ge=0)]]
+    second_values: list[Finite] = []
 
 
 class _Counts(Strict):
@@ -68,7 +70,8 @@ class _Counts(Strict):
     devices: list[Annotated[int, Field(ge=0)]]
 
 
-_Bins = dict[State, list[int]]
+_Bin = Annotated[int, Field(ge=-(10**6), le=10**6)]
+_Number = Annotated[int, Field(ge=1, le=10**15)]
 
 
 class _Measured(Strict):
@@ -79,13 +82,15 @@ class _Measured(Strict):
     array: str
     devices: Annotated[int, Field(ge=1)]
     threshold_ohm: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    bins: _Bins
-    count: dict[State, list[Annotated[int, Field(ge=1)]]]
+    bins: dict[State, list[_Bin]]
+    count: dict[State, list[_Number]]
 
     @model_validator(mode="after")
     def _check(self) -> _Measured:
-        if any(len(self.bins[s]) != len(self.count[s]) for s in ("LRS", "HRS")):
-            raise ValueError("bins and counts of each state must be as many")
+        bins = {state: len(found) for state, found in self.bins.items()}
+        counts = {state: len(found) for state, found in self.count.items()}
+        if len(bins) != len(STATES) or bins != counts:
+            raise ValueError("readings need as many bins as counts, of both states")
         return self
 
 
@@ -185,6 +190,10 @@ def load_study(directory: Path) -> DeviceStudy:
     posteriors = {f: load_posterior(directory / f"{f}.nc") for f in head.families}
     with reading(path, "device study", remedy):
         _check_together(posteriors, np.array(head.grid))
+        if next(iter(posteriors.values())).frame.second is not None:
+            values = head.record.data.second_values
+            if not values or (np.diff(values) <= 0).any():
+                raise ValueError("the measured values of the second variable must increase")
         study = DeviceStudy(
             posteriors, head.weights, persistence, np.array(head.grid), document["record"]
         )

@@ -24,6 +24,7 @@ from reliability.confirmation.confirmed import (
     Confirmable,
     Confirming,
     confirm_designs,
+    confirm_each,
     values_to_try,
 )
 from reliability.confirmation.lots import LotSizes
@@ -41,6 +42,7 @@ from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.network_study import BER_GRID, NetworkStudy
 from reliability.requirement import Requirement
+from reliability.second_variable import leading
 from reliability.storage import PLAIN
 from reliability.threshold_treatment import reference_from
 from reliability.unequal_errors import StoredBits
@@ -355,3 +357,33 @@ def test_chips_by_readings_alone_stand_beside_those_of_the_model(
             assert all(abs(a - b) < 0.1 for a, b in shares)
         else:
             assert min(a - b for a, b in shares) < -0.1
+
+
+def test_another_value_of_the_second_variable_leads_where_chips_refuse_the_cheapest(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming, monkeypatch: Any
+) -> None:
+    width = Programming("SET pulse width", "s")
+    one = compared(study, counted)
+    dear = replace(one.energy, e_cell_j=3 * one.energy.e_cell_j)
+    both = [
+        replace(one, second=(width, 1e-6), energy=dear),
+        replace(one, second=(width, 1e-7)),
+    ]
+    assert leading(both) == 1
+    monkeypatch.setattr(
+        "reliability.confirmation.confirmed.DesignChips.losses",
+        lambda self, x, chips, seed, first: np.full(
+            chips, 0.5 if self.confirming.device.frame.second_reference == 1e-7 else 0.0
+        ),
+    )
+    found = confirm_each(both, confirming, StoredBits(), lambda text: None)
+    assert leading(found) == 0
+    best = found[0].best
+    assert best is not None
+    assert best.confirmation is not None
+    assert best.confirmation.fresh is not None
+    # all that is cheaper at the other value was put to chips and refused
+    cheaper = [d for d in found[1].designs if both[1].rank(d) < found[0].rank(best)]
+    assert all(d.safe.lowest is None or d.confirmation is None for d in cheaper)
+    assert any(d.confirmation is not None for d in found[1].designs)
+    assert both[0].designs[0].confirmation is None
