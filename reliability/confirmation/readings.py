@@ -7,6 +7,7 @@ without any model; chips drawn from these are counted beside chips drawn from th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -89,12 +90,13 @@ class CountedErrors:
 
         One where no number of errors is surprising.
         """
-        n, k = self.effective, np.arange(self.effective + 1)
-        more = np.array([binom.sf(i - 1, n, self.model).mean() for i in k])
-        surprising = np.flatnonzero(2 * more < level)
-        if not len(surprising):
-            return 1.0
-        return float(beta.ppf(POWER, surprising[0], n - surprising[0] + 1))
+        n = self.effective
+        k = bisect_left(
+            range(n + 1),
+            True,
+            key=lambda k: bool(2 * binom.sf(k - 1, n, self.model).mean() < level),
+        )
+        return 1.0 if k > n else float(beta.ppf(POWER, k, n - k + 1))
 
 
 @dataclass(frozen=True)
@@ -317,8 +319,11 @@ def readings_gate(checks: Sequence[ReadingsCheck], programming: Programming) -> 
             f"at {programming_range(check, programming)} {one.share:.3f} of {one.chips:,} chips by "
             f"readings alone, {other.share:.3f} of {other.chips:,} by the model"
         )
+        noticed = max(c.detectable(FALSE_ALARMS / m) for c in check.counts)
+        text += f" (every error rate from {noticed:.2g} on would be noticed"
         if check.p_of_shares() < FALSE_ALARMS <= check.p_value(m):
-            text += " (too few readings to tell whether the model is wrong)"
+            text += ": too few readings to tell whether the model is wrong"
+        text += ")"
         said.append(text)
     return Gate(
         "readings without a model",
