@@ -52,7 +52,7 @@ class CountedErrors:
         Readings on the wrong side of the threshold, of how many; for pairs the expected number
         among as many pairs as readings of the rarer state.
     effective : int
-        Independent readings that they are worth: trials over the design effect.
+        Independent readings that they are worth: see :func:`_worth`.
     model : float array, shape (draw,)
         Rate by the model, over the same conditions.
     """
@@ -266,11 +266,11 @@ def _counted(
         for state in (PAIR,) if paired else STATES:
             if paired:
                 trials = np.array([float(min(c.trials(s) for s in STATES)) for c in here])
-                worth = sum(min(c.trials(s) / effect[s] for s in STATES) for c in here)
+                worth = sum(min(_worth(c, s, effect) for s in STATES) for c in here)
                 errors = float(trials @ [c.pair_error(sensing.offset_ln_r) for c in here])
             else:
                 trials = np.array([float(c.trials(state)) for c in here])
-                worth = float(trials.sum()) / effect[state]
+                worth = sum(_worth(c, state, effect) for c in here)
                 errors = float(sum(c.errors(state) for c in here))
             rates = np.stack(
                 [modelled[c.programming, c.threshold_ohm][:, k, int(state == one_is)] for c in here]
@@ -287,6 +287,15 @@ def _counted(
                 )
             )
     return tuple(counts)
+
+
+def _worth(c: ConditionReadings, state: str, effect: dict[str, float]) -> float:
+    """Independent readings that those of a state are worth: at most one for each device.
+
+    Cells that always fail are rare: that of 60 devices none is such a cell tells little, however
+    often each was read. The design effect, which is of ln R, does not know that.
+    """
+    return min(c.trials(state) / effect[state], float(c.devices))
 
 
 def comparisons_of(checks: Sequence[ReadingsCheck]) -> int:

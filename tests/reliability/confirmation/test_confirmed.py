@@ -322,7 +322,7 @@ def near_readings(confirming: Confirming, times: float) -> tuple[ConditionReadin
         wrong = {"HRS": round(2000 * rate[0]), "LRS": min(2000, round(2000 * times * rate[1]))}
         found.append(
             ConditionReadings(
-                float(x), None, "", 500, float(np.exp(read.threshold_ln_r)),
+                float(x), None, "", 2000, float(np.exp(read.threshold_ln_r)),
                 {
                     "LRS": (np.array([0, 1]), np.array([2000 - wrong["LRS"], wrong["LRS"]])),
                     "HRS": (np.array([0, 1]), np.array([wrong["HRS"], 2000 - wrong["HRS"]])),

@@ -183,3 +183,21 @@ def test_only_readings_of_the_second_value_at_hand_count(
     ]
     (check,) = checks_near(5e-5, measured, device, PLAIN, sensing=SensingOptions(), one_is="LRS")
     assert check.counts[0].errors == 2
+
+
+def test_readings_of_persistent_devices_are_no_independent_ones(
+    posterior: Callable[..., DevicePosterior],
+) -> None:
+    """Each device read ten times fails always or never: a right model fails no more than stated."""
+    rng = np.random.default_rng(3)
+    device = posterior()
+    rates = chip_rates(device, [5e-5], PLAIN, sensing=SensingOptions(threshold_ohm=1.8e4)).values
+    failed = 0
+    for _ in range(400):
+        truth = rates[rng.integers(len(rates)), 0, 0]
+        errors = {s: 10 * int(rng.binomial(60, truth[k])) for k, s in enumerate(("HRS", "LRS"))}
+        read = replace(condition(5e-5, errors, trials=600), devices=60)
+        checks = checks_near(5e-5, [read], device, PLAIN, sensing=SensingOptions(), one_is="LRS")
+        assert [c.effective for c in checks[0].counts] == [60, 60]
+        failed += not readings_gate([replace(c, **APART) for c in checks], VOLT).passed
+    assert stats.binomtest(failed, 400, FALSE_ALARMS, alternative="greater").pvalue > 1e-3
