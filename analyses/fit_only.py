@@ -43,6 +43,7 @@ def fit_only(
         **{key: {} for key in ("counts", "families", "levels", "checks")},
         "quantiles": [],
         "left_out_conditions": [],
+        "measured": [],
         "note": dict(note),
     }
     return DeviceStudy({family: posterior}, {}, {}, adaptive_grid(posterior, GRID_POINTS), record)

@@ -134,7 +134,12 @@ def run_path(
         seed=SEED,
         command=command,
         confirming=Confirming(
-            confirmable, device.main, budget_s=confirm_s, threads=sampler.cores, seed=SEED
+            confirmable,
+            device.main,
+            budget_s=confirm_s,
+            threads=sampler.cores,
+            seed=SEED,
+            measured=device.measured,
         ),
         say=narrator.say,
     )

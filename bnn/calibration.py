@@ -124,6 +124,13 @@ class ChipThresholds:
         return FoldedNetwork(tuple(layers))
 
 
+def calibration_sha256(images: npt.NDArray[np.uint8]) -> str:
+    """Hash of the images of a calibration and their shape."""
+    digest = hashlib.sha256(f"{images.shape}".encode())
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()
+
+
 def calibration_reference(
     network: FoldedNetwork, images: npt.NDArray[np.uint8], *, threads: int = 1, device: str = "cpu"
 ) -> CalibrationReference:
@@ -158,8 +165,6 @@ def calibration_reference(
     if len(images) < 2:
         raise ValueError(f"calibration needs at least 2 images, got {len(images)}")
     _check_exact(network, len(images))
-    digest = hashlib.sha256(f"{images.shape}".encode())
-    digest.update(np.ascontiguousarray(images).data)
     prepared = dense.prepare(images, device=device)
     pooled, unpooled, variance = {}, {}, {}
     with torch_threads(threads), torch.inference_mode():
@@ -181,7 +186,15 @@ def calibration_reference(
         if isinstance(first, ConvLayer) and first.pool == 1:
             products = PixelProducts.of(first, images)
     return CalibrationReference(
-        network, prepared, inputs, products, digest.hexdigest(), pooled, unpooled, variance, threads
+        network,
+        prepared,
+        inputs,
+        products,
+        calibration_sha256(images),
+        pooled,
+        unpooled,
+        variance,
+        threads,
     )
 
 

@@ -25,6 +25,9 @@ class Fitted(Protocol):
     def record(self) -> dict[str, Any]:
         """Plain values about the fit; has ``devices`` and ``design_effect``."""
 
+    def at_second(self, value: float) -> Fitted:
+        """The same fit, at this value of the second variable where none is asked for."""
+
     def mixtures(
         self,
         x: FloatArray,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,10 @@ class DevicePosterior:
     diagnostics: Diagnostics
     record: dict[str, Any]
 
+    def at_second(self, value: float) -> DevicePosterior:
+        """The same fit, at this value of the second variable where none is asked for."""
+        return replace(self, frame=replace(self.frame, second_reference=value))
+
     def mixtures(
         self,
         x: FloatArray,
@@ -95,7 +99,7 @@ class DevicePosterior:
         x : float array, shape (programming,)
             Values of the programming variable, SI.
         second : float array, shape (programming,), or float, optional
-            Values of the second variable; its measured median when left out.
+            Values of the second variable; the reference value of the frame when left out.
         array : int array, shape (programming,), or int, optional
             Index of the array; when left out the law of a cell of any of the measured arrays, each
             as likely as the others.

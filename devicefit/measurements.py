@@ -121,6 +121,13 @@ class Measurements:
         parts = (self.table, self.intervals, self.summaries)
         return np.unique(np.concatenate([p["programming"].to_numpy() for p in parts if len(p)]))
 
+    @property
+    def second_values(self) -> np.ndarray:
+        """Distinct values of the second programming variable, ascending, SI; none without one."""
+        parts = [p["programming_2"] for p in (self.table, self.intervals, self.summaries)
+                 if "programming_2" in p]  # fmt: skip
+        return np.unique(np.concatenate(parts)) if self.second is not None else np.empty(0)
+
 
 def read_measurements(
     path: str | Path | Sequence[str | Path],

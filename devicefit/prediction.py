@@ -156,14 +156,22 @@ def _arrays_of(measurements: Measurements, frame: Frame, as_array: str | None) -
     return found.astype(np.float64) if len(number) > 1 else None
 
 
-def thresholds(device: Fitted, x: FloatArray, options: SensingOptions) -> FloatArray:
+def thresholds(
+    device: Fitted, x: FloatArray, options: SensingOptions, second: FloatArray | None = None
+) -> FloatArray:
     """Ln of the 1T1R threshold in ohm at programming values, chosen or given.
 
     Above `_THRESHOLDS` distinct values the chosen one is interpolated.
     """
-    values = np.unique(x)
     if options.threshold_ohm is not None:
         return np.full(len(x), np.log(options.threshold_ohm))
+    if second is not None:
+        found = np.empty(len(x))
+        for value in np.unique(second):
+            at = second == value
+            found[at] = thresholds(device.at_second(float(value)), x[at], options)
+        return found
+    values = np.unique(x)
     scale = device.frame.programming.coordinate
     if len(values) > _THRESHOLDS:
         values = device.frame.programming.grid(values[0], values[-1], _THRESHOLDS)
@@ -208,7 +216,7 @@ def sides(
     """Compare readings with the fitted threshold."""
     table = single_readings(measurements)
     places = places_of(measurements, device.frame, table=table, as_array=as_array)
-    threshold = thresholds(device, places.x, options)
+    threshold = thresholds(device, places.x, options, places.second)
     laws = device.mixtures(places.x, second=places.second, array=places.array)
     probability = {}
     for state in STATES:

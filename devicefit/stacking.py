@@ -228,6 +228,10 @@ class StackedDevice:
         edges = np.cumsum(list(self.used.values()))[:-1]
         return np.searchsorted(edges, level).reshape(shape)
 
+    def at_second(self, value: float) -> StackedDevice:
+        """The same fits, at this value of the second variable where none is asked for."""
+        return replace(self, posteriors={f: p.at_second(value) for f, p in self.posteriors.items()})
+
     def mixtures(
         self,
         x: FloatArray,

@@ -23,18 +23,20 @@ SHOWN = 12
 
 
 def alternative_records(
-    comparison: Comparison, networks: Mapping[str, NetworkStudy]
+    comparisons: Sequence[Comparison], networks: Mapping[str, NetworkStudy]
 ) -> list[dict[str, Any]]:
     """Rows of the table of alternatives, the least energy first, those nowhere safe last.
 
     Parameters
     ----------
-    comparison : Comparison
-        Designs on the same draws and chips.
+    comparisons : sequence of Comparison
+        Designs on the same draws and chips, for each value of a second programming variable.
     networks : mapping of str to NetworkStudy
         By the names of the comparison.
     """
-    return [_record(comparison, design, networks[design.network]) for design in comparison.ranked]
+    every = [(c, design) for c in comparisons for design in c.designs]
+    ranked = sorted(every, key=lambda one: one[0].rank(one[1]))
+    return [_record(c, design, networks[design.network]) for c, design in ranked]
 
 
 def _record(
@@ -59,6 +61,7 @@ def _record(
         "cells_per_bit": design.cells,
         "cells": storage.cells_for(bits),
         "lowest_safe_programming": safe.lowest,
+        "second": None if comparison.second is None else comparison.second[1],
         "at_weakest_measured": safe.at_edge,
         "p_requirement_met": design.stated(comparison.grid)[1],
         "judged_by": design.judged_by,
@@ -122,12 +125,17 @@ def alternative_lines(values: Mapping[str, Any]) -> list[str]:
     records: Sequence[Mapping[str, Any]] = values["alternatives"]
     programming = Programming(values["programming"]["name"], values["programming"]["unit"])
     safe = [r for r in records if r["lowest_safe_programming"] is not None]
+    second = values["programming"]["second"]
     lines = []
     if safe:
         head = ("stored as", "network", "thresholds", "cells/bit", "lowest safe", "P(met)",
                 "energy per bit", "saving: standard", "memory")  # fmt: skip
         rows = [head, *(_row(record, programming) for record in safe[:SHOWN])]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+        if second is not None:
+            variable = Programming(second["name"], second["unit"])
+            knob = [variable.name, *(variable.format(r["second"]) for r in safe[:SHOWN])]
+            rows = [(*row[:5], at, *row[5:]) for row, at in zip(rows, knob, strict=True)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines += [
             "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)).rstrip() for row in rows
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from devicefit.sensing import SensingOptions, ber_curves
 from devicefit.stacking import StackedDevice
 from reliability import records
 from reliability.accuracy.counted_rates import counted_rates_gate, counted_rates_record
-from reliability.accuracy.surface import fit_accuracy_surfaces
+from reliability.accuracy.surface import AccuracySurface, fit_accuracy_surfaces
 from reliability.alternatives import alternative_records
 from reliability.choices import Cycles, choices_record, pareto_record
-from reliability.confirmation.words import confirmation_record
+from reliability.confirmation.words import confirmation_record, readings_gates
 from reliability.decision.saving import saving_record
 from reliability.designs import STANDARD, Comparison, compare_designs, loss_limits
 from reliability.device_study import DeviceStudy, Say
@@ -27,6 +28,7 @@ from reliability.propagation import pair_draws
 from reliability.requirement import Requirement
 from reliability.results import Results
 from reliability.saving_uncertainty import saving_uncertainty
+from reliability.second_variable import compared_values, leading
 from reliability.storage import STORAGES, Storage
 from reliability.truth import truth_record
 from reliability.verdict import verdict_record
@@ -49,13 +51,13 @@ def answer(
     cycles_to_requirement: Cycles = None,
     lives: Sequence[Life] = (),
     with_next: bool = False,
+    seconds: Sequence[float] = (),
     storages: Sequence[Storage] = STORAGES,
     one_is: str = "LRS",
     seed: int,
     command: str,
     truth: ReferenceDevice | None = None,
     confirming: Confirming | None = None,
-    not_confirmed: str = "",
     say: Say = lambda text: None,
 ) -> Results:
     """Propagate, decide, and collect everything a report shows.
@@ -78,6 +80,9 @@ def answer(
         of life too. Cycles to wear-out over programming give the endurance of the Pareto front.
     with_next : bool
         Whether to rank further measurements, which takes seconds.
+    seconds : sequence of float, optional
+        Values of the device's second programming variable that are compared; those measured when
+        left out.
     storages : sequence of Storage, optional
         Ways to store bits that are compared.
     one_is : {"LRS", "HRS"}, optional
@@ -89,10 +94,8 @@ def answer(
     truth : ReferenceDevice, optional
         For the simulated device: the truth to compare with.
     confirming : Confirming, optional
-        Networks and images for chips that confirm the design; the results say that it is not
-        confirmed when left out.
-    not_confirmed : str, optional
-        Why a design cannot be confirmed.
+        Networks and images for chips that confirm the design, or why there are none; the results
+        say that it is not confirmed when left out.
     say : callable, optional
         Told what is being done.
 
@@ -100,28 +103,42 @@ def answer(
     -------
     Results
     """
-    c = compare(
-        device,
-        networks,
-        requirement,
-        sensing,
-        energy_options,
-        seed,
-        energy_table=energy_table,
-        storages=storages,
-        one_is=one_is,
-    )
+    frame = device.main.frame
+    seconds = tuple(seconds) or compared_values(None, frame.second, device.second_values)
+    studies = [device.at_second(value) for value in seconds] or [device]
+    compared: list[Comparison] = []
+    for study in studies:
+        compared.append(
+            compare(
+                study,
+                networks,
+                requirement,
+                sensing,
+                energy_options,
+                seed,
+                energy_table=energy_table,
+                storages=storages,
+                one_is=one_is,
+                curves=compared[0].curves if compared else None,
+            )
+        )
     if confirming is not None:
         # imported here: without networks a decision needs none of their packages
-        from reliability.confirmation.confirmed import confirm_designs
+        from reliability.confirmation.confirmed import confirm_each
 
-        c = confirm_designs(c, confirming, say)
+        compared = confirm_each(compared, confirming, say)
+    best = leading(compared)
+    c, device = compared[best], studies[best]
+    frame = device.main.frame
+    if energy_options is not None:
+        energy_options = energy_options.at_second(frame)
     limits = loss_limits(c.curves, requirement)
     rates = counted_rates_record(c)
     gates = [
         *device.record["gates"],
         records.surface_gate(c.curves).record(),
         counted_rates_gate(c).record(),
+        *readings_gates(c),
     ]
     saving = {r.key: saving_record(c, r) for r in c.references}
     uncertainty = saving_uncertainty(c, seed=seed)
@@ -147,7 +164,6 @@ def answer(
         gates += end_of_life["gates"]
         if cycles_to_requirement is None:
             cycles_to_requirement = design_cycles(c, lives, seed=seed)
-    frame = device.main.frame
     bits = int(networks[c.focus.network].counts.attrs["weights"])
     values: dict[str, Any] = {
         "verdict": verdict_record(
@@ -158,7 +174,8 @@ def answer(
             regret=(choices["energy_regret"] or {}).get("sentence"),
             uncertainty=_what_is_open(uncertainty, ranking),
             end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
-            not_confirmed=not_confirmed,
+            not_confirmed="" if confirming is None else confirming.missing,
+            arrays=frame.arrays,
             simulated=bool(device.record["data"]["simulated"]),
         ),
         "programming": {
@@ -167,6 +184,15 @@ def answer(
             "measured_low": frame.low,
             "measured_high": frame.high,
             "logarithmic": frame.programming.is_logarithmic,
+            "second": None
+            if frame.second is None
+            else {
+                "name": frame.second.name,
+                "unit": frame.second.unit,
+                "value": frame.second_reference,
+                "compared": list(seconds),
+                "measured": list(device.second_values),
+            },
         },
         "requirement": requirement.record(),
         "data": device.record["data"],
@@ -210,7 +236,7 @@ def answer(
             "scope": "programming only: SET plus RESET of every cell; reading and computing are "
             "outside",
         },
-        "alternatives": alternative_records(c, networks),
+        "alternatives": alternative_records(compared, networks),
         "confirmation": confirmation_record(c),
         "unequal_errors": rates,
         "choices": choices,
@@ -237,8 +263,13 @@ def compare(
     energy_table: EnergyTable | None = None,
     storages: Sequence[Storage] = STORAGES,
     one_is: str = "LRS",
+    curves: dict[str, AccuracySurface] | None = None,
 ) -> Comparison:
     """All designs and references on the same draws; arguments as of :func:`answer`.
+
+    A device with a second programming variable has its reference value; see
+    :meth:`reliability.device_study.DeviceStudy.at_second`. `curves` of an earlier comparison of the
+    same networks need not be fitted again.
 
     Raises
     ------
@@ -246,7 +277,8 @@ def compare(
         There is one condition only.
     """
     posterior, grid = device.main, device.grid
-    curves = fit_accuracy_surfaces(networks, seed=seed, cores=2)
+    if curves is None:
+        curves = fit_accuracy_surfaces(networks, seed=seed, cores=2)
     if posterior.frame.is_single:
         raise ValueError(
             "all readings are at one condition, so there is no programming to choose; measure two "
@@ -261,12 +293,15 @@ def compare(
         draws=PAIRED_DRAWS,
         rng=rng,
     )
+    if energy_options is not None:
+        energy_options = energy_options.at_second(posterior.frame)
     energy = programming_energy(
         posterior, grid, pairing.device, options=energy_options, table=energy_table, rng=rng
     )
-    return compare_designs(
+    frame = posterior.frame
+    found = compare_designs(
         ber,
-        curves,
+        dict(curves),
         pairing,
         energy,
         requirement=requirement,
@@ -276,6 +311,8 @@ def compare(
         storages=storages,
         one_is=one_is,
     )
+    second = None if frame.second is None else (frame.second, frame.second_reference)
+    return replace(found, second=second)
 
 
 def _what_is_open(

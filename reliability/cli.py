@@ -185,7 +185,14 @@ def run(
         )
         found = read_input(measurements, column, where, overrange, exclude)
         values = found.conditions
-        check_decision(options, found.programming, float(values[0]), float(values[-1]))
+        check_decision(
+            options,
+            found.programming,
+            float(values[0]),
+            float(values[-1]),
+            second=found.second,
+            second_values=found.second_values.tolist(),
+        )
         if network:
             untrained = given(hidden=hidden, epochs=epochs, train_ber=train_ber)
             if untrained:
@@ -221,7 +228,7 @@ def run(
             for treated, counted in evaluated(name, folded, record, image_set, training, narrator):
                 networks[treated] = counted
                 save_counts(counted, stage / f"{stems[treated]}.nc")
-        confirming, missing = confirming_with(
+        confirming = confirming_with(
             study,
             networks,
             written.get,
@@ -239,7 +246,6 @@ def run(
             truth=measurements is None,
             with_next=True,
             confirming=confirming,
-            not_confirmed=missing,
         )
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")

@@ -69,13 +69,20 @@ def decide(
         options = decision_options(asked, life_files)
         study = load_study(device)
         frame = study.main.frame
-        check_decision(options, frame.programming, frame.low, frame.high)
+        check_decision(
+            options,
+            frame.programming,
+            frame.low,
+            frame.high,
+            second=frame.second,
+            second_values=study.second_values,
+        )
         options["sensing"] = study.sensing(**vars(options["sensing"]))
         study.check_threshold(options["sensing"])
         networks = counted_networks(counts)
         folders = _network_folders(networks_dir or [], counts)
     with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
-        confirming, missing = confirming_with(
+        confirming = confirming_with(
             study,
             networks,
             networks_in(folders),
@@ -92,7 +99,6 @@ def decide(
             narrator,
             truth=False,
             confirming=confirming,
-            not_confirmed=missing,
         )
         stage.write_text(results.to_json(), encoding="utf-8")
     print_verdict(results)

@@ -39,6 +39,7 @@ from reliability.cli_options import (
     PointsOption,
     PriorsOption,
     QuietOption,
+    SecondOption,
     SeedOption,
     ThreadsOption,
     ThresholdOption,
@@ -192,6 +193,7 @@ def ber(
     high: Annotated[
         str | None, typer.Option(help="Largest programming value, SI or with its unit.")
     ] = None,
+    second: SecondOption = None,
     points: PointsOption = 50,
     threshold_ohm: ThresholdOption = None,
     offset_ln_r: OffsetOption = None,
@@ -203,12 +205,13 @@ def ber(
     value. Values outside the measured range are marked.
     """
     from reliability.output import check_file, staged_file
+    from reliability.second_variable import at_one_second
     from reliability.study_files import load_study
     from reliability.summary import ber_table, table_notes
 
     with checking_input():
         check_file(out, force=force, suffix=".csv")
-        study = load_study(device)
+        study = at_one_second(load_study(device), second)
         sensing = study.sensing(threshold_ohm, offset_ln_r)
         grid = _grid(study.main.frame, low, high, points)
     with working(), staged_file(out, force=force) as stage:

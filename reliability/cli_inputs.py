@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -425,6 +425,7 @@ def decision_options(
         "one_is": _state_of_one(chosen.one_is),
         "energy": None if none else EnergyOptions(**pulses),
         "energy_table": None if none or chosen.energy is None else read_energies(chosen.energy),
+        "second": chosen.second,
     }
 
 
@@ -436,15 +437,33 @@ def _state_of_one(said: str | None) -> str:
 
 
 def check_decision(
-    options: dict[str, Any], programming: Programming, low: float, high: float
+    options: dict[str, Any],
+    programming: Programming,
+    low: float,
+    high: float,
+    *,
+    second: Programming | None,
+    second_values: Sequence[float],
 ) -> None:
     """Refuse options that do not belong to the device, before any work is done.
+
+    `options` get the values of the second variable that are compared, ``seconds``.
 
     Raises
     ------
     ValueError
-        One condition only, or energies or a reference of another variable or range.
+        One condition only, or energies, a reference or a value of the second variable of another
+        variable or range.
     """
+    from reliability.second_variable import compared_values
+
+    options["seconds"] = compared_values(options["second"], second, second_values)
+    if options["energy_table"] is not None and len(options["seconds"]) > 1:
+        raise ValueError(
+            f"--energy {options['energy_table'].source}: the energies hold at one value of the "
+            f"second variable ({second.name if second else ''}), of which "
+            f"{len(options['seconds'])} were measured; name it with --second"
+        )
     if low == high:
         raise ValueError(
             "all readings are at one condition, so there is no programming to choose; measure two "
@@ -520,8 +539,7 @@ def answer_from(
     *,
     truth: bool,
     with_next: bool = False,
-    confirming: Confirming | None = None,
-    not_confirmed: str = "",
+    confirming: Confirming,
 ) -> Results:
     """Results with the command line in them."""
     from devicefit.reference_device import ReferenceDevice
@@ -537,13 +555,13 @@ def answer_from(
         energy_table=options["energy_table"],
         lives=options["lives"],
         with_next=with_next,
+        seconds=options["seconds"],
         storages=options["storages"],
         one_is=options["one_is"],
         seed=seed,
         command=shlex.join(["rram-reliability", *sys.argv[1:]]),
         truth=ReferenceDevice() if truth else None,
         confirming=confirming,
-        not_confirmed=not_confirmed,
         say=narrator.say,
     )
 
@@ -557,22 +575,19 @@ def confirming_with(
     *,
     seed: int,
     threads: int,
-) -> tuple[Confirming | None, str]:
-    """How designs are confirmed, or None, and what is missing for it."""
+) -> Confirming:
+    """How designs are confirmed, or why they are not."""
     from reliability.confirmation.confirmables import confirmables
     from reliability.confirmation.confirmed import Confirming
 
+    common: dict[str, Any] = {
+        "device": study.main,
+        "arrays_per_chip": chosen.arrays_per_chip,
+        "measured": study.measured,
+        "threads": threads,
+        "seed": seed,
+    }
     if chosen.confirm_minutes == 0:
-        return None, "--confirm-minutes 0 was asked for"
+        return Confirming({}, missing="--confirm-minutes 0 was asked for", **common)
     found, missing = confirmables(networks, find, images_of, threads=threads)
-    if not found:
-        return None, missing
-    confirming = Confirming(
-        found,
-        study.main,
-        budget_s=60 * chosen.confirm_minutes,
-        arrays_per_chip=chosen.arrays_per_chip,
-        threads=threads,
-        seed=seed,
-    )
-    return confirming, missing
+    return Confirming(found, budget_s=60 * chosen.confirm_minutes, missing=missing, **common)

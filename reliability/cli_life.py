@@ -18,6 +18,7 @@ from reliability.cli_options import (
     OverrangeOption,
     PointsOption,
     QuietOption,
+    SecondOption,
     SeedOption,
     ThresholdOption,
     WhereOption,
@@ -186,6 +187,7 @@ def ber(
     cycles: CyclesOption = None,
     years: YearsOption = None,
     temperature_c: CelsiusOption = None,
+    second: SecondOption = None,
     points: PointsOption = 50,
     threshold_ohm: ThresholdOption = None,
     offset_ln_r: OffsetOption = None,
@@ -199,6 +201,7 @@ def ber(
     from reliability.life import LifeRequirement
     from reliability.life_factors import life_factor
     from reliability.output import check_file, staged_file
+    from reliability.second_variable import at_one_second
     from reliability.study_files import load_study
     from reliability.summary import aged_table, table_notes
 
@@ -206,7 +209,7 @@ def ber(
         check_file(out, force=force, suffix=".csv")
         kelvin = None if temperature_c is None else temperature_c + 273.15
         required = LifeRequirement.of(cycles=cycles, years=years, temperature_k=kelvin)
-        study = load_study(device)
+        study = at_one_second(load_study(device), second)
         check_files(life, "--life")
         lives = [load_life(path) for path in life]
         frame = study.main.frame

@@ -99,6 +99,7 @@ def measure_next_command(
     from reliability.measure_next.usual import usual_candidates
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
+    from reliability.second_variable import at_one_second
     from reliability.study_files import load_study
 
     with checking_input():
@@ -119,9 +120,16 @@ def measure_next_command(
                 simulations=simulations,
             )
         )
-        study = load_study(device)
+        study = at_one_second(load_study(device), options["second"])
         frame = study.main.frame
-        check_decision(options, frame.programming, frame.low, frame.high)
+        check_decision(
+            options,
+            frame.programming,
+            frame.low,
+            frame.high,
+            second=frame.second,
+            second_values=(frame.second_reference,),
+        )
         options["sensing"] = study.sensing(**vars(options["sensing"]))
         study.check_threshold(options["sensing"])
         chosen = _chosen(candidate or [], candidates, frame.programming)

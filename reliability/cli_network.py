@@ -20,6 +20,7 @@ from reliability.cli_options import (
     MemoryOption,
     OffsetOption,
     QuietOption,
+    SecondOption,
     SeedOption,
     StandardErrorOption,
     ThreadsOption,
@@ -64,6 +65,7 @@ def evaluate(
             help="With --device: programming value, SI or with its unit: 24uA. Repeatable.",
         ),
     ] = None,
+    second: SecondOption = None,
     scheme: Annotated[
         str | None, typer.Option(help="With --device: 1T1R (default) or 2T2R.")
     ] = None,
@@ -130,6 +132,7 @@ def evaluate(
 
     of_device = given(
         programming=programming or None,
+        second=second,
         scheme=scheme,
         one_is=one_is,
         threshold_ohm=threshold_ohm,
@@ -252,9 +255,10 @@ def _plan(
         return errors_plan(network, images, read_error_cases(errors), seed=seed)
     if device is None:
         return rates_plan(network, images, BER_GRID, seed=seed, protected=protected)
+    from reliability.second_variable import at_one_second
     from reliability.study_files import load_study
 
-    study = load_study(device)
+    study = at_one_second(load_study(device), of_device.get("second"))
     frame = study.main.frame
     if "programming" not in of_device and not frame.is_single:
         raise ValueError("--device needs --programming X: the value that chips are programmed at")

@@ -259,6 +259,16 @@ RequirementOption = Annotated[
 ]
 
 
+SecondOption = Annotated[
+    str | None,
+    typer.Option(
+        "--second",
+        metavar="VALUE",
+        help="Value of the second programming variable, SI or with its unit: 1us.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class DecisionChoices:
     """What a user says of a decision; None is left to the defaults of what it belongs to.
@@ -279,6 +289,15 @@ class DecisionChoices:
     pulse_s: PulseOption = None
     energy: EnergyOption = None
     energy_sd: EnergySdOption = None
+    second: Annotated[
+        str | None,
+        typer.Option(
+            "--second",
+            metavar="VALUE",
+            help="Decide at this value of the second programming variable, e.g. 1us; without it "
+            "the measured values are compared.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,8 @@ class Comparison:
         Model family of each draw of the device where several are stacked.
     one_is : {"LRS", "HRS"}
         State that stores a one.
+    second : (Programming, float) or None
+        Second programming variable and its value, SI; None where one variable was measured.
     """
 
     requirement: Requirement
@@ -170,6 +172,15 @@ class Comparison:
     seen: dict[Storage, SeenRates]
     family: IntArray | None = None
     one_is: str = "LRS"
+    second: tuple[Programming, float] | None = None
+
+    def at(self, x: float) -> str:
+        """A programming value with every knob: ``"1.585 V (gate voltage), 1 us (pulse width)"``."""
+        words = f"{self.programming.format(x)} ({self.programming.name})"
+        if self.second is None:
+            return words
+        variable, value = self.second
+        return f"{words}, {variable.format(value)} ({variable.name})"
 
     @property
     def main_ber(self) -> dict[str, BerCurve]:
@@ -188,19 +199,19 @@ class Comparison:
         Where no energy is known, by cells per bit and programming. Those that are nowhere safe
         come last, the likeliest to meet the requirement first.
         """
+        return tuple(sorted(self.designs, key=self.rank))
 
-        def rank(design: Design) -> tuple[float, float, float]:
-            lowest = design.safe.lowest
-            if lowest is None:
-                return np.inf, np.inf, -float(design.p_met.max())
-            at = int(np.argmin(np.abs(self.grid - lowest)))
-            # what differs less than this keeps the order of the designs: the plain one first
-            met = -round(float(design.p_met[at]), 3)
-            if not self.energy.is_known:
-                return design.cells, lowest, met
-            return float(np.median(design_energy(design, self.energy))), 0.0, met
-
-        return tuple(sorted(self.designs, key=rank))
+    def rank(self, design: Design) -> tuple[float, float, float]:
+        """What designs are ordered by in `ranked`; comparable between comparisons too."""
+        lowest = design.safe.lowest
+        if lowest is None:
+            return np.inf, np.inf, -float(design.p_met.max())
+        at = int(np.argmin(np.abs(self.grid - lowest)))
+        # what differs less than this keeps the order of the designs: the plain one first
+        met = -round(float(design.p_met[at]), 3)
+        if not self.energy.is_known:
+            return design.cells, lowest, met
+        return float(np.median(design_energy(design, self.energy))), 0.0, met
 
     @property
     def best(self) -> Design | None:

@@ -20,6 +20,7 @@ from devicefit.checks import (
 )
 from devicefit.compressed import Compressed
 from devicefit.compression import compress
+from devicefit.condition_readings import ConditionReadings, condition_readings, pooled_errors
 from devicefit.fitting import DevicePosterior, fit
 from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY
@@ -79,7 +80,8 @@ class DeviceStudy:
         Plain values: ``data``, ``gates``, ``counts``, ``quantiles``, ``families``, ``levels``,
         ``checks``, and ``left_out_conditions``: rows of
         :func:`devicefit.left_out_conditions.leave_conditions_out`, none where nothing was left
-        out; ``threshold_ohm``: that at which errors were counted, None where it was chosen.
+        out; ``threshold_ohm``: that at which errors were counted, None where it was chosen;
+        ``measured``: the readings of each condition, compressed.
     """
 
     posteriors: dict[str, DevicePosterior]
@@ -94,6 +96,28 @@ class DeviceStudy:
         if self.weights:
             return StackedDevice(self.posteriors, self.weights)
         return next(iter(self.posteriors.values()))
+
+    @property
+    def second_values(self) -> tuple[float, ...]:
+        """Measured values of the second programming variable, ascending, SI."""
+        return tuple(self.record["data"].get("second_values", ()))
+
+    def at_second(self, value: float) -> DeviceStudy:
+        """The study at this value of the second variable: laws, grid, and counted errors."""
+        posteriors = {f: p.at_second(value) for f, p in self.posteriors.items()}
+        found = replace(self, posteriors=posteriors)
+        here = [c for c in self.measured if c.second == value]
+        counts = _counts_record(pooled_errors(here), found.main) if here else {}
+        return replace(
+            found,
+            grid=adaptive_grid(found.main, len(self.grid)),
+            record={**self.record, "counts": counts},
+        )
+
+    @property
+    def measured(self) -> tuple[ConditionReadings, ...]:
+        """Readings of each measured condition; none where there were no single readings."""
+        return tuple(ConditionReadings.of_record(r) for r in self.record.get("measured", ()))
 
     def sensing(
         self, threshold_ohm: float | None = None, offset_ln_r: float | None = None
@@ -186,6 +210,7 @@ def study_device(
         "checks": {},
         "left_out_conditions": [],
         "threshold_ohm": sensing.threshold_ohm,
+        "measured": [c.record() for c in condition_readings(measurements, main, sensing)],
     }
     rng = np.random.default_rng([sampler.seed, 1])
     persistence: dict[str, WindowedPersistence] = {}

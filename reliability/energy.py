@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devicefit.fitted import Fitted
+from devicefit.models.frame import Frame
 from devicefit.programming import Programming
 from reliability.energy_table import EnergyTable
 
@@ -33,7 +34,7 @@ class EnergyOptions:
     set_voltage_v, reset_voltage_v : float
         Voltage across the cell path during SET and RESET.
     set_pulse_s, reset_pulse_s : float
-        Pulse widths. Where the programming variable is the SET pulse width, it takes the place of
+        Pulse widths. Where a programming variable is the SET pulse width, it takes the place of
         the first.
     voltage_sd, pulse_sd : float
         Relative standard deviation of each voltage and of each pulse width.
@@ -71,6 +72,12 @@ class EnergyOptions:
                 raise ValueError(
                     f"{name} is {value}; it must be positive, at most {_LARGEST:g} (SI units)"
                 )
+
+    def at_second(self, frame: Frame) -> EnergyOptions:
+        """With the SET pulse width of a device whose second variable is the pulse width."""
+        if frame.second is None or frame.second.unit != "s":
+            return self
+        return replace(self, set_pulse_s=frame.second_reference)
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -278,8 +285,12 @@ def _pulses(
     if programming.unit == "s":
         t_set = np.asarray(x, dtype=np.float64)[None, :] * t_set / options.set_pulse_s
     t_reset = options.reset_pulse_s * factor(options.pulse_sd)
-    if i_set_a is not None or programming.is_current:
-        if i_set_a is None:
+    second = posterior.frame.second
+    if i_set_a is not None or programming.is_current or (second and second.is_current):
+        if i_set_a is None and second is not None and second.is_current:
+            i_set_a = posterior.frame.second_reference * factor(options.current_sd)
+            words = f"{second.name} known; voltages and pulse widths as given"
+        elif i_set_a is None:
             ln_x = np.log(np.asarray(x, dtype=np.float64))[None, :]
             slope = options.current_slope_sd * rng.standard_normal((n, 1))
             stated = np.exp(ln_x + slope * (ln_x - ln_x.mean()))
@@ -288,7 +299,13 @@ def _pulses(
         else:
             words = "voltages and pulse widths as given"
         return _Pulses(
-            {"e_set_j": v_set * i_set_a * t_set, "e_reset_j": v_reset * ratio * i_set_a * t_reset},
+            {
+                key: np.broadcast_to(volt * i_set_a * width, (n, len(x)))
+                for key, volt, width in (
+                    ("e_set_j", v_set, t_set),
+                    ("e_reset_j", v_reset * ratio, t_reset),
+                )
+            },
             words,
             np.ones((n, 1)),
         )

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from devicefit.fitting import DevicePosterior
 from devicefit.gates import Gate
+from devicefit.measurements import STATES
 from devicefit.models import FAMILIES
 from devicefit.numerics.stored import (
     check_format,
@@ -28,7 +29,7 @@ from reliability.device_study import DeviceStudy
 from reliability.own_files import sha256_of
 from reliability.whole_directory import whole
 
-FORMAT = "rram-reliability device study 4"
+FORMAT = "rram-reliability device study 5"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -60,12 +61,37 @@ class _Data(Strict):
     devices: Annotated[int, Field(ge=1)]
     conditions: Annotated[int, Field(ge=1)]
     readings: dict[State, Annotated[int, Field(ge=0)]]
+    second_values: list[Finite] = []
 
 
 class _Counts(Strict):
     programming_low: list[Finite]
     programming_high: list[Finite]
     devices: list[Annotated[int, Field(ge=0)]]
+
+
+_Bin = Annotated[int, Field(ge=-(10**6), le=10**6)]
+_Number = Annotated[int, Field(ge=1, le=10**15)]
+
+
+class _Measured(Strict):
+    """As :class:`devicefit.condition_readings.ConditionReadings` has them."""
+
+    programming: Finite
+    second: Finite | None
+    array: str
+    devices: Annotated[int, Field(ge=1)]
+    threshold_ohm: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    bins: dict[State, list[_Bin]]
+    count: dict[State, list[_Number]]
+
+    @model_validator(mode="after")
+    def _check(self) -> _Measured:
+        bins = {state: len(found) for state, found in self.bins.items()}
+        counts = {state: len(found) for state, found in self.count.items()}
+        if len(bins) != len(STATES) or bins != counts:
+            raise ValueError("readings need as many bins as counts, of both states")
+        return self
 
 
 class _Record(Strict):
@@ -80,6 +106,7 @@ class _Record(Strict):
     levels: dict[str, Any]
     checks: dict[str, Any]
     left_out_conditions: list[dict[str, Any]]
+    measured: list[_Measured]
 
 
 class _Head(BaseModel):
@@ -163,6 +190,10 @@ def load_study(directory: Path) -> DeviceStudy:
     posteriors = {f: load_posterior(directory / f"{f}.nc") for f in head.families}
     with reading(path, "device study", remedy):
         _check_together(posteriors, np.array(head.grid))
+        if next(iter(posteriors.values())).frame.second is not None:
+            values = head.record.data.second_values
+            if not values or (np.diff(values) <= 0).any():
+                raise ValueError("the measured values of the second variable must increase")
         study = DeviceStudy(
             posteriors, head.weights, persistence, np.array(head.grid), document["record"]
         )

@@ -44,6 +44,12 @@ def reference_from(
     """
     from bnn import calibration_reference
 
+    chosen = calibration_images(images, number=number, seed=seed)
+    return calibration_reference(network, chosen, threads=threads)
+
+
+def calibration_images(images: ImageSet, *, number: int | None, seed: int) -> npt.NDArray[np.uint8]:
+    """Training images of a calibration; arguments as of :func:`reference_from`."""
     there = len(images.train_images)
     wanted = min(CALIBRATION_IMAGES, there) if number is None else number
     if not 2 <= wanted <= there:
@@ -52,7 +58,7 @@ def reference_from(
             f"2 to {there}"
         )
     chosen = np.random.default_rng(seed).permutation(there)[:wanted]
-    return calibration_reference(network, _rows(images.train_images, chosen), threads=threads)
+    return np.ascontiguousarray(images.train_images[chosen])
 
 
 def treated_record(
@@ -94,7 +100,3 @@ def check_fixed(record: dict[str, Any]) -> None:
         raise ValueError(
             f"the thresholds of this network are {treatment}; start from the network as trained"
         )
-
-
-def _rows(images: npt.NDArray[np.uint8], chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(images[chosen])

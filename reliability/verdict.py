@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from reliability.choices import losses
-from reliability.confirmation.words import confirmation_line, refused_lines
+from reliability.confirmation.words import (
+    array_line,
+    confirmation_line,
+    readings_line,
+    refused_lines,
+)
 from reliability.decision.safe_set import points
 from reliability.decision.saving import NO_SAVING_STATED
 from reliability.designs import Comparison, Design, loss_limits
@@ -33,6 +38,7 @@ def verdict_record(
     regret: str | None = None,
     end_of_life: str | None = None,
     not_confirmed: str = "",
+    arrays: Sequence[str] = ("",),
     simulated: bool,
 ) -> dict[str, Any]:
     """The answer, with what it rests on.
@@ -55,6 +61,8 @@ def verdict_record(
         What is found for the end of the life that the requirement asks for.
     not_confirmed : str, optional
         Why chips did not confirm the design, where they did not.
+    arrays : sequence of str
+        Measured arrays; one empty name where the readings name none.
     simulated : bool
         Whether the device is simulated.
 
@@ -90,6 +98,7 @@ def verdict_record(
             "recommended_programming": None,
             "network": None,
             "scheme": None,
+            "recommended_second": None,
             "p_requirement_met": None,
             "nearest": nearest,
             "lines": lines,
@@ -100,9 +109,11 @@ def verdict_record(
     record["rests_on"] += _support(comparison, best, at)
     confirmed = confirmation_line(best, not_confirmed)
     lines = [
-        f"Program at {programming.format(best.safe.lowest)} ({programming.name}), stored as "
+        f"Program at {comparison.at(best.safe.lowest)}, stored as "
         f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
         confirmed,
+        array_line(best, arrays),
+        readings_line(best, programming),
         *refused_lines(comparison),
         *_saving_lines(comparison, saving),
         *([] if uncertainty is None else [uncertainty]),
@@ -115,6 +126,7 @@ def verdict_record(
         **record,
         "recommended_programming": best.safe.lowest,
         "recommended_programming_words": programming.format(best.safe.lowest),
+        "recommended_second": _second_record(comparison),
         "network": best.network,
         "scheme": best.scheme,
         "cells_per_bit": best.cells,
@@ -132,11 +144,11 @@ def verdict_record(
 
 
 def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, at: int) -> str:
-    programming, requirement = comparison.programming, comparison.requirement
+    requirement = comparison.requirement
     assert best.safe.lowest is not None
     text = (
-        f"Program at {programming.format(best.safe.lowest)} "
-        f"({programming.name}), stored as {best.scheme}, network {best.network!r}: "
+        f"Program at {comparison.at(best.safe.lowest)}, stored as {best.scheme}, network "
+        f"{best.network!r}: "
         f"P(loss <= {points(requirement.max_loss)}) = {best.stated(comparison.grid)[1]:.3f}"
         f"{' of fresh chips' if best.judged_by == 'chips' else ' by the curves'}. "
     )
@@ -146,6 +158,14 @@ def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, a
         f"{text}Programming energy saved: {saving['standard_bnn']['sentence']} against the "
         f"standard network, {saving['memory']['sentence']} against plain memory."
     )
+
+
+def _second_record(comparison: Comparison) -> dict[str, Any] | None:
+    """Value of the second variable, where there is one."""
+    if comparison.second is None:
+        return None
+    variable, value = comparison.second
+    return {"name": variable.name, "value": value, "words": variable.format(value)}
 
 
 def _capital(text: str) -> str:
@@ -181,7 +201,7 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
         "loss_not_exceeded": None if chips else kept,
         "probability": 1 - c.requirement.risk,
         "sentence": f"Nearest comes {design.scheme}, network {design.network!r}, at "
-        f"{c.programming.format(x)}: P = {p_met:.3f}{' of chips' if chips else by_curve}.",
+        f"{c.at(x)}: P = {p_met:.3f}{' of chips' if chips else by_curve}.",
     }
 
 

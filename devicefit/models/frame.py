@@ -64,7 +64,8 @@ class Frame:
     second_low, second_high : float
         Its measured range, SI.
     second_reference : float
-        Value of the second variable where none is asked for: the measured median.
+        Value of the second variable where none is asked for: the measured median, or the one that
+        was chosen since.
     arrays : tuple of str
         Names of the arrays.
     terms : int

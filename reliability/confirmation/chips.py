@@ -10,7 +10,7 @@ reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bnn import FoldedNetwork, evaluate_positions
-from bnn.counter_random import Stream, StreamKey, uniforms_at
+from bnn.counter_random import Stream, StreamKey
 from bnn.flips import nested_levels
 from bnn.network import layer_signs
-from devicefit.cells import cell_reader
-from devicefit.fitted import Fitted
 from devicefit.programming import FloatArray
-from devicefit.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
 from reliability.coded_chips import after_decoding, hsiao_columns
+from reliability.confirmation.arrays import ChipArrays
+from reliability.confirmation.rates import ChipRates
 from reliability.direct_route import posterior_draw, scrambling
 from reliability.ecc import SECDED_72_64, Code
 from reliability.storage import Storage
@@ -35,84 +34,6 @@ Positions = NDArray[np.int64]
 Bits = NDArray[np.bool_]
 
 _ONE, _NO_CELL = 1, 2
-
-
-@dataclass(frozen=True)
-class ChipRates:
-    """Rates at which stored bits are misread, before decoding.
-
-    Parameters
-    ----------
-    programming : float array, shape (x,)
-        Programming values, SI.
-    values : float array, shape (draw, array, x, 2)
-        Probability that a stored zero, and that a stored one, is misread; draws of the device with
-        its chains one after the other, and its measured arrays.
-    """
-
-    programming: FloatArray
-    values: FloatArray
-
-    @property
-    def mean(self) -> FloatArray:
-        """Posterior mean of the bit error rate, zeros and ones equally frequent, shape (x,)."""
-        return np.asarray(self.values.mean(axis=(0, 1, 3)))
-
-
-def chip_rates(
-    device: Fitted,
-    programming: Sequence[float],
-    storage: Storage,
-    *,
-    sensing: SensingOptions,
-    one_is: str = "LRS",
-) -> ChipRates:
-    """Rates of every draw and array of a device.
-
-    Parameters
-    ----------
-    device : Fitted
-        Fitted family or stack.
-    programming : sequence of float
-        Programming values, SI.
-    storage : Storage
-        How cells are read.
-    sensing : SensingOptions
-        Threshold and offset. A threshold that is not given is chosen before a chip and its array
-        are known, as for the BER curves. Both cells of a pair lie on the same array.
-    one_is : {"LRS", "HRS"}, optional
-        State that stores a one.
-
-    Raises
-    ------
-    ValueError
-        As of :func:`devicefit.cells.cell_reader`.
-    """
-    names = device.frame.arrays
-    arrays: list[int | None] = list(range(len(names))) if len(names) > 1 else [None]
-    per_x = []
-    for x in programming:
-        read = cell_reader(device, x, scheme=storage.scheme, options=sensing, one_is=one_is)
-        fixed = sensing
-        if read.threshold_ln_r is not None:
-            fixed = SensingOptions(float(np.exp(read.threshold_ln_r)), sensing.offset_ln_r)
-        per_array = []
-        for array in arrays:
-            reader = read
-            if array is not None:
-                reader = cell_reader(
-                    device, x, scheme=storage.scheme, options=fixed, one_is=one_is, array=array
-                )
-            if CELLS_PER_BIT[storage.scheme] == 2:
-                both = np.exp(ln_ber_2t2r(reader.lrs, reader.hrs, sensing.offset_ln_r))
-                zero, one = both, both
-            else:
-                of_state = reader.error_probability
-                one = of_state[one_is]
-                zero = of_state["HRS" if one_is == "LRS" else "LRS"]
-            per_array.append(np.stack([zero, one], axis=-1))
-        per_x.append(np.stack(per_array, axis=1))
-    return ChipRates(np.asarray(programming, dtype=np.float64), np.stack(per_x, axis=2))
 
 
 @dataclass(frozen=True)
@@ -264,7 +185,7 @@ def count_chips(
     rates: ChipRates,
     chips: int,
     seed: int,
-    arrays_per_chip: int = 1,
+    arrays: ChipArrays,
     count: Callable[..., xr.Dataset] = evaluate_positions,
     **options: Any,
 ) -> xr.Dataset:
@@ -279,8 +200,8 @@ def count_chips(
     rates : ChipRates
         Rates of the device at several programming values. A chip has the same draw of the device,
         the same arrays and matched cells at all of them.
-    arrays_per_chip : int, optional
-        Arrays that the cells of a chip lie on, each drawn from the measured ones.
+    arrays : ChipArrays
+        Which of the arrays of the rates a chip lies on.
     count : callable, optional
         `bnn.evaluate_positions`, or what calibrates chips before it.
     **options
@@ -294,18 +215,16 @@ def count_chips(
     Raises
     ------
     ValueError
-        No array, or as of `count`.
+        Rates of other arrays, or as of `count`.
     """
-    if arrays_per_chip < 1:
-        raise ValueError(f"arrays_per_chip is {arrays_per_chip}; a chip lies on at least one")
+    draws, measured = rates.values.shape[:2]
+    if measured != len(arrays.names):
+        raise ValueError(f"rates of {measured} arrays for chips on {', '.join(arrays.names)}")
     order = {name: index for index, name in enumerate(network.layer_names)}
-    draws, arrays = rates.values.shape[:2]
 
     def positions(chip: int) -> Iterator[Mapping[str, Positions]]:
         draw = posterior_draw(draws, seed=seed, chip=chip)
-        key = StreamKey(seed, chip, 0, Stream.ARRAY)
-        of_part = uniforms_at(key, np.arange(arrays_per_chip)) * arrays
-        here = rates.values[draw, of_part.astype(np.int64)]
+        here = rates.values[draw, arrays.of(seed, chip)]
         yield from stored.wrong_bits(here, seed=seed, chip=chip, order=order)
 
     return count(

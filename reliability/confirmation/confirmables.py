@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
-from bnn import FoldedNetwork, ImageSet, load_network
+from bnn import FoldedNetwork, ImageSet, calibration_reference, load_network
+from bnn.calibration import calibration_sha256
 from bnn.counting import images_sha256
 from bnn.storage import stored_sha256
 from bnn.zoo.networks import ZOO_FOLDER
 from reliability.confirmation.confirmed import Confirmable
 from reliability.network_images import image_set_of
 from reliability.network_study import NetworkStudy
-from reliability.threshold_treatment import FOLDED_FOR_EACH, PER_CHIP, reference_from, treatment_of
+from reliability.threshold_treatment import (
+    FOLDED_FOR_EACH,
+    PER_CHIP,
+    calibration_images,
+    treatment_of,
+)
 
 Find = Callable[[str], FoldedNetwork | None]
 
@@ -78,15 +85,14 @@ def confirmables(
         if images_sha256(images.test_images, images.test_labels) != attrs["images_sha256"]:
             missing.append(f"the test images are others than those that {name!r} was counted on")
             continue
-        treatment, reference = treatment_of(study.record), None
+        treatment, calibration = treatment_of(study.record), None
         if treatment in (FOLDED_FOR_EACH, PER_CHIP):
             treated = study.record["thresholds"]
-            reference = reference_from(
-                network, images, number=treated["images"], seed=treated["seed"], threads=threads
-            )
-            if reference.sha256 != treated["images_sha256"]:
+            chosen = calibration_images(images, number=treated["images"], seed=treated["seed"])
+            if calibration_sha256(chosen) != treated["images_sha256"]:
                 missing.append(f"the images that calibrated {name!r} are others")
                 continue
+            calibration = partial(calibration_reference, network, chosen, threads=threads)
         protected = frozenset(filter(None, str(attrs.get("protected", "")).split(",")))
-        found[name] = Confirmable(network, images, treatment, reference, protected)
+        found[name] = Confirmable(network, images, treatment, calibration, protected)
     return found, "; ".join(dict.fromkeys(missing))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,17 @@ from bnn.calibration import FOLDED_FOR_EACH, PER_CHIP, CalibrationReference
 from bnn.engines.calibrated import FoldedEngine
 from bnn.engines.cost import Workload
 from bnn.engines.runner import cheapest_engine
+from devicefit.condition_readings import ConditionReadings
 from devicefit.fitted import Fitted
 from devicefit.sensing import SensingOptions
-from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
-from reliability.confirmation.lots import BLOCK, Confirmation, Lot, LotSizes, confirm
+from reliability.confirmation.arrays import ChipArrays
+from reliability.confirmation.chips import StoredNetwork, count_chips
+from reliability.confirmation.lots import BLOCK, ROUNDING, Confirmation, Lot, LotSizes, confirm
+from reliability.confirmation.rates import ChipRates, chip_rates
+from reliability.confirmation.readings import ReadingsCheck, checks_near
 from reliability.decision.safe_set import SafeSet
 from reliability.designs import Comparison, Design, loss_limits
+from reliability.second_variable import leading
 from reliability.storage import Storage
 
 if TYPE_CHECKING:
@@ -43,8 +48,8 @@ class Confirmable:
         Test images are those of the counts.
     treatment : str
         Treatment of thresholds, of :mod:`bnn.calibration`.
-    reference : CalibrationReference or None
-        Images of the calibration, for all treatments but fixed thresholds.
+    calibration : callable or None
+        Gives the images of the calibration, for all treatments but fixed thresholds.
     protected : frozenset of str
         Layers whose weights stay exact.
     """
@@ -52,8 +57,14 @@ class Confirmable:
     network: FoldedNetwork
     images: ImageSet
     treatment: str
-    reference: CalibrationReference | None = None
+    calibration: Callable[[], CalibrationReference] | None = None
     protected: frozenset[str] = frozenset()
+
+    @cached_property
+    def reference(self) -> CalibrationReference:
+        """Images of the calibration: made at first use, since few designs are put to chips."""
+        assert self.calibration is not None
+        return self.calibration()
 
     @property
     def seconds_per_chip(self) -> float:
@@ -81,6 +92,10 @@ class Confirming:
         CPU threads.
     seed : int
         Seed of the decision; the chips have seeds of their own.
+    measured : tuple of ConditionReadings
+        Readings of the device, for chips without a model; none are counted without them.
+    missing : str
+        Why designs of other networks cannot be confirmed, in a sentence.
     """
 
     networks: Mapping[str, Confirmable]
@@ -89,20 +104,30 @@ class Confirming:
     arrays_per_chip: int = 1
     threads: int = 2
     seed: int = 1
+    measured: tuple[ConditionReadings, ...] = ()
+    missing: str = ""
 
     def __post_init__(self) -> None:
         if not self.budget_s > 0:
             raise ValueError(f"budget_s is {self.budget_s}; give a positive number of seconds")
-        if self.arrays_per_chip < 1:
-            raise ValueError(f"arrays_per_chip is {self.arrays_per_chip}; a chip lies on one array")
+        _ = self.arrays  # refuses a chip on no array
+
+    @property
+    def arrays(self) -> ChipArrays:
+        """Which of the measured arrays chips lie on."""
+        return ChipArrays(self.device.frame.arrays, self.arrays_per_chip)
 
     def sizes(self, confirmable: Confirmable) -> LotSizes:
         """Lots that take about the time allowed, in whole hundreds."""
-        # a walk counts about three values in full, the second lot twice as many chips
-        most = self.budget_s / (5 * confirmable.seconds_per_chip)
+        # a walk counts about three values in full, the second lot twice as many chips, and chips by
+        # readings and by the model at two values half as many
+        most = self.budget_s / (7 * self.arrays.groups * confirmable.seconds_per_chip)
         choosing = int(np.clip(most, 200, 1000)) // 100 * 100
         return LotSizes(choosing, 2 * choosing)
 
+
+RATE_DRAWS = 4000
+"""Draws of the error rates counted from readings."""
 
 Say = Callable[[str], None]
 
@@ -135,6 +160,24 @@ def confirm_designs(comparison: Comparison, confirming: Confirming, say: Say) ->
     return found
 
 
+def confirm_each(
+    comparisons: Sequence[Comparison], confirming: Confirming, say: Say
+) -> list[Comparison]:
+    """Confirm designs over values of a second variable until the best of all is confirmed.
+
+    Arguments as of :func:`confirm_designs`.
+    """
+    found = list(comparisons)
+    while (best := found[k := leading(found)].best) is not None and best.confirmation is None:
+        if best.network not in confirming.networks:
+            break
+        of = confirming
+        if (second := found[k].second) is not None:
+            of = replace(confirming, device=confirming.device.at_second(second[1]))
+        found[k] = confirm_designs(found[k], of, say)
+    return found
+
+
 def _confirmed(comparison: Comparison, design: Design, confirming: Confirming, say: Say) -> Design:
     """The design with what chips say of it."""
     c, subject = comparison, confirming.networks[design.network]
@@ -156,12 +199,56 @@ def _confirmed(comparison: Comparison, design: Design, confirming: Confirming, s
             wanted=1 - c.requirement.risk,
             sizes=sizes,
             seed=1_000_003 * (confirming.seed + 1) + 3 * (number + len(c.designs) * run),
+            arrays=confirming.arrays,
         )
         tried += found.tried
         if found.programming is not None:
             break
     result = replace(found, tried=tried)
+    if found.programming is not None:
+        say("counting chips by error rates from readings alone")
+        checks = _beside_readings(chips, found.programming, limit, max(BLOCK, sizes.choosing // 2))
+        result = replace(result, readings=checks)
     return replace(design, confirmation=result, safe=_safe(design, result, c))
+
+
+def _beside_readings(
+    chips: DesignChips, x: float, limit: float, number: int
+) -> tuple[ReadingsCheck, ...]:
+    """Chips by readings alone and by the model at the measured values near a programming value."""
+    of = chips.confirming
+    seed = 2_000_003 * (of.seed + 1)
+    found = []
+    for side, check in enumerate(
+        checks_near(
+            x,
+            of.measured,
+            of.device,
+            chips.storage,
+            sensing=chips.sensing,
+            one_is=chips.one_is,
+        )
+    ):
+        rng = np.random.default_rng([of.seed, 6, side])
+        arrays = ChipArrays(check.arrays, of.arrays_per_chip)
+        rates = check.rates(chips.one_is, size=RATE_DRAWS, rng=rng)
+        # thresholds that are folded for a rate are folded for the one that the model expects
+        engine = chips.engine_for(rates["by_model"])
+        lots = {
+            key: Lot(
+                check.low,
+                number * arrays.groups,
+                int(
+                    (
+                        chips.count(r, engine, number * arrays.groups, seed + side, 0, arrays)
+                        <= limit + ROUNDING
+                    ).sum()
+                ),
+            )
+            for key, r in rates.items()
+        }
+        found.append(replace(check, by_readings=lots["by_readings"], by_model=lots["by_model"]))
+    return tuple(found)
 
 
 def values_to_try(
@@ -217,40 +304,53 @@ class DesignChips:
     def at(self, programming: float) -> tuple[ChipRates, Any]:
         """Rates at a programming value, and the engine that answers there."""
         if programming not in self._prepared:
-            of, storage = self.subject, self.storage
             rates = chip_rates(
                 self.confirming.device,
                 [programming],
-                storage,
+                self.storage,
                 sensing=self.sensing,
                 one_is=self.one_is,
             )
-            with np.errstate(divide="ignore"):
-                seen = float(np.exp(storage.ln_ber_after(np.log(rates.mean)))[0])
-            engine: Any = cheapest_engine(of.network, Workload(BLOCK, (seen,)))
-            if of.treatment == FOLDED_FOR_EACH:
-                assert of.reference is not None
-                folded = fold_for_ber(of.reference, seen, protected=of.protected)
-                engine = FoldedEngine(of.reference, folded, engine)
-            self._prepared[programming] = rates, engine
+            self._prepared[programming] = rates, self.engine_for(rates)
         return self._prepared[programming]
+
+    def engine_for(self, rates: ChipRates) -> Any:
+        """The engine that answers at rates, with thresholds folded for them where they are."""
+        of = self.subject
+        with np.errstate(divide="ignore"):
+            seen = float(np.exp(self.storage.ln_ber_after(np.log(rates.mean)))[0])
+        engine: Any = cheapest_engine(of.network, Workload(BLOCK, (seen,)))
+        if of.treatment == FOLDED_FOR_EACH:
+            folded = fold_for_ber(of.reference, seen, protected=of.protected)
+            engine = FoldedEngine(of.reference, folded, engine)
+        return engine
 
     def losses(self, programming: float, chips: int, seed: int, first: int) -> NDArray[np.float64]:
         """Accuracy that chips lose against the network without errors, as of `lots.Losses`."""
+        return self.count(*self.at(programming), chips, seed, first, self.confirming.arrays)
+
+    def count(
+        self,
+        rates: ChipRates,
+        engine: Any,
+        chips: int,
+        seed: int,
+        first: int,
+        arrays: ChipArrays,
+    ) -> NDArray[np.float64]:
+        """The same at given rates, by an engine of :meth:`engine_for`."""
         of = self.subject
-        rates, engine = self.at(programming)
         options: dict[str, Any] = {
             "stored": self.cells,
             "rates": rates,
             "chips": chips,
             "seed": seed,
             "first_chip": first,
-            "arrays_per_chip": self.confirming.arrays_per_chip,
+            "arrays": arrays,
             "threads": self.confirming.threads,
         }
         data = (of.images.test_images, of.images.test_labels)
         if of.treatment == PER_CHIP:
-            assert of.reference is not None
             counts = evaluate_calibrated(of.reference, *data, count=count_chips, **options)
         else:
             counts = count_chips(of.network, *data, engine=engine, **options)

@@ -9,13 +9,18 @@ chips of their own say beforehand.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
+
+from reliability.confirmation.arrays import ChipArrays
+
+if TYPE_CHECKING:
+    from reliability.confirmation.readings import ReadingsCheck
 
 CONFIDENCE = 0.95
 """Of the one-sided bound that chooses, and of the two-sided interval that is stated; both exact
@@ -31,7 +36,8 @@ Losses = Callable[[float, int, int, int], NDArray[np.float64]]
 """Accuracy lost by each chip, a fraction of the test images, against the same network without
 errors: of programming value, number of chips, seed, number of the first chip."""
 
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
+"""Of accuracies, when a loss is compared with its limit."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +73,18 @@ class Lot:
     programming : float
         SI.
     chips : int
-        Counted.
+        Counted; where each array has to qualify, those on the array with the fewest that meet the
+        requirement.
     met : int
         Those that meet the requirement.
+    arrays : mapping of str to Lot
+        Chips on each measured array; empty where a chip lies on several, or there is one.
     """
 
     programming: float
     chips: int
     met: int
+    arrays: Mapping[str, Lot] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -105,7 +115,16 @@ class Lot:
             "high": self.interval[1],
             "kind": "exact confidence interval",
             "probability": CONFIDENCE,
+            "arrays": {name: lot.record() for name, lot in self.arrays.items()},
         }
+
+    @property
+    def on_any(self) -> Lot:
+        """Chips on all measured arrays together, each array as often as the others or drawn."""
+        if not self.arrays:
+            return self
+        chips = sum(lot.chips for lot in self.arrays.values())
+        return Lot(self.programming, chips, sum(lot.met for lot in self.arrays.values()))
 
 
 def _quantile(level: float, met: int, chips: int, *, low: bool) -> float:
@@ -125,13 +144,20 @@ class Confirmation:
     wanted : float
         Share of the chips that has to meet the requirement.
     losses : float array, shape (chip,)
-        Accuracy that each fresh chip loses against its network without errors; empty without.
+        Accuracy that each of the stated fresh chips loses against its network without errors;
+        empty without.
+    arrays : ChipArrays
+        Which arrays chips lie on.
+    readings : tuple of ReadingsCheck
+        Chips by readings alone at measured values near the chosen one.
     """
 
     tried: tuple[Lot, ...]
     fresh: Lot | None
     wanted: float
     losses: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    arrays: ChipArrays = field(default_factory=ChipArrays)
+    readings: tuple[ReadingsCheck, ...] = ()
 
     @property
     def programming(self) -> float | None:
@@ -150,7 +176,13 @@ class Confirmation:
             "programming": self.programming,
             "fresh": None if self.fresh is None else self.fresh.record(),
             "contradicted": self.is_contradicted,
+            "arrays_per_chip": self.arrays.per_chip,
+            "each_array_qualifies": self.arrays.in_turn,
+            "on_any_array": None if self.fresh is None else self.fresh.on_any.record(),
             "tried": [lot.record() for lot in self.tried],
+            "readings": [
+                check.record(sum(len(c.counts) for c in self.readings)) for check in self.readings
+            ],
         }
 
 
@@ -174,6 +206,7 @@ def confirm(
     wanted: float,
     sizes: LotSizes,
     seed: int,
+    arrays: ChipArrays | None = None,
 ) -> Confirmation:
     """Choose a programming value with one lot of chips, and count a fresh lot there.
 
@@ -188,9 +221,13 @@ def confirm(
     wanted : float
         Share of the chips that has to meet the requirement.
     sizes : LotSizes
-        Chips of the two lots.
+        Chips of the two lots; where each array has to qualify, on each.
     seed : int
         Of the first lot; the second has the next one, the probes the one after it.
+    arrays : ChipArrays, optional
+        Which arrays chips lie on; one when left out. Where each has to qualify, a value is chosen
+        only if it is vouched for on every one of them: that all bounds hold by mistake is no
+        likelier than that one does.
 
     Returns
     -------
@@ -209,12 +246,16 @@ def confirm(
             f"{sizes.choosing} chips cannot vouch for a share of {wanted:g} even if none misses; "
             "allow more chips"
         )
+    arrays = ChipArrays() if arrays is None else arrays
     tried: list[Lot] = []
 
-    def met(x: float, chips: int, first: int, seed: int = seed) -> int:
-        return int((losses(x, chips, seed, first) <= most_loss + _ROUNDING).sum())
+    def met(x: float, chips: int, first: int, seed: int = seed) -> NDArray[np.int64]:
+        found = losses(x, chips * arrays.groups, seed, first * arrays.groups)
+        return (found <= most_loss + ROUNDING).reshape(chips, arrays.groups).sum(axis=0)
 
-    failing = bisect_left(values, True, key=lambda x: met(x, BLOCK, 0, seed + 2) < wanted * BLOCK)
+    failing = bisect_left(
+        values, True, key=lambda x: bool(met(x, BLOCK, 0, seed + 2).min() < wanted * BLOCK)
+    )
     chosen, stop, ahead = None, len(values), _AHEAD
     while chosen is None and stop > 0:
         # a walk that fails at once begins anew with stronger values, further ahead each time
@@ -223,15 +264,37 @@ def confirm(
         chosen = _walk(values[start:stop], met, most, sizes.choosing, tried)
         stop = start
     if chosen is None:
-        return Confirmation(tuple(tried), None, wanted)
-    last = losses(chosen, sizes.fresh, seed + 1, 0)
-    fresh = Lot(chosen, sizes.fresh, int((last <= most_loss + _ROUNDING).sum()))
-    return Confirmation(tuple(tried), fresh, wanted, last)
+        return Confirmation(tuple(tried), None, wanted, arrays=arrays)
+    last = losses(chosen, sizes.fresh * arrays.groups, seed + 1, 0)
+    fresh, stated = _fresh_lot(chosen, last, last <= most_loss + ROUNDING, arrays, seed + 1)
+    return Confirmation(tuple(tried), fresh, wanted, stated, arrays)
+
+
+def _fresh_lot(
+    x: float,
+    losses: NDArray[np.float64],
+    meets: NDArray[np.bool_],
+    arrays: ChipArrays,
+    seed: int,
+) -> tuple[Lot, NDArray[np.float64]]:
+    """The second lot, and the losses of the chips that are stated."""
+    if not arrays.are_tallied:
+        return Lot(x, len(meets), int(meets.sum())), losses
+    at = np.array([arrays.of(seed, chip)[0] for chip in range(len(meets))])
+    of_array = {
+        name: Lot(x, int((at == k).sum()), int(meets[at == k].sum()))
+        for k, name in enumerate(arrays.names)
+    }
+    if not arrays.in_turn:
+        return Lot(x, len(meets), int(meets.sum()), of_array), losses
+    worst = min(of_array.values(), key=lambda lot: lot.met)
+    k = list(of_array.values()).index(worst)
+    return Lot(x, worst.chips, worst.met, of_array), losses[at == k]
 
 
 def _walk(
     values: Sequence[float],
-    met: Callable[[float, int, int], int],
+    met: Callable[[float, int, int], NDArray[np.int64]],
     most: int,
     chips: int,
     tried: list[Lot],
@@ -239,13 +302,13 @@ def _walk(
     """The last value before the first that cannot be vouched for; adds to `tried`."""
     last = None
     for x in values:
-        done = good = 0
-        while done < chips and done - good <= most:
+        done, good = 0, np.zeros(1, dtype=np.int64)
+        while done < chips and done - good.min() <= most:
             block = min(BLOCK, chips - done)
-            good += met(x, block, done)
+            good = good + met(x, block, done)
             done += block
-        tried.append(Lot(x, done, good))
-        if done - good > most:
+        tried.append(Lot(x, done, int(good.min())))
+        if done - good.min() > most:
             break
         last = x
     return last

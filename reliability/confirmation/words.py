@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from reliability.confirmation.lots import CONFIDENCE
+from devicefit.programming import Programming
+from reliability.confirmation.arrays import ENOUGH
+from reliability.confirmation.lots import CONFIDENCE, Lot
+from reliability.confirmation.readings import readings_gate
 from reliability.designs import Comparison, Design
 
 
@@ -27,17 +31,97 @@ def confirmation_line(design: Design, reason: str) -> str:
             "can be wrong. `run` counts chips; `decide` does where it finds the networks and "
             "images of the counts (--networks DIR, --images-dir DIR)."
         )
-    lot, (low, high) = found.fresh, found.fresh.interval
+    lot = found.fresh
     said = (
         f"{lot.met:,} of {lot.chips:,} fresh chips drawn from the posterior meet the requirement "
-        f"there ({lot.share:.3f}, exact {100 * CONFIDENCE:.0f} % interval {low:.3f} to {high:.3f})"
+        f"there ({_share(lot)})"
     )
+    if found.arrays.in_turn:
+        worst = min(lot.arrays, key=lambda name: lot.arrays[name].met)
+        said += f" on array {worst}, that with the fewest"
     if found.is_contradicted:
         return (
             f"CONTRADICTED by chips: only {said}, where {found.wanted:g} is asked for. Count again "
             "with another --seed before you rely on this."
         )
     return f"Confirmed by chips: {said}."
+
+
+def _share(lot: Lot) -> str:
+    """``0.960, exact 95 % interval 0.951 to 0.969``."""
+    low, high = lot.interval
+    return f"{lot.share:.3f}, exact {100 * CONFIDENCE:.0f} % interval {low:.3f} to {high:.3f}"
+
+
+def array_line(design: Design, names: Sequence[str]) -> str:
+    """On which arrays chips are taken to lie, and what is found on each.
+
+    Parameters
+    ----------
+    design : Design
+        The recommended one.
+    names : sequence of str
+        Measured arrays; one empty name where the readings name none.
+    """
+    found = design.confirmation
+    per_chip = 1 if found is None else found.arrays.per_chip
+    on = "one array" if per_chip == 1 else f"{per_chip} arrays"
+    assumed = f"The cells of a chip are taken to lie on {on} (assumed, --arrays-per-chip)."
+    if len(names) == 1:
+        told = (
+            f"One array was measured, {names[0]}; how others differ from it is not known."
+            if names[0]
+            else "The readings have no array_id: all cells are taken as one array."
+        )
+        return f"Arrays: {told} {assumed}"
+    if found is None or found.fresh is None:
+        return (
+            f"Arrays: {len(names)} were measured ({', '.join(names)}). The curves take each cell "
+            f"from any of them, so only chips tell how much arrays differ. {assumed}"
+        )
+    lot, new = found.fresh, "a new array is taken as one of those measured, drawn for each chip"
+    if not lot.arrays:
+        return (
+            f"Arrays: each of those that a chip lies on is one of the {len(names)} measured, drawn "
+            f"by itself. {assumed}"
+        )
+    if not found.arrays.in_turn:
+        ends = sorted(lot.arrays, key=lambda name: lot.arrays[name].share)
+        low, high = (f"{name} ({_share(lot.arrays[name])})" for name in (ends[0], ends[-1]))
+        return (
+            f"Arrays: the probability is that of a chip on a new array; {new} ({len(names)}). "
+            f"Lowest on {low}, highest on {high}. {assumed}"
+        )
+    each = "; ".join(
+        f"{name} {of.met:,} of {of.chips:,} ({_share(of)})" for name, of in lot.arrays.items()
+    )
+    return (
+        f"Arrays: the requirement is asked of a chip on each measured array: {each}. On a new "
+        f"array: {_share(lot.on_any)}; this rests on the prior of the spread, for with fewer than "
+        f"{ENOUGH} measured {new}. {assumed}"
+    )
+
+
+def readings_gates(comparison: Comparison) -> list[dict[str, Any]]:
+    """The gate on readings without a model of the best design; none where they were not counted."""
+    best = comparison.best
+    if best is None or best.confirmation is None or not best.confirmation.readings:
+        return []
+    return [readings_gate(best.confirmation.readings, comparison.programming).record()]
+
+
+def readings_line(design: Design, programming: Programming) -> str:
+    """What chips by error rates from readings alone say, or that there are none."""
+    found = design.confirmation
+    if found is None or found.fresh is None:
+        return "Readings without a model: not put to chips."
+    if not found.readings:
+        return (
+            "Readings without a model: none were single readings of both states near the "
+            "recommended programming, so the error rates rest on the model."
+        )
+    gate = readings_gate(found.readings, programming)
+    return f"Readings without a model{'' if gate.passed else ' CONTRADICT'}: {gate.finding}."
 
 
 def refused_lines(comparison: Comparison) -> list[str]:

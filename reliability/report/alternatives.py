@@ -63,6 +63,8 @@ def alternative_table(
         Names of the references by their keys; those of `COMPARED_WITH` have a column.
     """
     references = {key: references[key] for key in COMPARED_WITH}
+    second = values["programming"]["second"]
+    knob = None if second is None else Programming(second["name"], second["unit"])
     verdict = values["verdict"]
     rows, marked = [], None
     for row, design in enumerate(values["alternatives"]):
@@ -77,6 +79,7 @@ def alternative_table(
                 design["thresholds"],
                 number(design["cells_per_bit"], 4),
                 _lowest(design, programming),
+                *(() if knob is None else (knob.format(design["second"]),)),
                 f"{probability(design['p_requirement_met'])} ({design['judged_by']})",
                 _tolerated(design["tolerated_read_ber"]),
                 energy(design["e_bit_j"]),
@@ -96,6 +99,7 @@ def alternative_table(
             "Thresholds",
             "Cells per bit",
             f"Lowest safe {programming.name}",
+            *(() if knob is None else (knob.name,)),
             "P(requirement met)",
             "Tolerated BER",
             "Energy per bit",
@@ -147,8 +151,8 @@ def alternative_figure(values: Mapping[str, Any]) -> str:
             )  # fmt: skip
         ax.set_yticks(
             range(len(designs)),
-            [short(f"{d['scheme']}, {_training(d)}, {d['thresholds']}", 66)
-             for d in designs],
+            [short(f"{d['scheme']}, {_training(d)}, {d['thresholds']}{at}", 66)
+             for d, at in zip(designs, _second_words(values), strict=True)],
         )  # fmt: skip
         ax.set_ylim(len(designs) - 0.4, -0.6)
         if energies:
@@ -176,8 +180,23 @@ def alternative_figure(values: Mapping[str, Any]) -> str:
         return to_svg(figure, name="alternatives", label="Energy per bit of the alternatives")
 
 
+def _second_words(values: Mapping[str, Any]) -> list[str]:
+    """Value of the second variable of each design, as the end of a label."""
+    second = values["programming"]["second"]
+    if second is None:
+        return [""] * len(values["alternatives"])
+    knob = Programming(second["name"], second["unit"])
+    return [f", {knob.format(design['second'])}" for design in values["alternatives"]]
+
+
 def _is_recommended(design: Record, verdict: Record) -> bool:
-    return (design["network"], design["scheme"]) == (verdict["network"], verdict["scheme"])
+    second = verdict["recommended_second"]
+    at = None if second is None else second["value"]
+    return (design["network"], design["scheme"], design["second"]) == (
+        verdict["network"],
+        verdict["scheme"],
+        at,
+    )
 
 
 def _training(design: Record) -> str:

@@ -193,7 +193,17 @@ def confirmation_table(
     for design in confirmed:
         lots = [(lot, "chooses") for lot in design["tried"]]
         if design["fresh"] is not None:
-            lots.append((design["fresh"], "fresh, stated"))
+            fresh = design["fresh"]
+            each = design["each_array_qualifies"]
+            lots.append(
+                (fresh, "fresh, stated: array with the fewest" if each else "fresh, stated")
+            )
+            lots += [(lot, f"fresh, array {name}") for name, lot in fresh["arrays"].items()]
+            if each:
+                lots.append((design["on_any_array"], "fresh, a new array (one of these)"))
+        for check in design["readings"]:
+            lots.append((check["by_readings"], "error rates counted from readings, no model"))
+            lots.append((check["by_model"], "the model at the same measured values"))
         rows += [
             (
                 design["scheme"],

@@ -106,7 +106,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     ),
     "device study, huge number": (
         lambda d: (d / "device.json").write_text(
-            document_text({"format": "rram-reliability device study 4", "grid": [10**400]})
+            document_text({"format": "rram-reliability device study 5", "grid": [10**400]})
         ),
         ["ber", ".", "--out", "b.csv"],
         "device.json: not a device study that this version reads (families: ",

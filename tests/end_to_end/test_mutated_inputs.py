@@ -328,6 +328,7 @@ def study(folder: Path) -> Path:
         "counts": {"programming_low": [2e-5], "programming_high": [6e-4], "devices": [20]},
         "quantiles": [], "families": {"lognormal": {"weight": None}}, "levels": {}, "checks": {},
         "left_out_conditions": [],
+        "measured": [],
     }  # fmt: skip
     folder.mkdir()
     grid = CURRENT.grid(2e-5, 6e-4, 5)

@@ -66,7 +66,13 @@ def study_record() -> Callable[..., dict[str, Any]]:
             "readings": {"LRS": 400, "HRS": 400},
         }
         empty: dict[str, Any] = {"data": data, "gates": [], "counts": {}, "quantiles": []}
-        empty |= {"families": {}, "levels": {}, "checks": {}, "left_out_conditions": []}
+        empty |= {
+            "families": {},
+            "levels": {},
+            "checks": {},
+            "left_out_conditions": [],
+            "measured": [],
+        }
         return empty | parts
 
     return record

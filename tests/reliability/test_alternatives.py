@@ -106,7 +106,7 @@ def test_every_network_meets_every_storage_on_the_same_chips(found: Comparison) 
 
 
 def test_the_table_is_sorted_by_energy_and_the_first_is_chosen(found: Comparison) -> None:
-    table = alternative_records(found, NETWORKS)
+    table = alternative_records([found], NETWORKS)
     assert len(table) == len(NETWORKS) * len(STORAGES)
     energies = [row["e_bit_j"]["median"] for row in table]
     assert energies == sorted(energies)
@@ -141,7 +141,7 @@ def test_the_table_is_sorted_by_energy_and_the_first_is_chosen(found: Comparison
 
 
 def test_the_extrapolated_end_of_a_curve_is_marked(found: Comparison) -> None:
-    table = alternative_records(found, NETWORKS)
+    table = alternative_records([found], NETWORKS)
     for row in table:
         below = row["network_ber"]["median"] < 1e-4
         assert (row["share_below_evaluated_ber"] > 0.5) == below
@@ -151,16 +151,16 @@ def test_the_extrapolated_end_of_a_curve_is_marked(found: Comparison) -> None:
 
 
 def test_the_short_table_says_what_is_safe_and_what_is_not(found: Comparison) -> None:
-    programming = {"name": CURRENT.name, "unit": CURRENT.unit}
+    programming = {"name": CURRENT.name, "unit": CURRENT.unit, "second": None}
     lines = alternative_lines(
-        {"alternatives": alternative_records(found, NETWORKS), "programming": programming}
+        {"alternatives": alternative_records([found], NETWORKS), "programming": programming}
     )
     shown = min(len(NETWORKS) * len(STORAGES), SHOWN)
     assert len(lines) == 1 + shown + 1
     assert lines[-1].endswith("more that are safe, with more energy")
     assert lines[0].split()[:4] == ["stored", "as", "network", "thresholds"]
     strict = compared(Requirement(), first=0.4, step=0.35)
-    table = alternative_records(strict, NETWORKS)
+    table = alternative_records([strict], NETWORKS)
     unsafe = [row for row in table if row["lowest_safe_programming"] is None]
     assert 0 < len(unsafe) < len(table)
     # what is nowhere safe comes last, with its reason and the likeliest value
@@ -178,10 +178,13 @@ def test_nothing_is_chosen_where_nothing_is_safe() -> None:
     found = compared(Requirement(max_loss=1e-6, risk=0.01), first=0.45, step=0.05)
     assert found.best is None
     assert found.focus.storage == PLAIN
-    table = alternative_records(found, NETWORKS)
+    table = alternative_records([found], NETWORKS)
     assert all(row["lowest_safe_programming"] is None for row in table)
     lines = alternative_lines(
-        {"alternatives": table, "programming": {"name": CURRENT.name, "unit": CURRENT.unit}}
+        {
+            "alternatives": table,
+            "programming": {"name": CURRENT.name, "unit": CURRENT.unit, "second": None},
+        }
     )
     assert len(lines) == 1
 

@@ -60,6 +60,7 @@ def study(frame: Frame, path: Path, **record: Any) -> Path:
         "levels": {},
         "checks": {},
         "left_out_conditions": [],
+        "measured": [],
     }
     path.mkdir()
     save_study(

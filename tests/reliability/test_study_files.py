@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from devicefit.condition_readings import ConditionReadings
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
@@ -50,7 +51,9 @@ def saved(tmp_path: Path, study_record: Callable[..., dict[str, Any]]) -> Path:
     gate = {"name": "g", "question": "?", "passed": True, "value": float("nan"), "limit": 2.0}
     gates = [gate | {"finding": "f", "remedy": "r"}]
     grid = FRAME.programming.grid(2e-5, 6e-4, 5)
-    record = study_record(counts=counts, gates=gates)
+    read = {"LRS": (np.array([0, 2]), np.array([90, 10])), "HRS": (np.array([1]), np.array([50]))}
+    measured = [ConditionReadings(1e-4, None, "", 60, 2e4, read).record()]
+    record = study_record(counts=counts, gates=gates, measured=measured)
     save_study(DeviceStudy(families, weights, persistence, grid, record), tmp_path)
     return tmp_path
 
@@ -62,6 +65,10 @@ def test_a_study_comes_back(saved: Path) -> None:
     assert study.persistence["HRS"].windows[1].tau.tolist() == [0.5] * 5
     assert np.isnan(study.record["gates"][0]["value"])
     assert study.grid[0] == 2e-5
+    (condition,) = study.measured
+    assert (condition.trials("LRS"), condition.errors("LRS")) == (100, 10)
+    assert (condition.trials("HRS"), condition.errors("HRS")) == (50, 0)
+    assert study.second_values == ()
 
 
 @pytest.mark.parametrize(
@@ -95,6 +102,11 @@ def test_a_study_comes_back(saved: Path) -> None:
         (lambda d: d["record"]["data"].update(sha256="0"), "record.data.sha256"),
         (lambda d: d["record"]["data"].update(devices=0), "record.data.devices"),
         (lambda d: d["record"]["counts"].update(devices=["1"]), "record.counts"),
+        (lambda d: d["record"].pop("measured"), "record.measured: Field required"),
+        (lambda d: d["record"]["measured"][0]["bins"].pop("HRS"), "as many bins as counts"),
+        (lambda d: d["record"]["measured"][0]["bins"]["LRS"].pop(), "as many bins as counts"),
+        (lambda d: d["record"]["measured"][0]["bins"].update(HRS=[10**30]), "bins.HRS.0"),
+        (lambda d: d["record"]["measured"][0].update(threshold_ohm=0), "measured.0.threshold_ohm"),
     ],
 )
 def test_records_that_cannot_be_are_refused(change: Change, message: str, saved: Path) -> None:

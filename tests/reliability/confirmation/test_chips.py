@@ -1,27 +1,27 @@
 """Chips by their rates against chips by their resistances, and decoding against dense words."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 from scipy import stats
 
 from bnn import FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.engines import dense
 from bnn.network import layer_signs
 from bnn.packing import pack_bits
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.programming import Programming
+from devicefit.fitting import DevicePosterior
 from devicefit.sensing import SensingOptions
 from reliability.coded_chips import after_decoding, hsiao_columns
-from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
+from reliability.confirmation.arrays import ChipArrays
+from reliability.confirmation.chips import StoredNetwork, count_chips
+from reliability.confirmation.rates import ChipRates, chip_rates
 from reliability.direct_route import cell_readers, evaluate_direct
 from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64
 from reliability.storage import PLAIN, STORAGES, Storage
 
+Make = Callable[..., DevicePosterior]
 X = (5e-5, 1e-4)
 SENSING = SensingOptions(threshold_ohm=1.8e4)
 REJECT = 1e-4 / 10
@@ -48,21 +48,6 @@ def network() -> FoldedNetwork:
     return FoldedNetwork((hidden, output))
 
 
-def posterior(arrays: tuple[str, ...] = ("",)) -> DevicePosterior:
-    """Lognormal states that overlap; the HRS of every draw is its own, the LRS of every array."""
-    frame = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4, arrays=arrays)
-    values = {
-        p.name: np.full((2, 20, p.size) if p.size else (2, 20), p.mean)
-        for p in FAMILIES["lognormal"].priors(frame)
-    }
-    values["ln_r_hrs"] = np.log(1e5) + np.linspace(-0.8, 0.8, 40).reshape(2, 20)
-    values["ln_sd_hrs"] = np.full((2, 20), np.log(0.8))
-    dims = {k: ("chain", "draw", f"{k}_term")[: v.ndim] for k, v in values.items()}
-    draws = xr.Dataset({k: (dims[k], v) for k, v in values.items()})
-    record = {"devices": 100, "design_effect": {"LRS": 1.0, "HRS": 1.0}}
-    return DevicePosterior("lognormal", draws, frame, Diagnostics(1.0, 1e3, 1e3, 0, 40), record)
-
-
 @pytest.fixture(scope="module")
 def data(network: FoldedNetwork) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(8)
@@ -75,7 +60,7 @@ def known_rates(*pairs: tuple[float, float]) -> ChipRates:
     return ChipRates(np.arange(1.0, len(pairs) + 1), np.array(pairs)[None, None])
 
 
-def test_rates_are_those_of_the_readers() -> None:
+def test_rates_are_those_of_the_readers(posterior: Make) -> None:
     device = posterior()
     rates = chip_rates(device, X, PLAIN, sensing=SENSING)
     readers = cell_readers(device, X, scheme="1T1R", sensing=SENSING)
@@ -89,12 +74,15 @@ def test_rates_are_those_of_the_readers() -> None:
 
 @pytest.mark.parametrize("scheme", ["1T1R", "2T2R"])
 def test_chips_lose_as_chips_of_drawn_resistances_do(
-    network: FoldedNetwork, data: Any, scheme: str
+    network: FoldedNetwork, data: Any, scheme: str, posterior: Make
 ) -> None:
     device, chips = posterior(), 300
     rates = chip_rates(device, X[:1], Storage(scheme), sensing=SENSING)
     stored = StoredNetwork.of(network, PLAIN)
-    fast = count_chips(network, *data, stored=stored, rates=rates, chips=chips, seed=2, threads=1)
+    common: dict[str, Any] = {
+        "stored": stored, "chips": chips, "seed": 2, "arrays": ChipArrays(), "threads": 1
+    }  # fmt: skip
+    fast = count_chips(network, *data, rates=rates, **common)
     slow = evaluate_direct(
         network, *data, device=device, programming=X[:1], scheme=scheme, sensing=SENSING,
         chips=chips, seed=2, threads=1,
@@ -106,11 +94,11 @@ def test_chips_lose_as_chips_of_drawn_resistances_do(
         assert found.pvalue > REJECT, name
     # a control that must fail: the mean rate of all draws for every chip misses their spread
     flat = ChipRates(rates.programming, np.broadcast_to(rates.values.mean(axis=0), (1, 1, 1, 2)))
-    even = count_chips(network, *data, stored=stored, rates=flat, chips=chips, seed=2, threads=1)
+    even = count_chips(network, *data, rates=flat, **common)
     assert np.var(even["flips"].values) < 0.5 * np.var(slow["flips"].values)
 
 
-def test_cells_of_a_chip_lie_on_one_array() -> None:
+def test_cells_of_a_chip_lie_on_one_array(posterior: Make) -> None:
     device = posterior(("a", "b", "c"))
     device.draws["lrs_location_array"].values[:] = np.array([-1.0, 0.0, 1.0])
     rates = chip_rates(device, X[:1], PLAIN, sensing=SENSING)
@@ -194,17 +182,48 @@ def test_parts_of_a_chip_have_the_rates_of_their_arrays(network: FoldedNetwork) 
 def test_the_same_chips_in_any_order_of_work(network: FoldedNetwork, data: Any) -> None:
     rates = known_rates((0.02, 0.05), (0.1, 0.05))
     stored = StoredNetwork.of(network, Storage("1T1R", SECDED_72_64))
-    common: dict[str, Any] = {"stored": stored, "rates": rates, "seed": 4, "threads": 1}
+    common: dict[str, Any] = {"stored": stored, "rates": rates, "seed": 4, "threads": 1,
+                              "arrays": ChipArrays()}  # fmt: skip
     whole = count_chips(network, *data, chips=6, **common)
     for engine in ("packed", "dense"):
         part = count_chips(network, *data, chips=2, first_chip=4, engine=engine, **common)
         assert (part["correct"].values == whole["correct"].values[:, 4:]).all()
 
 
-def test_no_array_is_refused(network: FoldedNetwork, data: Any) -> None:
-    stored = StoredNetwork.of(network, PLAIN)
+def test_arrays_that_cannot_be_are_refused(network: FoldedNetwork, data: Any) -> None:
     with pytest.raises(ValueError, match="arrays_per_chip is 0"):
+        ChipArrays(per_chip=0)
+    stored = StoredNetwork.of(network, PLAIN)
+    with pytest.raises(ValueError, match="rates of 1 arrays for chips on a, b"):
         count_chips(
             network, *data, stored=stored, rates=known_rates((0.1, 0.1)), chips=2, seed=1,
-            arrays_per_chip=0,
+            arrays=ChipArrays(("a", "b")),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "in_turn"), [(1, False), (2, True), (4, True), (5, False)])
+def test_few_arrays_take_turns_and_many_are_drawn(number: int, in_turn: bool) -> None:
+    arrays = ChipArrays(tuple("abcde"[:number]))
+    assert arrays.in_turn == in_turn
+    at = np.concatenate([arrays.of(3, chip) for chip in range(2000)])
+    counts = np.bincount(at, minlength=number)
+    assert len(counts) == number
+    if in_turn:
+        assert (at == np.arange(2000) % number).all()
+    else:
+        assert stats.chisquare(counts).pvalue > REJECT or number == 1
+    # a chip on several arrays lies on none of them alone
+    assert not ChipArrays(arrays.names, 2).in_turn
+    assert ChipArrays(arrays.names, 2).of(1, 0).shape == (2,)
+
+
+def test_chips_on_an_array_have_its_rates(network: FoldedNetwork, data: Any) -> None:
+    """Array a never errs, b always does: what each chip loses says where it lies."""
+    rates = ChipRates(np.array([1.0]), np.array([0.0, 1.0])[None, :, None, None] * np.ones(2))
+    stored = StoredNetwork.of(network, PLAIN)
+    arrays = ChipArrays(("a", "b"))
+    found = count_chips(
+        network, *data, stored=stored, rates=rates, chips=8, seed=1, arrays=arrays, threads=1
+    )
+    weights = int(found.attrs["weights"])
+    assert (found["flips"].values[0] == weights * (np.arange(8) % 2)).all()

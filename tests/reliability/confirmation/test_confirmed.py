@@ -9,7 +9,9 @@ import pytest
 import xarray as xr
 
 import reliability.answer
-from bnn import evaluate, load_images, load_zoo, network_sha256
+from bnn import calibration_reference, evaluate, load_images, load_zoo, network_sha256
+from devicefit.cells import cell_reader
+from devicefit.condition_readings import ConditionReadings
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.models import FAMILIES
 from devicefit.models.frame import Frame
@@ -21,17 +23,27 @@ from reliability.confirmation.confirmed import (
     Confirmable,
     Confirming,
     confirm_designs,
+    confirm_each,
     values_to_try,
 )
 from reliability.confirmation.lots import LotSizes
-from reliability.confirmation.words import confirmation_line, confirmation_record, refused_lines
+from reliability.confirmation.rates import chip_rates
+from reliability.confirmation.words import (
+    confirmation_line,
+    confirmation_record,
+    readings_gates,
+    readings_line,
+    refused_lines,
+)
 from reliability.decision.safe_set import safe_set
 from reliability.designs import Comparison
 from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.network_study import BER_GRID, NetworkStudy
 from reliability.requirement import Requirement
-from reliability.storage import storages_for
+from reliability.second_variable import leading
+from reliability.storage import PLAIN, storages_for
+from reliability.threshold_treatment import reference_from
 
 REQUIREMENT = Requirement(max_loss=0.02, risk=0.1)
 GRID = np.geomspace(2e-5, 4e-4, 61)
@@ -230,3 +242,141 @@ def test_networks_and_images_are_found_by_their_hashes(
 
     _, missing = confirmables({"standard": counted}, find, no_images, threads=1)
     assert missing == "no images digits"
+
+
+def test_calibration_images_are_checked_at_once_and_run_at_first_use(
+    counted: NetworkStudy, monkeypatch: Any
+) -> None:
+    images = load_images("digits")
+    network, _ = load_zoo("digits-standard")
+    treated = {
+        "treatment": "calibrated per chip", "images": 50, "seed": 3,
+        "images_sha256": reference_from(network, images, number=50, seed=3, threads=1).sha256,
+    }  # fmt: skip
+    made: list[int] = []
+
+    def reference(*arguments: Any, **options: Any) -> Any:
+        made.append(1)
+        return calibration_reference(*arguments, **options)
+
+    monkeypatch.setattr("reliability.confirmation.confirmables.calibration_reference", reference)
+    record = {**counted.record, "thresholds": treated}
+    study = NetworkStudy(counted.counts, record)
+    found, missing = confirmables({"x": study}, networks_in([]), load_images, threads=1)
+    assert missing == ""
+    assert made == []
+    assert found["x"].reference.sha256 == treated["images_sha256"]
+    assert found["x"].reference is found["x"].reference
+    assert made == [1]
+    other = {**counted.record, "thresholds": {**treated, "seed": 4}}
+    study = NetworkStudy(counted.counts, other)
+    found, missing = confirmables({"x": study}, networks_in([]), load_images, threads=1)
+    assert found == {}
+    assert missing == "the images that calibrated 'x' are others"
+
+
+def test_the_worse_of_two_arrays_decides(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
+) -> None:
+    """Array B has a higher LRS: a value that is safe on A alone is not recommended."""
+    (posterior,) = study.posteriors.values()
+    frame = replace(posterior.frame, arrays=("A", "B"))
+    draws = posterior.draws.copy()
+    for prior in FAMILIES["lognormal"].priors(frame):
+        if prior.size and prior.name not in draws:
+            values = np.zeros((2, 50, prior.size))
+            if prior.name == "lrs_location_array":
+                values[..., 1] = 0.3
+            draws[prior.name] = (("chain", "draw", f"{prior.name}_term"), values)
+    two = replace(posterior, draws=draws, frame=frame)
+    both = replace(study, posteriors={"lognormal": two})
+    found = confirmed(both, counted, replace(confirming, device=two)).best
+    alone = confirmed(study, counted, confirming).best
+    assert alone is not None
+    assert found is not None
+    assert found.safe.lowest > alone.safe.lowest
+    assert found.confirmation is not None
+    fresh = found.confirmation.fresh
+    assert fresh is not None
+    assert fresh.arrays["A"].share > fresh.arrays["B"].share == fresh.share
+    assert fresh.on_any.chips == 800
+    assert "on array B, that with the fewest" in confirmation_line(found, "")
+
+
+def near_readings(confirming: Confirming, times: float) -> tuple[ConditionReadings, ...]:
+    """2,000 readings at every fourth value of the grid, errors at the model's rates, some times."""
+    found = []
+    for x in GRID[::4]:
+        (rate,) = chip_rates(confirming.device, [x], PLAIN, sensing=SensingOptions()).values.mean(
+            axis=(0, 1)
+        )
+        read = cell_reader(confirming.device, x, scheme="1T1R", options=SensingOptions())
+        assert read.threshold_ln_r is not None
+        wrong = {"HRS": round(2000 * rate[0]), "LRS": min(2000, round(2000 * times * rate[1]))}
+        found.append(
+            ConditionReadings(
+                float(x), None, "", 2000, float(np.exp(read.threshold_ln_r)),
+                {
+                    "LRS": (np.array([0, 1]), np.array([2000 - wrong["LRS"], wrong["LRS"]])),
+                    "HRS": (np.array([0, 1]), np.array([wrong["HRS"], 2000 - wrong["HRS"]])),
+                },
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def test_chips_by_readings_alone_stand_beside_those_of_the_model(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
+) -> None:
+    one_cell = replace(
+        compared(study, counted),
+        designs=compared(study, counted).designs[:1],
+    )
+    for times, passes in ((1.0, True), (4.0, False)):
+        told = replace(confirming, measured=near_readings(confirming, times))
+        found = confirm_designs(one_cell, told, lambda text: None)
+        best = found.best
+        assert best is not None
+        assert best.confirmation is not None
+        below, above = best.confirmation.readings
+        assert below.low <= best.safe.lowest < above.low
+        (gate,) = readings_gates(found)
+        assert gate["passed"] == passes
+        assert ("CONTRADICT" in readings_line(best, found.programming)) != passes
+        record = confirmation_record(found)[0]["readings"]
+        assert [r["programming_low"] for r in record] == [below.low, above.low]
+        shares = [(r["by_readings"]["share"], r["by_model"]["share"]) for r in record]
+        if passes:
+            assert all(abs(a - b) < 0.1 for a, b in shares)
+        else:
+            assert min(a - b for a, b in shares) < -0.1
+
+
+def test_another_value_of_the_second_variable_leads_where_chips_refuse_the_cheapest(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming, monkeypatch: Any
+) -> None:
+    width = Programming("SET pulse width", "s")
+    one = compared(study, counted)
+    dear = replace(one.energy, e_cell_j=3 * one.energy.e_cell_j)
+    both = [
+        replace(one, second=(width, 1e-6), energy=dear),
+        replace(one, second=(width, 1e-7)),
+    ]
+    assert leading(both) == 1
+    monkeypatch.setattr(
+        "reliability.confirmation.confirmed.DesignChips.losses",
+        lambda self, x, chips, seed, first: np.full(
+            chips, 0.5 if self.confirming.device.frame.second_reference == 1e-7 else 0.0
+        ),
+    )
+    found = confirm_each(both, confirming, lambda text: None)
+    assert leading(found) == 0
+    best = found[0].best
+    assert best is not None
+    assert best.confirmation is not None
+    assert best.confirmation.fresh is not None
+    # all that is cheaper at the other value was put to chips and refused
+    cheaper = [d for d in found[1].designs if both[1].rank(d) < found[0].rank(best)]
+    assert all(d.safe.lowest is None or d.confirmation is None for d in cheaper)
+    assert any(d.confirmation is not None for d in found[1].designs)
+    assert both[0].designs[0].confirmation is None

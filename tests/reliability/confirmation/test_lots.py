@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from reliability.confirmation import lots
+from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.lots import Confirmation, Lot, LotSizes, most_misses
 
 SIZES = LotSizes(choosing=1000, fresh=2000)
@@ -127,3 +128,58 @@ def test_a_record_holds_plain_values() -> None:
     assert record["fresh"]["met"] == 1921
     assert record["fresh"]["low"] == pytest.approx(0.9510, abs=2e-4)
     assert record["tried"][0]["share"] == 0.99
+
+
+def of_arrays(shares: dict[str, float]) -> tuple[ChipArrays, Callable[..., np.ndarray]]:
+    """Chips whose share that holds is that of their array."""
+    arrays, share = ChipArrays(tuple(shares)), np.array(list(shares.values()))
+
+    def losses(x: float, chips: int, seed: int, first: int) -> np.ndarray:
+        at = np.array([arrays.of(seed, chip)[0] for chip in range(first, first + chips)])
+        levels = np.random.default_rng([seed, 7]).random(first + chips)[first:]
+        return np.where(levels < share[at] - 0.1 * (x < 2), 0.01, 0.1)
+
+    return arrays, losses
+
+
+def test_each_of_few_arrays_has_to_qualify() -> None:
+    arrays, losses = of_arrays({"a": 1.0, "b": 0.98, "c": 0.99})
+    found = confirm((2.0, 1.0), losses, wanted=0.95, sizes=SIZES, seed=1, arrays=arrays)
+    assert found.programming == 2.0
+    assert found.fresh is not None
+    of_array = found.fresh.arrays
+    assert list(of_array) == ["a", "b", "c"]
+    assert [lot.chips for lot in of_array.values()] == [2000] * 3
+    # brute force: the same chips one by one
+    level = np.random.default_rng([2, 7]).random(6000)
+    met = [int((level[k::3] < share).sum()) for k, share in enumerate((1.0, 0.98, 0.99))]
+    assert [lot.met for lot in of_array.values()] == met
+    assert (found.fresh.chips, found.fresh.met) == (2000, met[1])
+    assert len(found.losses) == 2000
+    assert int((found.losses <= 0.01).sum()) == met[1]
+    assert (found.fresh.on_any.chips, found.fresh.on_any.met) == (6000, sum(met))
+    record = found.record()
+    assert record["each_array_qualifies"]
+    assert record["fresh"]["arrays"]["b"]["met"] == met[1]
+    # one bad array of four is enough, though nine of ten chips hold over all
+    arrays, losses = of_arrays({"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.9})
+    bad = confirm((2.0,), losses, wanted=0.95, sizes=SIZES, seed=1, arrays=arrays)
+    assert bad.programming is None
+
+
+def test_many_arrays_are_drawn_and_told_beside() -> None:
+    arrays, losses = of_arrays({name: 1.0 for name in "abcd"} | {"e": 0.9})
+    found = confirm((2.0,), losses, wanted=0.95, sizes=SIZES, seed=1, arrays=arrays)
+    assert found.fresh is not None
+    assert found.fresh.chips == 2000 == sum(lot.chips for lot in found.fresh.arrays.values())
+    assert found.fresh.met == sum(lot.met for lot in found.fresh.arrays.values())
+    assert found.fresh.on_any.met == found.fresh.met
+    assert stats.binomtest(found.fresh.met, 2000, 0.98).pvalue > 1e-4
+    last = found.fresh.arrays["e"]
+    assert stats.binomtest(last.met, last.chips, 0.9).pvalue > 1e-4
+
+
+def test_a_chip_on_several_arrays_tells_of_none_of_them() -> None:
+    arrays = ChipArrays(("a", "b"), per_chip=2)
+    found = confirm((1.0,), counter(lambda x: 1.0), wanted=0.95, sizes=SIZES, seed=1, arrays=arrays)
+    assert found.fresh == Lot(1.0, 2000, 2000)

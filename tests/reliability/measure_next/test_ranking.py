@@ -79,7 +79,7 @@ def _study(device_spread: float) -> DeviceStudy:
     data |= {"devices": 200, "conditions": 4, "readings": {"LRS": 200, "HRS": 200}}
     about: dict[str, Any] = {"data": data, "counts": counts}
     about |= {"gates": [], "quantiles": [], "families": {}, "levels": {}, "checks": {}}
-    about |= {"left_out_conditions": []}
+    about |= {"left_out_conditions": [], "measured": []}
     return DeviceStudy({"lognormal": posterior}, {}, {}, GRID, about)
 
 
