@@ -112,11 +112,17 @@ class MovedDraws:
                 limit,
             )
 
+        # the design and the standard network are often among the rivals
+        plain = {id(d): d for d in (wanted if self.shifts is None else self.rivals)}
+        on_test_set = {key: share(d, self.limits[d.network]) for key, d in plain.items()}
+
         def condition(d: Design) -> Condition:
-            limit: float | FloatArray = self.limits[d.network]
-            if self.shifts is not None:
-                limit = limit + self.shifts[d.network][rows]
-            return enough_chips(windows[id(d)], share(d, limit), needed, c.programming)
+            good = (
+                on_test_set[id(d)]
+                if self.shifts is None
+                else share(d, self.limits[d.network] + self.shifts[d.network][rows])
+            )
+            return enough_chips(windows[id(d)], good, needed, c.programming)
 
         conditions = [condition(d) for d in both(c, self.design)]
         other = conditions[0]
@@ -131,9 +137,7 @@ class MovedDraws:
             replace(self.reference, condition=other),
         )
         places = [
-            self._place(
-                np.nan_to_num(share(d, self.limits[d.network])).mean(axis=0), windows[id(d)]
-            )
+            self._place(np.nan_to_num(on_test_set[id(d)]).mean(axis=0), windows[id(d)])
             for d in self.rivals
         ]
         return MovedAnswers(
