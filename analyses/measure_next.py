@@ -40,6 +40,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from reliability.judge import Judge
+from reliability.limit_shares import limit_shares
 
 import bnn
 from devicefit.backend import SamplerOptions, psis
@@ -50,11 +52,10 @@ from devicefit.preposterior import binned, correlation, laws_at
 from devicefit.reference_device import PROGRAMMING, ReferencePlan, reference_measurements
 from devicefit.sensing import SensingOptions
 from reliability.answer import compare
-from reliability.candidates import MoreDevices
 from reliability.device_study import DeviceStudy, adaptive_grid
 from reliability.energy import EnergyOptions
-from reliability.judge import Judge
-from reliability.limit_shares import limit_shares
+from reliability.measure_next.candidates import MoreDevices
+from reliability.measure_next.outlook import MeasureNextOptions
 from reliability.network_study import (
     evaluate_network,
     load_counts,
@@ -63,7 +64,6 @@ from reliability.network_study import (
     options_for,
     train_network,
 )
-from reliability.outlook import MeasureNextOptions
 from reliability.progress import Narrator
 from reliability.requirement import Requirement
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,30 @@ def equal_tailed(
     tail = (1 - probability) / 2
     low, high = np.quantile(np.asarray(draws, dtype=np.float64), [tail, 1 - tail], axis=axis)
     return Interval(low, high, "ETI", probability)
+
+
+def weighted_quantiles(
+    values: FloatArray, weights: FloatArray, levels: Sequence[float]
+) -> FloatArray:
+    """Quantiles of weighted draws: linear between the middles of the draws' weights.
+
+    Parameters
+    ----------
+    values : float array, shape (draw,)
+        Draws.
+    weights : float array, shape (outcome, draw)
+        Weights of the draws, not negative, in each row not all zero.
+    levels : sequence of float
+        Probabilities.
+
+    Returns
+    -------
+    float array, shape (outcome, level)
+    """
+    order = np.argsort(values, kind="stable")
+    of, sorted_values = np.asarray(weights)[:, order], values[order]
+    middle = (np.cumsum(of, axis=1) - 0.5 * of) / of.sum(axis=1, keepdims=True)
+    return np.array([np.interp(levels, row, sorted_values) for row in middle])
 
 
 def clopper_pearson(

@@ -18,7 +18,7 @@ from reliability.alternatives import alternative_records
 from reliability.choices import Cycles, choices_record, pareto_record
 from reliability.confirmation.words import confirmation_record
 from reliability.decision.saving import saving_record
-from reliability.designs import Comparison, compare_designs, loss_limits
+from reliability.designs import STANDARD, Comparison, compare_designs, loss_limits
 from reliability.device_study import DeviceStudy, Say
 from reliability.energy import EnergyOptions, programming_energy
 from reliability.energy_table import EnergyTable
@@ -131,14 +131,13 @@ def answer(
     ranking = None
     if with_next:
         # imported here: no other answer needs it
-        from reliability.report_next import next_record
+        from reliability.measure_next.short import next_record
 
         ranking = next_record(
             device,
             c,
             networks,
-            energy_options=energy_options,
-            energy_table=energy_table,
+            shares=None if uncertainty is None else uncertainty["against"][STANDARD]["share"],
             seed=seed,
         )
     choices = choices_record(c, c.focus)

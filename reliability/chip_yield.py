@@ -54,6 +54,10 @@ class ChipYield:
         """P(a chip meets the limit), over chips and all that is not known, shape (x,)."""
         return np.asarray(self.share.mean(axis=0))
 
+    def met(self, weights: FloatArray) -> FloatArray:
+        """`p_met` with weights of the draws, shape (outcome, draw); shape (outcome, x)."""
+        return np.asarray(weights @ self.share)
+
     @property
     def monte_carlo_error(self) -> FloatArray:
         """Standard error of `p_met` that the finite number of draws leaves, shape (x,)."""
@@ -86,7 +90,14 @@ class ChipYield:
 def chip_yield(
     curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing, limit: float
 ) -> ChipYield:
-    """Share of chips that lose at most a limit, for each draw of device and curve.
+    """Yield of a design; arguments as of :func:`share_within`."""
+    return ChipYield(share_within(curve, ln_ber, pairing, limit), limit)
+
+
+def share_within(
+    curve: AccuracyCurve, ln_ber: FloatArray, pairing: Pairing, limit: float | FloatArray
+) -> FloatArray:
+    """Share of chips that lose at most a limit, for each draw of device and curve, (draw, x).
 
     Parameters
     ----------
@@ -96,13 +107,9 @@ def chip_yield(
         ln BER of the device.
     pairing : Pairing
         Which draws go together; its chips are not used, all chips are.
-    limit : float
+    limit : float, or float array, shape (draw,)
         Largest loss against the same training without errors, a fraction of the test images; may
         be negative.
-
-    Returns
-    -------
-    ChipYield
 
     Notes
     -----
@@ -110,11 +117,10 @@ def chip_yield(
     ones that spread less by `STRATA` strata of equal probability, the others by their distribution
     function. Within half a percent of the law.
     """
-    values = ln_ber.shape[1]
-    share = np.empty((len(pairing.device), values))
+    share = np.empty((len(pairing.device), ln_ber.shape[1]))
     score = ndtri((np.arange(STRATA) + 0.5) / STRATA)
     # A loss equal to the limit meets it; the tiny addition is for rounding.
-    allowed = math.floor(limit * curve.images + 1e-9)
+    allowed = np.floor(np.broadcast_to(limit, len(share)) * curve.images + 1e-9)
     shared = (
         curve.ln_ber,
         curve.stacked("logit_share"),
@@ -125,10 +131,10 @@ def chip_yield(
 
     def work(begin: int, end: int) -> None:
         device, of_curve = pairing.device[begin:end], pairing.curve[begin:end]
-        _yield(*shared, device, of_curve, score, float(allowed), share[begin:end])
+        _yield(*shared, device, of_curve, score, allowed[begin:end], share[begin:end])
 
     in_threads(work, len(share), block=100)
-    return ChipYield(share, limit)
+    return share
 
 
 @njit(error_model="numpy")
@@ -169,7 +175,7 @@ def _yield(  # type: ignore[no-untyped-def]
                     mean[kind],
                     count_variance(share, d[k] + weight * (d[k + 1] - d[k]), pool),
                 )
-            out[i, j] = _met(mean, variance, pools, score, allowed)
+            out[i, j] = _met(mean, variance, pools, score, allowed[i])
 
 
 @njit(error_model="numpy")

@@ -24,9 +24,9 @@ from reliability.cli_options import (
 )
 
 if TYPE_CHECKING:
-    from reliability.candidates import Candidate
-    from reliability.choice_outlook import ChoiceOutlook
-    from reliability.measure_next import MeasureNext
+    from reliability.measure_next.candidates import Candidate
+    from reliability.measure_next.outlook import ChoiceOutlook
+    from reliability.measure_next.ranking import MeasureNext
 
 next_commands = typer.Typer()
 
@@ -88,14 +88,18 @@ def measure_next_command(
 
     from devicefit.numerics.stored import document_text
     from reliability.answer import compare
-    from reliability.candidates import MeasuredEnergy, MoreCycles, MoreDevices
-    from reliability.limit_case import check_design_names, chosen_design
-    from reliability.measure_next import MeasureNextOptions, measure_next
+    from reliability.measure_next.candidates import MeasuredEnergy, MoreCycles, MoreDevices
+    from reliability.measure_next.options import (
+        MeasureNextOptions,
+        check_design_names,
+        chosen_design,
+    )
+    from reliability.measure_next.ranking import measure_next
+    from reliability.measure_next.readings import planned_readings
+    from reliability.measure_next.usual import usual_candidates
     from reliability.output import check_file, staged_file
-    from reliability.planned_readings import planned_readings
     from reliability.progress import Narrator
     from reliability.study_files import load_study
-    from reliability.usual_candidates import usual_candidates
 
     with checking_input():
         check_file(out, force=force, suffix=".json")
@@ -153,8 +157,6 @@ def measure_next_command(
             study,
             comparison,
             chosen,
-            energy_options=options["energy"],
-            energy_table=options["energy_table"],
             options=judging,
             seed=seed,
             bits={n: int(s.counts.attrs["weights"]) for n, s in networks.items()},
@@ -170,7 +172,7 @@ def measure_next_command(
 
 def _chosen(texts: list[str], path: Path | None, programming: object) -> list[Candidate]:
     from devicefit.programming import Programming
-    from reliability.candidate_files import parse_candidate, read_candidates
+    from reliability.measure_next.files import parse_candidate, read_candidates
 
     assert isinstance(programming, Programming)
     found = [parse_candidate(text, programming) for text in texts]
@@ -180,7 +182,7 @@ def _chosen(texts: list[str], path: Path | None, programming: object) -> list[Ca
 def _write_csv(found: MeasureNext, path: Path) -> None:
     import pandas as pd
 
-    from reliability.candidate_files import KEYS
+    from reliability.measure_next.files import KEYS
 
     rows = []
     for rank, outlook in enumerate(found.outlooks, 1):
@@ -195,9 +197,8 @@ def lines_of(found: MeasureNext) -> list[str]:
     lines = ["SIMULATED DEVICE: nothing here was measured"] if found.simulated else []
     question = "" if found.question == "test-set" else ", for the population of images"
     lines += [
-        f"saving of {found.design} against {found.reference}, both at their limit{question}:",
-        f"  {found.median:.3g} times (90 % ETI {found.low:.3g} to {found.high:.3g}); "
-        f"width of ln saving {found.width:.3g}",
+        f"saving of {found.design} against {found.reference}{question}:",
+        f"  {found.saving}; width of ln saving {found.width:.3g}",
         "",
         f"{'':>3}  {'interval':>15}  {'energy at the':>15}  {'choice':>8}  {'effective':>9}",
         f"{'':>3}  {'shrinks':>15}  {'choice saved':>15}  {'moves':>8}  {'draws':>9}  candidate",

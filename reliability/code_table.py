@@ -1,4 +1,4 @@
-"""What a code does to a bit error rate, as a table that can be read in both directions."""
+"""From a bit error rate after a code back to that of the bits that are read, by a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
 from reliability.ecc import NO_CODE, Code, ln_residual_ber
 
@@ -59,18 +58,3 @@ def code_table(code: Code) -> CodeTable:
     step = float(read[1] - read[0])
     after = np.empty(0) if code == NO_CODE else ln_residual_ber(code, read)
     return CodeTable(float(read[0]), step, after, float(code.corrects + 1))
-
-
-@njit
-def ln_ber_after(ln_read, first, step, after, below):  # type: ignore[no-untyped-def]
-    """Ln BER after a code, linear between the knots; the same number without a code."""
-    last = len(after) - 1
-    if last < 0:
-        return ln_read
-    at = (ln_read - first) / step
-    if at <= 0.0:
-        return after[0] + below * (ln_read - first)
-    if at >= last:
-        return after[last]
-    k = int(at)
-    return after[k] + (at - k) * (after[k + 1] - after[k])

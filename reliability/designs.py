@@ -423,3 +423,10 @@ def design_energy(design: Design, energy: Energy) -> FloatArray:
     if design.safe.lowest is None:
         raise ValueError(f"{design.network}, {design.scheme}: no programming is safe")
     return design.cells * energy_at(energy, design.safe.lowest)
+
+
+def both(comparison: Comparison, design: Design) -> tuple[Design, ...]:
+    """The standard network in single cells and a design, once where they are the same."""
+    standard = comparison.designs[0]
+    is_standard = (design.network, design.storage) == (standard.network, standard.storage)
+    return (standard,) if is_standard else (standard, design)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from devicefit.programming import FloatArray, IntArray
-from reliability.chip_yield import chip_yield
+from reliability.chip_yield import share_within
 from reliability.decision.limits import enough_chips
 from reliability.decision.saving import saving_of
-from reliability.designs import Comparison, Design, Reference, loss_limits, references
+from reliability.designs import Comparison, Design, Reference, both, loss_limits, references
 from reliability.source_shares import Indices, Labels, SourceShares, shares_of_answers
 from reliability.storage import PLAIN
 
@@ -26,8 +26,8 @@ class SavingSources:
     ----------
     shares : SourceShares
         ``family`` (which model, where families are stacked), ``device``, ``training`` (where there
-        are several), ``curve`` (finite number of simulated chips), ``energy inputs``,
-        ``interaction``. All zero where the saving does not vary.
+        are several), ``curve`` (finite number of simulated chips), ``test set`` (where it is a
+        sample), ``energy inputs``, ``interaction``. All zero where the saving does not vary.
     sd_ln : float
         Standard deviation of ln saving.
     stronger, weaker : float
@@ -45,14 +45,23 @@ class SavingSources:
 
 
 def saving_sources(
-    comparison: Comparison, *, draws: int = DRAWS, seed: int
+    comparison: Comparison,
+    design: Design,
+    *,
+    shifts: Mapping[str, FloatArray] | None = None,
+    draws: int = DRAWS,
+    seed: int,
 ) -> dict[str, SavingSources]:
-    """Sources of the saving of the design in focus, for each reference.
+    """Sources of the saving of a design, for each reference.
 
     Parameters
     ----------
     comparison : Comparison
         Energies are known.
+    design : Design
+        One of its designs.
+    shifts : mapping of str to float array, shape (pair,), optional
+        For each network what the test set adds to its limit of loss: a source then, ``test set``.
     draws : int, optional
         Evaluations of each arrangement of the sources.
     seed : int
@@ -66,22 +75,27 @@ def saving_sources(
     Notes
     -----
     The draws of device, curve, training and energy inputs that the comparison pairs are paired
-    anew. The saving is about shares of chips on this test set, so neither chips nor images have a
-    share. Draws that are bounds count with the end of the measured range.
+    anew. The saving is about shares of chips, which therefore have no share of the variance. Draws
+    that are bounds count with the end of the measured range.
     """
-    c, design = comparison, comparison.focus
-    rows = len(c.pairing.device)
-    several = any(c.curves[d.network].further is not None for d in (design, c.designs[0]))
-    names = ("device", *(("training",) if several else ()), "curve", "energy inputs")
+    c, rows = comparison, len(comparison.pairing.device)
+    several = any(c.curves[d.network].further is not None for d in both(c, design))
+    of_chips = (
+        "device",
+        *(("training",) if several else ()),
+        "curve",
+        *(("test set",) if shifts is not None else ()),
+    )
+    names = (*of_chips, "energy inputs")
     known: dict[tuple[int, ...], Comparison] = {}
 
     def answers(of: Indices) -> dict[str, FloatArray]:
         # arrangements that differ in the energy inputs alone have the same programming values
-        of_chips = tuple(id(of[name]) for name in names if name != "energy inputs")
-        if of_chips not in known:
-            known[of_chips] = rearranged(c, of)
-        changed = replace(known[of_chips], energy=c.energy.of(of["device"], of["energy inputs"]))
-        own = next(d for d in changed.designs if _same(d, design))
+        key = tuple(id(of[name]) for name in of_chips)
+        if key not in known:
+            known[key] = rearranged(c, design, of, shifts)
+        changed = replace(known[key], energy=c.energy.of(of["device"], of["energy inputs"]))
+        own = changed.designs[-1]
         return {r.key: np.log(saving_of(changed, own, r).factor) for r in changed.references}
 
     shares = shares_of_answers(
@@ -91,45 +105,57 @@ def saving_sources(
         draws=draws,
         rng=np.random.default_rng([seed, 31]),
     )
-    return {r.key: _sources(shares[r.key], c, r) for r in c.references}
+    return {r.key: _sources(shares[r.key], c, design, r) for r in c.references}
 
 
-def rearranged(comparison: Comparison, of: Mapping[str, IntArray]) -> Comparison:
+def rearranged(
+    comparison: Comparison,
+    design: Design,
+    of: Mapping[str, IntArray],
+    shifts: Mapping[str, FloatArray] | None = None,
+) -> Comparison:
     """The comparison with each source taken from pairs of its own.
 
     Parameters
     ----------
     comparison : Comparison
         Paired draws.
+    design : Design
+        The one whose saving is looked at.
     of : mapping of str to int array
-        Pairs that ``device``, ``curve`` and, where there are several, ``training`` come from.
+        Pairs that ``device``, ``curve`` and, where there are several, ``training`` come from;
+        ``test set`` where `shifts` are given.
+    shifts : mapping of str to float array, optional
+        As of :func:`saving_sources`.
 
     Returns
     -------
     Comparison
-        The standard network in single cells and the design in focus, pairs one by one, with
-        programming values and references anew; all else as it was.
+        The standard network in single cells and the design, pairs one by one, with programming
+        values and references anew; all else as it was.
     """
-    c, focus = comparison, comparison.focus
-    chosen = [c.designs[0], *([] if _same(focus, c.designs[0]) else [focus])]
-    designs = tuple(
-        replace(
-            d,
-            condition=enough_chips(c.grid, _share(c, d, of), 1 - c.requirement.risk, c.programming),
-        )
-        for d in chosen
-    )
+    c = comparison
+    limits = loss_limits(c.curves, c.requirement)
+    designs = []
+    for one in both(c, design):
+        limit: float | FloatArray = limits[one.network]
+        if shifts is not None:
+            limit = limit + shifts[one.network][of["test set"]]
+        share = _share(c, one, of, limit)
+        enough = enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)
+        designs.append(replace(one, condition=enough))
     at = c.network_ln_ber(PLAIN)[c.pairing.device[of["device"]]]
     found = references(designs[0], at, c.grid, c.requirement, c.programming)
-    return replace(c, designs=designs, references=tuple(found))
+    return replace(c, designs=tuple(designs), references=tuple(found))
 
 
-def _same(a: Design, b: Design) -> bool:
-    return (a.network, a.storage) == (b.network, b.storage)
-
-
-def _share(comparison: Comparison, design: Design, of: Mapping[str, IntArray]) -> FloatArray:
-    """Share of chips that meet the requirement, (pair, x): device, curve, training of own pairs.
+def _share(
+    comparison: Comparison,
+    design: Design,
+    of: Mapping[str, IntArray],
+    limit: float | FloatArray,
+) -> FloatArray:
+    """Share of chips within a limit, (pair, x), with device, curve and training of other pairs.
 
     What unequal rates do to a network was counted with chips: it goes with ``curve``.
     """
@@ -150,17 +176,18 @@ def _share(comparison: Comparison, design: Design, of: Mapping[str, IntArray]) -
     if c.unequal is not None:
         unequal = c.unequal.of(device, c.pairing.device[of["curve"]])
         ln_ber = unequal.ln_seen(design.network, design.storage, ln_ber)
-    return chip_yield(
+    return share_within(
         replace(curve, logit_share=logit, ln_dispersion=ln_dispersion, further=None),
         ln_ber,
         replace(c.pairing, device=rows, curve=rows),
-        loss_limits(c.curves, c.requirement)[design.network],
-    ).share
+        limit,
+    )
 
 
-def _sources(shares: SourceShares, comparison: Comparison, reference: Reference) -> SavingSources:
+def _sources(
+    shares: SourceShares, comparison: Comparison, design: Design, reference: Reference
+) -> SavingSources:
     """Shares with the share of draws beyond either end of the measured range."""
-    design = comparison.focus
     saving = saving_of(comparison, design, reference)
     own, its = design.condition, reference.condition
     return SavingSources(

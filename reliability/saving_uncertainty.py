@@ -20,6 +20,7 @@ WORDS = {
     "device": "what is not known of the device",
     "training": "trainings that differ",
     "curve": "the finite number of simulated chips",
+    "test set": "the finite test set",
     "energy inputs": "what is not known of the energies",
     INTERACTION: "these together",
 }
@@ -52,7 +53,7 @@ def saving_uncertainty(comparison: Comparison, *, seed: int) -> dict[str, Any] |
     c = comparison
     if c.best is None or not c.energy.is_known:
         return None
-    found = saving_sources(c, seed=seed)
+    found = saving_sources(c, c.focus, seed=seed)
     findings = {key: _finding(c, sources) for key, sources in found.items()}
     said: dict[str, list[str]] = {}
     for key, name in NAMES.items():

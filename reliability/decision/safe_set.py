@@ -99,3 +99,31 @@ def safe_set(
             "too strong fails too."
         )
     return SafeSet(lowest, runs, sentence, bool(met[0]))
+
+
+NOWHERE = -1.0
+"""Place on the grid of what is safe nowhere."""
+
+
+def lowest_safe(p_met: FloatArray, needed: float) -> FloatArray:
+    """Place of the lowest safe value on the grid, interpolated, for each row.
+
+    Parameters
+    ----------
+    p_met : float array, shape (row, x)
+        P(requirement met).
+    needed : float
+        Probability that suffices.
+
+    Returns
+    -------
+    float array, shape (row,)
+        In steps of the grid; whole steps would hide what changes little. `NOWHERE` where no value
+        suffices.
+    """
+    safe = p_met >= needed
+    rows, x = np.arange(len(p_met)), safe.argmax(axis=1)
+    p, under = p_met[rows, x], p_met[rows, np.maximum(x - 1, 0)]
+    rises = np.where(p > under, p - under, 1.0)
+    place = np.where((x > 0) & (p > under), x - (p - needed) / rises, x)
+    return np.asarray(np.where(safe.any(axis=1), place, NOWHERE), dtype=np.float64)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from devicefit.intervals import PROBABILITY, clopper_pearson, equal_tailed
+from devicefit.intervals import PROBABILITY, clopper_pearson, equal_tailed, weighted_quantiles
 
 
 @given(st.integers(1, 400), st.data(), st.sampled_from([0.5, 0.9, 0.99]))
@@ -82,3 +82,13 @@ def test_equal_tailed_of_one_draw_and_along_another_axis() -> None:
     got = equal_tailed([[0.0, 1.0], [10.0, 20.0]], axis=1, probability=0.5)
     np.testing.assert_allclose(got.low, [0.25, 12.5])
     np.testing.assert_allclose(got.high, [0.75, 17.5])
+
+
+def test_weighted_quantiles() -> None:
+    values = np.array([3.0, 1.0, 2.0, 5.0])
+    levels = [0.02, 0.3, 0.75, 0.95]
+    weights = np.array([[0.3, 0.1, 0.4, 0.2], [0.25, 0.25, 0.25, 0.25]])
+    # middles of the sorted weights of the first row: 0.05, 0.3, 0.65, 0.9
+    found = weighted_quantiles(values, weights, levels)
+    np.testing.assert_allclose(found[0], [1.0, 2.0, 3.8, 5.0])
+    np.testing.assert_allclose(found[1], np.quantile(values, levels, method="hazen"))

@@ -44,11 +44,11 @@ from devicefit.posterior_files import HEAD, load_posterior
 from devicefit.prior_files import read_priors
 from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import Programming
-from reliability.candidate_files import read_candidates
 from reliability.cli_inputs import read_input
 from reliability.cli_life import _table
 from reliability.device_study import DeviceStudy
 from reliability.energy_table import read_energies
+from reliability.measure_next.files import read_candidates
 from reliability.network_import import read_network
 from reliability.network_records import open_network
 from reliability.network_study import FORMAT as COUNTS

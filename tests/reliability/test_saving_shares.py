@@ -134,7 +134,7 @@ def test_the_saving_has_the_shares_of_its_closed_form() -> None:
         "interaction": of_curve * slope.var(),
     }
     total = sum(parts.values())
-    found = saving_sources(c, draws=10_000, seed=2)["standard_bnn"]
+    found = saving_sources(c, c.focus, draws=10_000, seed=2)["standard_bnn"]
     assert found.bounds == 0
     # the comparison's own pairs: a variance of 600 values, standard error 6 %
     assert found.sd_ln**2 == pytest.approx(total, rel=4 * 0.06)
@@ -153,7 +153,7 @@ def test_trainings_and_families_have_shares_of_their_own() -> None:
     family = np.where(np.arange(ROWS) % 3 == 0, 0.6, -0.3)
     stated = Requirement(reference=StatedReference(5e-4, "A"))
     c = compared({"standard": several}, device_sd=0.3, family=family, requirement=stated)
-    found = saving_sources(c, draws=6000, seed=4)["stated"].shares
+    found = saving_sources(c, c.focus, draws=6000, seed=4)["stated"].shares
     assert list(found.share) == [
         "family", "device", "training", "curve", "energy inputs", "interaction",
     ]  # fmt: skip

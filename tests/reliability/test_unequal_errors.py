@@ -13,7 +13,6 @@ from devicefit.cells import CellReader
 from devicefit.mixture import Mixture
 from devicefit.programming import Programming
 from devicefit.sensing import BerCurve, SensingOptions, ln_ber_1t1r, tilt_1t1r
-from reliability.ber_table import BerTable
 from reliability.designs import (
     Comparison,
     compare_designs,
@@ -31,10 +30,8 @@ from reliability.network_study import (
     load_counts,
     save_counts,
 )
-from reliability.next_choice import NextChoice
 from reliability.propagation import pair_draws
 from reliability.requirement import Requirement
-from reliability.safe_walk import shares_met
 from reliability.saving_shares import rearranged
 from reliability.storage import PLAIN, Storage
 from reliability.unequal_counts import UNEQUAL_RATES, stored_ones, tilted_flips, unequal_counts
@@ -314,33 +311,15 @@ def test_the_limit_on_the_device_is_where_its_equivalent_rate_is_tolerated() -> 
 def test_pairs_as_they_are_give_the_limits_as_they_are() -> None:
     """What the sources of the saving are arranged from, with the rates that do the same harm."""
     found, rows = compared(0.8, StoredBits()), np.arange(DRAWS)
-    same = rearranged(found, dict.fromkeys(("device", "curve", "energy inputs"), rows))
+    same = rearranged(found, found.focus, dict.fromkeys(("device", "curve", "energy inputs"), rows))
     np.testing.assert_allclose(
         same.references[0].condition.x, found.references[0].condition.x, rtol=1e-12
     )
     at = found.focus.condition.x
     np.testing.assert_allclose(same.designs[-1].condition.x, at, rtol=1e-12)
-    other = rearranged(found, {"device": rows[::-1], "curve": rows, "energy inputs": rows})
+    reversed_rows = {"device": rows[::-1], "curve": rows, "energy inputs": rows}
+    other = rearranged(found, found.focus, reversed_rows)
     assert (other.references[0].condition.x != found.references[0].condition.x).mean() > 0.9
-
-
-def test_the_next_choice_sees_the_harm_of_unequal_rates() -> None:
-    """Share of chips draw by draw; without the harm the same draws are far off."""
-    found = compared(1.0, StoredBits())
-    design = found.designs[0]
-    read = found.network_ln_ber(PLAIN)[found.pairing.device]
-    choice = NextChoice(found, design, BerTable(read[None], None), None)
-    code, chips, place = choice.codes[0], choice.chips[0], np.zeros(8)
-    away = [
-        np.abs(
-            shares_met(read[None], place, found.pairing.curve, code, chips, harm)
-            - design.chip_yield.share
-        ).max()
-        for harm in (choice.harm[0], np.zeros_like(read))
-    ]
-    # The table of shares is linear between its knots, and here very steep.
-    assert away[0] < 0.06
-    assert away[1] > 0.3
 
 
 def test_words_and_gate() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from devicefit.numerics.stored import read_text, read_toml, reading, shown
 from devicefit.programming import Programming
 from devicefit.quantities import programming_value
-from reliability.candidates import (
+from reliability.measure_next.candidates import (
     Candidate,
     MeasuredEnergy,
     MoreChips,

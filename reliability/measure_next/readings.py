@@ -7,8 +7,8 @@ import numpy as np
 from devicefit.measurements import STATES
 from devicefit.preposterior import NewReadings, correlation, independent_readings
 from devicefit.programming import FloatArray
-from reliability.candidates import MoreCycles, MoreDevices
 from reliability.device_study import DeviceStudy
+from reliability.measure_next.candidates import MoreCycles, MoreDevices
 
 
 def planned_readings(candidate: MoreDevices | MoreCycles, study: DeviceStudy) -> list[NewReadings]:

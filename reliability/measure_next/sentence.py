@@ -8,7 +8,9 @@ from typing import Any
 
 from devicefit.intervals import PROBABILITY
 from devicefit.programming import Programming
-from reliability.outlook import Outlook
+from reliability.measure_next.outlook import Outlook
+from reliability.saving_uncertainty import WORDS
+from reliability.source_shares import INTERACTION
 
 WORTH_DOING = 0.05
 """Expected shrinkage below which a candidate is not recommended."""
@@ -25,19 +27,19 @@ def next_sentence(
 ) -> str:
     """What to do first, what the choice gains by it, and where the variance comes from."""
     parts = [first_sentence(outlooks), choice_sentence(outlooks, choice, programming)]
-    sources = {name: s for name, s in shares.items() if name != "together"}
-    if sources:
+    sources = {name: s for name, s in shares.items() if name != INTERACTION}
+    if any(sources.values()):
         largest = max(sources, key=lambda name: sources[name])
         parts.append(
-            f"Most of the variance comes from the {largest} ({100 * sources[largest]:.0f} %)."
+            f"Most of the variance comes from {WORDS[largest]} ({100 * sources[largest]:.0f} %)."
             if sources[largest] > 0.5
             else "No single source makes more than half of the variance: "
-            + ", ".join(f"{name} {100 * s:.0f} %" for name, s in sources.items())
+            + ", ".join(f"{WORDS[name]} {100 * s:.0f} %" for name, s in sources.items())
             + "."
         )
     if share_bounds > _TAIL:
         parts.append(
-            f"In {100 * share_bounds:.0f} % of the draws a limit lies beyond the measured range: "
+            f"In {100 * share_bounds:.0f} % of the draws a side lies beyond the measured range: "
             "where an end of the interval is such a bound, readings within the range cannot move "
             "it; a wider range of programming values can."
         )
@@ -48,9 +50,16 @@ def first_sentence(outlooks: Sequence[Outlook]) -> str:
     """The first step, or that there is none that is worth it."""
     best = outlooks[0]
     if best.shrinkage <= max(WORTH_DOING, 2 * best.standard_error):
-        return (
+        none = (
             "None of these candidates is expected to shrink the interval of ln saving by more "
             f"than {100 * WORTH_DOING:.0f} % with any certainty."
+        )
+        gain = max(outlooks, key=lambda o: o.energy_saved)
+        if gain.choice is None or not gain.choice.is_worth:
+            return none
+        return (
+            f"First, for the choice: {gain.words}. The choice after it is expected to take "
+            f"{gain.choice.percent_words} less energy. {none}"
         )
     found = (
         f"First: {best.words}. The interval of ln saving is expected to shrink by "

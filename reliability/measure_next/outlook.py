@@ -1,4 +1,4 @@
-"""What is expected of the choice after a measurement."""
+"""What is expected of one candidate for the next measurement."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from reliability.measure_next.candidates import Candidate, candidate_record
+
+WEIGHTS, MOMENTS, EXACT = "weights", "moments", "none needed"
 NOTABLE = 0.05
 """Relative change of the energy from which on a choice counts as another one."""
 
@@ -61,3 +64,55 @@ class ChoiceOutlook:
 
 UNCHANGED = ChoiceOutlook(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Of what cannot change the choice."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is expected of one candidate.
+
+    Parameters
+    ----------
+    candidate : MoreDevices, MoreCycles, MoreChips, MoreImages or MeasuredEnergy
+        What would be done.
+    words : str
+        The same in words.
+    shrinkage, standard_error : float
+        Expected relative shrinkage of the 90 % interval of ln saving, and its Monte-Carlo standard
+        error over simulated outcomes.
+    width : float
+        Expected width of the interval of ln saving afterwards.
+    route : str
+        How outcomes were turned into posteriors: ``"weights"``, ``"moments"``, or ``"none needed"``
+        where nothing can change.
+    choice : ChoiceOutlook or None
+        What `decide` would choose then, and what energy that saves; None where it is not known.
+    effective_draws, pareto_k : float or None
+        With weights: median effective draws, and the 90 % quantile of Pareto k.
+    extrapolated : bool
+        The condition lies outside the measured range: what it would show rests on the model.
+    note : str
+        What else is to be known.
+    """
+
+    candidate: Candidate
+    words: str
+    shrinkage: float
+    standard_error: float
+    width: float
+    route: str
+    choice: ChoiceOutlook | None
+    effective_draws: float | None = None
+    pareto_k: float | None = None
+    extrapolated: bool = False
+    note: str = ""
+
+    @property
+    def energy_saved(self) -> float:
+        """Ln of energy that the choice after it saves; 0 where it is not known."""
+        return (None if self.choice is None else self.choice.ln_energy_saved) or 0.0
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = {k: v for k, v in vars(self).items() if k not in ("candidate", "choice")}
+        choice = None if self.choice is None else self.choice.record()
+        return {"candidate": candidate_record(self.candidate), **values, "choice": choice}

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reliability.candidates import Candidate, MoreCycles, MoreDevices
 from reliability.designs import Comparison
 from reliability.device_study import DeviceStudy
-from reliability.energy import EnergyOptions
-from reliability.energy_table import EnergyTable
-from reliability.measure_next import measure_next
+from reliability.measure_next.candidates import Candidate, MoreCycles, MoreDevices
+from reliability.measure_next.options import MeasureNextOptions
+from reliability.measure_next.ranking import measure_next
+from reliability.measure_next.usual import usual_candidates
 from reliability.network_study import NetworkStudy
-from reliability.outlook import MeasureNextOptions
-from reliability.usual_candidates import usual_candidates
 
 QUICK = MeasureNextOptions(simulations=60, moments_simulations=12, moments_draws=400)
 """Fewer outcomes than the command simulates, as the report should not wait."""
@@ -24,16 +22,18 @@ def next_record(
     comparison: Comparison,
     networks: Mapping[str, NetworkStudy],
     *,
-    energy_options: EnergyOptions | None,
-    energy_table: EnergyTable | None,
+    shares: Mapping[str, float] | None = None,
     seed: int,
 ) -> dict[str, Any]:
     """Ranking of a short list of candidates, or why there is none.
 
+    `shares` are those of the variance of the saving against the standard network, where they are
+    known.
+
     Returns
     -------
     dict
-        ``ranking`` as of :meth:`reliability.measure_next.MeasureNext.record`, or None; then
+        ``ranking`` as of :meth:`reliability.measure_next.ranking.MeasureNext.record`, or None; then
         ``why_not`` says why.
     """
     if not comparison.energy.is_known:
@@ -42,9 +42,8 @@ def next_record(
         device,
         comparison,
         _few(usual_candidates(comparison, device, comparison.focus), device),
-        energy_options=energy_options,
-        energy_table=energy_table,
         options=QUICK,
+        shares=shares,
         seed=seed,
         bits={name: int(study.counts.attrs["weights"]) for name, study in networks.items()},
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from reliability.candidates import (
+from reliability.designs import Comparison, Design
+from reliability.device_study import DeviceStudy
+from reliability.measure_next.candidates import (
     Candidate,
     MeasuredEnergy,
     MoreChips,
@@ -12,8 +14,6 @@ from reliability.candidates import (
     MoreDevices,
     MoreImages,
 )
-from reliability.designs import Comparison, Design
-from reliability.device_study import DeviceStudy
 
 _BESIDE = 0.1
 

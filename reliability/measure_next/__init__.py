@@ -1,0 +1,1 @@
+"""Which further measurement is worth most: the decision once more, with weights of the draws."""

@@ -1,0 +1,192 @@
+"""Yields, safe places and savings for draws of the device that readings would move.
+
+Moved draws need rates and yields of their own. These are worked out at a dozen programming values
+around the place of each side now, not over the whole grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from devicefit.fitted import Fitted
+from devicefit.programming import FloatArray, IntArray
+from devicefit.sensing import SensingOptions, ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
+from devicefit.threshold import choose_threshold
+from reliability.chip_yield import share_within
+from reliability.decision.limits import Condition, enough_chips, weakest_condition
+from reliability.decision.safe_set import NOWHERE, lowest_safe
+from reliability.decision.saving import saving_of
+from reliability.designs import MEMORY_CODES, Comparison, Design, Reference, both, loss_limits
+from reliability.ecc import raw_ber_for
+from reliability.energy import Energy
+
+VALUES = 12
+_TAIL = 0.002
+_BESIDE = 2
+"""Values of the grid that are added at both ends of what the draws of now need."""
+
+
+@dataclass(frozen=True)
+class MovedAnswers:
+    """What other draws of the device answer.
+
+    Parameters
+    ----------
+    ln_saving : float array, shape (draw,)
+        ln of the saving.
+    places : float array, shape (design,)
+        Lowest safe place of each design on the grid.
+    ln_energy : float array, shape (x,)
+        Mean over draws of ln of the energy per cell.
+    """
+
+    ln_saving: FloatArray
+    places: FloatArray
+    ln_energy: FloatArray
+
+
+class MovedDraws:
+    """Answers for other draws of the device.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        All designs on the same draws, the saving's own conditions included.
+    design : Design
+        The one whose saving is looked at.
+    reference : Reference
+        What it is compared with.
+    rivals : sequence of Design
+        Designs whose lowest safe place is asked for.
+    shifts : mapping of str to float array, shape (pair,), or None
+        What the test set adds to the limit of loss of the networks of the saving.
+    """
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        design: Design,
+        reference: Reference,
+        rivals: Sequence[Design],
+        shifts: dict[str, FloatArray] | None,
+    ) -> None:
+        self.c, self.design, self.reference = comparison, design, reference
+        self.rivals, self.shifts = rivals, shifts
+        self.limits = loss_limits(comparison.curves, comparison.requirement)
+
+    def window(self, condition: Condition, lowest: float | None) -> FloatArray:
+        """Programming values around those of the draws and the lowest safe one, shape (x,)."""
+        programming, grid = self.c.programming, self.c.grid
+        u, at = programming.coordinate(grid), programming.coordinate(condition.x)
+        low, high = np.quantile(at, [_TAIL, 1 - _TAIL])
+        if lowest is not None:
+            here = float(programming.coordinate(lowest))
+            low, high = min(low, here), max(high, here)
+        beside = _BESIDE * (u[-1] - u[0]) / (len(u) - 1)
+        places = np.linspace(max(u[0], low - beside), min(u[-1], high + beside), VALUES)
+        return np.clip(programming.from_coordinate(places), grid[0], grid[-1])
+
+    def answers(self, posterior: Fitted) -> MovedAnswers:
+        """Saving and safe places for other draws, paired with those of curve and energy in turn."""
+        c, needed = self.c, 1 - self.c.requirement.risk
+        wanted = [*self.rivals, *both(c, self.design)]
+        windows = {id(d): self.window(d.condition, d.safe.lowest) for d in wanted}
+        of_memory = self.reference.key in MEMORY_CODES
+        memory = self.window(self.reference.condition, None) if of_memory else c.grid[:0]
+        schemes = {"1T1R", *(d.storage.scheme for d in wanted)}
+        x = np.unique(np.concatenate([*windows.values(), memory]))
+        read = _Rates.of(posterior, x, schemes, c.sensing)
+        rows = np.arange(len(read.ln_ber["1T1R"])) % len(c.pairing.device)
+
+        def share(d: Design, limit: float | FloatArray) -> FloatArray:
+            at = np.searchsorted(x, windows[id(d)])
+            return share_within(
+                c.curves[d.network],
+                read.seen(c, d, at, rows),
+                replace(c.pairing, device=np.arange(len(rows)), curve=c.pairing.curve[rows]),
+                limit,
+            )
+
+        def condition(d: Design) -> Condition:
+            limit: float | FloatArray = self.limits[d.network]
+            if self.shifts is not None:
+                limit = limit + self.shifts[d.network][rows]
+            return enough_chips(windows[id(d)], share(d, limit), needed, c.programming)
+
+        conditions = [condition(d) for d in both(c, self.design)]
+        other = conditions[0]
+        if of_memory:
+            raw = raw_ber_for(MEMORY_CODES[self.reference.key], c.requirement.memory_ber)
+            excess = np.log(raw) - read.ln_ber["1T1R"][:, np.searchsorted(x, memory)]
+            other = weakest_condition(memory, excess, c.programming)
+        energy = self._energy(posterior, rows)
+        saving = saving_of(
+            replace(c, energy=energy),
+            replace(self.design, condition=conditions[-1]),
+            replace(self.reference, condition=other),
+        )
+        places = [
+            self._place(share(d, self.limits[d.network]).mean(axis=0), windows[id(d)])
+            for d in self.rivals
+        ]
+        return MovedAnswers(
+            np.log(saving.factor), np.array(places), np.log(energy.e_cell_j).mean(axis=0)
+        )
+
+    def _place(self, p_met: FloatArray, window: FloatArray) -> float:
+        """Lowest safe place on the grid."""
+        place = float(lowest_safe(p_met[None], 1 - self.c.requirement.risk)[0])
+        if place == NOWHERE:
+            return NOWHERE
+        coordinate = self.c.programming.coordinate
+        at = np.interp(place, np.arange(len(window)), coordinate(window))
+        return float(np.interp(at, coordinate(self.c.grid), np.arange(len(self.c.grid))))
+
+    def _energy(self, posterior: Fitted, rows: IntArray) -> Energy:
+        """Energy of the moved devices with the inputs of the pairs."""
+        energy = self.c.energy
+        if energy.inferred is None:
+            return replace(energy, e_cell_j=energy.e_cell_j[rows])
+        ln_r = posterior.mixtures(energy.x)["LRS"].location[0].reshape(-1, len(energy.x))
+        moved = replace(energy.inferred, ln_r=ln_r).joined(slice(None), rows)
+        return replace(energy, e_cell_j=moved, inferred=None)
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Rates of other draws; thresholds as in a fresh study."""
+
+    ln_ber: dict[str, FloatArray]
+    tilt: FloatArray
+
+    @classmethod
+    def of(
+        cls, posterior: Fitted, x: FloatArray, schemes: set[str], sensing: SensingOptions
+    ) -> _Rates:
+        laws = posterior.mixtures(x)
+        lrs, hrs = laws["LRS"], laws["HRS"]
+        threshold = (
+            choose_threshold(lrs, hrs)
+            if sensing.threshold_ohm is None
+            else np.full(len(x), np.log(sensing.threshold_ohm))
+        )
+        single = ln_ber_1t1r(lrs, hrs, threshold)
+        found = {"1T1R": single.reshape(-1, len(x))}
+        if "2T2R" in schemes:
+            found["2T2R"] = ln_ber_2t2r(lrs, hrs, sensing.offset_ln_r).reshape(-1, len(x))
+        return cls(found, tilt_1t1r(hrs, threshold, single).reshape(-1, len(x)))
+
+    def seen(
+        self, comparison: Comparison, design: Design, at: IntArray, rows: IntArray
+    ) -> FloatArray:
+        """Ln of the equal rate that a network sees at some of the values, shape (draw, x)."""
+        c, storage = comparison, design.storage
+        ln_ber = storage.ln_ber_after(self.ln_ber[storage.scheme][:, at])
+        if c.unequal is None:
+            return ln_ber
+        every = np.arange(len(rows))
+        paired = replace(c.unequal, of_lrs=self.tilt[:, at]).of(every, c.pairing.device[rows])
+        return paired.ln_seen(design.network, storage, ln_ber)
