@@ -21,7 +21,7 @@ Outputs
     ``results/measure_next.png``.
 
 Method
-    Against the standard network much of the interval rests on the chips, against memory all on the
+    Against the standard network most of the interval rests on the chips, against memory all on the
     device; both are looked at. In a repetition a draw of the posterior plays the truth. Readings of
     new devices are drawn from it, with the correlation between cycles that the design effect
     implies, and (a) weigh the draws, log likelihood divided by the design effect, as the fit does;
@@ -40,8 +40,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from reliability.judge import Judge
-from reliability.limit_shares import limit_shares
 
 import bnn
 from devicefit.backend import SamplerOptions, psis
@@ -55,7 +53,8 @@ from reliability.answer import compare
 from reliability.device_study import DeviceStudy, adaptive_grid
 from reliability.energy import EnergyOptions
 from reliability.measure_next.candidates import MoreDevices
-from reliability.measure_next.outlook import MeasureNextOptions
+from reliability.measure_next.options import MeasureNextOptions
+from reliability.measure_next.ranking import Ranking
 from reliability.network_study import (
     evaluate_network,
     load_counts,
@@ -80,11 +79,11 @@ SAMPLER = SamplerOptions(chains=2, draws=600, warmup=300, target_accept=0.9, see
 
 
 def new_table(
-    judge: Judge, candidate: MoreDevices, truth: int, *, rng: np.random.Generator
+    ranking: Ranking, candidate: MoreDevices, truth: int, *, rng: np.random.Generator
 ) -> pd.DataFrame:
     """Readings of new devices under the paired draw that plays the truth."""
-    main = judge.device.main
-    laws = laws_at(main, np.array([candidate.programming]), judge.c.pairing.device[[truth]])
+    main = ranking.device.main
+    laws = laws_at(main, np.array([candidate.programming]), ranking.c.pairing.device[[truth]])
     parts = []
     names = [f"new-{d:04d}" for d in range(candidate.devices)]
     shape = (candidate.devices, candidate.cycles)
@@ -112,9 +111,9 @@ def new_table(
     return pd.concat(parts, ignore_index=True)
 
 
-def ln_weights(judge: Judge, candidate: MoreDevices, truth: int, table: pd.DataFrame) -> tuple:
+def ln_weights(ranking: Ranking, candidate: MoreDevices, truth: int, table: pd.DataFrame) -> tuple:
     """Weights of the draws by the readings, and Pareto k."""
-    main, draw = judge.device.main, judge.c.pairing.device
+    main, draw = ranking.device.main, ranking.c.pairing.device
     laws = laws_at(main, np.array([candidate.programming]), draw)
     total = np.zeros(len(draw))
     for state in STATES:
@@ -126,19 +125,19 @@ def ln_weights(judge: Judge, candidate: MoreDevices, truth: int, table: pd.DataF
     return ln_weight, float(k[0])
 
 
-def _with_weights(judge: Judge, weights: np.ndarray) -> dict[str, float]:
+def _with_weights(ranking: Ranking, weights: np.ndarray) -> dict[str, float]:
     """Width of the interval with one row of weights, and effective draws."""
-    (width,) = judge.case.widths_of_weights(weights, judge.case.places_of(weights))
+    (width,) = ranking.widths(weights)
     return {"width": float(width), "effective_draws": float(1 / (weights**2).sum())}
 
 
 def repetition(
-    judges: dict[str, Judge], old: pd.DataFrame, candidate: MoreDevices, number: int
+    rankings: dict[str, Ranking], old: pd.DataFrame, candidate: MoreDevices, number: int
 ) -> dict:
     """Widths against each reference, with a refit and with weights, for one outcome."""
-    any_judge = next(iter(judges.values()))
-    truth = int(any_judge.truth[number])
-    table = new_table(any_judge, candidate, truth, rng=np.random.default_rng([31, number]))
+    any_ranking = next(iter(rankings.values()))
+    truth = int(any_ranking.outcomes.truth[number])
+    table = new_table(any_ranking, candidate, truth, rng=np.random.default_rng([31, number]))
     both = check_measurements(
         pd.concat([old, table], ignore_index=True),
         PROGRAMMING,
@@ -148,32 +147,31 @@ def repetition(
     )
     options = replace(SAMPLER, seed=SAMPLER.seed + number)
     refitted = fit(compress(both), family=FAMILY, options=options)
-    ln_weight, k = ln_weights(any_judge, candidate, truth, table)
+    ln_weight, k = ln_weights(any_ranking, candidate, truth, table)
     return {
         "number": number,
         "r_hat": refitted.diagnostics.r_hat,
         "pareto_k": k,
-        "refit": {
-            key: judge.case.width_of(judge.case.read(refitted, set()))
-            for key, judge in judges.items()
+        "refit": {key: ranking.width_of(refitted) for key, ranking in rankings.items()},
+        "weights": {
+            key: _with_weights(ranking, np.exp(ln_weight)) for key, ranking in rankings.items()
         },
-        "weights": {key: _with_weights(judge, np.exp(ln_weight)) for key, judge in judges.items()},
     }
 
 
-def summary(judges: dict[str, Judge], rows: dict[str, dict]) -> dict:
+def summary(rankings: dict[str, Ranking], rows: dict[str, dict]) -> dict:
     """Shrinkages with their standard errors, and how far apart they are."""
     found = []
     for words, row in rows.items():
-        for key, judge in judges.items():
-            before = judge.case.width_of(judge.case.read(judge.device.main, set()))
+        for key, ranking in rankings.items():
+            before = ranking.width_of(ranking.device.main)
             refit = np.array([r["refit"][key] for r in row["repetitions"]]) / before
             weights = np.array([r["weights"][key]["width"] for r in row["repetitions"]])
-            weights /= judge.case.width_now
+            weights /= ranking.width_now
             # Outcomes whose weights the command would not use tell nothing about weights.
             usable = np.array(
                 [
-                    r["weights"][key]["effective_draws"] >= judge.options.least_effective
+                    r["weights"][key]["effective_draws"] >= ranking.options.least_effective
                     and r["pareto_k"] <= 0.7
                     for r in row["repetitions"]
                 ]
@@ -205,12 +203,10 @@ def summary(judges: dict[str, Judge], rows: dict[str, dict]) -> dict:
                 }
             )
     return {
-        "note": "simulated device; relative shrinkage of the 90 % ETI of ln saving, both sides at "
-        "the limit of what they tolerate; `same_readings` is weights less refits",
-        "shares": {
-            key: limit_shares(judge.case, with_test_set=False) for key, judge in judges.items()
-        },
-        "width_now": {key: judge.case.width_now for key, judge in judges.items()},
+        "note": "simulated device; relative shrinkage of the 90 % ETI of ln saving; "
+        "`same_readings` is weights less refits",
+        "shares": {key: ranking.shares() for key, ranking in rankings.items()},
+        "width_now": {key: ranking.width_now for key, ranking in rankings.items()},
         "table": found,
         "candidates": rows,
     }
@@ -327,14 +323,16 @@ def main() -> int:
         comparison = compare(
             device, networks, Requirement(memory_ber=1e-3), SensingOptions(), energy, 1
         )
-        judges = {
-            key: Judge(device, comparison, energy, MeasureNextOptions(reference=key), 1)
+        rankings = {
+            key: Ranking(device, comparison, MeasureNextOptions(reference=key), 1)
             for key in ("standard_bnn", "memory")
         }
         for candidate in CANDIDATES:
             words = candidate.words(PROGRAMMING)
             kept = rows.get(words, {"repetitions": []})
-            predicted = {key: judge.outlook(candidate).record() for key, judge in judges.items()}
+            predicted = {
+                key: ranking.outlook(candidate).record() for key, ranking in rankings.items()
+            }
             rows[words] = {**kept, "predicted": predicted}
         values: dict = {}
         for number in range(arguments.repetitions):
@@ -342,9 +340,9 @@ def main() -> int:
             for candidate in CANDIDATES:
                 done = rows[candidate.words(PROGRAMMING)]["repetitions"]
                 if len(done) <= number:
-                    done.append(repetition(judges, measurements.table, candidate, number))
+                    done.append(repetition(rankings, measurements.table, candidate, number))
             if number:
-                values = summary(judges, rows)
+                values = summary(rankings, rows)
                 values["paired"] = paired(values)
                 arguments.out.write_text(json.dumps(values, indent=1) + "\n")
         figure(values, arguments.out.with_suffix(".png"))

@@ -354,45 +354,36 @@ def true_saving(x_reference: float, cells_reference: float, x: float, cells: flo
     return x_reference * cells_reference / (x * cells)
 
 
-def holds(record: Mapping[str, Any], true: float) -> bool:
-    """Whether an interval of a saving holds a value; an end that is a bound holds all beyond."""
-    low = -math.inf if record["low_is_upper_bound"] else record["low"] * (1 - _CLOSE)
-    high = math.inf if record["high_is_lower_bound"] else record["high"] * (1 + _CLOSE)
-    return bool(low <= true <= high)
+def ends_of(record: Mapping[str, Any]) -> tuple[float, float]:
+    """Ends of a saving; a bound holds all beyond, and what is not known holds everything."""
+    bound = record["bound"]
+    if bound is not None:
+        end = bound["value"]
+        return (end, math.inf) if bound["side"] == "at least" else (-math.inf, end)
+    if record["median"] is None:
+        return -math.inf, math.inf
+    return record["low"], record["high"]
 
 
 def compared(
-    record: Mapping[str, Any],
-    x_reference: float,
-    cells_reference: float,
-    x: float,
-    cells: float,
-    measured_range: tuple[float, float],
+    record: Mapping[str, Any], x_reference: float, cells_reference: float, x: float, cells: float
 ) -> dict[str, Any]:
-    """An interval of a saving beside the truth.
+    """An interval or a bound of a saving beside the truth.
 
     Returns
     -------
     dict
-        ``low``, ``median``, ``high`` and the marks of the record; ``true``, the saving with both
-        limits where they really are, and ``inside`` (None where there is no saving);
-        ``true_within`` and ``inside_within``, the saving with limits outside the measured range
-        moved to its nearer end, as the draws of the record are, and marks ignored.
+        ``low`` and ``high``, None where the saving is open to that side; ``is_bound``; ``true``,
+        the saving with both sides where they really are, and ``inside`` (None where there is none).
     """
-    low, high = measured_range
+    low, high = ends_of(record)
     true = true_saving(x_reference, cells_reference, x, cells)
-    within = true_saving(
-        min(max(x_reference, low), high), cells_reference, min(max(x, low), high), cells
-    )
-    assert within is not None
-    ends = {key: float(record[key]) for key in ("low", "median", "high")}
     return {
-        **ends,
-        **{key: bool(value) for key, value in record.items() if key.endswith("_bound")},
+        "low": low if math.isfinite(low) else None,
+        "high": high if math.isfinite(high) else None,
+        "is_bound": record["median"] is None,
         "true": None if true is None else ("infinite" if math.isinf(true) else true),
-        "inside": None if true is None else holds(record, true),
-        "true_within": within,
-        "inside_within": bool(ends["low"] * (1 - _CLOSE) <= within <= ends["high"] * (1 + _CLOSE)),
+        "inside": None if true is None else bool(low * (1 - _CLOSE) <= true <= high * (1 + _CLOSE)),
     }
 
 

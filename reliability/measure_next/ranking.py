@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from devicefit.fitted import Fitted
 from devicefit.intervals import PROBABILITY, weighted_quantiles
 from devicefit.preposterior import NewReadings
 from devicefit.programming import FloatArray
@@ -248,6 +249,10 @@ class Ranking:
         """Width of the interval of ln saving, shape (outcome,)."""
         found = self.quantiles(weights)
         return np.asarray(found[:, 2] - found[:, 0])
+
+    def width_of(self, posterior: Fitted) -> float:
+        """Width of the interval of ln saving with another posterior of the device."""
+        return _width(self._moved_draws[0].answers(posterior).ln_saving)
 
     def shares(self) -> dict[str, float]:
         """Shares of the sources in the variance of ln saving."""

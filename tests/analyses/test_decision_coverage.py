@@ -27,16 +27,15 @@ from devicefit.reference_device import ReferenceDevice
 from reliability.requirement import Requirement
 
 GRID = np.geomspace(10e-6, 600e-6, 40)
-BOUNDS = ("low_is_lower_bound", "low_is_upper_bound", "high_is_lower_bound", "high_is_upper_bound")
 
 
-def _interval(low: float, high: float, *marks: str) -> dict[str, Any]:
-    return {
-        "low": low,
-        "median": (low + high) / 2,
-        "high": high,
-        **{mark: mark in marks for mark in BOUNDS},
-    }
+def _interval(low: float, high: float) -> dict[str, Any]:
+    return {"low": low, "median": (low + high) / 2, "high": high, "bound": None}
+
+
+def _bound(side: str, value: float) -> dict[str, Any]:
+    found = {"side": side, "value": value, "probability": 0.95}
+    return {"low": None, "median": None, "high": None, "bound": found}
 
 
 @pytest.fixture
@@ -116,28 +115,25 @@ def test_true_saving(
 
 
 @pytest.mark.parametrize(
-    ("interval", "reference", "own", "inside", "inside_within"),
+    ("saving", "reference", "own", "inside"),
     [
-        (_interval(1.5, 2.5), 2e-4, 1e-4, True, True),
-        (_interval(2.1, 2.5), 2e-4, 1e-4, False, False),
-        (_interval(1.5, 1.9, "high_is_lower_bound"), 2e-4, 1e-4, True, False),
-        (_interval(2.1, 2.5, "low_is_upper_bound"), 2e-4, 1e-4, True, False),
-        # The reference lies at 2 mA, beyond the strongest current of 600 uA.
-        (_interval(4.0, 6.0, "high_is_lower_bound"), 2e-3, 1e-4, True, True),
-        (_interval(4.0, 6.0), 2e-3, 1e-4, False, True),
-        (_interval(4.0, 6.0, "high_is_lower_bound"), math.inf, 1e-4, True, True),
-        (_interval(4.0, 6.0), math.inf, math.inf, None, False),
+        (_interval(1.5, 2.5), 2e-4, 1e-4, True),
+        (_interval(2.1, 2.5), 2e-4, 1e-4, False),
+        (_bound("at least", 1.9), 2e-4, 1e-4, True),
+        (_bound("at least", 2.1), 2e-4, 1e-4, False),
+        (_bound("at most", 2.1), 2e-4, 1e-4, True),
+        (_bound("at most", 1.9), 2e-4, 1e-4, False),
+        (_bound("at least", 6.0), math.inf, 1e-4, True),
+        (_interval(4.0, 6.0), math.inf, 1e-4, False),
+        (_interval(4.0, 6.0), math.inf, math.inf, None),
+        ({"low": None, "median": None, "high": None, "bound": None}, 2e-4, 1e-4, True),
     ],
 )
-def test_bounds_hold_what_lies_beyond_the_measured_range(
-    interval: dict[str, Any],
-    reference: float,
-    own: float,
-    inside: bool | None,
-    inside_within: bool,
+def test_bounds_hold_what_lies_beyond(
+    saving: dict[str, Any], reference: float, own: float, inside: bool | None
 ) -> None:
-    found = compared(interval, reference, 1.0, own, 1.0, (10e-6, 600e-6))
-    assert (found["inside"], found["inside_within"]) == (inside, inside_within)
+    found = compared(saving, reference, 1.0, own, 1.0)
+    assert found["inside"] == inside
     json.dumps(found, allow_nan=False)
 
 
@@ -208,7 +204,7 @@ def test_the_true_excess_is_that_of_the_tables() -> None:
 
     accuracy = {
         "ber": list(fine),
-        "networks": {"n": {"images": 600, "error_free": 590, "mean_correct": right(fine, 0.0)}},
+        "networks": {"n": {"images": 600, "error_free": 590, "kept_correct": right(fine, 0.0)}},
     }
     tilted = {
         "ber": list(rates),
@@ -232,7 +228,7 @@ def test_an_unfinished_line_is_done_again_and_other_settings_are_refused(tmp_pat
 
 def _row(number: int, inside: bool) -> dict[str, Any]:
     true = 2e-4 if inside else 9e-4
-    found = compared(_interval(1.5, 2.5), true, 1.0, 1e-4, 1.0, (10e-6, 2e-3))
+    found = compared(_interval(1.5, 2.5), true, 1.0, 1e-4, 1.0)
     keys = simulated_truths.reference_limits(-3.0, 1e-4)
     return {
         "number": number,
@@ -245,7 +241,7 @@ def _row(number: int, inside: bool) -> dict[str, Any]:
         "tolerated": {"standard": {"true": 2.0, "low": 1.0, "high": 3.0 if inside else 1.5}},
         "r_hat": 1.0,
         "failed_gates": [],
-        "saving": {key: {"at_tolerance": found, "at_recommended": found} for key in keys},
+        "saving": dict.fromkeys(keys, found),
         "kept": {
             "chips": 100,
             "met": 96,
