@@ -141,12 +141,23 @@ def rearranged(
         limit: float | FloatArray = limits[one.network]
         if shifts is not None:
             limit = limit + shifts[one.network][of["test set"]]
-        share = _share(c, one, of, limit)
-        enough = enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)
+        near = _near(c, one)
+        share = _share(c, one, of, limit, near)
+        enough = enough_chips(c.grid[near], share, 1 - c.requirement.risk, c.programming)
         designs.append(replace(one, condition=enough))
     at = c.network_ln_ber(PLAIN)[c.pairing.device[of["device"]]]
     found = references(designs[0], at, c.grid, c.requirement, c.programming)
     return replace(c, designs=tuple(designs), references=tuple(found))
+
+
+def _near(comparison: Comparison, design: Design) -> slice:
+    """Values of the grid among which pairs that are paired anew suffice: all there is, and more.
+
+    Half as much again on both sides; the few pairs beyond count with the end.
+    """
+    first, last = np.searchsorted(comparison.grid, np.quantile(design.condition.x, [0.0, 1.0]))
+    beside = 2 + (last - first) // 2
+    return slice(max(0, first - 1 - beside), min(len(comparison.grid), last + 1 + beside))
 
 
 def _share(
@@ -154,6 +165,7 @@ def _share(
     design: Design,
     of: Mapping[str, IntArray],
     limit: float | FloatArray,
+    near: slice,
 ) -> FloatArray:
     """Share of chips within a limit, (pair, x), with device, curve and training of other pairs.
 
@@ -172,9 +184,10 @@ def _share(
         # As for a further training: where a deviation would make the curve fall, it stays level.
         logit["lost"] = np.maximum.accumulate(logit["lost"], axis=1)
     ln_dispersion = {kind: values[i] for kind, values in curve.ln_dispersion.items()}
-    ln_ber = c.network_ln_ber(design.storage)[device]
+    ln_ber = c.network_ln_ber(design.storage)[device, near]
     if c.unequal is not None:
         unequal = c.unequal.of(device, c.pairing.device[of["curve"]])
+        unequal = replace(unequal, of_lrs=unequal.of_lrs[:, near])
         ln_ber = unequal.ln_seen(design.network, design.storage, ln_ber)
     return share_within(
         replace(curve, logit_share=logit, ln_dispersion=ln_dispersion, further=None),
