@@ -8,8 +8,9 @@ Question
 Inputs
     None. The device is simulated (``devicefit.reference_device``, 5 currents, 60 devices each, 3
     cycles); the networks are trained on scikit-learn's digits, or their counts are given with
-    ``--counts`` (standard network first). Memory has to reach a BER of 1e-3, which lies within the
-    range that such a sweep covers.
+    ``--counts`` (standard network first). ``--more-counts`` are counts of the same networks with
+    more chips: what these really do to the interval then stands beside what is predicted. Memory
+    has to reach a BER of 1e-3, which lies within the range that such a sweep covers.
 
 Seed
     Readings 20190407, fit 1. Repetition ``r`` has the r-th draw that plays the truth in
@@ -52,7 +53,7 @@ from devicefit.sensing import SensingOptions
 from reliability.answer import compare
 from reliability.device_study import DeviceStudy, adaptive_grid
 from reliability.energy import EnergyOptions
-from reliability.measure_next.candidates import MoreDevices
+from reliability.measure_next.candidates import MoreChips, MoreDevices
 from reliability.measure_next.options import MeasureNextOptions
 from reliability.measure_next.ranking import Ranking
 from reliability.network_study import (
@@ -75,6 +76,7 @@ CANDIDATES = (
     MoreDevices(30e-6, 60, 3),
     MoreDevices(100e-6, 60, 3),
 )
+REQUIREMENT = Requirement(memory_ber=1e-3)
 SAMPLER = SamplerOptions(chains=2, draws=600, warmup=300, target_accept=0.9, seed=1, cores=1)
 
 
@@ -247,6 +249,27 @@ def paired(values: dict) -> dict:
     return found
 
 
+def chips_record(
+    rankings: dict[str, Ranking], device: DeviceStudy, paths: list[Path]
+) -> dict[str, dict[str, float]]:
+    """Shrinkage that further chips are predicted to give, and that of counts with these chips."""
+    networks = _counted(paths)
+    more = compare(device, networks, REQUIREMENT, SensingOptions(), EnergyOptions(), 1)
+    found = {}
+    for key, ranking in rankings.items():
+        before, after = ranking.c.standard.chips, more.standard.chips
+        predicted = ranking.outlook(MoreChips(after - before))
+        width = Ranking(device, more, MeasureNextOptions(reference=key), 1).width_now
+        found[key] = {
+            "chips": before,
+            "chips_then": after,
+            "predicted": predicted.shrinkage,
+            "predicted_standard_error": predicted.standard_error,
+            "counted": 1 - width / ranking.width_now,
+        }
+    return found
+
+
 def figure(values: dict, path: Path) -> None:
     """Predicted shrinkage beside that of refits, for each reference."""
     keys = list(values["shares"])
@@ -278,10 +301,14 @@ def figure(values: dict, path: Path) -> None:
     plt.close(figure)
 
 
+def _counted(paths: list[Path]) -> dict:
+    tables = [load_counts(path) for path in paths]
+    return dict(zip(network_names(tables), tables, strict=True))
+
+
 def _networks(paths: list[Path] | None, narrator: Narrator) -> dict:
     if paths:
-        tables = [load_counts(path) for path in paths]
-        return dict(zip(network_names(tables), tables, strict=True))
+        return _counted(paths)
     images, options = bnn.load_images("digits"), options_for("digits")
     networks = {}
     for rate in (0.0, options.train_ber):
@@ -307,6 +334,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=16)
     parser.add_argument("--counts", type=Path, action="append")
+    parser.add_argument("--more-counts", type=Path, action="append")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "measure_next.json")
     arguments = parser.parse_args()
     if arguments.repetitions < 2:
@@ -320,9 +348,7 @@ def main() -> int:
         networks = _networks(arguments.counts, narrator)
         narrator.say("fitting the old readings")
         device = base_study(measurements)
-        comparison = compare(
-            device, networks, Requirement(memory_ber=1e-3), SensingOptions(), energy, 1
-        )
+        comparison = compare(device, networks, REQUIREMENT, SensingOptions(), energy, 1)
         rankings = {
             key: Ranking(device, comparison, MeasureNextOptions(reference=key), 1)
             for key in ("standard_bnn", "memory")
@@ -345,8 +371,11 @@ def main() -> int:
                 values = summary(rankings, rows)
                 values["paired"] = paired(values)
                 arguments.out.write_text(json.dumps(values, indent=1) + "\n")
+        if arguments.more_counts:
+            values["chips"] = chips_record(rankings, device, arguments.more_counts)
+            arguments.out.write_text(json.dumps(values, indent=1) + "\n")
         figure(values, arguments.out.with_suffix(".png"))
-    print(f"for the same readings: {values['paired']}")
+    print(f"for the same readings: {values['paired']}; further chips: {values.get('chips')}")
     for row in values["table"]:
         print(
             f"{row['reference']}, {row['candidate']}: predicted {row['predicted']:.3f} +- "

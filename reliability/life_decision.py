@@ -177,7 +177,7 @@ def _sentence(
         )
     else:
         savings = "; ".join(
-            f"against the {r.words}: {saving_record(aged, r)['sentence']}" for r in aged.references
+            f"against {r.words}: {saving_record(aged, r)['sentence']}" for r in aged.references
         )
         found = (
             f"After {required.words()} the lowest safe {fresh.programming.name} is "

@@ -19,7 +19,7 @@ from devicefit.numerics.stored import (
 )
 from reliability.whole_directory import check_whole
 
-FORMAT = "rram-reliability results 2"
+FORMAT = "rram-reliability results 3"
 
 REQUIRED_KEYS = (
     "verdict",

@@ -113,7 +113,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     ),
     "results, accuracy of millions": (
         lambda d: (d / "r.json").write_text(
-            json.dumps({"format": "rram-reliability results 2", "accuracy": 3579139})
+            json.dumps({"format": "rram-reliability results 3", "accuracy": 3579139})
         ),
         ["report", "r.json", "--out", "r.html"],
         "r.json: not a set of results that this version reads (the hash content_sha256 is None",
