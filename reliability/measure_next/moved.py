@@ -110,11 +110,17 @@ class MovedDraws:
                 limit,
             )
 
+        # the design and the standard network are often among the rivals
+        plain = {id(d): d for d in (wanted if self.shifts is None else self.rivals)}
+        on_test_set = {key: share(d, self.limits[d.network]) for key, d in plain.items()}
+
         def condition(d: Design) -> Condition:
-            limit: float | FloatArray = self.limits[d.network]
-            if self.shifts is not None:
-                limit = limit + self.shifts[d.network][rows]
-            return enough_chips(windows[id(d)], share(d, limit), needed, c.programming)
+            good = (
+                on_test_set[id(d)]
+                if self.shifts is None
+                else share(d, self.limits[d.network] + self.shifts[d.network][rows])
+            )
+            return enough_chips(windows[id(d)], good, needed, c.programming)
 
         conditions = [condition(d) for d in both(c, self.design)]
         other = conditions[0]
@@ -128,10 +134,7 @@ class MovedDraws:
             replace(self.design, condition=conditions[-1]),
             replace(self.reference, condition=other),
         )
-        places = [
-            self._place(share(d, self.limits[d.network]).mean(axis=0), windows[id(d)])
-            for d in self.rivals
-        ]
+        places = [self._place(on_test_set[id(d)].mean(axis=0), windows[id(d)]) for d in self.rivals]
         return MovedAnswers(
             np.log(saving.factor), np.array(places), np.log(energy.e_cell_j).mean(axis=0)
         )
