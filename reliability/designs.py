@@ -227,6 +227,15 @@ class Comparison:
         ln_ber = self.network_ln_ber(storage)
         return ln_ber if self.unequal is None else self.unequal.ln_seen(network, storage, ln_ber)
 
+    def p_within(self, design: Design, at: int, limit: float) -> float:
+        """P(a chip loses at most `limit` against its own network without errors), by the curves.
+
+        `at` is a place on the grid; at the design's own limit this is its ``p_met`` there.
+        """
+        ln_ber = self.equivalent_ln_ber(design.network, design.storage)[:, at : at + 1]
+        curve = self.curves[design.network]
+        return float(chip_yield(curve, ln_ber, self.pairing, limit).p_met[0])
+
 
 def compare_designs(
     ber: dict[str, dict[str, BerCurve]],

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from reliability.choices import losses
 from reliability.confirmation.words import confirmation_line, refused_lines
 from reliability.decision import NO_SAVING_STATED, points
-from reliability.designs import Comparison, Design, loss_limits
+from reliability.designs import Comparison, Design
 from reliability.device_study import FITTED
 from reliability.requirement import Life
+from reliability.stated_loss import StatedLoss, stated_loss
 
 NAMES = {
     "standard_bnn": "the standard network",
@@ -95,7 +95,9 @@ def verdict_record(
             "sentence": f"{lines[0]} {lines[1]}",
         }
     at = int(np.argmin(np.abs(comparison.grid - best.safe.lowest)))
-    risk = _risk(comparison, best, at)
+    law = stated_loss(comparison, best)
+    assert law is not None
+    risk = _risk(comparison, law)
     record["rests_on"] += _support(comparison, best, at)
     confirmed = confirmation_line(best, not_confirmed)
     lines = [
@@ -168,22 +170,23 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
     c = comparison
     design = max(c.designs, key=lambda d: d.stated(c.grid)[1])
     x, p_met = design.stated(c.grid)
-    at = int(np.argmin(np.abs(c.grid - x)))
-    kept = float(np.quantile(losses(c, design)[:, at], 1 - c.requirement.risk))
-    by_curve = (
-        f"; there a chip loses at most {100 * kept:.3g} points with probability "
-        f"{1 - c.requirement.risk:g}"
-    )
-    chips = design.judged_by == "chips"
+    wanted, law = 1 - c.requirement.risk, stated_loss(c, design)
+    kept, of = None, " of chips"
+    if law is not None:
+        kept = law.not_exceeded(wanted) + c.requirement.max_loss - law.limit
+        said = _beside(100 * kept, 100 * c.requirement.max_loss, 2)
+        of = (
+            f", {law.counted}; there a chip loses at most {said} points with probability {wanted:g}"
+        )
     return {
         "network": design.network,
         "scheme": design.scheme,
         "programming": x,
         "p_requirement_met": p_met,
-        "loss_not_exceeded": None if chips else kept,
-        "probability": 1 - c.requirement.risk,
+        "loss_not_exceeded": kept,
+        "probability": wanted,
         "sentence": f"Nearest comes {design.scheme}, network {design.network!r}, at "
-        f"{c.programming.format(x)}: P = {p_met:.3f}{' of chips' if chips else by_curve}.",
+        f"{c.programming.format(x)}: P = {p_met:.3f}{of}.",
     }
 
 
@@ -207,34 +210,38 @@ def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str
     return lines
 
 
-def _risk(comparison: Comparison, best: Design, at: int) -> dict[str, Any]:
+def _risk(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
     requirement = comparison.requirement
-    loss, counted = losses(comparison, best)[:, at], "by the curves"
-    found = best.confirmation
-    if found is not None and found.fresh is not None:
-        # against the standard network, like the requirement
-        own = loss_limits(comparison.curves, requirement)[best.network]
-        loss = found.losses + (requirement.max_loss - own)
-        counted = f"by {found.fresh.chips:,} fresh chips"
-    p_violated = 1 - best.stated(comparison.grid)[1]
-    kept = float(np.quantile(loss, 1 - requirement.risk))
+    wanted, most = 1 - requirement.risk, requirement.max_loss
+    # the loss is told against the standard network, like the requirement
+    above = most - law.limit
+    p_violated = 1 - law.p_met
+    kept, mean = law.not_exceeded(wanted) + above, law.mean + above
     return {
         "p_violated": p_violated,
         "allowed": requirement.risk,
-        "expected_loss": float(loss.mean()),
+        "expected_loss": mean,
         "loss_not_exceeded": kept,
-        "probability": 1 - requirement.risk,
-        "sentence": f"Risk, {counted}: a chip loses more than {points(requirement.max_loss)} with "
-        f"probability {_probability(p_violated)} (allowed: {requirement.risk:g}); on average it "
-        f"loses {100 * loss.mean():.2f} points, and at most {100 * kept:.2f} points with "
-        f"probability {1 - requirement.risk:g}. This counts what is not known of the device, and "
+        "probability": wanted,
+        "sentence": f"Risk, {law.counted}: a chip loses more than {points(most)} with probability "
+        f"{_probability(p_violated, requirement.risk)} (allowed: {requirement.risk:g}); on average "
+        f"it loses {100 * mean:.2f} points, and at most {_beside(100 * kept, 100 * most, 2)} "
+        f"points with probability {wanted:g}. This counts what is not known of the device, and "
         "that chips differ.",
     }
 
 
-def _probability(p: float) -> str:
-    """Three decimals; a draw that was not seen is no impossibility."""
-    return "below 0.001" if p < 0.0005 else f"{p:.3f}"
+def _beside(value: float, bound: float, digits: int) -> str:
+    """A number beside its bound: so many digits, and more where rounding would cross the bound."""
+    over = value > bound + 1e-9
+    while (float(f"{value:.{digits}f}") > bound + 1e-9) != over and digits < 9:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def _probability(p: float, allowed: float) -> str:
+    """Three decimals or more; a draw that was not seen is no impossibility."""
+    return "below 0.001" if p < 0.0005 else _beside(p, allowed, 3)
 
 
 def _life_lines(life: Life | None, end_of_life: str | None) -> list[str]:

@@ -1,0 +1,123 @@
+"""Probabilities of a verdict on made-up curves and chips: one law, so none contradicts another."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reliability.confirmation.lots import Confirmation, Lot
+from reliability.decision import Requirement
+from reliability.designs import Comparison
+from reliability.stated_loss import stated_loss
+from reliability.verdict import verdict_record
+from tests.reliability.test_alternatives import compared
+
+DEVICE = {
+    "data": {"readings": {"LRS": 10, "HRS": 10}, "devices": 10, "simulated": True},
+    "families": {},
+}
+
+
+def verdict(comparison: Comparison, **options: Any) -> dict[str, Any]:
+    saving = {
+        r.key: {"sentence": "-", "at_tolerance": {"sentence": "-"}} for r in comparison.references
+    }
+    return verdict_record(comparison, saving, [], device=DEVICE, simulated=True, **options)
+
+
+def agree(p_violated: float, kept: float, requirement: Requirement, sentence: str) -> None:
+    """Both probabilities say the same of the requirement, as numbers and as they are printed."""
+    safe = p_violated <= requirement.risk + 1e-12
+    assert (kept <= requirement.max_loss + 1e-9) == safe
+    found = re.search(r"probability (below )?([\d.]+) \(allowed", sentence)
+    if found is not None:
+        assert (float(found[2]) <= requirement.risk) == safe
+    said = re.search(r"at most (-?[\d.]+) points with probability", sentence)
+    assert said is not None
+    assert (float(said[1]) <= 100 * requirement.max_loss + 1e-9) == safe
+
+
+@pytest.mark.parametrize("max_loss", [0.003, 0.01, 0.0117, 0.03])
+@pytest.mark.parametrize("risk", [0.01, 0.05, 0.3])
+def test_curves_say_one_thing(max_loss: float, risk: float) -> None:
+    found = compared(Requirement(max_loss=max_loss, risk=risk))
+    said = verdict(found)
+    assert said["p_requirement_met"] == pytest.approx(1 - said["risk"]["p_violated"], abs=1e-12)
+    agree(
+        said["risk"]["p_violated"],
+        said["risk"]["loss_not_exceeded"],
+        found.requirement,
+        said["risk"]["sentence"],
+    )
+
+
+@pytest.mark.parametrize("max_loss", [1e-4, 0.004, 0.01])
+def test_where_nothing_is_safe_they_do_too(max_loss: float) -> None:
+    found = compared(Requirement(max_loss=max_loss), first=0.3, step=0.12)
+    assert found.best is None
+    nearest = verdict(found)["nearest"]
+    kept = nearest["loss_not_exceeded"]
+    assert kept > max_loss
+    agree(1 - nearest["p_requirement_met"], kept, found.requirement, nearest["sentence"])
+
+
+def chips_of(comparison: Comparison, lost: np.ndarray) -> Comparison:
+    """The best design as if fresh chips had lost so many of 10,000 images."""
+    best, losses = comparison.best, lost / 10_000
+    assert best is not None
+    assert best.safe.lowest is not None
+    met = int((losses <= best.chip_yield.limit + 1e-12).sum())
+    lot = Lot(best.safe.lowest, len(lost), met)
+    confirmation = Confirmation((lot,), lot, 1 - comparison.requirement.risk, losses)
+    changed = replace(best, confirmation=confirmation)
+    designs = tuple(changed if d is best else d for d in comparison.designs)
+    return replace(comparison, designs=designs)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Comparison:
+    return compared(Requirement())
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(80, 120), min_size=20, max_size=60), st.floats(0.01, 0.4))
+def test_chips_say_one_thing(plain: Comparison, lost: list[int], risk: float) -> None:
+    asked = replace(plain, requirement=replace(plain.requirement, risk=risk))
+    found = chips_of(asked, np.array(lost))
+    said = verdict(found)
+    assert said["p_requirement_met"] == np.mean(np.array(lost) <= 100)
+    agree(
+        said["risk"]["p_violated"],
+        said["risk"]["loss_not_exceeded"],
+        found.requirement,
+        said["risk"]["sentence"],
+    )
+
+
+def test_the_loss_not_exceeded_is_the_least_that_enough_chips_keep_to(plain: Comparison) -> None:
+    lost = np.random.default_rng(1).integers(0, 150, 200)
+    found = chips_of(plain, lost)
+    best = found.best
+    assert best is not None
+    law = stated_loss(found, best)
+    assert law is not None
+    # 190 of 200 chips lose at most what the 190th loses
+    assert law.not_exceeded(0.95) == pytest.approx(np.sort(lost)[189] / 10_000)
+    assert law.mean == pytest.approx(lost.mean() / 10_000)
+    assert law.counted == "by 200 fresh chips"
+
+
+def test_the_law_of_curves_is_that_of_the_promise(plain: Comparison) -> None:
+    for design in plain.designs:
+        law = stated_loss(plain, design)
+        assert law is not None
+        assert law.p_met == pytest.approx(design.stated(plain.grid)[1], abs=1e-12)
+        # against chips drawn one by one; 200 draws: four standard errors of a share
+        at = int(np.argmin(np.abs(plain.grid - law.programming)))
+        drawn = np.mean(design.accuracy.loss[:, at] <= law.not_exceeded(0.9))
+        assert drawn == pytest.approx(0.9, abs=4 * np.sqrt(0.09 / 200) + 0.03)
+        assert design.accuracy.loss[:, at].mean() == law.mean
