@@ -217,12 +217,18 @@ def tilted_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
     return found
 
 
+def least_right(accuracy: dict[str, Any], name: str) -> float:
+    """Right answers of a chip that just meets the requirement."""
+    standard, own = next(iter(accuracy["networks"].values())), accuracy["networks"][name]
+    free = max(standard["error_free"], own["error_free"])
+    return float(free - REQUIREMENT.max_loss * standard["images"])
+
+
 def true_excess(
     accuracy: dict[str, Any], tilted: dict[str, Any], name: str
 ) -> Callable[[FloatArray, FloatArray], FloatArray]:
     """Images that the mean chip loses too many, from ln of the mean rate and the tilt."""
-    standard = next(iter(accuracy["networks"].values()))
-    least = standard["error_free"] - REQUIREMENT.max_loss * standard["images"]
+    least = least_right(accuracy, name)
     ln_ber = np.log(accuracy["ber"])
     equal = PchipInterpolator(ln_ber, np.array(accuracy["networks"][name]["mean_correct"]))
     means = np.array(tilted["networks"][name])
@@ -240,8 +246,7 @@ def true_excess(
 
 def true_tolerated(accuracy: dict[str, Any], name: str) -> float:
     """Ln of the largest BER at which the mean chip of a network meets the requirement."""
-    standard = next(iter(accuracy["networks"].values()))
-    least = standard["error_free"] - REQUIREMENT.max_loss * standard["images"]
+    least = least_right(accuracy, name)
     own = accuracy["networks"][name]
     if own["error_free"] <= least:
         return -np.inf
@@ -412,7 +417,6 @@ def one_data_set(population: str, number: int, out: Path, shared_by: int) -> dic
                 found, reference, cells, at, cells_of(scheme), ends
             )
     if at is not None:
-        clean = accuracy["networks"][standard]
         rates = curves.rates_of_states(scheme, at)
         row["true_ber_there"] = float(np.mean(list(rates.values())))
         row["true_tilt_there"] = float(curves.tilt(scheme, np.array([at]))[0])
@@ -421,7 +425,7 @@ def one_data_set(population: str, number: int, out: Path, shared_by: int) -> dic
             networks[network][0],
             rates,
             number,
-            clean["error_free"] - REQUIREMENT.max_loss * clean["images"],
+            least_right(accuracy, network),
         )
     return {**row, "processor_s": round(time.process_time() - start, 1)}
 

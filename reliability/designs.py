@@ -311,11 +311,12 @@ def loss_limits(curves: Mapping[str, AccuracyCurve], requirement: Requirement) -
     """Loss each network may have against its own error-free accuracy.
 
     The requirement refers to the standard network without errors (the first one), so a network
-    that starts lower may lose less.
+    that starts lower may lose less; and to the network's own accuracy without errors, so one that
+    starts higher may not lose more.
     """
     standard = next(iter(curves.values()))
     return {
-        name: requirement.max_loss - (standard.error_free - curve.error_free)
+        name: requirement.max_loss - max(0.0, standard.error_free - curve.error_free)
         for name, curve in curves.items()
     }
 

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from reliability.designs import Comparison, Design, loss_limits
+from reliability.designs import Comparison, Design
 
 Within = Callable[[float], float]
 """P(a chip loses at most so much against its own network without errors)."""
@@ -34,8 +34,11 @@ class StatedLoss:
     within : callable
         P(a chip loses at most so much), a fraction of the test images, against its own network
         without errors.
-    limit : float
-        Such a loss up to which the requirement is met.
+    max_loss : float
+        Largest loss that is accepted, against the standard network and against the own one.
+    lower : float
+        By how much the network is less accurate without errors than the standard one; negative
+        where it is more accurate.
     mean : float
         Such a loss on average.
     images : int
@@ -46,10 +49,32 @@ class StatedLoss:
 
     programming: float
     within: Within
-    limit: float
+    max_loss: float
+    lower: float
     mean: float
     images: int
     counted: str
+
+    @property
+    def above(self) -> float:
+        """What a loss against the more accurate of both networks has beside that against the own.
+
+        The requirement is met where that loss is at most the accepted one.
+        """
+        return max(0.0, self.lower)
+
+    @property
+    def limit(self) -> float:
+        """Loss against the own network up to which the requirement is met."""
+        return self.max_loss - self.above
+
+    @property
+    def p_against(self) -> dict[str, float]:
+        """P(a chip loses at most the accepted loss) against each network; both must hold."""
+        return {
+            "standard": self.within(self.max_loss - self.lower),
+            "own": self.within(self.max_loss),
+        }
 
     @property
     def p_met(self) -> float:
@@ -85,8 +110,9 @@ def stated_loss(comparison: Comparison, design: Design) -> StatedLoss | None:
     else:
         within = partial(_share_within, found.losses)
         mean, counted = float(found.losses.mean()), f"by {found.fresh.chips:,} fresh chips"
-    limit = loss_limits(c.curves, c.requirement)[design.network]
-    return StatedLoss(x, within, limit, mean, c.curves[design.network].images, counted)
+    curve = c.curves[design.network]
+    lower = c.standard.error_free - curve.error_free
+    return StatedLoss(x, within, c.requirement.max_loss, lower, mean, curve.images, counted)
 
 
 def _share_within(losses: NDArray[np.float64], limit: float) -> float:

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reliability.alternatives import alternative_records
 from reliability.confirmation.lots import Confirmation, Lot
 from reliability.decision import Requirement
-from reliability.designs import Comparison
+from reliability.designs import Comparison, compare_designs, loss_limits
 from reliability.stated_loss import stated_loss
 from reliability.verdict import verdict_record
-from tests.reliability.test_alternatives import compared
+from tests.reliability.test_alternatives import CALIBRATED, NETWORKS, compared
 
 DEVICE = {
     "data": {"readings": {"LRS": 10, "HRS": 10}, "devices": 10, "simulated": True},
@@ -121,3 +122,59 @@ def test_the_law_of_curves_is_that_of_the_promise(plain: Comparison) -> None:
         drawn = np.mean(design.accuracy.loss[:, at] <= law.not_exceeded(0.9))
         assert drawn == pytest.approx(0.9, abs=4 * np.sqrt(0.09 / 200) + 0.03)
         assert design.accuracy.loss[:, at].mean() == law.mean
+
+
+def starting_at(comparison: Comparison, correct: int) -> Comparison:
+    """The comparison with another second network: so many of 10,000 right without errors."""
+    (first, standard), (second, other) = comparison.curves.items()
+    c = comparison
+    return compare_designs(
+        c.ber,
+        {first: standard, second: replace(other, correct=correct)},
+        c.pairing,
+        c.energy,
+        requirement=c.requirement,
+        sensing=c.sensing,
+        programming=c.programming,
+    )
+
+
+@pytest.mark.parametrize(("correct", "limit"), [(9750, 0.005), (9800, 0.01), (9850, 0.01)])
+def test_a_network_is_held_to_the_standard_one_and_to_itself(
+    plain: Comparison, correct: int, limit: float
+) -> None:
+    """The standard network has 9,800 right; one point is accepted."""
+    found = starting_at(plain, correct)
+    name = list(found.curves)[1]
+    assert loss_limits(found.curves, found.requirement)[name] == pytest.approx(limit)
+    for design in found.designs:
+        law = stated_loss(found, design)
+        assert law is not None
+        at = int(np.argmin(np.abs(found.grid - law.programming)))
+        lower = 0.98 - found.curves[design.network].error_free
+        against = {"standard": 0.01 - lower, "own": 0.01}
+        for key, most in against.items():
+            # chips drawn one by one; 200 draws: four standard errors of a share
+            drawn = float(np.mean(design.accuracy.loss[:, at] <= most + 1e-12))
+            tolerance = 4 * np.sqrt(max(drawn * (1 - drawn), 0.01) / 200)
+            assert law.p_against[key] == pytest.approx(drawn, abs=tolerance)
+        assert law.p_met == min(law.p_against.values())
+        assert law.p_met == pytest.approx(design.p_met[at], abs=1e-12)
+    line = [t for t in verdict(found)["lines"] if t.endswith("Both must hold.")]
+    assert len(line) == (found.best is not None and found.best.network == name)
+
+
+def test_both_probabilities_are_printed_and_stored(plain: Comparison) -> None:
+    found = starting_at(plain, 9790)
+    assert found.best is not None
+    assert found.best.network == CALIBRATED
+    said = verdict(found)
+    (line,) = [t for t in said["lines"] if t.endswith("Both must hold.")]
+    assert f"{said['p_against']['standard']:.3f} against 'standard'" in line
+    assert "starts 0.10 points below it" in line
+    assert said["p_requirement_met"] == pytest.approx(said["p_against"]["standard"], abs=1e-12)
+    assert said["p_against"]["own"] >= said["p_against"]["standard"]
+    rows = alternative_records(found, NETWORKS)
+    assert rows[0]["p_against"] == said["p_against"]
+    of_standard = [r["p_against"] for r in rows if r["network"] == "standard"]
+    assert all(p["standard"] == p["own"] for p in of_standard)
