@@ -369,22 +369,25 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def decision_options(
-    chosen: DecisionChoices, life_files: list[Path] | None = None
+    chosen: DecisionChoices, image_set: str | None, life_files: list[Path] | None = None
 ) -> dict[str, Any]:
     """Requirement, sensing, stored bits, energies and posteriors of life by name.
 
-    What is given at the command line overrides the requirement file.
+    What is given at the command line overrides the requirement file, and that the default for the
+    image set.
     """
     from dataclasses import replace
 
     from devicefit.sensing import SensingOptions
     from reliability.energy import NO_ENERGY, EnergyOptions
     from reliability.energy_table import read_energies
-    from reliability.requirement import Requirement
+    from reliability.requirement import default_requirement
     from reliability.requirement_files import read_requirement
     from reliability.unequal_errors import StoredBits
 
-    base = Requirement() if chosen.requirement is None else read_requirement(chosen.requirement)
+    base = default_requirement(image_set)
+    if chosen.requirement is not None:
+        base = read_requirement(chosen.requirement, base)
     if chosen.pulse_s is not None and not 0 < chosen.pulse_s < math.inf:
         raise ValueError(f"--pulse-s is {chosen.pulse_s}; it must be positive")
     pulses = {
@@ -501,6 +504,13 @@ def counted_networks(paths: list[Path]) -> dict[str, NetworkStudy]:
     networks = dict(zip(network_names(tables), tables, strict=True))
     check_counts({n: (s.counts, *s.further_trainings) for n, s in networks.items()})
     return networks
+
+
+def counted_images(networks: dict[str, NetworkStudy]) -> str | None:
+    """Name of the image set that the standard network was counted on, where it is known."""
+    from reliability.network_images import image_set_of
+
+    return image_set_of(next(iter(networks.values())).record)
 
 
 def answer_from(

@@ -12,6 +12,7 @@ from reliability.cli_groups import opened
 from reliability.cli_guards import checking_input, working
 from reliability.cli_inputs import (
     check_decision,
+    counted_images,
     counted_networks,
     decision_options,
     given,
@@ -101,7 +102,8 @@ def measure_next_command(
         check_file(out, force=force, suffix=".json")
         if csv is not None:
             check_file(csv, force=force, suffix=".csv", option="--csv")
-        options = decision_options(asked)
+        networks = counted_networks(counts)
+        options = decision_options(asked, counted_images(networks))
         if options["energy"] is None:
             raise ValueError(
                 "--energy none: without energies there is no saving to know better; leave it out"
@@ -126,7 +128,6 @@ def measure_next_command(
                 frame.check(np.array([one.programming]), "candidate: programming")
             if isinstance(one, MoreDevices | MoreCycles):
                 planned_readings(one, study)
-        networks = counted_networks(counts)
         check_design_names(list(networks), network, stored_as)
     with (
         working(),

@@ -73,6 +73,8 @@ class AccuracyDraws:
         Accuracy of a chip on the population the test set came from.
     loss : float array, shape (draw, x)
         What the chip loses on this test set against the same training without errors.
+    population_loss : float array, shape (draw, x)
+        What the chip loses on the population against the same training without errors there.
     error_free : float
         Accuracy without errors on this test set, mean over trainings.
     shares : dict of str to float array, shape (x,)
@@ -82,8 +84,18 @@ class AccuracyDraws:
     test_set: FloatArray
     population: FloatArray
     loss: FloatArray
+    population_loss: FloatArray
     error_free: float
     shares: dict[str, FloatArray]
+
+    @property
+    def test_set_error(self) -> FloatArray:
+        """Standard error that the finite test set leaves in the loss of a chip, shape (x,).
+
+        The same images are answered with and without errors, so only those that are lost or
+        gained count: about the root of their number, over the number of images.
+        """
+        return np.asarray(np.sqrt(((self.population_loss - self.loss) ** 2).mean(axis=0)))
 
     @property
     def monte_carlo_error(self) -> dict[str, FloatArray]:
@@ -143,6 +155,7 @@ def propagate(
         np.clip(curve.error_free + own - losses, 0.0, 1.0),
         np.clip(population, 0.0, 1.0),
         losses,
+        free[:, None] - population,
         curve.error_free,
         variance_shares(curve, ln_ber, pairing.device, pairing.curve, family=family),
     )

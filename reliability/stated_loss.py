@@ -7,6 +7,7 @@ of fresh chips where chips confirmed the design, else the law that the curves gi
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from reliability.designs import Comparison, Design
 
@@ -21,6 +23,9 @@ Within = Callable[[float], float]
 """P(a chip loses at most so much against its own network without errors)."""
 
 _ROUNDING = 1e-12
+
+_STRATA = 16
+"""Strata of equal probability over test sets."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class StatedLoss:
         Such a loss on average.
     images : int
         Test images.
+    image_error : float
+        Standard error that so many images leave in the loss of a chip.
     counted : str
         Where the law comes from: ``"by 2,000 fresh chips"`` or ``"by the curves"``.
     """
@@ -53,6 +60,7 @@ class StatedLoss:
     lower: float
     mean: float
     images: int
+    image_error: float
     counted: str
 
     @property
@@ -78,8 +86,23 @@ class StatedLoss:
 
     @property
     def p_met(self) -> float:
-        """P(a chip meets the requirement)."""
+        """P(a chip meets the requirement) on these test images."""
         return self.within(self.limit)
+
+    @property
+    def p_in_population(self) -> float:
+        """P(a chip meets the requirement) on the population that the images came from.
+
+        What a chip loses there is normal about what it loses on these images. By how much the
+        networks differ without errors is taken as on these images.
+        """
+        score = ndtri((np.arange(_STRATA) + 0.5) / _STRATA)
+        return float(np.mean([self.within(self.limit + self.image_error * z) for z in score]))
+
+    @property
+    def images_needed(self) -> int:
+        """Images that leave a standard error of a third of the accepted loss."""
+        return math.ceil(self.images * (self.image_error / (self.max_loss / 3)) ** 2)
 
     def not_exceeded(self, probability: float) -> float:
         """Loss that a chip keeps to with a probability, a whole number of images over all images.
@@ -112,7 +135,16 @@ def stated_loss(comparison: Comparison, design: Design) -> StatedLoss | None:
         mean, counted = float(found.losses.mean()), f"by {found.fresh.chips:,} fresh chips"
     curve = c.curves[design.network]
     lower = c.standard.error_free - curve.error_free
-    return StatedLoss(x, within, c.requirement.max_loss, lower, mean, curve.images, counted)
+    return StatedLoss(
+        x,
+        within,
+        c.requirement.max_loss,
+        lower,
+        mean,
+        curve.images,
+        float(design.accuracy.test_set_error[at]),
+        counted,
+    )
 
 
 def _share_within(losses: NDArray[np.float64], limit: float) -> float:

@@ -97,13 +97,14 @@ def verdict_record(
     at = int(np.argmin(np.abs(comparison.grid - best.safe.lowest)))
     law = stated_loss(comparison, best)
     assert law is not None
-    risk = _risk(comparison, law)
+    risk, test_set = _risk(comparison, law), _test_set(comparison, law)
     record["rests_on"] += _support(comparison, best, at)
     confirmed = confirmation_line(best, not_confirmed)
     lines = [
         f"Program at {programming.format(best.safe.lowest)} ({programming.name}), stored as "
         f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
         confirmed,
+        test_set["sentence"],
         *_against_lines(comparison, best, law),
         *refused_lines(comparison),
         *_saving_lines(comparison, saving),
@@ -122,6 +123,7 @@ def verdict_record(
         "cells_per_bit": best.cells,
         "p_requirement_met": best.stated(comparison.grid)[1],
         "p_against": law.p_against,
+        "test_set": test_set,
         "p_of_curve": float(best.p_met[at]),
         "confirmed": confirmed,
         "fresh": None
@@ -185,6 +187,7 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
         "scheme": design.scheme,
         "programming": x,
         "p_requirement_met": p_met,
+        "p_population": None if law is None else law.p_in_population,
         "loss_not_exceeded": kept,
         "probability": wanted,
         "sentence": f"Nearest comes {design.scheme}, network {design.network!r}, at "
@@ -210,6 +213,33 @@ def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str
         low, high = (comparison.programming.format(end) for end in energy.measured)
         lines.append(f"Energies were measured from {low} to {high}; beyond, they are extrapolated.")
     return lines
+
+
+def _test_set(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
+    """P on these images beside P for their population, and whether the images are enough."""
+    wanted, error = 1 - comparison.requirement.risk, law.image_error
+    p, p_population = law.p_met, law.p_in_population
+    accepted = points(law.max_loss)
+    too_small = error > law.max_loss / 3
+    text = (
+        f"Test images: P(loss <= {accepted}) = {_beside(p, wanted, 3)} on these {law.images:,}, "
+        f"{_beside(p_population, wanted, 3)} for the population that they came from; they leave a "
+        f"standard error of {100 * error:.2f} points in the loss."
+    )
+    if too_small:
+        text += (
+            f" THE TEST SET IS TOO SMALL for this requirement: that is above a third of {accepted}."
+            f" Count on {law.images_needed:,} images or more, or accept a larger loss."
+        )
+    return {
+        "images": law.images,
+        "p_test_set": p,
+        "p_population": p_population,
+        "standard_error": error,
+        "too_small": too_small,
+        "images_needed": law.images_needed,
+        "sentence": text,
+    }
 
 
 def _against_lines(comparison: Comparison, best: Design, law: StatedLoss) -> list[str]:

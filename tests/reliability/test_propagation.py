@@ -52,6 +52,21 @@ def test_population_is_wider_than_the_test_set(straight_curve: Curve) -> None:
     assert extra == pytest.approx(a * (1 - a) / 1000, rel=0.25)
 
 
+def test_the_test_set_leaves_the_error_of_a_paired_loss(straight_curve: Curve) -> None:
+    """One image is lost (+1), gained (-1) or neither: the variance of the mean over images."""
+    curve = straight_curve(dispersion=0.0)
+    at = np.log([0.01, 0.05])
+    pairing = pair_draws(1, curve.draws, draws=20_000, rng=np.random.default_rng(5))
+    found = propagate(curve, at[None], pairing)
+    lost, gained = 0.95 * expit(1.5 * at + 2.0), 0.05 * expit(-3.0)
+    error = np.sqrt((lost + gained - (lost - gained) ** 2) / 1000)
+    # images turn lost or not within their pool: (lost - gained)^2 is a per cent; 20,000 draws
+    np.testing.assert_allclose(found.test_set_error, error, rtol=0.05)
+    # without bias: a chip loses in the population what it loses here, on average
+    extra = (found.population_loss - found.loss).mean(axis=0)
+    assert np.all(np.abs(extra) < 4 * error / np.sqrt(20_000) + 1e-5)
+
+
 def test_chips_lose_whole_images(straight_curve: Curve) -> None:
     curve = straight_curve(dispersion=1.0)
     pairing = pair_draws(1, curve.draws, draws=500, rng=np.random.default_rng(7))

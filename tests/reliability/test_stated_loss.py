@@ -178,3 +178,48 @@ def test_both_probabilities_are_printed_and_stored(plain: Comparison) -> None:
     assert rows[0]["p_against"] == said["p_against"]
     of_standard = [r["p_against"] for r in rows if r["network"] == "standard"]
     assert all(p["standard"] == p["own"] for p in of_standard)
+
+
+def test_p_for_the_population_is_that_of_drawn_test_sets(plain: Comparison) -> None:
+    rng = np.random.default_rng(3)
+    for found in (plain, chips_of(plain, rng.integers(60, 130, 400))):
+        best = found.best
+        assert best is not None
+        law = stated_loss(found, best)
+        assert law is not None
+        at = int(np.argmin(np.abs(found.grid - law.programming)))
+        drawn = best.accuracy.population_loss[:, at]
+        if best.confirmation is not None:
+            noise = rng.standard_normal((400, 500))
+            drawn = best.confirmation.losses[:, None] + law.image_error * noise
+        share = float(np.mean(drawn <= law.limit))
+        # 200 draws of the curves, or 400 chips with 500 test sets each: four standard errors
+        most = 4 * np.sqrt(share * (1 - share) / (200 if best.confirmation is None else 200_000))
+        assert law.p_in_population == pytest.approx(share, abs=most + 0.005)
+        said = verdict(found)["test_set"]
+        assert said["p_population"] == law.p_in_population
+        assert said["p_test_set"] == pytest.approx(best.stated(found.grid)[1], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("error", "too_small", "needed"),
+    # a third of a point is 0.00333: from 600 images with 0.0047, 600 * (0.0047 * 3 / 0.01)^2
+    [(0.0047, True, 1193), (0.0033, False, 589), (0.0, False, 0)],
+)
+def test_a_small_test_set_is_named_with_the_number_needed(
+    plain: Comparison, error: float, too_small: bool, needed: int
+) -> None:
+    best = plain.best
+    assert best is not None
+    curve = replace(plain.curves[best.network], images=600, correct=588)
+    accuracy = replace(best.accuracy, population_loss=best.accuracy.loss + error)
+    found = replace(
+        plain,
+        curves={**plain.curves, best.network: curve},
+        designs=tuple(replace(d, accuracy=accuracy) if d is best else d for d in plain.designs),
+    )
+    said = verdict(found)["test_set"]
+    assert said["standard_error"] == pytest.approx(error)
+    assert (said["too_small"], said["images_needed"]) == (too_small, needed)
+    assert ("THE TEST SET IS TOO SMALL" in said["sentence"]) == too_small
+    assert ("Count on 1,193 images or more" in said["sentence"]) == too_small
