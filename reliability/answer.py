@@ -34,6 +34,7 @@ from reliability.unequal_errors import (
     unequal_record,
 )
 from reliability.verdict import verdict_record
+from reliability.withheld import Made
 
 if TYPE_CHECKING:
     from devicefit.life_study import Life
@@ -147,8 +148,8 @@ def answer(
             device=device.record,
             regret=(choices["energy_regret"] or {}).get("sentence"),
             uncertainty=None if uncertainty is None else str(uncertainty["sentence"]),
-            end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
             not_confirmed=not_confirmed,
+            made=Made(command, device.main.record["sampler"], c.standard.chips),
             simulated=bool(device.record["data"]["simulated"]),
         ),
         "programming": {

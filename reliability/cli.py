@@ -1,6 +1,7 @@
 """The ``rram-reliability`` command.
 
-Exit codes: 0 done, 1 the job failed, 2 wrong use or bad input.
+Exit codes: 0 done, 1 the job failed, 2 wrong use or bad input. A verdict that says no is done:
+where nothing is safe, or a failed gate withholds the verdict, the results say so.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ from reliability.decision import NO_SAVING_STATED, points
 from reliability.designs import Comparison, Design
 from reliability.device_study import FITTED
 from reliability.requirement import Life
-from reliability.stated_loss import StatedLoss, stated_loss
+from reliability.stated_loss import stated_loss
+from reliability.stated_risk import against_lines, beside, risk_record, test_set_record
+from reliability.withheld import Made, withheld
 
 NAMES = {
     "standard_bnn": "the standard network",
@@ -20,6 +22,24 @@ NAMES = {
     "memory_with_ecc": "plain memory with ECC",
     "stated": "the stated reference",
 }
+
+
+_FOUND = (
+    "recommended_programming",
+    "recommended_programming_words",
+    "network",
+    "scheme",
+    "cells_per_bit",
+    "p_requirement_met",
+    "p_against",
+    "test_set",
+    "p_of_curve",
+    "confirmed",
+    "fresh",
+    "risk",
+    "safe_set",
+)
+"""What is said of a recommended design, None where there is none."""
 
 
 def verdict_record(
@@ -30,8 +50,8 @@ def verdict_record(
     device: Mapping[str, Any],
     uncertainty: str | None = None,
     regret: str | None = None,
-    end_of_life: str | None = None,
     not_confirmed: str = "",
+    made: Made | None = None,
     simulated: bool,
 ) -> dict[str, Any]:
     """The answer, with what it rests on.
@@ -43,97 +63,143 @@ def verdict_record(
     saving : mapping
         Records of the savings by reference.
     gates : sequence of mapping
-        Records of all gates.
+        Records of all gates; each withholds the verdict where it failed.
     device : mapping
         Record of the device study.
     uncertainty : str, optional
         Where the uncertainty of the saving comes from.
     regret : str, optional
         What knowing the design exactly would save.
-    end_of_life : str, optional
-        What is found for the end of the life that the requirement asks for.
     not_confirmed : str, optional
         Why chips did not confirm the design, where they did not.
+    made : Made, optional
+        How the results were made, for a command that does what is to be done first.
     simulated : bool
         Whether the device is simulated.
 
     Returns
     -------
     dict
-        ``sentence`` says it in one paragraph, ``lines`` line by line for a meeting.
+        ``sentence`` says it in one paragraph, ``lines`` line by line for a meeting. Where a gate
+        failed ``withheld`` is true, ``recommended_programming``, ``network``, ``scheme`` and
+        ``p_requirement_met`` are None, and the figures stand in ``not_to_be_relied_on``.
     """
-    best, programming = comparison.best, comparison.programming
     failed = [gate["name"] for gate in gates if not gate["passed"]]
     unfitted = failed_families(device)
+    rests_on = _rests_on(comparison, device)
     record: dict[str, Any] = {
         "simulated": simulated,
         "failed_gates": failed,
         "failed_families": unfitted,
         "gates_passed": not failed,
         "failed": _failed_words(gates, unfitted, comparison),
-        "rests_on": _rests_on(comparison, device),
     }
+    said = [line for line in (uncertainty, regret) if line is not None]
+    best = comparison.best
     if best is None or best.safe.lowest is None:
-        nearest = _nearest(comparison)
-        lines = [
-            _nothing_safe(comparison),
-            *refused_lines(comparison),
-            nearest["sentence"],
-            "Saving: none, because no programming is safe.",
-            *([] if uncertainty is None else [uncertainty]),
-            *_life_lines(comparison.requirement.life, end_of_life),
-            f"Rests on: {'; '.join(record['rests_on'])}.",
-        ]
-        return {
-            **record,
-            "recommended_programming": None,
-            "network": None,
-            "scheme": None,
-            "p_requirement_met": None,
-            "nearest": nearest,
-            "lines": lines,
-            "sentence": f"{lines[0]} {lines[1]}",
-        }
-    at = int(np.argmin(np.abs(comparison.grid - best.safe.lowest)))
-    law = stated_loss(comparison, best)
+        found = _nothing_is_safe(comparison, said)
+    else:
+        found = _recommended(comparison, best, saving, said, not_confirmed)
+        rests_on += found.pop("support")
+    end = [*_life_lines(comparison.requirement.life), f"Rests on: {'; '.join(rests_on)}."]
+    found["lines"] += end
+    record |= {"withheld": False, "first_to_do": None, "not_to_be_relied_on": None}
+    record |= {"rests_on": rests_on, **found}
+    if failed:
+        made = Made() if made is None else made
+        record |= withheld(found, gates, of_device=device.get("gates", []), made=made)
+        record["lines"] += end[-1:]
+    return record
+
+
+def _recommended(
+    comparison: Comparison,
+    best: Design,
+    saving: Mapping[str, Any],
+    said: Sequence[str],
+    not_confirmed: str,
+) -> dict[str, Any]:
+    """What is recommended, in figures and words."""
+    c, lowest = comparison, best.safe.lowest
+    law = stated_loss(c, best)
+    assert lowest is not None
     assert law is not None
-    risk, test_set = _risk(comparison, law), _test_set(comparison, law)
-    record["rests_on"] += _support(comparison, best, at)
+    at = int(np.argmin(np.abs(c.grid - lowest)))
+    risk, test_set = risk_record(c, law), test_set_record(c, law)
     confirmed = confirmation_line(best, not_confirmed)
+    fresh = None if best.confirmation is None else best.confirmation.fresh
+    contradicted = best.confirmation is not None and best.confirmation.is_contradicted
     lines = [
-        f"Program at {programming.format(best.safe.lowest)} ({programming.name}), stored as "
-        f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
+        _first_line(c, best),
+        best.safe.sentence,
         confirmed,
         test_set["sentence"],
-        *_against_lines(comparison, best, law),
-        *refused_lines(comparison),
-        *_saving_lines(comparison, saving),
-        *([] if uncertainty is None else [uncertainty]),
+        *against_lines(c, best, law),
+        *refused_lines(c),
+        *_saving_lines(c, saving),
+        *said[:1],
         risk["sentence"],
-        *([] if regret is None else [regret]),
-        *_life_lines(comparison.requirement.life, end_of_life),
-        f"Rests on: {'; '.join(record['rests_on'])}.",
+        *said[1:],
     ]
     return {
-        **record,
-        "recommended_programming": best.safe.lowest,
-        "recommended_programming_words": programming.format(best.safe.lowest),
+        "recommended_programming": lowest,
+        "recommended_programming_words": c.programming.format(lowest),
         "network": best.network,
         "scheme": best.scheme,
         "cells_per_bit": best.cells,
-        "p_requirement_met": best.stated(comparison.grid)[1],
+        "p_requirement_met": best.stated(c.grid)[1],
         "p_against": law.p_against,
         "test_set": test_set,
         "p_of_curve": float(best.p_met[at]),
         "confirmed": confirmed,
-        "fresh": None
-        if best.confirmation is None or best.confirmation.fresh is None
-        else best.confirmation.fresh.record(),
+        "fresh": None if fresh is None else fresh.record(),
         "risk": risk,
+        "nearest": None,
         "lines": lines,
-        "sentence": _sentence(comparison, saving, best, at),
+        "sentence": ("CONTRADICTED by chips. " if contradicted else "")
+        + _sentence(c, saving, best, at),
         "safe_set": best.safe.sentence,
+        "support": _support(c, best, at),
     }
+
+
+def _nothing_is_safe(comparison: Comparison, said: Sequence[str]) -> dict[str, Any]:
+    """That no programming is safe, and what comes nearest."""
+    nearest = _nearest(comparison)
+    lines = [
+        _nothing_safe(comparison),
+        *refused_lines(comparison),
+        nearest["sentence"],
+        "Saving: none, because no programming is safe.",
+        *said[:1],
+    ]
+    return {
+        **dict.fromkeys(_FOUND),
+        "nearest": nearest,
+        "lines": lines,
+        "sentence": f"{lines[0]} {nearest['sentence']}",
+    }
+
+
+def _first_line(comparison: Comparison, best: Design) -> str:
+    """What to program, and whether chips confirmed it."""
+    c, lowest = comparison, best.safe.lowest
+    assert lowest is not None
+    what = (
+        f"Program at {c.programming.format(lowest)} ({c.programming.name}), stored as "
+        f"{best.scheme}, network {best.network!r}"
+    )
+    found = best.confirmation
+    if found is None or found.fresh is None:
+        p = beside(best.stated(c.grid)[1], 1 - c.requirement.risk, 3)
+        return f"{what}: not confirmed by chips, the curves promise P = {p}."
+    chips = f"{found.fresh.met:,} of {found.fresh.chips:,} fresh chips meet the requirement"
+    if found.is_contradicted:
+        return (
+            f"CONTRADICTED by chips. {what}, is what the first lot chose, but only {chips}; "
+            f"{found.wanted:g} of them are asked for."
+        )
+    return f"{what}: {chips}."
 
 
 def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, at: int) -> str:
@@ -161,11 +227,13 @@ def _capital(text: str) -> str:
 
 
 def _nothing_safe(comparison: Comparison) -> str:
-    requirement = comparison.requirement
+    c, requirement = comparison, comparison.requirement
+    refused = any(design.confirmation is not None for design in c.designs)
+    by = "what the curves promised chips refuse" if refused else "by the curves"
     return (
-        f"No measured {comparison.programming.name} meets the requirement with any of the "
-        f"compared designs: a loss of at most {points(requirement.max_loss)} with probability "
-        f"{1 - requirement.risk:g}."
+        f"Nothing is safe: no measured {c.programming.name} meets the requirement with any of the "
+        f"compared designs, a loss of at most {points(requirement.max_loss)} with probability "
+        f"{1 - requirement.risk:g} ({by})."
     )
 
 
@@ -178,7 +246,7 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
     kept, of = None, " of chips"
     if law is not None:
         kept = law.not_exceeded(wanted) + law.above
-        said = _beside(100 * kept, 100 * c.requirement.max_loss, 2)
+        said = beside(100 * kept, 100 * c.requirement.max_loss, 2)
         of = (
             f", {law.counted}; there a chip loses at most {said} points with probability {wanted:g}"
         )
@@ -215,85 +283,7 @@ def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str
     return lines
 
 
-def _test_set(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
-    """P on these images beside P for their population, and whether the images are enough."""
-    wanted, error = 1 - comparison.requirement.risk, law.image_error
-    p, p_population = law.p_met, law.p_in_population
-    accepted = points(law.max_loss)
-    too_small = error > law.max_loss / 3
-    text = (
-        f"Test images: P(loss <= {accepted}) = {_beside(p, wanted, 3)} on these {law.images:,}, "
-        f"{_beside(p_population, wanted, 3)} for the population that they came from; they leave a "
-        f"standard error of {100 * error:.2f} points in the loss."
-    )
-    if too_small:
-        text += (
-            f" THE TEST SET IS TOO SMALL for this requirement: that is above a third of {accepted}."
-            f" Count on {law.images_needed:,} images or more, or accept a larger loss."
-        )
-    return {
-        "images": law.images,
-        "p_test_set": p,
-        "p_population": p_population,
-        "standard_error": error,
-        "too_small": too_small,
-        "images_needed": law.images_needed,
-        "sentence": text,
-    }
-
-
-def _against_lines(comparison: Comparison, best: Design, law: StatedLoss) -> list[str]:
-    """P against both networks, where the design is not the standard one."""
-    standard = next(iter(comparison.curves))
-    if best.network == standard:
-        return []
-    p, most = law.p_against, points(comparison.requirement.max_loss)
-    risk, start = comparison.requirement.risk, 100 * abs(law.lower)
-    starts = (
-        f"{start:.2f} points {'below' if law.lower > 0 else 'above'} it" if start else "like it"
-    )
-    return [
-        f"P(loss <= {most}), {law.counted}: {_beside(p['standard'], 1 - risk, 3)} against "
-        f"{standard!r} without errors, {_beside(p['own'], 1 - risk, 3)} against {best.network!r} "
-        f"without errors, which starts {starts}. Both must hold."
-    ]
-
-
-def _risk(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
-    requirement = comparison.requirement
-    wanted, most = 1 - requirement.risk, requirement.max_loss
-    p_violated = 1 - law.p_met
-    kept, mean = law.not_exceeded(wanted) + law.above, law.mean + law.above
-    return {
-        "p_violated": p_violated,
-        "allowed": requirement.risk,
-        "expected_loss": mean,
-        "loss_not_exceeded": kept,
-        "probability": wanted,
-        "sentence": f"Risk, {law.counted}: a chip loses more than {points(most)} with probability "
-        f"{_probability(p_violated, requirement.risk)} (allowed: {requirement.risk:g}); on average "
-        f"it loses {100 * mean:.2f} points, and at most {_beside(100 * kept, 100 * most, 2)} "
-        f"points with probability {wanted:g}. This counts what is not known of the device, and "
-        "that chips differ.",
-    }
-
-
-def _beside(value: float, bound: float, digits: int) -> str:
-    """A number beside its bound: so many digits, and more where rounding would cross the bound."""
-    over = value > bound + 1e-9
-    while (float(f"{value:.{digits}f}") > bound + 1e-9) != over and digits < 9:
-        digits += 1
-    return f"{value:.{digits}f}"
-
-
-def _probability(p: float, allowed: float) -> str:
-    """Three decimals or more; a draw that was not seen is no impossibility."""
-    return "below 0.001" if p < 0.0005 else _beside(p, allowed, 3)
-
-
-def _life_lines(life: Life | None, end_of_life: str | None) -> list[str]:
-    if end_of_life is not None:
-        return [f"At the end of life: {end_of_life}"]
+def _life_lines(life: Life | None) -> list[str]:
     if life is None:
         return []
     asked = []

@@ -18,6 +18,7 @@ import xarray as xr
 
 import reliability.answer
 import reliability.device_study as device_study
+import reliability.records
 from devicefit.backend import SamplerOptions
 from devicefit.fitting import DevicePosterior, fit
 from devicefit.models import FAMILIES
@@ -99,7 +100,9 @@ def shaped(study: DeviceStudy, overlap: Callable[[np.ndarray], np.ndarray]) -> D
         posterior, draws=draws, frame=frame, record={**posterior.record, "priors": priors}
     )
     assert isinstance(changed, DevicePosterior)
-    record = {**study.record, "families": {"lognormal": study.record["families"]["lognormal"]}}
+    families = {"lognormal": study.record["families"]["lognormal"]}
+    # these draws were chosen, not fitted: no gate of a fit is about them
+    record = {**study.record, "families": families, "gates": []}
     return DeviceStudy({"lognormal": changed}, {}, {}, adaptive_grid(changed, 41), record)
 
 
@@ -114,6 +117,9 @@ def decide(
         SamplerOptions(chains=2, draws=150, warmup=200, cores=1),
     )
     monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 600)
+    # so few draws would fail the gate of the accuracy curve, and withhold every verdict
+    monkeypatch.setattr(reliability.records, "ESS_LIMIT", 20)
+    monkeypatch.setattr(reliability.records, "R_HAT_LIMIT", 1.2)
     save_counts(network(fragility=25.0, ber=0.0, seed=1), tmp_path / "standard.nc")
     save_counts(network(fragility=4.0, ber=0.04, seed=2), tmp_path / "trained.nc")
 
@@ -122,7 +128,8 @@ def decide(
         save_study(study, tmp_path / "device")
         found = call(
             "decide", "device", "--counts", "standard.nc", "--counts", "trained.nc",
-            "--out", "results.json", "--quiet", *options,
+            # the counts know equal rates only, as those of scrambled weights are
+            "--out", "results.json", "--quiet", "--scrambled", *options,
         )  # fmt: skip
         assert found.returncode == 0, found.stderr
         results = read_results(tmp_path / "results.json")
@@ -144,7 +151,7 @@ def test_empty_safe_set(fitted: DeviceStudy, decide: Callable[..., Any]) -> None
     nearest = values["verdict"]["nearest"]
     assert nearest["p_requirement_met"] < 0.95
     assert nearest["loss_not_exceeded"] > 0.01
-    assert "No measured SET compliance current meets the requirement" in text
+    assert "Nothing is safe: no measured SET compliance current meets the requirement" in text
     assert "Nearest comes 1T1R" in text
     assert "Saving: none, because no programming is safe." in text
     assert "Uncertainty of the saving if the limits of the mean chip did." in text
@@ -217,7 +224,15 @@ def test_one_family_fails(decide: Callable[..., Any], monkeypatch: pytest.Monkey
     assert values["verdict"]["failed_families"] == {
         "lognormal": "FloatingPointError: no start has a finite density"
     }
-    assert values["verdict"]["recommended_programming"] is not None
+    # the gate withholds the verdict; what it would have said stands apart
+    assert values["verdict"]["withheld"]
+    assert values["verdict"]["recommended_programming"] is None
+    figures = values["verdict"]["not_to_be_relied_on"]
+    assert figures["recommended_programming"] is not None
+    assert figures["recommended_programming_words"] not in text
+    assert "P(met)" not in text
+    assert "VERDICT WITHHELD: " in text
+    assert "Recommended programming" not in html[: html.index("<h3>Terms</h3>")]
     words = "lognormal could not be fitted: FloatingPointError: no start has a finite density"
     assert f"FAILED families fitted: {words}; the answer rests on student-t" in text
     assert words in html
