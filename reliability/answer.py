@@ -79,8 +79,9 @@ def answer(
     cycles_to_requirement : float array, shape (draw, x), or mapping of (network, scheme), optional
         Endurance for the Pareto front: cycles after which the requirement is no longer met.
     lives : sequence of Endurance, Retention or CycledCells
-        What is known of the life that the requirement asks for; the answer then tells of the end
-        of life too. Cycles to wear-out over programming give the endurance of the Pareto front.
+        What is known of the life that the requirement asks for; the answer is then about the end
+        of that life, with fresh cells beside it. Cycles to wear-out over programming give the
+        endurance of the Pareto front.
     with_next : bool
         Whether to rank further measurements, which takes seconds.
     stored : StoredBits, optional
@@ -103,7 +104,7 @@ def answer(
     -------
     Results
     """
-    c = compare(
+    fresh = compare(
         device,
         networks,
         requirement,
@@ -113,12 +114,26 @@ def answer(
         energy_table=energy_table,
         stored=stored,
     )
+    c, ageing = fresh, None
+    if lives:
+        # imported here: few decisions need the models of life
+        from reliability.confirmation.aged import Ageing
+        from reliability.life_decision import (
+            at_end_of_life,
+            design_cycles,
+            life_asked,
+            life_record,
+        )
+
+        required = life_asked(requirement)
+        c, factor = at_end_of_life(fresh, lives, required, seed=seed)
+        ageing = Ageing(factor, c.grid, seed)
     if confirming is not None:
         # imported here: without networks a decision needs none of their packages
         from reliability.confirmation.confirmed import confirm_designs
 
         stored_bits = StoredBits() if stored is None else stored
-        c = confirm_designs(c, confirming, stored_bits, say)
+        c = confirm_designs(c, replace(confirming, ageing=ageing), stored_bits, say)
     limits = loss_limits(c.curves, requirement)
     unequal = unequal_record(c)
     gates = [
@@ -129,15 +144,12 @@ def answer(
     saving = {r.key: records.saving_record(c, r) for r in c.references}
     uncertainty = saving_uncertainty(c, seed=seed)
     choices = choices_record(c, c.focus)
-    end_of_life = None
+    life = None
     if lives:
-        # imported here: few decisions need the models of life
-        from reliability.life_decision import design_cycles, life_answer, life_asked
-
-        end_of_life = life_answer(c, lives, life_asked(requirement), seed=seed)
-        gates += end_of_life["gates"]
+        life = life_record(fresh, c, factor, lives, required)
+        gates += life["gates"]
         if cycles_to_requirement is None:
-            cycles_to_requirement = design_cycles(c, lives, seed=seed)
+            cycles_to_requirement = design_cycles(fresh, lives, seed=seed)
     frame = device.main.frame
     bits = int(networks[c.focus.network].counts.attrs["weights"])
     values: dict[str, Any] = {
@@ -148,6 +160,7 @@ def answer(
             device=device.record,
             regret=(choices["energy_regret"] or {}).get("sentence"),
             uncertainty=None if uncertainty is None else str(uncertainty["sentence"]),
+            life=life,
             not_confirmed=not_confirmed,
             made=Made(command, device.main.record["sampler"], c.standard.chips),
             simulated=bool(device.record["data"]["simulated"]),
@@ -162,7 +175,7 @@ def answer(
         "requirement": requirement.record(),
         "data": device.record["data"],
         "device": records.device_record(device, sensing),
-        "ber": records.ber_record(c, device),
+        "ber": records.ber_record(fresh, device),
         "networks": {
             name: records.network_record(networks[name], curve) for name, curve in c.curves.items()
         },
@@ -206,7 +219,7 @@ def answer(
         "unequal_errors": unequal,
         "choices": choices,
         "pareto": pareto_record(c, cycles_to_requirement),
-        "life": end_of_life,
+        "life": life,
         "gates": gates,
         "provenance": _provenance(device, networks, seed, command),
     }
@@ -221,8 +234,10 @@ def answer(
             energy_options=energy_options,
             energy_table=energy_table,
             seed=seed,
+            life=life is not None,
         )
-    if truth is not None:
+    # the truth that is known is that of fresh cells
+    if truth is not None and life is None:
         values["simulated_truth"] = truth_record(truth, c, values)
     return Results(values)
 

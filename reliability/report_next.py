@@ -27,8 +27,11 @@ def next_record(
     energy_options: EnergyOptions | None,
     energy_table: EnergyTable | None,
     seed: int,
+    life: bool = False,
 ) -> dict[str, Any]:
     """Ranking of a short list of candidates, or why there is none.
+
+    `life` says whether the comparison is that of the end of a life.
 
     Returns
     -------
@@ -38,6 +41,12 @@ def next_record(
     """
     if not comparison.energy.is_known:
         return {"ranking": None, "why_not": "no energy is known, so there is no saving to rank by"}
+    if life:
+        return {
+            "ranking": None,
+            "why_not": "the verdict is about the end of a required life, and further measurements "
+            "are ranked for fresh cells only; `rram-reliability measure-next` does that",
+        }
     found = measure_next(
         device,
         comparison,

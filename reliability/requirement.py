@@ -41,6 +41,16 @@ class Life:
                 f"temperature_k is {self.temperature_k}; give a temperature between 200 and 700 K"
             )
 
+    def words(self) -> str:
+        """``"1e+06 cycles and 10 years at 85 degrees Celsius"``."""
+        hot = None
+        if self.temperature_k is not None:
+            hot = f"{self.temperature_k - 273.15:.4g} degrees Celsius"
+        stored = None if self.years is None else f"{self.years:g} years"
+        kept = " at ".join(part for part in (stored, hot) if part)
+        cycled = None if self.cycles is None else f"{self.cycles:g} cycles"
+        return " and ".join(part for part in (cycled, kept) if part)
+
 
 @dataclass(frozen=True)
 class StatedReference:

@@ -49,7 +49,7 @@ class StatedLoss:
     images : int
         Test images.
     image_error : float
-        Standard error that so many images leave in the loss of a chip.
+        Standard error that so many images leave in the loss of a chip near the limit.
     counted : str
         Where the law comes from: ``"by 2,000 fresh chips"`` or ``"by the curves"``.
     """
@@ -135,6 +135,7 @@ def stated_loss(comparison: Comparison, design: Design) -> StatedLoss | None:
         mean, counted = float(found.losses.mean()), f"by {found.fresh.chips:,} fresh chips"
     curve = c.curves[design.network]
     lower = c.standard.error_free - curve.error_free
+    image_error = design.accuracy.image_error(at, c.requirement.max_loss - max(0.0, lower))
     return StatedLoss(
         x,
         within,
@@ -142,7 +143,7 @@ def stated_loss(comparison: Comparison, design: Design) -> StatedLoss | None:
         lower,
         mean,
         curve.images,
-        float(design.accuracy.test_set_error[at]),
+        image_error,
         counted,
     )
 

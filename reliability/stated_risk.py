@@ -18,7 +18,7 @@ def test_set_record(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
     text = (
         f"Test images: P(loss <= {accepted}) = {beside(p, wanted, 3)} on these {law.images:,}, "
         f"{beside(p_population, wanted, 3)} for the population that they came from; they leave a "
-        f"standard error of {100 * error:.2f} points in the loss."
+        f"standard error of {100 * error:.2f} points in the loss of a chip near the limit."
     )
     if too_small:
         text += (

@@ -50,6 +50,7 @@ def verdict_record(
     device: Mapping[str, Any],
     uncertainty: str | None = None,
     regret: str | None = None,
+    life: Mapping[str, Any] | None = None,
     not_confirmed: str = "",
     made: Made | None = None,
     simulated: bool,
@@ -70,6 +71,8 @@ def verdict_record(
         Where the uncertainty of the saving comes from.
     regret : str, optional
         What knowing the design exactly would save.
+    life : mapping, optional
+        Record of the life at whose end the comparison is made; None where cells are fresh.
     not_confirmed : str, optional
         Why chips did not confirm the design, where they did not.
     made : Made, optional
@@ -101,7 +104,10 @@ def verdict_record(
     else:
         found = _recommended(comparison, best, saving, said, not_confirmed)
         rests_on += found.pop("support")
-    end = [*_life_lines(comparison.requirement.life), f"Rests on: {'; '.join(rests_on)}."]
+    record["holds_for"], before = _holds_for(comparison.requirement.life, life)
+    found["lines"][0] = before + found["lines"][0]
+    found["sentence"] = before + found["sentence"]
+    end = [*_life_lines(comparison.requirement.life, life), f"Rests on: {'; '.join(rests_on)}."]
     found["lines"] += end
     record |= {"withheld": False, "first_to_do": None, "not_to_be_relied_on": None}
     record |= {"rests_on": rests_on, **found}
@@ -283,20 +289,26 @@ def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str
     return lines
 
 
-def _life_lines(life: Life | None) -> list[str]:
+def _holds_for(asked: Life | None, life: Mapping[str, Any] | None) -> tuple[str, str]:
+    """What cells the verdict is about, and what its first line begins with."""
+    if asked is None:
+        return "fresh cells", ""
     if life is None:
+        holds = f"fresh cells only, because the life asked for is not known ({asked.words()})"
+        return holds, f"For {holds}: "
+    holds = f"the end of life ({life['required']['words']})"
+    return holds, f"At {holds}: "
+
+
+def _life_lines(asked: Life | None, life: Mapping[str, Any] | None) -> list[str]:
+    if asked is None:
         return []
-    asked = []
-    if life.years is not None:
-        asked.append(f"{life.years:g} years")
-    if life.temperature_k is not None:
-        asked.append(f"{life.temperature_k - 273.15:.4g} degrees Celsius")
-    if life.cycles is not None:
-        asked.append(f"{life.cycles:g} programming cycles")
-    return [
-        f"Life asked for: {', '.join(asked)}. The probabilities above hold for cells as they were "
-        "measured; they say nothing about wear and retention. Give what is known with --life FILE."
-    ]
+    if life is None:
+        return [
+            "The probabilities above hold for cells as they were measured; they say nothing about "
+            "wear and retention. Give what is known with --life FILE."
+        ]
+    return [life["fresh"]["sentence"], life["rests_on"]]
 
 
 def _rests_on(comparison: Comparison, device: Mapping[str, Any]) -> list[str]:

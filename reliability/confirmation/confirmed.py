@@ -17,6 +17,7 @@ from bnn.engines.cost import Workload
 from bnn.engines.runner import cheapest_engine
 from devicefit.fitted import Fitted
 from devicefit.sensing import SensingOptions
+from reliability.confirmation.aged import Ageing
 from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
 from reliability.confirmation.lots import BLOCK, Confirmation, Lot, LotSizes, confirm
 from reliability.decision import SafeSet
@@ -82,6 +83,8 @@ class Confirming:
         CPU threads.
     seed : int
         Seed of the decision; the chips have seeds of their own.
+    ageing : Ageing or None
+        What a required life does to the cells; chips are then those at its end.
     """
 
     networks: Mapping[str, Confirmable]
@@ -90,6 +93,7 @@ class Confirming:
     arrays_per_chip: int = 1
     threads: int = 2
     seed: int = 1
+    ageing: Ageing | None = None
 
     def __post_init__(self) -> None:
         if not self.budget_s > 0:
@@ -230,6 +234,8 @@ class DesignChips:
                 sensing=self.sensing,
                 one_is=self.stored.one_is,
             )
+            if self.confirming.ageing is not None:
+                rates = self.confirming.ageing.rates(rates, storage.scheme)
             with np.errstate(divide="ignore"):
                 seen = float(np.exp(storage.ln_ber_after(np.log(rates.mean)))[0])
             engine: Any = cheapest_engine(of.network, Workload(BLOCK, (seen,)))

@@ -299,6 +299,41 @@ def test_measured_energies_and_a_requirement_file(
     assert len(values["choices"]["energy_regret_per_chip"]["p_missed"]) == 41
 
 
+def test_a_required_life_leads(
+    fitted: DeviceStudy, decide: Callable[..., Any], call: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Cells that wear out sooner the stronger they are programmed: 1e5 cycles are too many."""
+    (tmp_path / "wear.csv").write_text(
+        "# simulated\ni_cc_a,cycles,failed,survivors\n5e-5,1e6,10,1\n1e-4,1e5,9,2\n2e-4,1e4,8,2\n"
+    )
+    made = call(
+        "life", "wear-out", "--measurements", "wear.csv", "--out", "w.nc", "--draws", 600,
+        "--quiet",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "need.toml").write_text("[life]\ncycles = 1e5\n")
+    study = shaped(fitted, two_pieces)
+    values, text, html = decide(study, "--requirement", "need.toml", "--life", "w.nc")
+    verdict, young = values["verdict"], values["life"]["fresh"]
+    assert not verdict["withheld"], verdict["failed"]
+    assert young["recommended_programming"] > 2e-5
+    assert young["p_requirement_met"] >= 0.95
+    assert verdict["holds_for"] == "the end of life (1e+05 cycles)"
+    # every key that a program reads is about the end of life
+    assert verdict["recommended_programming"] is None
+    assert verdict["p_requirement_met"] is None
+    assert all(a["lowest_safe_programming"] is None for a in values["alternatives"])
+    assert max(values["accuracy"]["standard"]["1T1R"]["p_met"]) < 0.95
+    assert min(values["choices"]["p_violated"]) > 0.05
+    assert values["energy_saving"]["memory"]["median"] is None
+    assert text.index("At the end of life (1e+05 cycles): Nothing is safe") < text.index("Fresh")
+    page_one = html[: html.index("<h3>Terms</h3>")]
+    assert page_one.index("No recommendation") < page_one.index("Fresh cells: lowest safe")
+    # counts of readings stand beside the curves of the cells that were read
+    assert values["ber"]["1T1R"]["mean"][0] < 0.5
+    assert "These curves and counts are of fresh cells" in html
+
+
 @pytest.mark.parametrize(
     ("options", "files", "message"),
     [
