@@ -180,7 +180,7 @@ def run(
         families, stacked = chosen_models(model)
         known = prior_file(priors)
         sampler = sampler_options(seed, threads, draws, warmup, target_accept)
-        options = decision_options(asked, images, life_files)
+        options = decision_options(asked, life_files, image_set=images)
         training = with_treatments(
             network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds
         )

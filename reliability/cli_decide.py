@@ -17,6 +17,7 @@ from reliability.cli_inputs import (
     counted_images,
     counted_networks,
     decision_options,
+    requirement_of,
 )
 from reliability.cli_options import (
     ConfirmChoices,
@@ -67,13 +68,14 @@ def decide(
 
     with checking_input():
         check_file(out, force=force, suffix=".json")
-        networks = counted_networks(counts)
-        options = decision_options(asked, counted_images(networks), life_files)
+        options = decision_options(asked, life_files)
         study = load_study(device)
         frame = study.main.frame
         check_decision(options, frame.programming, frame.low, frame.high)
         options["sensing"] = study.sensing(**vars(options["sensing"]))
         study.check_threshold(options["sensing"])
+        networks = counted_networks(counts)
+        options["requirement"] = requirement_of(asked, counted_images(networks))
         folders = _network_folders(networks_dir or [], counts)
     with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         confirming, missing = confirming_with(

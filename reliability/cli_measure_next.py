@@ -16,6 +16,7 @@ from reliability.cli_inputs import (
     counted_networks,
     decision_options,
     given,
+    requirement_of,
 )
 from reliability.cli_options import (
     DecisionChoices,
@@ -102,8 +103,7 @@ def measure_next_command(
         check_file(out, force=force, suffix=".json")
         if csv is not None:
             check_file(csv, force=force, suffix=".csv", option="--csv")
-        networks = counted_networks(counts)
-        options = decision_options(asked, counted_images(networks))
+        options = decision_options(asked)
         if options["energy"] is None:
             raise ValueError(
                 "--energy none: without energies there is no saving to know better; leave it out"
@@ -128,6 +128,8 @@ def measure_next_command(
                 frame.check(np.array([one.programming]), "candidate: programming")
             if isinstance(one, MoreDevices | MoreCycles):
                 planned_readings(one, study)
+        networks = counted_networks(counts)
+        options["requirement"] = requirement_of(asked, counted_images(networks))
         check_design_names(list(networks), network, stored_as)
     with (
         working(),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from reliability.cli_inputs import counted_images, decision_options
+from reliability.cli_inputs import counted_images, decision_options, requirement_of
 from reliability.cli_options import DecisionChoices
 from reliability.network_study import NetworkStudy
 from reliability.requirement import (
@@ -56,9 +56,12 @@ def test_digits_accept_two_points_where_nothing_is_stated(tmp_path: Path) -> Non
 def test_the_command_line_knows_the_images_and_overrides_the_default() -> None:
     study = NetworkStudy(xr.Dataset(), {"image_set": {"name": "digits"}})
     assert counted_images({"standard": study}) == "digits"
-    assert decision_options(DecisionChoices(), "digits")["requirement"].max_loss == 0.02
+    assert requirement_of(DecisionChoices(), "digits").max_loss == 0.02
+    assert requirement_of(DecisionChoices(), None).max_loss == 0.01
     stated = DecisionChoices(max_loss=0.01)
-    assert decision_options(stated, "digits")["requirement"].max_loss == 0.01
+    assert requirement_of(stated, "digits").max_loss == 0.01
+    assert decision_options(stated, image_set="digits")["requirement"].max_loss == 0.01
+    assert decision_options(DecisionChoices(), image_set="digits")["requirement"].max_loss == 0.02
 
 
 @pytest.mark.parametrize(
