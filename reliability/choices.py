@@ -139,8 +139,8 @@ def _utility_sentence(comparison: Comparison, best: int, p_violated: float) -> s
     if utility.energy_factor_of_violation > 1:
         worth.append(f"a missed requirement one of {utility.energy_factor_of_violation:g}")
     return (
-        f"If {' and '.join(worth)} in energy, {at}{edge} costs least on average; a chip then "
-        f"misses the requirement with probability {p_violated:.3f}."
+        f"If {' and '.join(worth)} in energy, {at}{edge} costs least on average; by the "
+        f"curves a chip then misses the requirement with probability {p_violated:.3f}."
     )
 
 

@@ -14,6 +14,7 @@ from reliability.life import LifeFactor, LifeRequirement, age_curves
 from reliability.life_factors import cycles_to_requirement, life_factor
 from reliability.records import saving_record
 from reliability.requirement import Requirement
+from reliability.stated_risk import probability
 
 
 def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Comparison:
@@ -182,6 +183,7 @@ def _fresh_record(fresh: Comparison) -> dict[str, Any]:
             "either.",
         }
     p = best.stated(fresh.grid)[1]
+    said = probability(p, 1 - fresh.requirement.risk)
     return {
         "recommended_programming": best.safe.lowest,
         "network": best.network,
@@ -189,6 +191,6 @@ def _fresh_record(fresh: Comparison) -> dict[str, Any]:
         "p_requirement_met": p,
         "energy_saving": {r.key: saving_record(fresh, r) for r in fresh.references},
         "sentence": f"Fresh cells, beside it: {programming.format(best.safe.lowest)}, stored as "
-        f"{best.scheme}, network {best.network!r}, with P = {p:.3f} by the curves, not confirmed "
+        f"{best.scheme}, network {best.network!r}, with P = {said} by the curves, not confirmed "
         "by chips.",
     }

@@ -9,16 +9,18 @@ from reliability.designs import Comparison, Design
 from reliability.stated_loss import StatedLoss
 
 
-def test_set_record(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
+def images_record(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
     """P on these images beside P for their population, and whether the images are enough."""
     wanted, error = 1 - comparison.requirement.risk, law.image_error
     p, p_population = law.p_met, law.p_in_population
     accepted = points(law.max_loss)
     too_small = error > law.max_loss / 3
+    here, there = probability(p, wanted), probability(p_population, wanted)
     text = (
-        f"Test images: P(loss <= {accepted}) = {beside(p, wanted, 3)} on these {law.images:,}, "
-        f"{beside(p_population, wanted, 3)} for the population that they came from; they leave a "
-        f"standard error of {100 * error:.2f} points in the loss of a chip near the limit."
+        f"Test images: a chip loses at most {accepted} with probability {here} on these "
+        f"{law.images:,} images, {there} in the population that they came from; so many "
+        f"images leave a standard error of {100 * error:.2f} points in the loss of a chip "
+        "near the limit."
     )
     if too_small:
         text += (
@@ -47,9 +49,10 @@ def against_lines(comparison: Comparison, best: Design, law: StatedLoss) -> list
         f"{start:.2f} points {'below' if law.lower > 0 else 'above'} it" if start else "like it"
     )
     return [
-        f"P(loss <= {most}), {law.counted}: {beside(p['standard'], 1 - risk, 3)} against "
-        f"{standard!r} without errors, {beside(p['own'], 1 - risk, 3)} against {best.network!r} "
-        f"without errors, which starts {starts}. Both must hold."
+        f"Both networks, {law.counted}: a chip loses at most {most} with probability "
+        f"{probability(p['standard'], 1 - risk)} against {standard!r} without errors, and "
+        f"{probability(p['own'], 1 - risk)} against {best.network!r} without errors, which starts "
+        f"{starts}. Both must hold."
     ]
 
 
@@ -66,7 +69,7 @@ def risk_record(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
         "loss_not_exceeded": kept,
         "probability": wanted,
         "sentence": f"Risk, {law.counted}: a chip loses more than {points(most)} with probability "
-        f"{_probability(p_violated, requirement.risk)} (allowed: {requirement.risk:g}); on average "
+        f"{probability(p_violated, requirement.risk)} (allowed: {requirement.risk:g}); on average "
         f"it loses {100 * mean:.2f} points, and at most {beside(100 * kept, 100 * most, 2)} "
         f"points with probability {wanted:g}. This counts what is not known of the device, and "
         "that chips differ.",
@@ -74,13 +77,21 @@ def risk_record(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
 
 
 def beside(value: float, bound: float, digits: int) -> str:
-    """A number beside its bound: so many digits, and more where rounding would cross the bound."""
-    over = value > bound + 1e-9
-    while (float(f"{value:.{digits}f}") > bound + 1e-9) != over and digits < 9:
+    """A number beside its bound: so many digits, and more where rounding would reach the bound."""
+
+    def side(x: float) -> int:
+        return int(x > bound + 1e-9) - int(x < bound - 1e-9)
+
+    while side(float(f"{value:.{digits}f}")) != side(value) and digits < 9:
         digits += 1
     return f"{value:.{digits}f}"
 
 
-def _probability(p: float, allowed: float) -> str:
-    """Three decimals or more; a draw that was not seen is no impossibility."""
-    return "below 0.001" if p < 0.0005 else beside(p, allowed, 3)
+def probability(p: float, bound: float) -> str:
+    """A probability beside its bound, three decimals or more.
+
+    A draw that was not seen is no impossibility, nor is one that was always seen a certainty.
+    """
+    if p < 0.0005:
+        return "below 0.001"
+    return "above 0.999" if 0.9995 <= p < 1 else beside(p, bound, 3)

@@ -13,7 +13,7 @@ from reliability.designs import Comparison, Design
 from reliability.device_study import FITTED
 from reliability.requirement import Life
 from reliability.stated_loss import stated_loss
-from reliability.stated_risk import against_lines, beside, risk_record, test_set_record
+from reliability.stated_risk import against_lines, beside, images_record, probability, risk_record
 from reliability.withheld import Made, withheld
 
 NAMES = {
@@ -131,7 +131,7 @@ def _recommended(
     assert lowest is not None
     assert law is not None
     at = int(np.argmin(np.abs(c.grid - lowest)))
-    risk, test_set = risk_record(c, law), test_set_record(c, law)
+    risk, test_set = risk_record(c, law), images_record(c, law)
     confirmed = confirmation_line(best, not_confirmed)
     fresh = None if best.confirmation is None else best.confirmation.fresh
     contradicted = best.confirmation is not None and best.confirmation.is_contradicted
@@ -197,7 +197,7 @@ def _first_line(comparison: Comparison, best: Design) -> str:
     )
     found = best.confirmation
     if found is None or found.fresh is None:
-        p = beside(best.stated(c.grid)[1], 1 - c.requirement.risk, 3)
+        p = probability(best.stated(c.grid)[1], 1 - c.requirement.risk)
         return f"{what}: not confirmed by chips, the curves promise P = {p}."
     chips = f"{found.fresh.met:,} of {found.fresh.chips:,} fresh chips meet the requirement"
     if found.is_contradicted:
@@ -265,7 +265,7 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
         "loss_not_exceeded": kept,
         "probability": wanted,
         "sentence": f"Nearest comes {design.scheme}, network {design.network!r}, at "
-        f"{c.programming.format(x)}: P = {p_met:.3f}{of}.",
+        f"{c.programming.format(x)}: P = {probability(p_met, wanted)}{of}.",
     }
 
 

@@ -17,7 +17,6 @@ from bnn.engines.cost import Workload
 from bnn.engines.runner import cheapest_engine
 from devicefit.fitted import Fitted
 from devicefit.sensing import SensingOptions
-from reliability.confirmation.aged import Ageing
 from reliability.confirmation.chips import ChipRates, StoredNetwork, chip_rates, count_chips
 from reliability.confirmation.lots import BLOCK, Confirmation, Lot, LotSizes, confirm
 from reliability.decision import SafeSet
@@ -26,6 +25,7 @@ from reliability.storage import Storage
 from reliability.unequal_errors import StoredBits
 
 if TYPE_CHECKING:
+    from reliability.confirmation.aged import Ageing
     from reliability.requirement import Requirement
 
 _SECONDS_PER_CHIP = {PER_CHIP: 4e-3, "others": 1e-3}

@@ -14,6 +14,7 @@ from reliability.confirmation.lots import Confirmation, Lot
 from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs, loss_limits
 from reliability.stated_loss import stated_loss
+from reliability.stated_risk import probability
 from reliability.verdict import verdict_record
 from tests.reliability.test_alternatives import CALIBRATED, NETWORKS, compared
 
@@ -223,3 +224,20 @@ def test_a_small_test_set_is_named_with_the_number_needed(
     assert (said["too_small"], said["images_needed"]) == (too_small, needed)
     assert ("THE TEST SET IS TOO SMALL" in said["sentence"]) == too_small
     assert ("Count on 1,193 images or more" in said["sentence"]) == too_small
+
+
+@pytest.mark.parametrize(
+    ("p", "bound", "words"),
+    [
+        (0.0492, 0.05, "0.049"),
+        # rounded to three decimals it would be the bound
+        (0.0504, 0.05, "0.0504"),
+        (0.94996, 0.95, "0.94996"),
+        (0.95, 0.95, "0.950"),
+        (0.0, 0.05, "below 0.001"),
+        (0.99996, 0.95, "above 0.999"),
+        (1.0, 0.95, "1.000"),
+    ],
+)
+def test_rounding_does_not_cross_a_bound(p: float, bound: float, words: str) -> None:
+    assert probability(p, bound) == words
