@@ -16,6 +16,7 @@ from reliability.energy import energy_at
 from reliability.network_names import training_of
 from reliability.network_study import NetworkStudy
 from reliability.records import band
+from reliability.stated_loss import stated_loss
 from reliability.threshold_treatment import treatment_of
 
 SHOWN = 12
@@ -51,6 +52,7 @@ def _record(
     at = int(design.p_met.argmax())
     if safe.lowest is not None:
         at = int(np.argmin(np.abs(comparison.grid - safe.lowest)))
+    law = stated_loss(comparison, design)
     record: dict[str, Any] = {
         "network": design.network,
         "training": training_of(study.record),
@@ -64,6 +66,7 @@ def _record(
         "second": None if comparison.second is None else comparison.second[1],
         "at_weakest_measured": safe.at_edge,
         "p_requirement_met": design.stated(comparison.grid)[1],
+        "p_against": None if law is None else law.p_against,
         "judged_by": design.judged_by,
         "likeliest_programming": float(comparison.grid[design.p_met.argmax()]),
         "tolerated_ber": _rates(ln_tolerated),

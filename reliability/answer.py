@@ -32,6 +32,7 @@ from reliability.second_variable import compared_values, leading
 from reliability.storage import STORAGES, Storage
 from reliability.truth import truth_record
 from reliability.verdict import verdict_record
+from reliability.withheld import Made
 
 if TYPE_CHECKING:
     from devicefit.life_study import Life
@@ -76,8 +77,9 @@ def answer(
     cycles_to_requirement : float array, shape (draw, x), or mapping of (network, scheme), optional
         Endurance for the Pareto front: cycles after which the requirement is no longer met.
     lives : sequence of Endurance, Retention or CycledCells
-        What is known of the life that the requirement asks for; the answer then tells of the end
-        of life too. Cycles to wear-out over programming give the endurance of the Pareto front.
+        What is known of the life that the requirement asks for; the answer is then about the end
+        of that life, with fresh cells beside it. Cycles to wear-out over programming give the
+        endurance of the Pareto front.
     with_next : bool
         Whether to rank further measurements, which takes seconds.
     seconds : sequence of float, optional
@@ -106,9 +108,9 @@ def answer(
     frame = device.main.frame
     seconds = tuple(seconds) or compared_values(None, frame.second, device.second_values)
     studies = [device.at_second(value) for value in seconds] or [device]
-    compared: list[Comparison] = []
+    fresh: list[Comparison] = []
     for study in studies:
-        compared.append(
+        fresh.append(
             compare(
                 study,
                 networks,
@@ -119,14 +121,29 @@ def answer(
                 energy_table=energy_table,
                 storages=storages,
                 one_is=one_is,
-                curves=compared[0].curves if compared else None,
+                curves=fresh[0].curves if fresh else None,
             )
         )
+    compared, ageings = fresh, None
+    if lives:
+        # imported here: few decisions need the models of life
+        from reliability.confirmation.aged import Ageing
+        from reliability.life_decision import (
+            at_end_of_life,
+            design_cycles,
+            life_asked,
+            life_record,
+        )
+
+        required = life_asked(requirement)
+        ended = [at_end_of_life(one, lives, required, seed=seed) for one in fresh]
+        compared = [aged for aged, _ in ended]
+        ageings = [Ageing(factor, aged.grid, seed) for aged, factor in ended]
     if confirming is not None:
         # imported here: without networks a decision needs none of their packages
         from reliability.confirmation.confirmed import confirm_each
 
-        compared = confirm_each(compared, confirming, say)
+        compared = confirm_each(compared, confirming, say, ageings=ageings)
     best = leading(compared)
     c, device = compared[best], studies[best]
     frame = device.main.frame
@@ -153,17 +170,15 @@ def answer(
             networks,
             shares=None if uncertainty is None else uncertainty["against"][STANDARD]["share"],
             seed=seed,
+            life=bool(lives),
         )
     choices = choices_record(c, c.focus)
-    end_of_life = None
+    life = None
     if lives:
-        # imported here: few decisions need the models of life
-        from reliability.life_decision import design_cycles, life_answer, life_asked
-
-        end_of_life = life_answer(c, lives, life_asked(requirement), seed=seed)
-        gates += end_of_life["gates"]
+        life = life_record(fresh[best], c, ended[best][1], lives, required)
+        gates += life["gates"]
         if cycles_to_requirement is None:
-            cycles_to_requirement = design_cycles(c, lives, seed=seed)
+            cycles_to_requirement = design_cycles(fresh[best], lives, seed=seed)
     bits = int(networks[c.focus.network].counts.attrs["weights"])
     values: dict[str, Any] = {
         "verdict": verdict_record(
@@ -173,9 +188,10 @@ def answer(
             device=device.record,
             regret=(choices["energy_regret"] or {}).get("sentence"),
             uncertainty=_what_is_open(uncertainty, ranking),
-            end_of_life=None if end_of_life is None else str(end_of_life["sentence"]),
+            life=life,
             not_confirmed="" if confirming is None else confirming.missing,
             arrays=frame.arrays,
+            made=Made(command, device.main.record["sampler"], c.standard.chips),
             simulated=bool(device.record["data"]["simulated"]),
         ),
         "programming": {
@@ -197,7 +213,7 @@ def answer(
         "requirement": requirement.record(),
         "data": device.record["data"],
         "device": records.device_record(device, sensing),
-        "ber": records.ber_record(c, device),
+        "ber": records.ber_record(fresh[best], device),
         "networks": {
             name: records.network_record(networks[name], curve) for name, curve in c.curves.items()
         },
@@ -241,13 +257,14 @@ def answer(
         "unequal_errors": rates,
         "choices": choices,
         "pareto": pareto_record(c, cycles_to_requirement),
-        "life": end_of_life,
+        "life": life,
         "gates": gates,
         "provenance": _provenance(device, networks, seed, command),
     }
     if ranking is not None:
         values["measure_next"] = ranking
-    if truth is not None:
+    # the truth that is known is that of fresh cells
+    if truth is not None and life is None:
         values["simulated_truth"] = truth_record(truth, c, values)
     return Results(values)
 

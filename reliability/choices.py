@@ -47,10 +47,6 @@ def choices_record(comparison: Comparison, design: Design) -> dict[str, Any]:
         "scheme": design.scheme,
         "grid": c.grid.tolist(),
         "expected_loss": loss.mean(axis=0).tolist(),
-        "loss_not_exceeded": {
-            "value": np.quantile(loss, 1 - requirement.risk, axis=0).tolist(),
-            "probability": 1 - requirement.risk,
-        },
         "p_violated": (1 - design.p_met).tolist(),
         "meaning": "energy_regret: who knew the design (device, accuracy curve and energies of a "
         "draw) would program all its chips at the least energy at which a share of at least "
@@ -103,12 +99,12 @@ def _regret_sentence(comparison: Comparison, design: Design, regret: EnergyRegre
     missed, factor = float(regret.missed[at]), float(regret.factor[at])
     if not np.isfinite(factor):
         return (
-            f"Regret: at this programming fewer than {asked} of the chips would meet the "
-            "requirement, whatever device and accuracy curve are."
+            f"Regret, by the curves: at this programming fewer than {asked} of the chips would "
+            "meet the requirement, whatever device and accuracy curve are."
         )
     few = "below 0.001" if 0 < missed < 0.0005 else f"{missed:.3f}"
     text = (
-        "Regret: knowing device and accuracy curve exactly would save "
+        "Regret, by the curves: knowing device and accuracy curve exactly would save "
         f"{100 * (1 - 1 / factor):.1f} % of this energy on average, with {asked} of the chips "
         "still meeting the requirement"
     )
@@ -130,8 +126,8 @@ def _utility_sentence(comparison: Comparison, best: int, p_violated: float) -> s
     if utility.energy_factor_of_violation > 1:
         worth.append(f"a missed requirement one of {utility.energy_factor_of_violation:g}")
     return (
-        f"If {' and '.join(worth)} in energy, {at}{edge} costs least on average; a chip then "
-        f"misses the requirement with probability {p_violated:.3f}."
+        f"If {' and '.join(worth)} in energy, {at}{edge} costs least on average; by the "
+        f"curves a chip then misses the requirement with probability {p_violated:.3f}."
     )
 
 

@@ -1,6 +1,7 @@
 """The ``rram-reliability`` command.
 
-Exit codes: 0 done, 1 the job failed, 2 wrong use or bad input.
+Exit codes: 0 done, 1 the job failed, 2 wrong use or bad input. A verdict that says no is done:
+where nothing is safe, or a failed gate withholds the verdict, the results say so.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def run(
         families, stacked = chosen_models(model)
         known = prior_file(priors)
         sampler = sampler_options(seed, threads, draws, warmup, target_accept)
-        options = decision_options(asked, life_files)
+        options = decision_options(asked, life_files, image_set=images)
         training = with_treatments(
             network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds
         )

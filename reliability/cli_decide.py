@@ -14,8 +14,10 @@ from reliability.cli_inputs import (
     answer_from,
     check_decision,
     confirming_with,
+    counted_images,
     counted_networks,
     decision_options,
+    requirement_of,
 )
 from reliability.cli_options import (
     ConfirmChoices,
@@ -80,6 +82,7 @@ def decide(
         options["sensing"] = study.sensing(**vars(options["sensing"]))
         study.check_threshold(options["sensing"])
         networks = counted_networks(counts)
+        options["requirement"] = requirement_of(asked, counted_images(networks))
         folders = _network_folders(networks_dir or [], counts)
     with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         confirming = confirming_with(

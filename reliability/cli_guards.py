@@ -125,18 +125,25 @@ def print_gates(gates: list[dict[str, Any]]) -> None:
 
 
 def print_verdict(results: Results) -> None:
-    """Say the gates and the answer, a few lines to take along, then the alternatives."""
+    """Say the gates and the answer, a few lines to take along, then the alternatives.
+
+    Where a gate failed the verdict is withheld: no figure of it is printed.
+    """
     from reliability.alternatives import alternative_lines
 
     verdict = results.values["verdict"]
     if verdict["simulated"]:
         typer.echo("SIMULATED DEVICE: nothing here was measured")
     print_gates(results.values["gates"])
+    for line in verdict["lines"]:
+        typer.echo(line)
+    if verdict["withheld"]:
+        return
     utility = (results.values.get("choices") or {}).get("utility")
     unequal = results.values.get("unequal_errors")
-    said = [part["sentence"] for part in (unequal, utility) if part]
-    for line in [*verdict["lines"], *said]:
-        typer.echo(line)
+    for part in (unequal, utility):
+        if part:
+            typer.echo(part["sentence"])
     typer.echo(verdict["failed"])
     for line in alternative_lines(results.values):
         typer.echo(line)

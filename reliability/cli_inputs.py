@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reliability.confirmation.confirmed import Confirming
     from reliability.network_study import NetworkOptions, NetworkStudy
     from reliability.progress import Narrator
+    from reliability.requirement import Requirement
     from reliability.results import Results
 
 FAR = 30.0
@@ -368,23 +369,34 @@ def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def requirement_of(chosen: DecisionChoices, image_set: str | None) -> Requirement:
+    """What must hold: options override the requirement file, that the default for the images."""
+    from dataclasses import replace
+
+    from reliability.requirement import default_requirement
+    from reliability.requirement_files import read_requirement
+
+    base = default_requirement(image_set)
+    if chosen.requirement is not None:
+        base = read_requirement(chosen.requirement, base)
+    return replace(
+        base, **given(max_loss=chosen.max_loss, risk=chosen.risk, memory_ber=chosen.memory_ber)
+    )
+
+
 def decision_options(
-    chosen: DecisionChoices, life_files: list[Path] | None = None
+    chosen: DecisionChoices, life_files: list[Path] | None = None, *, image_set: str | None = None
 ) -> dict[str, Any]:
     """Requirement, sensing, stored bits, energies and posteriors of life by name.
 
-    What is given at the command line overrides the requirement file.
+    Where the image set is known later only, :func:`requirement_of` gives the requirement then.
     """
-    from dataclasses import replace
-
     from devicefit.sensing import SensingOptions
     from reliability.energy import NO_ENERGY, EnergyOptions
     from reliability.energy_table import read_energies
-    from reliability.requirement import Requirement
-    from reliability.requirement_files import read_requirement
     from reliability.storage import storages_for
 
-    base = Requirement() if chosen.requirement is None else read_requirement(chosen.requirement)
+    wanted = requirement_of(chosen, image_set)
     if chosen.pulse_s is not None and not 0 < chosen.pulse_s < math.inf:
         raise ValueError(f"--pulse-s is {chosen.pulse_s}; it must be positive")
     pulses = {
@@ -403,10 +415,6 @@ def decision_options(
             f"--energy {NO_ENERGY} says that nothing is known of the energy; leave out "
             f"{', '.join(pulses)}, or --energy {NO_ENERGY}"
         )
-    wanted = replace(
-        base,
-        **given(max_loss=chosen.max_loss, risk=chosen.risk, memory_ber=chosen.memory_ber),
-    )
     lives = []
     if life_files:
         # imported here: no other decision needs them
@@ -528,6 +536,13 @@ def counted_networks(paths: list[Path]) -> dict[str, NetworkStudy]:
     networks = dict(zip(network_names(tables), tables, strict=True))
     check_counts(networks)
     return networks
+
+
+def counted_images(networks: dict[str, NetworkStudy]) -> str | None:
+    """Name of the image set that the standard network was counted on, where it is known."""
+    from reliability.network_images import image_set_of
+
+    return image_set_of(next(iter(networks.values())).record)
 
 
 def answer_from(

@@ -12,9 +12,11 @@ from reliability.cli_groups import opened
 from reliability.cli_guards import checking_input, working
 from reliability.cli_inputs import (
     check_decision,
+    counted_images,
     counted_networks,
     decision_options,
     given,
+    requirement_of,
 )
 from reliability.cli_options import (
     DecisionChoices,
@@ -139,6 +141,7 @@ def measure_next_command(
             if isinstance(one, MoreDevices | MoreCycles):
                 planned_readings(one, study)
         networks = counted_networks(counts)
+        options["requirement"] = requirement_of(asked, counted_images(networks))
         check_design_names(list(networks), network, stored_as)
     with (
         working(),

@@ -179,7 +179,10 @@ AcceptOption = Annotated[
 ]
 MaxLossOption = Annotated[
     float | None,
-    typer.Option("--max-loss", help="Largest accuracy loss, a fraction (0.01: one point)."),
+    typer.Option(
+        "--max-loss",
+        help="Largest accuracy loss, a fraction (0.01: one point, the default; 0.02 for digits).",
+    ),
 ]
 RiskOption = Annotated[float | None, typer.Option(help="Largest probability of a larger loss.")]
 MemoryBerOption = Annotated[

@@ -245,6 +245,14 @@ class Comparison:
         """Ln of the BER that a network sees, draws of the device flattened, shape (draw, x)."""
         return self.seen[storage].ln_ber
 
+    def p_within(self, design: Design, at: int, limit: float) -> float:
+        """P(a chip loses at most `limit` against its own network without errors), by the curves.
+
+        `at` is a place on the grid; at the design's own limit this is its ``p_met`` there.
+        """
+        seen = self.seen[design.storage].at(slice(at, at + 1))
+        return float(chip_yield(self.curves[design.network], seen, self.pairing, limit).p_met[0])
+
 
 def compare_designs(
     ber: dict[str, dict[str, BerCurve]],
@@ -313,11 +321,12 @@ def loss_limits(
     """Loss each network may have against its own error-free accuracy.
 
     The requirement refers to the standard network without errors (the first one), so a network
-    that starts lower may lose less.
+    that starts lower may lose less; and to the network's own accuracy without errors, so one that
+    starts higher may not lose more.
     """
     standard = next(iter(curves.values()))
     return {
-        name: requirement.max_loss - (standard.error_free - curve.error_free)
+        name: requirement.max_loss - max(0.0, standard.error_free - curve.error_free)
         for name, curve in curves.items()
     }
 
@@ -329,9 +338,21 @@ def tolerated(curve: AccuracySurface, limit: float) -> FloatArray:
     return tolerated_ln_ber(curve, limit)
 
 
-def limit_on_device(comparison: Comparison, network: str, storage: Storage) -> FloatArray:
-    """Ln of the BER that a network tolerates, (draw,)."""
-    return comparison.tolerated_ln_ber[network][comparison.pairing.curve]
+def tolerated_on_device(comparison: Comparison, design: Design) -> FloatArray:
+    """Ln of the BER of read bits at which just enough chips of a design meet the requirement.
+
+    That at the weakest programming which suffices, with the unequal rates that the device has
+    there; -inf for draws in which none does. Shape (draw,).
+    """
+    c = comparison
+    read = c.main_ber[design.storage.scheme].ln_ber
+    ln_ber = read.reshape(-1, read.shape[-1])[c.pairing.device]
+    u = c.programming.coordinate(c.grid)
+    place = np.interp(c.programming.coordinate(design.condition.x), u, np.arange(len(u)))
+    left = np.minimum(place.astype(np.int64), len(u) - 2)
+    below, above = (np.take_along_axis(ln_ber, (left + k)[:, None], 1)[:, 0] for k in (0, 1))
+    found = below + (place - left) * (above - below)
+    return np.where(design.condition.not_reached, -np.inf, found)
 
 
 def references(

@@ -186,11 +186,16 @@ def age_curves(
     aged = {}
     for name, curve in curves.items():
         draws = curve.ln_ber.shape[0] * curve.ln_ber.shape[1]
-        own = factor.resampled(draws, rng=np.random.default_rng([seed, 23]))
-        own = own.for_pairs() if name == "2T2R" else own
+        own = life_of_draws(factor, name, draws, seed=seed)
         aged[name] = replace(
             curve,
             ln_ber=own.ln_ber(curve.ln_ber),
             extrapolated=curve.extrapolated | factor.extrapolated,
         )
     return aged
+
+
+def life_of_draws(factor: LifeFactor, scheme: str, draws: int, *, seed: int) -> LifeFactor:
+    """The life of each draw of a device, for single cells or for pairs."""
+    own = factor.resampled(draws, rng=np.random.default_rng([seed, 23]))
+    return own.for_pairs() if scheme == "2T2R" else own

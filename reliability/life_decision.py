@@ -1,4 +1,4 @@
-"""The decision at the end of a required life beside the decision for fresh cells."""
+"""The decision at the end of a required life, which leads, and that for fresh cells beside it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 from devicefit.life_study import CycledCells, Life
 from devicefit.programming import FloatArray
 from reliability.decision.saving import saving_record
-from reliability.designs import Comparison, compare_designs, limit_on_device
+from reliability.designs import Comparison, compare_designs, tolerated_on_device
 from reliability.life import LifeFactor, LifeRequirement, age_curves
 from reliability.life_factors import cycles_to_requirement, life_factor
 from reliability.requirement import Requirement
+from reliability.stated_risk import probability
 
 
 def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Comparison:
@@ -68,7 +69,7 @@ def life_asked(requirement: Requirement) -> LifeRequirement:
 def design_cycles(
     fresh: Comparison, lives: Sequence[Life], *, seed: int
 ) -> dict[tuple[str, str], FloatArray] | None:
-    """Cycles until the mean chip of each design no longer meets the requirement.
+    """Cycles until too few chips of each design meet the requirement.
 
     Parameters
     ----------
@@ -89,22 +90,21 @@ def design_cycles(
         return None
     found = {}
     for design in fresh.designs:
-        borne = limit_on_device(fresh, design.network, design.storage)
         read = fresh.main_ber[design.storage.scheme].ln_ber
         found[design.network, design.scheme] = cycles_to_requirement(
             cycled,
             fresh.grid,
             read.reshape(-1, read.shape[-1])[fresh.pairing.device],
-            design.storage.ln_ber_read(borne),
+            tolerated_on_device(fresh, design),
             rng=np.random.default_rng([seed, 25]),
         )
     return found
 
 
-def life_answer(
+def at_end_of_life(
     fresh: Comparison, lives: Sequence[Life], required: LifeRequirement, *, seed: int
-) -> dict[str, Any]:
-    """Safe programming and saving at the end of life beside those of fresh cells, and why.
+) -> tuple[Comparison, LifeFactor]:
+    """The comparison at the end of a required life, and what the life does to error rates.
 
     Parameters
     ----------
@@ -116,12 +116,6 @@ def life_answer(
         What the cells have to go through.
     seed : int
         Pairs draws.
-
-    Returns
-    -------
-    dict
-        Plain values: ``required``, ``factor``, ``designs``, ``energy_saving`` at the end of life,
-        ``gates`` of the fits, ``sentence``.
 
     Raises
     ------
@@ -136,54 +130,67 @@ def life_answer(
         sensing=fresh.sensing,
         rng=np.random.default_rng([seed, 24]),
     )
-    aged = compare_over_life(fresh, factor, seed=seed)
+    return compare_over_life(fresh, factor, seed=seed), factor
+
+
+def life_record(
+    fresh: Comparison,
+    aged: Comparison,
+    factor: LifeFactor,
+    lives: Sequence[Life],
+    required: LifeRequirement,
+) -> dict[str, Any]:
+    """What stands beside a verdict about the end of life: fresh cells, and what ageing rests on.
+
+    Returns
+    -------
+    dict
+        Plain values: ``required``, ``factor``, ``fresh`` with the answer for fresh cells,
+        ``designs`` with their lowest safe programming before and after, ``gates`` of the fits,
+        ``sentence`` about fresh cells and ``rests_on``.
+    """
+    mark = "Extrapolated. " if factor.extrapolated.any() else ""
     return {
         "required": {**vars(required), "words": required.words()},
         "factor": factor.record(),
+        "fresh": _fresh_record(fresh),
         "designs": [
             {
                 "network": young.network,
                 "scheme": young.scheme,
                 "lowest_fresh": young.safe.lowest,
                 "lowest_end_of_life": old.safe.lowest,
-                "p_met_end_of_life": old.p_met.tolist(),
-                "sentence_end_of_life": old.safe.sentence,
+                "p_met_fresh": young.p_met.tolist(),
+                "sentence_fresh": young.safe.sentence,
             }
             for young, old in zip(fresh.designs, aged.designs, strict=True)
         ],
-        "design": {"network": aged.focus.network, "scheme": aged.focus.scheme},
-        "energy_saving": {r.key: saving_record(aged, r) for r in aged.references},
         "gates": [gate for life in lives for gate in life.record["gates"]],
         "simulated": any(bool(life.record.get("simulated")) for life in lives),
-        "sentence": _sentence(fresh, aged, factor, required),
+        "rests_on": f"{mark}What the end of life rests on: {' '.join(factor.rests_on)}",
     }
 
 
-def _sentence(
-    fresh: Comparison, aged: Comparison, factor: LifeFactor, required: LifeRequirement
-) -> str:
-    design = aged.focus
-    young = next(
-        d for d in fresh.designs if (d.network, d.scheme) == (design.network, design.scheme)
-    )
-    form = fresh.programming.format
-    name = f"{design.network} network, {design.scheme}"
-    before = "none" if young.safe.lowest is None else form(young.safe.lowest)
-    if design.safe.lowest is None:
-        best = int(design.p_met.argmax())
-        found = (
-            f"After {required.words()} no measured {fresh.programming.name} meets the requirement "
-            f"({name}; the best, {form(aged.grid[best])}, reaches P = {design.p_met[best]:.3f}); "
-            f"fresh: {before}."
-        )
-    else:
-        savings = "; ".join(
-            f"against {r.words}: {saving_record(aged, r)['sentence']}" for r in aged.references
-        )
-        found = (
-            f"After {required.words()} the lowest safe {fresh.programming.name} is "
-            f"{form(design.safe.lowest)} ({name}), fresh: {before}. Energy saving at the end of "
-            f"life {savings}."
-        )
-    mark = "Extrapolated. " if factor.extrapolated.any() else ""
-    return f"{found} {mark}What this rests on: {' '.join(factor.rests_on)}"
+def _fresh_record(fresh: Comparison) -> dict[str, Any]:
+    """What would be recommended for fresh cells, by the curves: no chips of fresh cells count."""
+    best, programming = fresh.best, fresh.programming
+    if best is None or best.safe.lowest is None:
+        keys = ("recommended_programming", "network", "scheme", "p_requirement_met")
+        return {
+            **dict.fromkeys(keys),
+            "energy_saving": None,
+            "sentence": f"Fresh cells, beside it: no measured {programming.name} is safe for them "
+            "either.",
+        }
+    p = best.stated(fresh.grid)[1]
+    said = probability(p, 1 - fresh.requirement.risk)
+    return {
+        "recommended_programming": best.safe.lowest,
+        "network": best.network,
+        "scheme": best.scheme,
+        "p_requirement_met": p,
+        "energy_saving": {r.key: saving_record(fresh, r) for r in fresh.references},
+        "sentence": f"Fresh cells, beside it: {programming.format(best.safe.lowest)}, stored as "
+        f"{best.scheme}, network {best.network!r}, with P = {said} by the curves, not confirmed "
+        "by chips.",
+    }

@@ -75,6 +75,8 @@ class AccuracyDraws:
         Accuracy of a chip on the population the test set came from.
     loss : float array, shape (draw, x)
         What the chip loses on this test set against the same training without errors.
+    population_loss : float array, shape (draw, x)
+        What the chip loses on the population against the same training without errors there.
     error_free : float
         Accuracy without errors on this test set, mean over trainings.
     shares : dict of str to float array, shape (x,)
@@ -84,8 +86,20 @@ class AccuracyDraws:
     test_set: FloatArray
     population: FloatArray
     loss: FloatArray
+    population_loss: FloatArray
     error_free: float
     shares: dict[str, FloatArray]
+
+    def image_error(self, at: int, near: float) -> float:
+        """Standard error that the finite test set leaves in the loss of a chip, at a grid place.
+
+        The same images are answered with and without errors, so only those that are lost or
+        gained count: about the root of their number, over the number of images. Chips that lose
+        more have more of them; it is that of the quarter of the chips that lose about `near`.
+        """
+        loss = self.loss[:, at]
+        nearest = np.argsort(np.abs(loss - near), kind="stable")[: max(1, len(loss) // 4)]
+        return float(np.sqrt(((self.population_loss[:, at] - loss)[nearest] ** 2).mean()))
 
     @property
     def monte_carlo_error(self) -> dict[str, FloatArray]:
@@ -152,6 +166,7 @@ def propagate(
         np.clip(surface.error_free + own - losses, 0.0, 1.0),
         np.clip(population, 0.0, 1.0),
         losses,
+        free[:, None] - population,
         surface.error_free,
         variance_shares(surface, seen, pairing.device, pairing.curve, family=family),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ class RequirementFileError(ValueError):
     """A requirement file that cannot be used, with line, section and remedy."""
 
 
-def read_requirement(path: Path | str) -> Requirement:
+def read_requirement(path: Path | str, default: Requirement | None = None) -> Requirement:
     """Read a requirement file.
 
     Parameters
     ----------
     path : path
-        TOML file, see ``docs/requirements.md``. What it leaves out keeps its default.
+        TOML file, see ``docs/requirements.md``.
+    default : Requirement, optional
+        What holds where the file says nothing.
 
     Returns
     -------
@@ -46,10 +49,10 @@ def read_requirement(path: Path | str) -> Requirement:
     path = Path(path)
     see = "see docs/requirements.md"
     with reading(path, "TOML file of a requirement", see, refuse=RequirementFileError):
-        return _read(path)
+        return _read(path, Requirement() if default is None else default)
 
 
-def _read(path: Path) -> Requirement:
+def _read(path: Path, default: Requirement) -> Requirement:
     tables, text = read_toml(path)
     file = _File(path, text)
     for section, table in tables.items():
@@ -69,10 +72,10 @@ def _read(path: Path) -> Requirement:
                     f"{', '.join(KEYS[section])}"
                 )
     known = {section: tables.get(section, {}) for section in KEYS}
-    found = file.made("accuracy", Requirement, _accuracy(file, known["accuracy"]))
+    found = file.made("accuracy", partial(replace, default), _accuracy(file, known["accuracy"]))
     if "memory_ber" in known["reference"]:
         ber = file.number("reference", "memory_ber", known["reference"]["memory_ber"])
-        found = file.made("reference", _with_memory_ber(found), {"memory_ber": ber})
+        found = file.made("reference", partial(replace, found), {"memory_ber": ber})
     if known["life"]:
         found = replace(found, life=file.made("life", Life, _life(file, known["life"])))
     if set(known["reference"]) - {"memory_ber"}:
@@ -125,10 +128,6 @@ class _File:
             key = str(error).split(" ")[0]
             where = self.at(section, key if key in KEYS[section] else None)
             raise RequirementFileError(f"{where}: {error}") from None
-
-
-def _with_memory_ber(found: Requirement) -> Any:
-    return lambda memory_ber: replace(found, memory_ber=memory_ber)
 
 
 def _one_of(file: _File, section: str, table: Mapping[str, Any], first: str, second: str) -> None:

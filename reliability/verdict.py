@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from reliability.choices import losses
 from reliability.confirmation.words import (
     array_line,
     confirmation_line,
@@ -16,9 +15,12 @@ from reliability.confirmation.words import (
 )
 from reliability.decision.safe_set import points
 from reliability.decision.saving import NO_SAVING_STATED
-from reliability.designs import Comparison, Design, loss_limits
+from reliability.designs import Comparison, Design
 from reliability.device_study import FITTED
 from reliability.requirement import Life
+from reliability.stated_loss import stated_loss
+from reliability.stated_risk import against_lines, beside, images_record, probability, risk_record
+from reliability.withheld import Made, withheld
 
 NAMES = {
     "standard_bnn": "the standard network",
@@ -26,6 +28,24 @@ NAMES = {
     "memory_with_ecc": "plain memory with ECC",
     "stated": "the stated reference",
 }
+
+
+_FOUND = (
+    "recommended_programming",
+    "recommended_programming_words",
+    "network",
+    "scheme",
+    "cells_per_bit",
+    "p_requirement_met",
+    "p_against",
+    "test_set",
+    "p_of_curve",
+    "confirmed",
+    "fresh",
+    "risk",
+    "safe_set",
+)
+"""What is said of a recommended design, None where there is none."""
 
 
 def verdict_record(
@@ -36,9 +56,10 @@ def verdict_record(
     device: Mapping[str, Any],
     uncertainty: str | None = None,
     regret: str | None = None,
-    end_of_life: str | None = None,
+    life: Mapping[str, Any] | None = None,
     not_confirmed: str = "",
     arrays: Sequence[str] = ("",),
+    made: Made | None = None,
     simulated: bool,
 ) -> dict[str, Any]:
     """The answer, with what it rests on.
@@ -50,97 +71,151 @@ def verdict_record(
     saving : mapping
         Records of the savings by reference.
     gates : sequence of mapping
-        Records of all gates.
+        Records of all gates; each withholds the verdict where it failed.
     device : mapping
         Record of the device study.
     uncertainty : str, optional
         Where the uncertainty of the saving comes from.
     regret : str, optional
         What knowing the design exactly would save.
-    end_of_life : str, optional
-        What is found for the end of the life that the requirement asks for.
+    life : mapping, optional
+        Record of the life at whose end the comparison is made; None where cells are fresh.
     not_confirmed : str, optional
         Why chips did not confirm the design, where they did not.
     arrays : sequence of str
         Measured arrays; one empty name where the readings name none.
+    made : Made, optional
+        How the results were made, for a command that does what is to be done first.
     simulated : bool
         Whether the device is simulated.
 
     Returns
     -------
     dict
-        ``sentence`` says it in one paragraph, ``lines`` line by line for a meeting.
+        ``sentence`` says it in one paragraph, ``lines`` line by line for a meeting. Where a gate
+        failed ``withheld`` is true, ``recommended_programming``, ``network``, ``scheme`` and
+        ``p_requirement_met`` are None, and the figures stand in ``not_to_be_relied_on``.
     """
-    best, programming = comparison.best, comparison.programming
     failed = [gate["name"] for gate in gates if not gate["passed"]]
     unfitted = failed_families(device)
+    rests_on = _rests_on(comparison, device)
     record: dict[str, Any] = {
         "simulated": simulated,
         "failed_gates": failed,
         "failed_families": unfitted,
         "gates_passed": not failed,
         "failed": _failed_words(gates, unfitted, comparison),
-        "rests_on": _rests_on(comparison, device),
     }
+    said = [line for line in (uncertainty, regret) if line is not None]
+    best = comparison.best
     if best is None or best.safe.lowest is None:
-        nearest = _nearest(comparison)
-        lines = [
-            _nothing_safe(comparison),
-            *refused_lines(comparison),
-            nearest["sentence"],
-            "Saving: none, because no programming is safe.",
-            *([] if uncertainty is None else [uncertainty]),
-            *_life_lines(comparison.requirement.life, end_of_life),
-            f"Rests on: {'; '.join(record['rests_on'])}.",
-        ]
-        return {
-            **record,
-            "recommended_programming": None,
-            "network": None,
-            "scheme": None,
-            "recommended_second": None,
-            "p_requirement_met": None,
-            "nearest": nearest,
-            "lines": lines,
-            "sentence": f"{lines[0]} {lines[1]}",
-        }
-    at = int(np.argmin(np.abs(comparison.grid - best.safe.lowest)))
-    risk = _risk(comparison, best, at)
-    record["rests_on"] += _support(comparison, best, at)
+        found = _nothing_is_safe(comparison, said)
+    else:
+        found = _recommended(comparison, best, saving, said, not_confirmed, arrays)
+        rests_on += found.pop("support")
+    record["holds_for"], before = _holds_for(comparison.requirement.life, life)
+    found["lines"][0] = before + found["lines"][0]
+    found["sentence"] = before + found["sentence"]
+    end = [*_life_lines(comparison.requirement.life, life), f"Rests on: {'; '.join(rests_on)}."]
+    found["lines"] += end
+    record |= {"withheld": False, "first_to_do": None, "not_to_be_relied_on": None}
+    record |= {"rests_on": rests_on, **found}
+    if failed:
+        made = Made() if made is None else made
+        record |= withheld(found, gates, of_device=device.get("gates", []), made=made)
+        record["lines"] += end[-1:]
+    return record
+
+
+def _recommended(
+    comparison: Comparison,
+    best: Design,
+    saving: Mapping[str, Any],
+    said: Sequence[str],
+    not_confirmed: str,
+    arrays: Sequence[str],
+) -> dict[str, Any]:
+    """What is recommended, in figures and words."""
+    c, lowest = comparison, best.safe.lowest
+    law = stated_loss(c, best)
+    assert lowest is not None
+    assert law is not None
+    at = int(np.argmin(np.abs(c.grid - lowest)))
+    risk, test_set = risk_record(c, law), images_record(c, law)
     confirmed = confirmation_line(best, not_confirmed)
+    fresh = None if best.confirmation is None else best.confirmation.fresh
+    contradicted = best.confirmation is not None and best.confirmation.is_contradicted
     lines = [
-        f"Program at {comparison.at(best.safe.lowest)}, stored as "
-        f"{best.scheme}, network {best.network!r}. {best.safe.sentence}",
+        _first_line(c, best),
+        best.safe.sentence,
         confirmed,
+        test_set["sentence"],
+        *against_lines(c, best, law),
         array_line(best, arrays),
-        readings_line(best, programming),
-        *refused_lines(comparison),
-        *_saving_lines(comparison, saving),
-        *([] if uncertainty is None else [uncertainty]),
+        readings_line(best, c.programming),
+        *refused_lines(c),
+        *_saving_lines(c, saving),
+        *said[:1],
         risk["sentence"],
-        *([] if regret is None else [regret]),
-        *_life_lines(comparison.requirement.life, end_of_life),
-        f"Rests on: {'; '.join(record['rests_on'])}.",
+        *said[1:],
     ]
     return {
-        **record,
-        "recommended_programming": best.safe.lowest,
-        "recommended_programming_words": programming.format(best.safe.lowest),
-        "recommended_second": _second_record(comparison),
+        "recommended_programming": lowest,
+        "recommended_programming_words": c.programming.format(lowest),
+        "recommended_second": _second_record(c),
         "network": best.network,
         "scheme": best.scheme,
         "cells_per_bit": best.cells,
-        "p_requirement_met": best.stated(comparison.grid)[1],
+        "p_requirement_met": best.stated(c.grid)[1],
+        "p_against": law.p_against,
+        "test_set": test_set,
         "p_of_curve": float(best.p_met[at]),
         "confirmed": confirmed,
-        "fresh": None
-        if best.confirmation is None or best.confirmation.fresh is None
-        else best.confirmation.fresh.record(),
+        "fresh": None if fresh is None else fresh.record(),
         "risk": risk,
+        "nearest": None,
         "lines": lines,
-        "sentence": _sentence(comparison, saving, best, at),
+        "sentence": ("CONTRADICTED by chips. " if contradicted else "")
+        + _sentence(c, saving, best, at),
         "safe_set": best.safe.sentence,
+        "support": _support(c, best, at),
     }
+
+
+def _nothing_is_safe(comparison: Comparison, said: Sequence[str]) -> dict[str, Any]:
+    """That no programming is safe, and what comes nearest."""
+    nearest = _nearest(comparison)
+    lines = [
+        _nothing_safe(comparison),
+        *refused_lines(comparison),
+        nearest["sentence"],
+        "Saving: none, because no programming is safe.",
+        *said[:1],
+    ]
+    return {
+        **dict.fromkeys(_FOUND),
+        "nearest": nearest,
+        "lines": lines,
+        "sentence": f"{lines[0]} {nearest['sentence']}",
+    }
+
+
+def _first_line(comparison: Comparison, best: Design) -> str:
+    """What to program, and whether chips confirmed it."""
+    c, lowest = comparison, best.safe.lowest
+    assert lowest is not None
+    what = f"Program at {c.at(lowest)}, stored as {best.scheme}, network {best.network!r}"
+    found = best.confirmation
+    if found is None or found.fresh is None:
+        p = probability(best.stated(c.grid)[1], 1 - c.requirement.risk)
+        return f"{what}: not confirmed by chips, the curves promise P = {p}."
+    chips = f"{found.fresh.met:,} of {found.fresh.chips:,} fresh chips meet the requirement"
+    if found.is_contradicted:
+        return (
+            f"CONTRADICTED by chips. {what}, is what the first lot chose, but only {chips}; "
+            f"{found.wanted:g} of them are asked for."
+        )
+    return f"{what}: {chips}."
 
 
 def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, at: int) -> str:
@@ -173,11 +248,13 @@ def _capital(text: str) -> str:
 
 
 def _nothing_safe(comparison: Comparison) -> str:
-    requirement = comparison.requirement
+    c, requirement = comparison, comparison.requirement
+    refused = any(design.confirmation is not None for design in c.designs)
+    by = "what the curves promised chips refuse" if refused else "by the curves"
     return (
-        f"No measured {comparison.programming.name} meets the requirement with any of the "
-        f"compared designs: a loss of at most {points(requirement.max_loss)} with probability "
-        f"{1 - requirement.risk:g}."
+        f"Nothing is safe: no measured {c.programming.name} meets the requirement with any of the "
+        f"compared designs, a loss of at most {points(requirement.max_loss)} with probability "
+        f"{1 - requirement.risk:g} ({by})."
     )
 
 
@@ -186,22 +263,24 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
     c = comparison
     design = max(c.designs, key=lambda d: d.stated(c.grid)[1])
     x, p_met = design.stated(c.grid)
-    at = int(np.argmin(np.abs(c.grid - x)))
-    kept = float(np.quantile(losses(c, design)[:, at], 1 - c.requirement.risk))
-    by_curve = (
-        f"; there a chip loses at most {100 * kept:.3g} points with probability "
-        f"{1 - c.requirement.risk:g}"
-    )
-    chips = design.judged_by == "chips"
+    wanted, law = 1 - c.requirement.risk, stated_loss(c, design)
+    kept, of = None, " of chips"
+    if law is not None:
+        kept = law.not_exceeded(wanted) + law.above
+        said = beside(100 * kept, 100 * c.requirement.max_loss, 2)
+        of = (
+            f", {law.counted}; there a chip loses at most {said} points with probability {wanted:g}"
+        )
     return {
         "network": design.network,
         "scheme": design.scheme,
         "programming": x,
         "p_requirement_met": p_met,
-        "loss_not_exceeded": None if chips else kept,
-        "probability": 1 - c.requirement.risk,
+        "p_population": None if law is None else law.p_in_population,
+        "loss_not_exceeded": kept,
+        "probability": wanted,
         "sentence": f"Nearest comes {design.scheme}, network {design.network!r}, at "
-        f"{c.at(x)}: P = {p_met:.3f}{' of chips' if chips else by_curve}.",
+        f"{c.at(x)}: P = {probability(p_met, wanted)}{of}.",
     }
 
 
@@ -221,52 +300,26 @@ def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str
     return lines
 
 
-def _risk(comparison: Comparison, best: Design, at: int) -> dict[str, Any]:
-    requirement = comparison.requirement
-    loss, counted = losses(comparison, best)[:, at], "by the curves"
-    found = best.confirmation
-    if found is not None and found.fresh is not None:
-        # against the standard network, like the requirement
-        own = loss_limits(comparison.curves, requirement)[best.network]
-        loss = found.losses + (requirement.max_loss - own)
-        counted = f"by {found.fresh.chips:,} fresh chips"
-    p_violated = 1 - best.stated(comparison.grid)[1]
-    kept = float(np.quantile(loss, 1 - requirement.risk))
-    return {
-        "p_violated": p_violated,
-        "allowed": requirement.risk,
-        "expected_loss": float(loss.mean()),
-        "loss_not_exceeded": kept,
-        "probability": 1 - requirement.risk,
-        "sentence": f"Risk, {counted}: a chip loses more than {points(requirement.max_loss)} with "
-        f"probability {_probability(p_violated)} (allowed: {requirement.risk:g}); on average it "
-        f"loses {100 * loss.mean():.2f} points, and at most {100 * kept:.2f} points with "
-        f"probability {1 - requirement.risk:g}. This counts what is not known of the device, and "
-        "that chips differ.",
-    }
-
-
-def _probability(p: float) -> str:
-    """Three decimals; a draw that was not seen is no impossibility."""
-    return "below 0.001" if p < 0.0005 else f"{p:.3f}"
-
-
-def _life_lines(life: Life | None, end_of_life: str | None) -> list[str]:
-    if end_of_life is not None:
-        return [f"At the end of life: {end_of_life}"]
+def _holds_for(asked: Life | None, life: Mapping[str, Any] | None) -> tuple[str, str]:
+    """What cells the verdict is about, and what its first line begins with."""
+    if asked is None:
+        return "fresh cells", ""
     if life is None:
+        holds = f"fresh cells only, because the life asked for is not known ({asked.words()})"
+        return holds, f"For {holds}: "
+    holds = f"the end of life ({life['required']['words']})"
+    return holds, f"At {holds}: "
+
+
+def _life_lines(asked: Life | None, life: Mapping[str, Any] | None) -> list[str]:
+    if asked is None:
         return []
-    asked = []
-    if life.years is not None:
-        asked.append(f"{life.years:g} years")
-    if life.temperature_k is not None:
-        asked.append(f"{life.temperature_k - 273.15:.4g} degrees Celsius")
-    if life.cycles is not None:
-        asked.append(f"{life.cycles:g} programming cycles")
-    return [
-        f"Life asked for: {', '.join(asked)}. The probabilities above hold for cells as they were "
-        "measured; they say nothing about wear and retention. Give what is known with --life FILE."
-    ]
+    if life is None:
+        return [
+            "The probabilities above hold for cells as they were measured; they say nothing about "
+            "wear and retention. Give what is known with --life FILE."
+        ]
+    return [life["fresh"]["sentence"], life["rests_on"]]
 
 
 def _rests_on(comparison: Comparison, device: Mapping[str, Any]) -> list[str]:

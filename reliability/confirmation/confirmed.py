@@ -29,6 +29,7 @@ from reliability.second_variable import leading
 from reliability.storage import Storage
 
 if TYPE_CHECKING:
+    from reliability.confirmation.aged import Ageing
     from reliability.requirement import Requirement
 
 _SECONDS_PER_CHIP = {PER_CHIP: 4e-3, "others": 1e-3}
@@ -96,6 +97,8 @@ class Confirming:
         Readings of the device, for chips without a model; none are counted without them.
     missing : str
         Why designs of other networks cannot be confirmed, in a sentence.
+    ageing : Ageing or None
+        What a required life does to the cells; chips are then those at its end.
     """
 
     networks: Mapping[str, Confirmable]
@@ -106,6 +109,7 @@ class Confirming:
     seed: int = 1
     measured: tuple[ConditionReadings, ...] = ()
     missing: str = ""
+    ageing: Ageing | None = None
 
     def __post_init__(self) -> None:
         if not self.budget_s > 0:
@@ -161,11 +165,16 @@ def confirm_designs(comparison: Comparison, confirming: Confirming, say: Say) ->
 
 
 def confirm_each(
-    comparisons: Sequence[Comparison], confirming: Confirming, say: Say
+    comparisons: Sequence[Comparison],
+    confirming: Confirming,
+    say: Say,
+    *,
+    ageings: Sequence[Ageing] | None = None,
 ) -> list[Comparison]:
     """Confirm designs over values of a second variable until the best of all is confirmed.
 
-    Arguments as of :func:`confirm_designs`.
+    Arguments as of :func:`confirm_designs`; `ageings` are what a required life does to the cells of
+    each comparison.
     """
     found = list(comparisons)
     while (best := found[k := leading(found)].best) is not None and best.confirmation is None:
@@ -174,6 +183,9 @@ def confirm_each(
         of = confirming
         if (second := found[k].second) is not None:
             of = replace(confirming, device=confirming.device.at_second(second[1]))
+        if ageings is not None:
+            # readings are those of fresh cells
+            of = replace(of, ageing=ageings[k], measured=())
         found[k] = confirm_designs(found[k], of, say)
     return found
 
@@ -311,6 +323,8 @@ class DesignChips:
                 sensing=self.sensing,
                 one_is=self.one_is,
             )
+            if self.confirming.ageing is not None:
+                rates = self.confirming.ageing.rates(rates, self.storage.scheme)
             self._prepared[programming] = rates, self.engine_for(rates)
         return self._prepared[programming]
 

@@ -24,11 +24,12 @@ def next_record(
     *,
     shares: Mapping[str, float] | None = None,
     seed: int,
+    life: bool = False,
 ) -> dict[str, Any]:
     """Ranking of a short list of candidates, or why there is none.
 
     `shares` are those of the variance of the saving against the standard network, where they are
-    known.
+    known. `life` says whether the comparison is that of the end of a life.
 
     Returns
     -------
@@ -38,6 +39,12 @@ def next_record(
     """
     if not comparison.energy.is_known:
         return {"ranking": None, "why_not": "no energy is known, so there is no saving to rank by"}
+    if life:
+        return {
+            "ranking": None,
+            "why_not": "the verdict is about the end of a required life, and further measurements "
+            "are ranked for fresh cells only; `rram-reliability measure-next` does that",
+        }
     found = measure_next(
         device,
         comparison,

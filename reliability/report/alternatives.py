@@ -80,7 +80,7 @@ def alternative_table(
                 number(design["cells_per_bit"], 4),
                 _lowest(design, programming),
                 *(() if knob is None else (knob.format(design["second"]),)),
-                f"{probability(design['p_requirement_met'])} ({design['judged_by']})",
+                _met(design),
                 _tolerated(design["tolerated_read_ber"]),
                 energy(design["e_bit_j"]),
                 energy(design["e_network_j"]),
@@ -92,7 +92,8 @@ def alternative_table(
     return Table(
         f"All designs at their lowest safe programming, by energy per bit{kind}. In savings "
         "both sides are held to the same rule. Tolerated BER: of the bits as they are read, "
-        "before a code corrects them, mean chip.",
+        "before a code corrects them, mean chip. In brackets: judged by curve or chips, and "
+        "P against the standard network and against the own one without errors; both must hold.",
         (
             "Stored as",
             "Network",
@@ -209,6 +210,14 @@ def _lowest(design: Record, programming: Programming) -> str:
     if lowest is None:
         return f"{NONE}; likeliest {programming.format(design['likeliest_programming'])}"
     return f"{'at most ' if design['at_weakest_measured'] else ''}{programming.format(lowest)}"
+
+
+def _met(design: Record) -> str:
+    """P(requirement met), and P against each network where these differ."""
+    against, by = design["p_against"], design["judged_by"]
+    if against is not None and against["standard"] != against["own"]:
+        by += "".join(f"; {name} {probability(p)}" for name, p in against.items())
+    return f"{probability(design['p_requirement_met'])} ({by})"
 
 
 def _tolerated(record: Record | None) -> str:

@@ -67,6 +67,7 @@ def render_report(results: Results) -> str:
     required = required_accuracy(values)
     return environment.get_template("page.html.j2").render(
         values=values,
+        answer=values["verdict"]["not_to_be_relied_on"] or values["verdict"],
         style=Markup(style),
         required=required,
         leading=leading_family(values["device"]),

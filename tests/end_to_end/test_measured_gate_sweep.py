@@ -77,6 +77,10 @@ def test_energy_is_inferred_and_says_so(results: Results) -> None:
 def test_nothing_is_recommended_that_chips_refuse(results: Results) -> None:
     """The curves alone recommended voltages at which the network answers like a coin."""
     verdict, confirmed = results.values["verdict"], results.values["confirmation"]
+    if verdict["withheld"]:
+        assert verdict["recommended_programming"] is None
+        # what a failed gate withholds was confirmed all the same
+        verdict = verdict["not_to_be_relied_on"]
     assert confirmed
     assert sum(len(design["tried"]) for design in confirmed) >= len(confirmed)
     if verdict["recommended_programming"] is None:

@@ -108,7 +108,9 @@ def shaped(study: DeviceStudy, overlap: Callable[[np.ndarray], np.ndarray]) -> D
         posterior, draws=draws, frame=frame, record={**posterior.record, "priors": priors}
     )
     assert isinstance(changed, DevicePosterior)
-    record = {**study.record, "families": {"lognormal": study.record["families"]["lognormal"]}}
+    families = {"lognormal": study.record["families"]["lognormal"]}
+    # these draws were chosen, not fitted: no gate of a fit is about them
+    record = {**study.record, "families": families, "gates": []}
     return DeviceStudy({"lognormal": changed}, {}, {}, adaptive_grid(changed, 41), record)
 
 
@@ -126,7 +128,8 @@ def decide(
         save_study(study, tmp_path / "device")
         found = call(
             "decide", "device", "--counts", "standard.nc", "--counts", "trained.nc",
-            "--out", "results.json", "--quiet", *options,
+            # the counts know equal rates only, as those of scrambled weights are
+            "--out", "results.json", "--quiet", "--scrambled", *options,
         )  # fmt: skip
         assert found.returncode == 0, found.stderr
         results = read_results(tmp_path / "results.json")
@@ -148,7 +151,7 @@ def test_empty_safe_set(fitted: DeviceStudy, decide: Callable[..., Any]) -> None
     nearest = values["verdict"]["nearest"]
     assert nearest["p_requirement_met"] < 0.95
     assert nearest["loss_not_exceeded"] > 0.01
-    assert "No measured SET compliance current meets the requirement" in text
+    assert "Nothing is safe: no measured SET compliance current meets the requirement" in text
     assert "Nearest comes 1T1R" in text
     assert "Saving: none, because no programming is safe." in text
     assert "Uncertainty of the saving" not in text
@@ -240,7 +243,15 @@ def test_one_family_fails(decide: Callable[..., Any], monkeypatch: pytest.Monkey
     assert values["verdict"]["failed_families"] == {
         "lognormal": "FloatingPointError: no start has a finite density"
     }
-    assert values["verdict"]["recommended_programming"] is not None
+    # the gate withholds the verdict; what it would have said stands apart
+    assert values["verdict"]["withheld"]
+    assert values["verdict"]["recommended_programming"] is None
+    figures = values["verdict"]["not_to_be_relied_on"]
+    assert figures["recommended_programming"] is not None
+    assert figures["recommended_programming_words"] not in text
+    assert "P(met)" not in text
+    assert "VERDICT WITHHELD: " in text
+    assert "Recommended programming" not in html[: html.index("<h3>Terms</h3>")]
     words = "lognormal could not be fitted: FloatingPointError: no start has a finite density"
     assert f"FAILED families fitted: {words}; the answer rests on student-t" in text
     assert words in html
@@ -306,6 +317,41 @@ def test_measured_energies_and_a_requirement_file(
     known, per_chip = (worth[f"perfect_information_{of}factor"] for of in ("", "per_chip_"))
     assert 1 <= known <= per_chip + 0.02
     assert len(values["choices"]["energy_regret_per_chip"]["p_missed"]) == 41
+
+
+def test_a_required_life_leads(
+    fitted: DeviceStudy, decide: Callable[..., Any], call: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Cells that wear out sooner the stronger they are programmed: 1e5 cycles are too many."""
+    (tmp_path / "wear.csv").write_text(
+        "# simulated\ni_cc_a,cycles,failed,survivors\n5e-5,1e6,10,1\n1e-4,1e5,9,2\n2e-4,1e4,8,2\n"
+    )
+    made = call(
+        "life", "wear-out", "--measurements", "wear.csv", "--out", "w.nc", "--draws", 600,
+        "--quiet",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "need.toml").write_text("[life]\ncycles = 1e5\n")
+    study = shaped(fitted, two_pieces)
+    values, text, html = decide(study, "--requirement", "need.toml", "--life", "w.nc")
+    verdict, young = values["verdict"], values["life"]["fresh"]
+    assert not verdict["withheld"], verdict["failed"]
+    assert young["recommended_programming"] > 2e-5
+    assert young["p_requirement_met"] >= 0.95
+    assert verdict["holds_for"] == "the end of life (1e+05 cycles)"
+    # every key that a program reads is about the end of life
+    assert verdict["recommended_programming"] is None
+    assert verdict["p_requirement_met"] is None
+    assert all(a["lowest_safe_programming"] is None for a in values["alternatives"])
+    assert max(values["accuracy"]["standard"]["1T1R"]["p_met"]) < 0.95
+    assert min(values["choices"]["p_violated"]) > 0.05
+    assert values["energy_saving"]["memory"]["median"] is None
+    assert text.index("At the end of life (1e+05 cycles): Nothing is safe") < text.index("Fresh")
+    page_one = html[: html.index("<h3>Terms</h3>")]
+    assert page_one.index("No recommendation") < page_one.index("Fresh cells: lowest safe")
+    # counts of readings stand beside the curves of the cells that were read
+    assert values["ber"]["1T1R"]["mean"][0] < 0.5
+    assert "These curves and counts are of fresh cells" in html
 
 
 @pytest.mark.parametrize(

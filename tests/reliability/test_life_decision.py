@@ -1,9 +1,13 @@
-"""The decision at the end of life beside that of fresh cells, on curves that are known."""
+"""The decision at the end of life, which leads, on curves that are known."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 import xarray as xr
+from scipy.stats import norm
 
 from devicefit.fitting import Diagnostics
 from devicefit.life_fit import LifeDraws
@@ -11,13 +15,17 @@ from devicefit.life_study import CycledCells
 from devicefit.programming import Programming
 from devicefit.sensing import BerCurve, SensingOptions
 from devicefit.wear_out import WearOut
+from reliability.confirmation.aged import Ageing
+from reliability.confirmation.rates import ChipRates
 from reliability.designs import Comparison, compare_designs
 from reliability.energy import Energy
-from reliability.life import LifeRequirement
-from reliability.life_decision import life_answer
+from reliability.life import LifeFactor, LifeRequirement, age_curves
+from reliability.life_decision import at_end_of_life, life_record
 from reliability.propagation import pair_draws
+from reliability.requirement import Life as AskedLife
 from reliability.requirement import Requirement
 from tests.reliability.made_up import flat_in_tilt
+from tests.reliability.test_stated_loss import verdict
 
 CURRENT = Programming("SET compliance current", "A")
 X = np.geomspace(20e-6, 200e-6, 31)
@@ -68,35 +76,103 @@ def _cells(slope: float) -> CycledCells:
     return CycledCells(wear_out, {"gates": [], "source": "w.csv", "simulated": True})
 
 
+ASKED = Requirement(life=AskedLife(cycles=1e5))
+
+
+def _answers(
+    slope: float, cycles: float
+) -> tuple[Comparison, Comparison, dict[str, Any], dict[str, Any]]:
+    """Fresh comparison, that at the end of life, record of life and verdict."""
+    fresh = replace(_comparison(), requirement=ASKED)
+    lives, required = [_cells(slope)], LifeRequirement(cycles=cycles)
+    aged, factor = at_end_of_life(fresh, lives, required, seed=1)
+    record = life_record(fresh, aged, factor, lives, required)
+    json.dumps(record, allow_nan=False)
+    return fresh, aged, record, verdict(aged, life=record)
+
+
 def test_life_leaves_a_window_between_weak_and_worn() -> None:
     """Strong programming wears out, so the safe set is cut from above; weak fails as before."""
-    fresh = _comparison()
-    before = fresh.designs[0].safe
+    fresh, aged, record, said = _answers(-4.0, 1e5)
+    before, single = fresh.designs[0].safe, aged.designs[0]
     assert before.lowest is not None
     assert before.intervals[-1][1] == X[-1]
-    found = life_answer(fresh, [_cells(-4.0)], LifeRequirement(cycles=1e5), seed=1)
-    (single,) = (d for d in found["designs"] if d["scheme"] == "1T1R")
-    assert single["lowest_fresh"] == before.lowest
-    assert single["lowest_end_of_life"] >= before.lowest
-    assert single["p_met_end_of_life"][-1] == 0
-    assert "it is no longer met" in single["sentence_end_of_life"]
-    assert found["sentence"].startswith("After 1e+05 cycles the lowest safe SET compliance current")
-    assert "20 cells, 9 failed" in found["sentence"]
-    assert set(found["energy_saving"]) >= {"standard_bnn", "memory", "memory_with_ecc"}
-    assert found["simulated"]
-    json.dumps(found, allow_nan=False)
+    assert record["designs"][0]["lowest_fresh"] == before.lowest
+    assert single.safe.lowest is not None
+    assert single.safe.lowest >= before.lowest
+    assert single.p_met[-1] == 0
+    assert "it is no longer met" in single.safe.sentence
+    # the verdict is about the end of life, and fresh cells stand beside it
+    assert aged.best is not None
+    assert said["recommended_programming"] == aged.best.safe.lowest
+    assert said["p_requirement_met"] == pytest.approx(1 - said["risk"]["p_violated"], abs=1e-12)
+    assert said["holds_for"] == "the end of life (1e+05 cycles)"
+    assert said["lines"][0].startswith("At the end of life (1e+05 cycles): Program at ")
+    assert said["sentence"].startswith("At the end of life (1e+05 cycles): Program at ")
+    assert fresh.best is not None
+    assert record["fresh"]["recommended_programming"] == fresh.best.safe.lowest
+    assert record["fresh"]["sentence"] in said["lines"]
+    assert any("20 cells, 9 failed" in line for line in said["lines"])
+    assert set(record["fresh"]["energy_saving"]) >= {"standard_bnn", "memory", "memory_with_ecc"}
+    assert record["simulated"]
 
 
-def test_a_life_that_nothing_survives_is_said() -> None:
-    found = life_answer(_comparison(), [_cells(0.0)], LifeRequirement(cycles=1e9), seed=1)
-    assert all(d["lowest_end_of_life"] is None for d in found["designs"])
-    assert "no measured SET compliance current meets the requirement" in found["sentence"]
-    assert "Extrapolated." in found["sentence"]
-    json.dumps(found, allow_nan=False)
+def test_a_life_that_nothing_survives_leaves_nothing_to_program() -> None:
+    """Fresh cells are safe; that is said beside the verdict and is not the verdict."""
+    fresh, aged, record, said = _answers(0.0, 1e9)
+    assert all(design.safe.lowest is None for design in aged.designs)
+    assert record["fresh"]["p_requirement_met"] > 0.95
+    assert said["recommended_programming"] is None
+    assert said["p_requirement_met"] is None
+    assert said["lines"][0].startswith("At the end of life (1e+09 cycles): Nothing is safe: no ")
+    assert said["nearest"]["p_requirement_met"] < 0.95
+    assert any(line.startswith("Extrapolated. What the end") for line in said["lines"])
 
 
 def test_a_life_without_wear_changes_nothing() -> None:
-    fresh = _comparison()
-    found = life_answer(fresh, [_cells(0.0)], LifeRequirement(cycles=10), seed=1)
-    for design, record in zip(fresh.designs, found["designs"], strict=True):
-        assert record["lowest_end_of_life"] == design.safe.lowest
+    fresh, aged, _, said = _answers(0.0, 10)
+    for young, old in zip(fresh.designs, aged.designs, strict=True):
+        assert old.safe.lowest == young.safe.lowest
+    assert said["recommended_programming"] == verdict(fresh)["recommended_programming"]
+
+
+def test_without_data_of_life_the_first_line_says_fresh_cells_only() -> None:
+    life = AskedLife(years=10, temperature_k=358.15, cycles=1e4)
+    said = verdict(replace(_comparison(), requirement=Requirement(life=life)))
+    words = "10000 cycles and 10 years at 85 degrees Celsius"
+    assert said["lines"][0].startswith(
+        f"For fresh cells only, because the life asked for is not known ({words}): Program at "
+    )
+    assert said["sentence"].startswith("For fresh cells only, ")
+    assert any("--life FILE" in line for line in said["lines"])
+    assert verdict(_comparison())["holds_for"] == "fresh cells"
+
+
+def test_chips_age_like_the_curves() -> None:
+    """Rates of every draw, array and state; the formula is written out with SciPy's normal law."""
+    rng = np.random.default_rng(2)
+    draws, x = 40, X[[3, 20]]
+    factor = LifeFactor(
+        rng.uniform(0, 1, (7, 1)),
+        rng.uniform(0, 0.1, (7, len(X))),
+        np.full((7, 1), 0.5),
+        (),
+        np.zeros(1, dtype=bool),
+    )
+    fresh = ChipRates(x, rng.uniform(1e-6, 0.2, (draws, 3, 2, 2)))
+    for scheme, weight in (("1T1R", 1.0), ("2T2R", np.sqrt(2))):
+        aged = Ageing(factor, X, 5).rates(fresh, scheme).values
+        own = factor.resampled(draws, rng=np.random.default_rng([5, 23]))
+        worn = own.worn[:, [3, 20]] if scheme == "1T1R" else 1 - (1 - own.worn[:, [3, 20]]) ** 2
+        worn = worn[:, None, :, None]
+        sound = norm.cdf(norm.ppf(fresh.values) + weight * own.shift[:, :, None, None])
+        np.testing.assert_allclose(aged, worn * 0.5 + (1 - worn) * sound, rtol=1e-9)
+        # where ones and zeros fail alike on one array, chips age exactly as the curve does
+        alike = np.broadcast_to(fresh.values[:, :1, :, :1], (draws, 1, 2, 2))
+        curve = BerCurve(
+            scheme, X, np.full((1, draws, len(X)), -9.0), None, np.zeros(len(X), bool), 1e-3
+        )
+        curve.ln_ber[0][:, [3, 20]] = np.log(alike[:, 0, :, 0])
+        of_curve = age_curves({scheme: curve}, factor, seed=5)[scheme].ln_ber[0][:, [3, 20]]
+        chips = Ageing(factor, X, 5).rates(ChipRates(x, alike), scheme).values
+        np.testing.assert_allclose(chips[:, 0, :, 0], np.exp(of_curve), rtol=1e-9)

@@ -53,6 +53,29 @@ def test_population_is_wider_than_the_test_set(straight_surface: Surface) -> Non
     assert extra == pytest.approx(a * (1 - a) / 1000, rel=0.25)
 
 
+def test_the_test_set_leaves_the_error_of_a_paired_loss(straight_surface: Surface) -> None:
+    """One image is lost (+1), gained (-1) or neither: the variance of the mean over images."""
+    surface = straight_surface(dispersion=0.0)
+    at = np.log([0.01, 0.05])
+    pairing = pair_draws(1, surface.draws, draws=20_000, rng=np.random.default_rng(5))
+    halves = np.arange(20_000) % 2
+    found = propagate(surface, SeenRates.equal(at[None]), pairing)
+    lost, gained = 0.95 * expit(1.5 * at + 2.0), 0.05 * expit(-3.0)
+    error = np.sqrt((lost + gained - (lost - gained) ** 2) / 1000)
+    # images turn lost or not within their pool: (lost - gained)^2 is a per cent; 5,000 draws
+    for k in range(2):
+        assert found.image_error(k, lost[k] - gained) == pytest.approx(error[k], rel=0.06)
+    # chips that lose little have few images that count, whatever others lose
+    both = propagate(
+        surface, SeenRates.equal(np.array([[at[0]], [at[1]]])), replace(pairing, device=halves)
+    )
+    for k in range(2):
+        assert both.image_error(0, lost[k] - gained) == pytest.approx(error[k], rel=0.06)
+    # without bias: a chip loses in the population what it loses here, on average
+    extra = (found.population_loss - found.loss).mean(axis=0)
+    assert np.all(np.abs(extra) < 4 * error / np.sqrt(20_000) + 1e-5)
+
+
 def test_chips_lose_whole_images(straight_surface: Surface) -> None:
     surface = straight_surface(dispersion=1.0)
     pairing = pair_draws(1, surface.draws, draws=500, rng=np.random.default_rng(7))

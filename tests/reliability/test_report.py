@@ -18,9 +18,16 @@ from matplotlib import _pylab_helpers
 from reliability.report import render_report
 from reliability.report import words as w
 from reliability.results import Results, read_results
+from reliability.withheld import Made, withheld
 
 EXAMPLE = Path(__file__).parent / "data" / "results_example.json"
 BANNER = "SIMULATED DEVICE - nothing here was measured"
+FIGURES = (
+    "recommended_programming", "recommended_programming_words", "network", "scheme",
+    "cells_per_bit", "p_requirement_met", "p_against", "test_set", "p_of_curve", "confirmed",
+    "fresh", "nearest", "lines", "sentence", "safe_set",
+)  # fmt: skip
+"""Keys of the verdict that a failed gate withholds."""
 VOID = {"meta", "br", "hr", "img", "input", "link", "source", "wbr", "col"}
 
 
@@ -97,9 +104,10 @@ def without_safe_set(values):
     """The same study when no design meets the requirement anywhere."""
     changed = copy.deepcopy(values)
     changed["verdict"].update(
-        recommended_programming=None, network=None, scheme=None, p_requirement_met=None
-    )
-    del changed["verdict"]["recommended_programming_words"], changed["verdict"]["safe_set"]
+        recommended_programming=None, network=None, scheme=None, p_requirement_met=None,
+        recommended_programming_words=None, safe_set=None, p_against=None, test_set=None,
+        lines=["Nothing is safe, says the first line."],
+    )  # fmt: skip
     for schemes in changed["safe_programming"].values():
         for found in schemes.values():
             found.update(
@@ -141,6 +149,8 @@ def with_gate_voltage(values):
         "likeliest_programming",
     }  # fmt: skip
 
+    words = ("sentence", "safe_set", "basis", "meaning", "lines")
+
     def change(value, key=""):
         if isinstance(value, dict):
             inside = key == "reference_programming"
@@ -155,7 +165,7 @@ def with_gate_voltage(values):
             return [change(v, key) for v in value]
         if isinstance(value, float) and key in programming_keys:
             return volt(value)
-        if isinstance(value, str) and key in ("sentence", "safe_set", "basis", "meaning"):
+        if isinstance(value, str) and key in words:
             return "Words of the engine."
         return value
 
@@ -199,6 +209,8 @@ def variants():
     yield "example", lambda v: v
     yield "no safe set", without_safe_set
     yield "gate voltage", with_gate_voltage
+    yield "withheld", lambda v: withheld_by(v, 3, "test")
+    yield "withheld and not safe", lambda v: withheld_by(without_safe_set(v), 3, "test")
 
 
 @pytest.mark.parametrize(("name", "change"), list(variants()))
@@ -241,18 +253,50 @@ def test_banner_is_there_exactly_if_simulated(values, simulated):
         assert "simulated device" not in page_of(values).text
 
 
-def test_failed_gates_stand_above_the_answer_with_their_remedy(values):
-    assert "All 6 gates passed" in page_of(values).text
-    gate = values["gates"][3]
+def withheld_by(values, index: int, command: str):
+    """The same study when one gate failed."""
+    changed = copy.deepcopy(values)
+    gate = changed["gates"][index]
     gate.update(passed=False, finding="9 of 16 cells inside", remedy="look at the cells")
-    values["verdict"].update(failed_gates=[gate["name"]], gates_passed=False)
+    changed["verdict"].update(failed_gates=[gate["name"]], gates_passed=False)
+    figures = {key: value for key, value in changed["verdict"].items() if key in FIGURES}
+    made = Made(command, {"draws": 1500, "warmup": 500, "target_accept": 0.98}, 50)
+    changed["verdict"] |= withheld(
+        figures, changed["gates"], of_device=changed["gates"][:5], made=made
+    )
+    return changed
+
+
+def test_a_failed_gate_withholds_the_verdict_and_leaves_the_figures_below(values):
     page = page_of(values)
+    assert "All 6 gates passed" in page.text
+    assert "not to be relied on" not in page.text
+    figures = ("Recommended programming", "P(requirement met) 0.9", "Energy saved", "1.10", "28.0")
+    one = page.text[page.text.index("All 6 gates") : page.text.index("Requirement.")]
+    assert all(figure in one for figure in figures[:3])
+    page = page_of(withheld_by(values, 3, "rram-reliability run --out o"))
+    begin, end = page.text.index("Verdict withheld: 1 of 6"), page.text.index("Terms")
+    one, below = page.text[begin:end], page.text[end:]
     assert "gates passed" not in page.text
-    failed = page.text.index("1 of 6 gates failed")
-    finding = page.text.index("9 of 16 cells inside")
-    remedy = page.text.index("look at the cells")
-    assert failed < finding < remedy < page.text.index("Recommended programming")
-    assert page.text.count("FAILED. What to do: look at the cells") == 1
+    assert one.index("What to do first") < one.index("9 of 16 cells inside")
+    assert "look at the cells" in one
+    for figure in figures:
+        assert figure not in one
+        assert figure in below or figure == figures[0]
+    assert "Recommended programming" not in page.text
+    assert re.search(r"\b0\.9[56]|\d uA|times", one.split("Requirement.")[0]) is None
+    assert below.index("Not to be relied on") < below.index("Programming, not recommended")
+    assert "(recommended)" not in page.text
+    # the heads of all sections that rest on the answer say so
+    assert below.count("not to be relied on") == 3
+    assert below.count("FAILED. What to do: look at the cells") == 1
+
+
+def test_what_to_do_first_is_a_command_where_it_is_one(values):
+    changed = withheld_by(values, 1, "rram-reliability run --out o")
+    assert changed["gates"][1]["name"] == "effective draws"
+    html = render_report(Results(changed))
+    assert "<pre>rram-reliability run --out o --draws 3000 --force</pre>" in html
 
 
 def test_verdict_names_programming_network_scheme_probability_and_savings(example_html):

@@ -1,8 +1,18 @@
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
-from reliability.requirement import Life, Requirement, StatedReference, Utility
+from reliability.cli_inputs import counted_images, decision_options, requirement_of
+from reliability.cli_options import DecisionChoices
+from reliability.network_study import NetworkStudy
+from reliability.requirement import (
+    Life,
+    Requirement,
+    StatedReference,
+    Utility,
+    default_requirement,
+)
 from reliability.requirement_files import RequirementFileError, read_requirement
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "requirements.md"
@@ -30,6 +40,28 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     assert read(tmp_path, "") == Requirement()
     assert read(tmp_path, "[accuracy]\nrisk = 0.1\n") == Requirement(risk=0.1)
     assert read(tmp_path, "accuracy.risk = 0.1\n") == Requirement(risk=0.1)
+
+
+def test_digits_accept_two_points_where_nothing_is_stated(tmp_path: Path) -> None:
+    digits = default_requirement("digits")
+    assert digits == Requirement(max_loss=0.02)
+    assert default_requirement("mnist") == default_requirement(None) == Requirement(max_loss=0.01)
+    path = tmp_path / "need.toml"
+    path.write_text("[accuracy]\nrisk = 0.1\n[life]\nyears = 1\n")
+    assert read_requirement(path, digits) == Requirement(0.02, 0.1, life=Life(years=1.0))
+    path.write_text("[accuracy]\nmax_loss_points = 1\n")
+    assert read_requirement(path, digits) == Requirement(max_loss=0.01)
+
+
+def test_the_command_line_knows_the_images_and_overrides_the_default() -> None:
+    study = NetworkStudy(xr.Dataset(), {"image_set": {"name": "digits"}})
+    assert counted_images({"standard": study}) == "digits"
+    assert requirement_of(DecisionChoices(), "digits").max_loss == 0.02
+    assert requirement_of(DecisionChoices(), None).max_loss == 0.01
+    stated = DecisionChoices(max_loss=0.01)
+    assert requirement_of(stated, "digits").max_loss == 0.01
+    assert decision_options(stated, image_set="digits")["requirement"].max_loss == 0.01
+    assert decision_options(DecisionChoices(), image_set="digits")["requirement"].max_loss == 0.02
 
 
 @pytest.mark.parametrize(

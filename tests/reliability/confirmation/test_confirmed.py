@@ -18,6 +18,7 @@ from devicefit.models.frame import Frame
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions
 from reliability.answer import compare
+from reliability.confirmation.aged import Ageing
 from reliability.confirmation.confirmables import confirmables, networks_in
 from reliability.confirmation.confirmed import (
     Confirmable,
@@ -39,6 +40,8 @@ from reliability.decision.safe_set import safe_set
 from reliability.designs import Comparison
 from reliability.device_study import DeviceStudy
 from reliability.energy import EnergyOptions
+from reliability.life import LifeFactor
+from reliability.life_decision import compare_over_life
 from reliability.network_study import BER_GRID, NetworkStudy
 from reliability.requirement import Requirement
 from reliability.second_variable import leading
@@ -123,6 +126,27 @@ def test_the_best_design_is_confirmed_near_what_the_curve_promised(
     # the same seed, the same chips
     again = confirmed(study, counted, confirming)
     assert confirmation_record(again) == confirmation_record(found)
+
+
+def test_chips_at_the_end_of_life_are_aged(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
+) -> None:
+    """Half a standard deviation of margin lost: curves and chips move alike."""
+    row = np.full((100, 1), 0.5)
+    factor = LifeFactor(row, 0 * row, row, (), np.zeros(1, dtype=bool))
+    promised = compare_over_life(compared(study, counted), factor, seed=1)
+    young = confirmed(study, counted, confirming).best
+    ageing = replace(confirming, ageing=Ageing(factor, GRID, 1))
+    old = confirm_designs(promised, ageing, lambda text: None).best
+    assert young is not None
+    assert promised.best is not None
+    assert old is not None
+    assert old.confirmation is not None
+    assert old.confirmation.fresh is not None
+    assert old.safe.lowest > 1.05 * young.safe.lowest
+    assert 0.85 < old.safe.lowest / promised.best.safe.lowest < 1.3
+    p = float(promised.best.p_met[np.argmin(np.abs(GRID - old.safe.lowest))])
+    assert abs(old.confirmation.fresh.share - p) < 0.04 + 3 * np.sqrt(p * (1 - p) / 400)
 
 
 def test_chips_win_against_a_curve_that_is_wrong(

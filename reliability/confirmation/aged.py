@@ -1,0 +1,57 @@
+"""Chips at the end of a required life: what wear and storage do to their error rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from devicefit.programming import FloatArray
+from reliability.confirmation.chips import ChipRates
+from reliability.life import LifeFactor, life_of_draws
+
+
+@dataclass(frozen=True)
+class Ageing:
+    """What a life does to the rates of every draw of a device.
+
+    Parameters
+    ----------
+    factor : LifeFactor
+        On the grid.
+    grid : float array, shape (x,)
+        Programming values.
+    seed : int
+        Pairs draws of life and device, as :func:`reliability.life.age_curves` does.
+    """
+
+    factor: LifeFactor
+    grid: FloatArray
+    seed: int
+
+    def rates(self, fresh: ChipRates, scheme: str) -> ChipRates:
+        """Rates of stored zeros and of stored ones at the end of life, each aged on its own.
+
+        Every draw of the device ages as in the curves. Worn-out cells are wrong as often whichever
+        bit they store.
+        """
+        own = life_of_draws(self.factor, scheme, len(fresh.values), seed=self.seed)
+        at = [int(np.argmin(np.abs(self.grid - x))) for x in fresh.programming]
+        own = replace(
+            own,
+            shift=_at(own.shift, at),
+            worn=_at(own.worn, at),
+            worn_error=_at(own.worn_error, at),
+        )
+        with np.errstate(divide="ignore"):
+            ln_rate = np.log(fresh.values)
+        aged = np.empty_like(ln_rate)
+        for array in range(ln_rate.shape[1]):
+            for state in range(2):
+                aged[:, array, :, state] = own.ln_ber(ln_rate[:, array, :, state])
+        return replace(fresh, values=np.exp(aged))
+
+
+def _at(values: FloatArray, at: list[int]) -> FloatArray:
+    """Columns of places on the grid; one column stands for all."""
+    return values if values.shape[1] == 1 else values[:, at]
