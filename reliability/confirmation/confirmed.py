@@ -22,7 +22,7 @@ from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.chips import StoredNetwork, count_chips
 from reliability.confirmation.lots import BLOCK, ROUNDING, Confirmation, Lot, LotSizes, confirm
 from reliability.confirmation.rates import ChipRates, chip_rates
-from reliability.confirmation.readings import ReadingsCheck, checks_near
+from reliability.confirmation.readings import checks_near
 from reliability.decision.safe_set import SafeSet
 from reliability.designs import Comparison, Design, loss_limits
 from reliability.second_variable import leading
@@ -173,20 +173,24 @@ def confirm_each(
 ) -> list[Comparison]:
     """Confirm designs over values of a second variable until the best of all is confirmed.
 
-    Arguments as of :func:`confirm_designs`; `ageings` are what a required life does to the cells of
-    each comparison.
+    That one gets chips by readings alone beside it. Arguments as of :func:`confirm_designs`;
+    `ageings` are what a required life does to the cells of each comparison.
     """
     found = list(comparisons)
+
+    def at(k: int) -> Confirming:
+        second, of = found[k].second, confirming
+        if second is not None:
+            of = replace(of, device=of.device.at_second(second[1]))
+        return of if ageings is None else replace(of, ageing=ageings[k])
+
     while (best := found[k := leading(found)].best) is not None and best.confirmation is None:
         if best.network not in confirming.networks:
-            break
-        of = confirming
-        if (second := found[k].second) is not None:
-            of = replace(confirming, device=confirming.device.at_second(second[1]))
-        if ageings is not None:
-            # readings are those of fresh cells
-            of = replace(of, ageing=ageings[k], measured=())
-        found[k] = confirm_designs(found[k], of, say)
+            return found
+        found[k] = confirm_designs(found[k], at(k), say)
+    # readings are those of fresh cells
+    if ageings is None:
+        found[k] = beside_readings(found[k], at(k), say)
     return found
 
 
@@ -217,50 +221,47 @@ def _confirmed(comparison: Comparison, design: Design, confirming: Confirming, s
         if found.programming is not None:
             break
     result = replace(found, tried=tried)
-    if found.programming is not None:
-        say("counting chips by error rates from readings alone")
-        checks = _beside_readings(chips, found.programming, limit, max(BLOCK, sizes.choosing // 2))
-        result = replace(result, readings=checks)
     return replace(design, confirmation=result, safe=_safe(design, result, c))
 
 
-def _beside_readings(
-    chips: DesignChips, x: float, limit: float, number: int
-) -> tuple[ReadingsCheck, ...]:
-    """Chips by readings alone and by the model at the measured values near a programming value."""
-    of = chips.confirming
-    seed = 2_000_003 * (of.seed + 1)
-    found = []
+def beside_readings(comparison: Comparison, confirming: Confirming, say: Say) -> Comparison:
+    """The comparison with chips by readings alone beside those of its best design.
+
+    At the measured values near the confirmed programming, by readings and by the model. Arguments
+    as of :func:`confirm_designs`; nothing is counted for a design that is not confirmed.
+    """
+    c, best, of = comparison, comparison.best, confirming
+    if best is None or best.confirmation is None or not of.measured:
+        return c
+    say("counting chips by error rates from readings alone")
+    subject = of.networks[best.network]
+    limit = loss_limits(c.curves, c.requirement)[best.network]
+    chips = DesignChips(subject, best.storage, c.sensing, c.one_is, of)
+    checks = []
     for side, check in enumerate(
         checks_near(
-            x,
+            best.stated(c.grid)[0],
             of.measured,
             of.device,
-            chips.storage,
-            sensing=chips.sensing,
-            one_is=chips.one_is,
+            best.storage,
+            sensing=c.sensing,
+            one_is=c.one_is,
         )
     ):
         rng = np.random.default_rng([of.seed, 6, side])
         arrays = ChipArrays(check.arrays, of.arrays_per_chip)
-        rates = check.rates(chips.one_is, size=RATE_DRAWS, rng=rng)
+        number = max(BLOCK, of.sizes(subject).choosing // 2) * arrays.groups
+        rates = check.rates(c.one_is, size=RATE_DRAWS, rng=rng)
         # thresholds that are folded for a rate are folded for the one that the model expects
         engine = chips.engine_for(rates["by_model"])
-        lots = {
-            key: Lot(
-                check.low,
-                number * arrays.groups,
-                int(
-                    (
-                        chips.count(r, engine, number * arrays.groups, seed + side, 0, arrays)
-                        <= limit + ROUNDING
-                    ).sum()
-                ),
-            )
-            for key, r in rates.items()
-        }
-        found.append(replace(check, by_readings=lots["by_readings"], by_model=lots["by_model"]))
-    return tuple(found)
+        lots = {}
+        for key, of_key in rates.items():
+            seed = 2_000_003 * (of.seed + 1) + side
+            losses = chips.count(of_key, engine, number, seed, 0, arrays)
+            lots[key] = Lot(check.low, number, int((losses <= limit + ROUNDING).sum()))
+        checks.append(replace(check, by_readings=lots["by_readings"], by_model=lots["by_model"]))
+    done = replace(best, confirmation=replace(best.confirmation, readings=tuple(checks)))
+    return replace(c, designs=tuple(done if d is best else d for d in c.designs))
 
 
 def values_to_try(

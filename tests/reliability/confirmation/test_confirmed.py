@@ -358,7 +358,7 @@ def test_chips_by_readings_alone_stand_beside_those_of_the_model(
     )
     for times, passes in ((1.0, True), (4.0, False)):
         told = replace(confirming, measured=near_readings(confirming, times))
-        found = confirm_designs(one_cell, told, lambda text: None)
+        (found,) = confirm_each([one_cell], told, lambda text: None)
         best = found.best
         assert best is not None
         assert best.confirmation is not None
