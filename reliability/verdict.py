@@ -33,6 +33,7 @@ NAMES = {
 _FOUND = (
     "recommended_programming",
     "recommended_programming_words",
+    "recommended_second",
     "network",
     "scheme",
     "cells_per_bit",

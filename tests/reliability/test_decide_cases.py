@@ -18,7 +18,6 @@ import xarray as xr
 
 import reliability.answer
 import reliability.device_study as device_study
-from bnn.study.rate_pairs import TILTED_RATES, TILTS
 from devicefit.backend import SamplerOptions
 from devicefit.fitting import DevicePosterior, fit
 from devicefit.models import FAMILIES
@@ -27,51 +26,13 @@ from devicefit.priors import prior_record
 from devicefit.reference_device import ReferencePlan, reference_measurements
 from devicefit.sensing import SensingOptions
 from reliability.device_study import DeviceStudy, adaptive_grid, study_device
-from reliability.network_study import NetworkStudy, load_counts, save_counts
+from reliability.network_study import load_counts, save_counts
 from reliability.report import render_report
 from reliability.results import read_results
 from reliability.study_files import save_study
+from tests.reliability.made_up import fragile_network
 
-BER = np.array([0.0, 1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5])
-IMAGES, CORRECT, CHIPS = 500, 480, 12
 SAMPLER = SamplerOptions(chains=2, draws=60, warmup=100, cores=1)
-
-
-def network(*, fragility: float, ber: float, seed: int) -> NetworkStudy:
-    """Counts of a network whose right images are lost at rate 1 - exp(-fragility BER).
-
-    Unequal rates of ones and zeros cost as much as equal ones of the same mean.
-    """
-    rng = np.random.default_rng(seed)
-    attrs = {
-        "images": IMAGES,
-        "error_free_correct": CORRECT,
-        "weights": 10_000,
-        "protected": "",
-        "seed": seed,
-        "images_sha256": "0" * 64,
-        "network_sha256": "1" * 64,
-    }
-
-    def table(dim: str, rates: np.ndarray) -> xr.Dataset:
-        hit, shape, dims = (
-            -np.expm1(-fragility * rates)[:, None],
-            (len(rates), CHIPS),
-            (dim, "chip"),
-        )
-        lost = rng.binomial(CORRECT, 0.9 * hit, shape)
-        gained = rng.binomial(IMAGES - CORRECT, 0.1 * hit, shape)
-        of = {"correct": CORRECT - lost + gained, "lost": lost, "gained": gained}
-        of |= {"changed": lost + gained, "flips": np.zeros_like(lost)}
-        return xr.Dataset({k: (dims, v) for k, v in of.items()}, attrs=attrs)
-
-    pairs = np.array([(rate, tilt) for rate in TILTED_RATES for tilt in TILTS])
-    unequal = table("case", pairs[:, 0]).assign_attrs(ones=0.5)
-    return NetworkStudy(
-        table("ber", BER).assign_coords(ber=BER),
-        {"training": {"ber": ber, "hidden": [8], "images": "simulated"}},
-        unequal=unequal.assign_coords(ber=("case", pairs[:, 0]), tilt=("case", pairs[:, 1])),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -120,16 +81,15 @@ def decide(
 ) -> Callable[..., Any]:
     """Runs the command on a study; returns values, text and HTML."""
     monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 600)
-    save_counts(network(fragility=25.0, ber=0.0, seed=1), tmp_path / "standard.nc")
-    save_counts(network(fragility=4.0, ber=0.04, seed=2), tmp_path / "trained.nc")
+    save_counts(fragile_network(25.0, ber=0.0, seed=1), tmp_path / "standard.nc")
+    save_counts(fragile_network(4.0, ber=0.04, seed=2), tmp_path / "trained.nc")
 
     def run(study: DeviceStudy, *options: object) -> tuple[dict[str, Any], str, str]:
         (tmp_path / "device").mkdir()
         save_study(study, tmp_path / "device")
         found = call(
             "decide", "device", "--counts", "standard.nc", "--counts", "trained.nc",
-            # the counts know equal rates only, as those of scrambled weights are
-            "--out", "results.json", "--quiet", "--scrambled", *options,
+            "--out", "results.json", "--quiet", *options,
         )  # fmt: skip
         assert found.returncode == 0, found.stderr
         results = read_results(tmp_path / "results.json")
@@ -386,7 +346,7 @@ def test_wrong_options_leave_nothing(
 ) -> None:
     (tmp_path / "device").mkdir()
     save_study(fitted, tmp_path / "device")
-    save_counts(network(fragility=25.0, ber=0.0, seed=1), tmp_path / "standard.nc")
+    save_counts(fragile_network(25.0, ber=0.0, seed=1), tmp_path / "standard.nc")
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     found = call("decide", "device", "--counts", "standard.nc", "--out", "results.json", *options)

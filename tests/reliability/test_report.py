@@ -25,7 +25,7 @@ BANNER = "SIMULATED DEVICE - nothing here was measured"
 FIGURES = (
     "recommended_programming", "recommended_programming_words", "network", "scheme",
     "cells_per_bit", "p_requirement_met", "p_against", "test_set", "p_of_curve", "confirmed",
-    "fresh", "nearest", "lines", "sentence", "safe_set",
+    "recommended_second", "fresh", "nearest", "lines", "sentence", "safe_set",
 )  # fmt: skip
 """Keys of the verdict that a failed gate withholds."""
 VOID = {"meta", "br", "hr", "img", "input", "link", "source", "wbr", "col"}

@@ -27,6 +27,7 @@ from reliability.requirement import Requirement
 from reliability.results import read_results
 from reliability.second_variable import MOST, at_one_second, compared_values, leading
 from reliability.study_files import save_study
+from tests.reliability.made_up import fragile_network
 
 CURRENT = Programming("SET compliance current", "A")
 GATE = Programming("SET gate voltage", "V")
@@ -81,23 +82,7 @@ def make(posterior: DevicePosterior, study_record: Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, NetworkStudy]:
-    ber = np.array([0.0, 1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5])
-    rng = np.random.default_rng(1)
-    lost = rng.binomial(480, 0.9 * -np.expm1(-8 * ber)[:, None], (8, 12))
-    dims = ("ber", "chip")
-    counts = xr.Dataset(
-        {
-            "correct": (dims, 480 - lost), "lost": (dims, lost), "changed": (dims, lost),
-            "gained": (dims, np.zeros_like(lost)), "flips": (dims, np.zeros_like(lost)),
-        },
-        coords={"ber": ber},
-        attrs={
-            "images": 500, "error_free_correct": 480, "weights": 10_000, "protected": "",
-            "seed": 1, "images_sha256": "0" * 64, "network_sha256": "1" * 64,
-        },
-    )  # fmt: skip
-    record = {"training": {"ber": 0.0, "hidden": [8], "images": "simulated"}}
-    return {"standard": NetworkStudy(counts, record)}
+    return {"standard": fragile_network(8.0, ber=0.0, seed=1)}
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from reliability.alternatives import alternative_records
 from reliability.confirmation.lots import Confirmation, Lot
-from reliability.decision import Requirement
 from reliability.designs import Comparison, compare_designs, loss_limits
+from reliability.requirement import Requirement
 from reliability.stated_loss import stated_loss
 from reliability.stated_risk import probability
 from reliability.verdict import verdict_record
@@ -175,7 +175,7 @@ def test_both_probabilities_are_printed_and_stored(plain: Comparison) -> None:
     assert "starts 0.10 points below it" in line
     assert said["p_requirement_met"] == pytest.approx(said["p_against"]["standard"], abs=1e-12)
     assert said["p_against"]["own"] >= said["p_against"]["standard"]
-    rows = alternative_records(found, NETWORKS)
+    rows = alternative_records([found], NETWORKS)
     assert rows[0]["p_against"] == said["p_against"]
     of_standard = [r["p_against"] for r in rows if r["network"] == "standard"]
     assert all(p["standard"] == p["own"] for p in of_standard)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from reliability.decision import Requirement
 from reliability.designs import Comparison
+from reliability.requirement import Requirement
 from reliability.verdict import verdict_record
 from reliability.withheld import Made, first_to_do
 from tests.reliability.test_alternatives import compared
