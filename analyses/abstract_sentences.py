@@ -40,14 +40,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from reliability.accuracy_curve import (
-    AccuracyCurve,
-    fit_accuracy_curves,
-    loss,
-    mean_loss,
-    mean_share,
-    tolerated_ln_ber,
-)
 from scipy.special import betaincinv
 
 import bnn
@@ -58,7 +50,10 @@ from devicefit.backend import SamplerOptions
 from devicefit.intervals import PROBABILITY
 from devicefit.reference_device import reference_measurements
 from devicefit.sensing import SensingOptions, ber_curves
+from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import (
+    AccuracySurface,
+    fit_accuracy_surfaces,
     loss,
     mean_loss,
     mean_share,
@@ -130,7 +125,6 @@ GATE_SWEEP_PULSES = EnergyOptions(
 DEVICE_SAMPLER = SamplerOptions(draws=750, warmup=600, seed=SEED, cores=1)
 FAMILIES_OF_DEVICES = {"simulated": "switching-failure", "gate sweep": "skewed-failure"}
 """The chains of the simpler family do not agree on the measured array."""
-CURVE_SAMPLER = SamplerOptions(draws=500, warmup=600, target_accept=0.85, seed=SEED, cores=1)
 
 
 def counts_of(
@@ -173,16 +167,18 @@ def counts_of(
 
 
 def shares_of_chips(
-    curve: AccuracyCurve, kind: str, ln_ber: FloatArray, draw: NDArray[np.int64], at: FloatArray
+    curve: AccuracySurface, kind: str, ln_ber: FloatArray, draw: NDArray[np.int64], at: FloatArray
 ) -> FloatArray:
     """Quantiles `at` of the share of images that chips lose or gain, shape (draw, quantile).
 
     A beta law with the mean and the variance that were fitted; each draw at its own `ln_ber`.
     """
-    mean = mean_share(curve, kind, ln_ber[:, None], draw)
-    table = curve.ln_dispersion[kind]
+    mean = mean_share(curve, kind, SeenRates.equal(ln_ber[:, None]), draw)
+    # equal rates lie midway between the two innermost tilts
+    middle = len(curve.tilt) // 2
+    table = curve.ln_dispersion[kind][:, :, middle - 1 : middle + 1].mean(axis=2)
     dispersion = np.exp(
-        [[np.interp(x, curve.ln_ber, table[d])] for x, d in zip(ln_ber, draw, strict=True)]
+        [[np.interp(x, curve.ln_rate, table[d])] for x, d in zip(ln_ber, draw, strict=True)]
     )
     # A beta law holds less than the variance of a share that is 0 or 1.
     precision = np.maximum(max(curve.pool(kind), 1) / dispersion - 1.0, 1e-3)
@@ -190,13 +186,18 @@ def shares_of_chips(
 
 
 def tolerated_by_share(
-    curve: AccuracyCurve, limit: float, *, share: float = SHARE, chips: int = 128, draws: int = 100
+    curve: AccuracySurface,
+    limit: float,
+    *,
+    share: float = SHARE,
+    chips: int = 128,
+    draws: int = 100,
 ) -> FloatArray:
     """Largest BER at which a share of the chips loses at most a limit.
 
     Parameters
     ----------
-    curve : AccuracyCurve
+    curve : AccuracySurface
         Fitted curve.
     limit : float
         Loss, a fraction, positive.
@@ -216,8 +217,8 @@ def tolerated_by_share(
     # A lattice: even in both quantiles.
     quantiles = np.stack([(number + 0.5) / chips, (number * GOLDEN + 0.5) % 1.0], axis=1)
     chosen = np.unique(np.linspace(0, curve.draws - 1, draws).astype(np.int64))
-    low = np.full(len(chosen), curve.ln_ber[0] - 5.0)
-    high = np.full(len(chosen), curve.ln_ber[-1])
+    low = np.full(len(chosen), curve.ln_rate[0] - 5.0)
+    high = np.full(len(chosen), curve.ln_rate[-1])
     for _ in range(13):
         middle = (low + high) / 2
         lost, gained = (
@@ -229,7 +230,7 @@ def tolerated_by_share(
     return np.asarray((low + high) / 2)
 
 
-def ber_record(ln_p: FloatArray, curve: AccuracyCurve) -> dict[str, Any]:
+def ber_record(ln_p: FloatArray, curve: AccuracySurface) -> dict[str, Any]:
     """Median and interval of draws of ln BER, as rates, and which of them are at the range's end.
 
     A rate at the upper end of the evaluated range is a lower bound; one that would lie below the
@@ -237,14 +238,14 @@ def ber_record(ln_p: FloatArray, curve: AccuracyCurve) -> dict[str, Any]:
     """
     found = band(ln_p, axis=0)
     names = ("median", "low", "high")
-    begin, end = curve.ln_ber[0], curve.ln_ber[-1] - 0.01
+    begin, end = curve.ln_rate[0], curve.ln_rate[-1] - 0.01
     rates = {key: float(np.exp(max(found[key], begin))) for key in names}
     bounds = {f"{key}_is_lower_bound": bool(found[key] > end) for key in names}
     bounds |= {f"{key}_is_upper_bound": bool(found[key] < begin) for key in names}
     return {**rates, **bounds, "kind": found["kind"], "probability": found["probability"]}
 
 
-def tolerance(curve: AccuracyCurve, limit: float) -> dict[str, Any]:
+def tolerance(curve: AccuracySurface, limit: float) -> dict[str, Any]:
     """Tolerated BER of the mean chip and of 95 % of chips."""
     return {
         "mean_chip": ber_record(tolerated_ln_ber(curve, limit), curve),
@@ -255,9 +256,9 @@ def tolerance(curve: AccuracyCurve, limit: float) -> dict[str, Any]:
     }
 
 
-def loss_at(curve: AccuracyCurve, rate: float) -> dict[str, Any]:
+def loss_at(curve: AccuracySurface, rate: float) -> dict[str, Any]:
     """Posterior of the mean chip's loss at a BER, in points."""
-    at = np.full((curve.draws, 1), np.log(rate))
+    at = SeenRates.equal(np.full((curve.draws, 1), np.log(rate)))
     return {"ber": rate, **band(100 * mean_loss(curve, at, np.arange(curve.draws))[:, 0], axis=0)}
 
 
@@ -268,10 +269,10 @@ def arm_name(name: str, treatment: str) -> str:
 
 def networks_record(
     image_set: str, exposure: str, studies: Mapping[str, NetworkStudy]
-) -> tuple[dict[str, Any], dict[str, AccuracyCurve]]:
+) -> tuple[dict[str, Any], dict[str, AccuracySurface]]:
     """Tolerances of all networks of an image set, and their curves."""
     curves = {
-        name: fit_accuracy_curves({name: study.counts}, options=CURVE_SAMPLER)[name]
+        name: fit_accuracy_surfaces({name: study}, seed=SEED)[name]
         for name, study in studies.items()
     }
     standard = next(iter(curves.values()))
@@ -367,7 +368,7 @@ class Device:
 
 
 def savings_record(
-    device: Device, curves: Mapping[str, AccuracyCurve], bits: Mapping[str, int]
+    device: Device, curves: Mapping[str, AccuracySurface], bits: Mapping[str, int]
 ) -> dict[str, Any]:
     """Savings of every network against every reference, for every loss.
 
@@ -430,7 +431,7 @@ def measure(
         "savings": {},
     }
     record["absent"] += [f"{name}: not asked for" for name in ARMS if name not in image_sets]
-    all_curves: dict[tuple[str, str], dict[str, AccuracyCurve]] = {}
+    all_curves: dict[tuple[str, str], dict[str, AccuracySurface]] = {}
     all_bits: dict[tuple[str, str], dict[str, int]] = {}
     for image_set in image_sets:
         arms = ARMS[image_set]

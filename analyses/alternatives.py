@@ -15,7 +15,7 @@ Choices
     Requirement, pulses and sensing are the defaults. All layers exposed, all 10,000 test images,
     the rates of `RATES`, `CHIPS` chips of each, 1,000 unlabelled training images for folding and
     calibrating. With so few chips the spread between chips is known to about a quarter only; the
-    posterior of the accuracy curve carries that.
+    posterior of the accuracy surface carries that.
 
 Seed
     1 for everything.

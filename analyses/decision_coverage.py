@@ -1,7 +1,7 @@
 """Do decisions keep what they promise on simulated devices whose truth is known?
 
 Question
-    Over simulated devices with varied truths, from readings to decision (fit, accuracy curve,
+    Over simulated devices with varied truths, from readings to decision (fit, accuracy surface,
     decision): how often does the 90 % interval of the saving hold the true saving, for each
     reference, and how often does a chip at the chosen programming keep the loss that was promised
     with probability 0.95?
@@ -17,16 +17,17 @@ Choices
     which the fitted family does not contain. Fits use the family ``switching-failure``, four chains
     of 400 draws after 400; of the checks of a fit only convergence is looked at. Each data set has
     counts of 100 chips of each network of its own, unless several share them (``--shared-by``); the
-    networks are always the same; 50 of them are counted with unequal rates of stored ones and
-    zeros too, as `evaluate` does. The true tolerated BER comes from 2,000 other chips. The
-    true place of a network on a device is where 95 % of its chips lose at most what is allowed with
-    the device's two rates: the 2,000 chips, and what unequal rates change, counted on 1,000 of them
-    at eight tilts and interpolated. The share that keeps the promise comes from 500 chips at the
-    true rates of the chosen programming, further ones for each data set. Plain memory needs a BER
-    of 1e-4: with 4,000 readings of a state the default of 1e-5 rests on the prior of the floors
-    alone, and nearly every interval would be open to one side. Energy is proportional to the
-    current. A true place outside the measured range is taken where it is; one that no current
-    reaches counts as infinite.
+    networks are always the same; 30 of them are counted with unequal rates of stored ones and zeros
+    too, as `evaluate` does. Every way of storing is compared, scrambled ones too, by the surfaces:
+    no chips confirm the choice. The true tolerated BER comes from 2,000 other chips. The true place
+    of a network on a device is where 95 % of its chips lose at most what is allowed with the
+    device's two rates: the 2,000 chips, and what unequal rates change, counted on 1,000 of them at
+    eight tilts and interpolated. The share that keeps the promise comes from 500 chips at the true
+    rates of the chosen programming, further ones for each data set. Plain memory needs a BER of
+    1e-4: with 4,000 readings of a state the default of 1e-5 rests on the prior of the floors alone,
+    and nearly every interval would be open to one side. Energy is proportional to the current. A
+    true place outside the measured range is taken where it is; one that no current reaches counts
+    as infinite.
 
 Seed
     Truth, readings, chains, chips and decision of data set ``k`` follow from ``k``.
@@ -80,15 +81,18 @@ from analyses.simulated_truths import (
     reference_limits,
     truth_of,
 )
+from bnn.study.rate_pairs import TILTED_RATES, TILTS, count_rate_pairs
 from devicefit.backend import SamplerOptions
 from devicefit.models import FAMILIES
 from devicefit.priors import prior_record
 from devicefit.programming import FloatArray
 from devicefit.sensing import SensingOptions
+from reliability.accuracy.surface import first_crossing
 from reliability.answer import answer
 from reliability.device_study import GRID_POINTS, DeviceStudy
 from reliability.energy import EnergyOptions
 from reliability.network_study import (
+    BER_GRID,
     NetworkOptions,
     NetworkStudy,
     evaluate_network,
@@ -109,7 +113,7 @@ SENSING = SensingOptions()
 CHIPS_OF_CURVE = 100
 TRUE_RATES = tuple(float(f"{p:.4g}") for p in np.geomspace(5e-4, 0.25, 60))
 TRUE_CHIPS, TRUE_SEED = 2000, 7
-TILTED_RATES = tuple(float(f"{p:.4g}") for p in np.geomspace(8e-3, 0.12, 16))
+TRUE_TILTED_RATES = tuple(float(f"{p:.4g}") for p in np.geomspace(8e-3, 0.12, 16))
 TRUE_TILTS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 TILTED_CHIPS = 1000
 KEPT_CHIPS, KEPT_SEED = 500, 8
@@ -132,10 +136,10 @@ def fingerprint(population: str, shared_by: int) -> str:
         TRUE_RATES,
         TRUE_CHIPS,
         TRUE_SEED,
-        TILTED_RATES,
+        TRUE_TILTED_RATES,
         TRUE_TILTS,
         TILTED_CHIPS,
-        NetworkOptions().unequal_chips,
+        (BER_GRID, TILTED_RATES, TILTS, NetworkOptions().unequal_chips),
         KEPT_CHIPS,
         KEPT_SEED,
         CURVE_SEED,
@@ -200,7 +204,7 @@ def tilted_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
     head = {
         "chips": TILTED_CHIPS,
         "seed": TRUE_SEED,
-        "ber": list(TILTED_RATES),
+        "ber": list(TRUE_TILTED_RATES),
         "tilt": list(TRUE_TILTS),
         "share": 1 - REQUIREMENT.risk,
         "sha256": digests,
@@ -211,17 +215,17 @@ def tilted_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
             return found
     found = {**head, "networks": {}}
     for name, (network, _) in networks.items():
-        counts = unequal_counts(
+        counts = count_rate_pairs(
             network,
             bnn.load_images("digits"),
-            rates=TILTED_RATES,
+            rates=TRUE_TILTED_RATES,
             tilts=TRUE_TILTS,
             chips=TILTED_CHIPS,
             seed=TRUE_SEED,
             threads=1,
         )
-        reached = kept_by_enough(counts["correct"].values)
-        found["networks"][name] = reached.reshape(len(TILTED_RATES), len(TRUE_TILTS)).tolist()
+        reached = kept_by_enough(counts["correct"].transpose("case", "chip").values)
+        found["networks"][name] = reached.reshape(len(TRUE_TILTED_RATES), len(TRUE_TILTS)).tolist()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found) + "\n", encoding="utf-8")
     return found
@@ -278,20 +282,15 @@ def counts_of_chips(networks: Zoo, group: int) -> dict[str, NetworkStudy]:
     """Counts of the chips that a group of data sets shares, from the cache if they are there."""
     images = bnn.load_images("digits")
     options = NetworkOptions(chips=CHIPS_OF_CURVE, seed=CURVE_SEED + group, threads=1)
+    scope = (BER_GRID, TILTED_RATES, TILTS, CHIPS_OF_CURVE, options.unequal_chips)
+    counted = hashlib.sha256(repr(scope).encode()).hexdigest()[:12]
     studies = {}
     for name, (network, record) in networks.items():
-        path = CACHE / f"{bnn.network_sha256(network)[:16]}_{CHIPS_OF_CURVE}_{options.seed}.nc"
-        study = load_counts(path) if path.exists() else None
-        if study is None or study.unequal is None:
-            if study is None:
-                study = evaluate_network(
-                    network, images, options, record, tick=lambda done, total: None
-                )
-            else:
-                # counted before there were any at unequal rates
-                chips = options.unequal_chips
-                found = unequal_counts(network, images, chips=chips, seed=options.seed, threads=1)
-                study = replace(study, unequal=found)
+        path = CACHE / f"{bnn.network_sha256(network)[:16]}_{counted}_{options.seed}.nc"
+        if not path.exists():
+            study = evaluate_network(
+                network, images, options, record, tick=lambda done, total: None
+            )
             CACHE.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_suffix(f".{os.getpid()}")
             save_counts(study, unfinished)
@@ -405,7 +404,7 @@ def one_data_set(population: str, number: int, out: Path, shared_by: int) -> dic
             for name in networks
         },
         "r_hat": values["device"]["families"][FAMILY]["diagnostics"]["r_hat"],
-        "curve_r_hat": next(iter(values["networks"].values()))["curve_diagnostics"]["r_hat"],
+        "misfit": max(network["surface"]["misfit"] for network in values["networks"].values()),
         "failed_gates": verdict["failed_gates"],
         "recommended_a": figures["recommended_programming"],
         "promised": figures["p_requirement_met"],

@@ -2,7 +2,7 @@
 
 Question
     After a code the wrong bits of a chip are not independent: words fail whole. The decision reads
-    the accuracy curve, which was counted with independent errors, at the residual BER. Is the
+    the accuracy surface, which was counted with independent errors, at the residual BER. Is the
     accuracy of chips the same, in the mean, in the spread and for the worst chips, when the errors
     come from decoded words?
 

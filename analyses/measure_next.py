@@ -27,7 +27,7 @@ Method
     new devices are drawn from it, with the correlation between cycles that the design effect
     implies, and (a) weigh the draws, log likelihood divided by the design effect, as the fit does;
     (b) are appended to the old readings, and everything is fitted anew. Both give a width from the
-    same curve draws, and their difference for the same readings is the sharpest check there is.
+    same surface draws, and their difference for the same readings is the sharpest check there is.
 """
 
 from __future__ import annotations

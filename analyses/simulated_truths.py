@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from reliability.accuracy_curve import first_crossing
 
 from devicefit.measurements import MeasurementError, Measurements, check_measurements
 from devicefit.mixture import Mixture
@@ -29,6 +28,7 @@ from devicefit.reference_device import (
     true_mixtures,
 )
 from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
+from reliability.accuracy.surface import first_crossing
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 from reliability.storage import STORAGES, Storage
 
@@ -292,7 +292,7 @@ class TrueCurves:
         return np.interp(np.log(current_a), np.log(self.grid), np.log(self.threshold_ohm))
 
     def rates_of_states(self, scheme: str, current_a: float) -> dict[str, float]:
-        """Probability that a bit stored in each state is wrong; alike for 2T2R.
+        """Probability that a bit stored in each state is wrong; alike where storage makes it so.
 
         What a code leaves is tilted as the bits that are read; its errors are taken as independent,
         though they come in words.
@@ -308,8 +308,9 @@ class TrueCurves:
         }
 
     def tilt(self, scheme: str, current_a: FloatArray) -> FloatArray:
-        """Rate of stored ones (LRS) less that of stored zeros, over their sum; 0 for 2T2R."""
-        if storage_of(scheme).scheme != "1T1R":
+        """Rate of stored ones (LRS) less that of stored zeros, over their sum."""
+        storage = storage_of(scheme)
+        if storage.scheme != "1T1R" or storage.scrambled:
             return np.zeros(len(current_a))
         t = self.ln_threshold(current_a)
         return tilt_1t1r(self.truth.laws(current_a)["HRS"], t, self.ln_ber("1T1R", current_a))

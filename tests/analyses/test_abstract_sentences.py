@@ -36,7 +36,7 @@ def test_so_many_chips_keep_the_loss_at_the_tolerated_ber(
 ) -> None:
     """Share of chips from SciPy's beta law at the BER that was found."""
     found = tolerated_by_share(curve, 0.02, share=share)
-    mean = 1 / (1 + np.exp(-np.interp(found[0], curve.ln_ber, curve.logit_share["lost"][0])))
+    mean = 1 / (1 + np.exp(-np.interp(found[0], curve.ln_rate, curve.logit_share["lost"][0, :, 0])))
     precision = 1000 / 2.5 - 1
     law = beta(mean * precision, (1 - mean) * precision)
     assert law.cdf(0.02) == pytest.approx(share, abs=0.01)
@@ -55,7 +55,7 @@ def test_the_end_of_the_evaluated_range_is_a_lower_bound(curve: AccuracySurface)
 
 
 def test_what_lies_below_the_evaluated_range_is_an_upper_bound(curve: AccuracySurface) -> None:
-    lowest = curve.ln_ber[0]
+    lowest = curve.ln_rate[0]
     some = abstract_sentences.ber_record(np.linspace(lowest - 3.0, lowest + 1.0, 101), curve)
     words = abstract_tables.rate_words(some)
     first = abstract_tables.short(float(np.exp(lowest)))

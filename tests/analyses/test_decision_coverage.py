@@ -75,6 +75,8 @@ def test_the_tilt_is_that_of_the_rates_of_states(curves: TrueCurves) -> None:
     expected = (rates["LRS"] - rates["HRS"]) / (rates["LRS"] + rates["HRS"])
     assert curves.tilt("1T1R", np.array([40e-6]))[0] == pytest.approx(expected, rel=1e-9)
     assert curves.tilt("2T2R", np.array([40e-6]))[0] == 0
+    scrambled = curves.rates_of_states("1T1R, scrambled", 40e-6)
+    assert scrambled["LRS"] == scrambled["HRS"] == pytest.approx(sum(rates.values()) / 2)
 
 
 def test_a_ber_below_the_floor_is_never_reached(curves: TrueCurves) -> None:
@@ -196,7 +198,7 @@ def test_chips_without_wrong_bits_keep_the_loss_and_random_ones_do_not() -> None
 
 def test_the_true_excess_is_that_of_the_tables() -> None:
     """A made-up law that is cubic in ln p and in the tilt, so that splines hold it exactly."""
-    rates, tilts = decision_coverage.TILTED_RATES, decision_coverage.TRUE_TILTS
+    rates, tilts = decision_coverage.TRUE_TILTED_RATES, decision_coverage.TRUE_TILTS
     fine = decision_coverage.TRUE_RATES
 
     def right(p: Any, u: Any) -> Any:
