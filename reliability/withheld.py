@@ -107,7 +107,7 @@ def first_to_do(gate: Mapping[str, Any], *, of_device: bool, made: Made) -> dict
 
 def _counts(gate: Mapping[str, Any]) -> bool:
     """Whether a gate is about the counts of chips."""
-    return bool(gate["name"] == "accuracy curve")
+    return bool(gate["name"] == "accuracy surface")
 
 
 def _options(name: str, made: Made) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from devicefit.intervals import PROBABILITY, equal_tailed
 from devicefit.programming import FloatArray
-from reliability.designs import Comparison, Design, Reference
+from reliability.designs import STANDARD, Comparison, Design, Reference
 from reliability.energy import energy_at
 
 NO_SAVING_STATED = "no saving can be stated, because no energy is known"
@@ -146,6 +146,11 @@ def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any
         }
     else:
         found = saving_of(comparison, design, reference).record()
+        if reference.key == STANDARD and not comparison.designs[0].chip_yield.known.any():
+            found["sentence"] = (
+                "not known, because the standard network was not counted at the unequal rates of "
+                "single cells"
+            )
     interval = equal_tailed(condition.x, axis=0)
     return {
         "reference": reference.words,

@@ -164,10 +164,28 @@ def test_a_network_that_was_counted_at_equal_rates_only(
     assert "scrambled" in values["verdict"]["scheme"] or "2T2R" in values["verdict"]["scheme"]
     plain = values["accuracy"]["standard"]["1T1R"]["yield"]
     assert max(plain["share_within_counts"]) == max(plain["mean"]) == 0
+    # what is recommended is known; only what the standard network does in single cells is not
+    assert values["verdict"]["gates_passed"]
+    assert values["energy_saving"]["standard_bnn"]["median"] is None
+    assert "not known, because the standard network was not counted" in text
+
+
+def test_what_was_not_counted_is_not_called_unsafe(
+    fitted: DeviceStudy, decide: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Networks counted up to a rate of 1e-4 only: whether a programming is safe is not known."""
+    for name in ("standard", "trained"):
+        study = load_counts(tmp_path / f"{name}.nc")
+        few = replace(study, counts=study.counts.isel(ber=slice(1, 5)), unequal=None)
+        few.counts["ber"] = few.counts["ber"] * 1e-6
+        save_counts(few, tmp_path / f"{name}.nc")
+    values, text, _ = decide(shaped(fitted, lambda u: 2.6 + 0 * u))
     gate = next(g for g in values["gates"] if g["name"] == "counted rates")
     assert not gate["passed"]
+    assert gate["value"] == 0
     assert gate["remedy"] in text
-    assert values["energy_saving"]["standard_bnn"]["sentence"].startswith("not known")
+    assert values["verdict"]["withheld"]
+    assert "Nothing is safe" not in values["verdict"]["sentence"]
 
 
 def test_no_energy_data(fitted: DeviceStudy, decide: Callable[..., Any]) -> None:

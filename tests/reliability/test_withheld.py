@@ -85,8 +85,8 @@ def test_every_gate_withholds(found: Comparison, failed: int) -> None:
         ("effective draws", True, MADE.command, " --draws 3000 --force"),
         ("R-hat", True, MADE.command, " --warmup 1000 --force"),
         ("divergences", True, MADE.command, " --target-accept 0.99 --force"),
-        ("accuracy curve", False, MADE.command, " --chips 100 --force"),
-        ("accuracy curve", False, MADE.command + " --force", " --chips 100"),
+        ("accuracy surface", False, MADE.command, " --chips 100 --force"),
+        ("accuracy surface", False, MADE.command + " --force", " --chips 100"),
         # a remedy that is no option, and a fit of life with a gate of the same name
         ("tails", True, MADE.command, None),
         ("R-hat", False, MADE.command, None),
