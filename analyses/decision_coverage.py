@@ -172,7 +172,7 @@ def true_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
     }
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if {key: found[key] for key in head} == head:
+        if {key: found.get(key) for key in head} == head:
             return found
     images = bnn.load_images("digits")
     found = {**head, "networks": {}}
@@ -211,7 +211,7 @@ def tilted_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
     }
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if {key: found[key] for key in head} == head:
+        if {key: found.get(key) for key in head} == head:
             return found
     found = {**head, "networks": {}}
     for name, (network, _) in networks.items():

@@ -161,7 +161,8 @@ def _row(record: Mapping[str, Any], programming: Programming) -> tuple[str, ...]
         record["thresholds"],
         f"{record['cells_per_bit']:.4g}",
         f"at most {lowest}" if record["at_weakest_measured"] else lowest,
-        f"{record['p_requirement_met']:.3f} ({record['judged_by']})",
+        f"{record['p_requirement_met']:.3f} "
+        f"({'chips' if record['judged_by'] == 'chips' else 'surface'})",
         "not known"
         if energy is None
         else f"{energy['median'] * 1e12:.3g} pJ ({energy['low'] * 1e12:.3g} to "

@@ -35,7 +35,7 @@ def choices_record(comparison: Comparison, design: Design) -> dict[str, Any]:
 
     Notes
     -----
-    Regret is against who knew the design: device, accuracy curve and energies of a draw, while
+    Regret is against who knew the design: device, accuracy surface and energies of a draw, while
     chips differ as ever. There the requirement is that of a known design: a share of at least
     1 - risk of its chips meets it.
     """
@@ -48,7 +48,7 @@ def choices_record(comparison: Comparison, design: Design) -> dict[str, Any]:
         "grid": c.grid.tolist(),
         "expected_loss": loss.mean(axis=0).tolist(),
         "p_violated": (1 - design.p_met).tolist(),
-        "meaning": "energy_regret: who knew the design (device, accuracy curve and energies of a "
+        "meaning": "energy_regret: who knew the design (device, accuracy surface and energies of a "
         "draw) would program all its chips at the least energy at which a share of at least "
         f"{1 - requirement.risk:g} of them meets the requirement; energy_regret_per_chip: who knew "
         "each chip would program it on its own",
@@ -99,12 +99,12 @@ def _regret_sentence(comparison: Comparison, design: Design, regret: EnergyRegre
     missed, factor = float(regret.missed[at]), float(regret.factor[at])
     if not np.isfinite(factor):
         return (
-            f"Regret, by the curves: at this programming fewer than {asked} of the chips would "
-            "meet the requirement, whatever device and accuracy curve are."
+            f"Regret, by the accuracy surface: at this programming fewer than {asked} of the chips "
+            "would meet the requirement, whatever device and accuracy surface are."
         )
     few = "below 0.001" if 0 < missed < 0.0005 else f"{missed:.3f}"
     text = (
-        "Regret, by the curves: knowing device and accuracy curve exactly would save "
+        "Regret, by the accuracy surface: knowing device and accuracy surface exactly would save "
         f"{100 * (1 - 1 / factor):.1f} % of this energy on average, with {asked} of the chips "
         "still meeting the requirement"
     )
@@ -127,7 +127,7 @@ def _utility_sentence(comparison: Comparison, best: int, p_violated: float) -> s
         worth.append(f"a missed requirement one of {utility.energy_factor_of_violation:g}")
     return (
         f"If {' and '.join(worth)} in energy, {at}{edge} costs least on average; by the "
-        f"curves a chip then misses the requirement with probability {p_violated:.3f}."
+        f"accuracy surface a chip then misses the requirement with probability {p_violated:.3f}."
     )
 
 

@@ -172,7 +172,7 @@ def life_record(
 
 
 def _fresh_record(fresh: Comparison) -> dict[str, Any]:
-    """What would be recommended for fresh cells, by the curves: no chips of fresh cells count."""
+    """What would be recommended for fresh cells, by the accuracy surfaces: no chips count."""
     best, programming = fresh.best, fresh.programming
     if best is None or best.safe.lowest is None:
         keys = ("recommended_programming", "network", "scheme", "p_requirement_met")
@@ -191,6 +191,6 @@ def _fresh_record(fresh: Comparison) -> dict[str, Any]:
         "p_requirement_met": p,
         "energy_saving": {r.key: saving_record(fresh, r) for r in fresh.references},
         "sentence": f"Fresh cells, beside it: {programming.format(best.safe.lowest)}, stored as "
-        f"{best.scheme}, network {best.network!r}, with P = {said} by the curves, not confirmed "
-        "by chips.",
+        f"{best.scheme}, network {best.network!r}, with P = {said} by the accuracy surface, not "
+        "confirmed by chips.",
     }

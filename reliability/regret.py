@@ -1,7 +1,7 @@
 """What each choice of programming is expected to cost, and what not knowing better costs.
 
 Who knew better is either an engineer who knew the *design* exactly, the law of its cells and its
-accuracy curve, and still programs all its chips alike; or one who knew each *chip* and programmed
+accuracy surface, and still programs all its chips alike; or one who knew each *chip* and programmed
 it on its own. The first is what further measurements can give.
 """
 

@@ -2,7 +2,7 @@
 
 A verdict says how probable it is that a chip loses too much, and how much it loses at most with the
 probability asked for. Both are read from one law, so they cannot contradict each other: the share
-of fresh chips where chips confirmed the design, else the law that the curves give.
+of fresh chips where chips confirmed the design, else the law that the accuracy surface gives.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class StatedLoss:
     image_error : float
         Standard error that so many images leave in the loss of a chip near the limit.
     counted : str
-        Where the law comes from: ``"by 2,000 fresh chips"`` or ``"by the curves"``.
+        Where the law comes from: ``"by 2,000 fresh chips"`` or ``"by the accuracy surface"``.
     """
 
     programming: float
@@ -127,7 +127,7 @@ def stated_loss(comparison: Comparison, design: Design) -> StatedLoss | None:
     at = int(np.argmin(np.abs(c.grid - x)))
     if found is None:
         within: Within = partial(c.p_within, design, at)
-        mean, counted = float(design.accuracy.loss[:, at].mean()), "by the curves"
+        mean, counted = float(design.accuracy.loss[:, at].mean()), "by the accuracy surface"
     elif found.fresh is None:
         return None
     else:

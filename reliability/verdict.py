@@ -209,7 +209,7 @@ def _first_line(comparison: Comparison, best: Design) -> str:
     found = best.confirmation
     if found is None or found.fresh is None:
         p = probability(best.stated(c.grid)[1], 1 - c.requirement.risk)
-        return f"{what}: not confirmed by chips, the curves promise P = {p}."
+        return f"{what}: not confirmed by chips; the accuracy surface promises P = {p}."
     chips = f"{found.fresh.met:,} of {found.fresh.chips:,} fresh chips meet the requirement"
     if found.is_contradicted:
         return (
@@ -226,7 +226,7 @@ def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, a
         f"Program at {comparison.at(best.safe.lowest)}, stored as {best.scheme}, network "
         f"{best.network!r}: "
         f"P(loss <= {points(requirement.max_loss)}) = {best.stated(comparison.grid)[1]:.3f}"
-        f"{' of fresh chips' if best.judged_by == 'chips' else ' by the curves'}. "
+        f"{' of fresh chips' if best.judged_by == 'chips' else ' by the accuracy surface'}. "
     )
     if not comparison.energy.is_known:
         return f"{text}{_capital(NO_SAVING_STATED)}."
@@ -251,7 +251,11 @@ def _capital(text: str) -> str:
 def _nothing_safe(comparison: Comparison) -> str:
     c, requirement = comparison, comparison.requirement
     refused = any(design.confirmation is not None for design in c.designs)
-    by = "what the curves promised chips refuse" if refused else "by the curves"
+    by = (
+        "chips refuse what the accuracy surfaces promised"
+        if refused
+        else "by the accuracy surfaces"
+    )
     return (
         f"Nothing is safe: no measured {c.programming.name} meets the requirement with any of the "
         f"compared designs, a loss of at most {points(requirement.max_loss)} with probability "

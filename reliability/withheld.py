@@ -113,7 +113,7 @@ def _counts(gate: Mapping[str, Any]) -> bool:
 def _options(name: str, made: Made) -> tuple[str, str]:
     """Command and options that help where a gate asks for more of something; empty elsewhere."""
     known = made.sampler
-    if name == "accuracy curve" and made.chips:
+    if name == "accuracy surface" and made.chips:
         return "evaluate", f"--chips {2 * made.chips}"
     if name == "R-hat" and "warmup" in known:
         return "fit", f"--warmup {2 * known['warmup']}"

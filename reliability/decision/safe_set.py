@@ -50,7 +50,7 @@ def safe_set(
     x : float array, shape (x,)
         Programming values within the measured range, ascending.
     p_met : float array, shape (x,)
-        P(loss <= max_loss) over device posterior, accuracy curve and chips.
+        P(loss <= max_loss) over device posterior, accuracy surface and chips.
     requirement : Requirement
         The risk.
     programming : Programming

@@ -1,6 +1,6 @@
 """The saving: energy of a reference over that of a design, both held to the same rule.
 
-For each draw of what is not known (device, accuracy curve, energy inputs) design and reference
+For each draw of what is not known (device, accuracy surface, energy inputs) design and reference
 stand at the weakest programming at which they hold, given that draw: a network where a share of at
 least 1 - alpha of its chips meets the requirement (alpha is the risk that the requirement allows),
 plain memory where its error rate is at most the target. The saving is the distribution over draws

@@ -11,12 +11,12 @@ from devicefit.programming import Programming
 from reliability.report.drawing import (
     INK,
     QUIET,
-    STORAGE_COLOURS,
     WIDTH_PX,
     log_axis,
     look,
     new_figure,
     short,
+    storage_line,
     to_svg,
 )
 from reliability.report.table import Table
@@ -92,8 +92,8 @@ def alternative_table(
     return Table(
         f"All designs at their lowest safe programming, by energy per bit{kind}. In savings "
         "both sides are held to the same rule. Tolerated BER: of the bits as they are read, "
-        "before a code corrects them, mean chip. In brackets: judged by curve or chips, and "
-        "P against the standard network and against the own one without errors; both must hold.",
+        "before a code corrects them, mean chip. In brackets: by accuracy surface or by chips, and P "
+        "against the standard network and against the own one without errors; both must hold.",
         (
             "Stored as",
             "Network",
@@ -134,7 +134,8 @@ def alternative_figure(values: Mapping[str, Any]) -> str:
         _, factor = prefix_for(min(energies, default=1.0))
         unit = f"{prefix_for(min(energies, default=1.0))[0]}J"
         for y, design in enumerate(designs):
-            colour = STORAGE_COLOURS.get(design["scheme"], QUIET)
+            line = storage_line(design["scheme"])
+            colour = line["color"]
             marker = MARKERS[treatments.index(design["thresholds"]) % len(MARKERS)]
             band = design["e_bit_j"]
             if band is None:
@@ -144,7 +145,7 @@ def alternative_figure(values: Mapping[str, Any]) -> str:
                     color=QUIET,
                 )  # fmt: skip
                 continue
-            ax.plot([band["low"], band["high"]], [y, y], color=colour, lw=2.4)
+            ax.plot([band["low"], band["high"]], [y, y], lw=2.4, **line)
             open_mark = design["at_weakest_measured"]
             ax.plot(
                 [band["median"]], [y], marker=marker, ms=7, ls="none", color=colour, mew=1.6,
@@ -165,7 +166,7 @@ def alternative_figure(values: Mapping[str, Any]) -> str:
             ax.set_xticks([])
         ax.grid(visible=False, axis="y")
         handles: list[Any] = [
-            Line2D([], [], color=STORAGE_COLOURS.get(name, QUIET), lw=2.4, label=name)
+            Line2D([], [], lw=2.4, label=name, **storage_line(name))
             for name in dict.fromkeys(d["scheme"] for d in designs)
         ]
         handles += [
@@ -214,7 +215,7 @@ def _lowest(design: Record, programming: Programming) -> str:
 
 def _met(design: Record) -> str:
     """P(requirement met), and P against each network where these differ."""
-    against, by = design["p_against"], design["judged_by"]
+    against, by = design["p_against"], "chips" if design["judged_by"] == "chips" else "surface"
     if against is not None and against["standard"] != against["own"]:
         by += "".join(f"; {name} {probability(p)}" for name, p in against.items())
     return f"{probability(design['p_requirement_met'])} ({by})"

@@ -13,8 +13,7 @@ from reliability.report.drawing import (
     INK,
     NETWORK_COLOURS,
     PALETTE,
-    QUIET,
-    STORAGE_COLOURS,
+    SCRAMBLED,
     WIDTH_PX,
     beside,
     log_axis,
@@ -23,6 +22,7 @@ from reliability.report.drawing import (
     percent_axis,
     programming_axis,
     short,
+    storage_line,
     to_svg,
 )
 from reliability.report.words import NONE, interval_name, percent, rate
@@ -77,7 +77,7 @@ def accuracy_over_ber_figure(
                     network["ber"], network["accuracy_worst_chip"], ls="none", marker="v",
                     ms=5, mfc="white", color=colour,
                 )  # fmt: skip
-            label = f"network {short(name)}: curve, {interval_name(band)}"
+            label = f"network {short(name)}: fit, {interval_name(band)}"
             handles.append(Line2D([], [], color=colour, label=label))
         handles += [
             Line2D([], [], color=INK, marker="o", ms=5, ls="none", label="mean of chips"),
@@ -141,7 +141,7 @@ def accuracy_over_programming_figure(
         axes = figure.subplots(
             2, len(accuracy), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2)
         )
-        colour = STORAGE_COLOURS.get(scheme, QUIET)
+        colour = storage_line(scheme)["color"]
         floor, top, name_of_band = required, required, ""
         for column, (name, schemes) in enumerate(accuracy.items()):
             upper, lower = axes[:, column]
@@ -160,21 +160,22 @@ def accuracy_over_programming_figure(
             upper.set_title(f"Network {short(name)}")
             lower.axhline(1 - risk, color="black", lw=1, ls="--")
             programming_axis(lower, programming, grid[0], grid[-1])
-            safe_from = []
+            safe_from: dict[str, list[str]] = {}
             for other, values in schemes.items():
-                lower.plot(grid, values["p_met"], color=STORAGE_COLOURS.get(other, QUIET))
+                lower.plot(grid, values["p_met"], **storage_line(other))
                 lowest = safe[name][other]["lowest"]
-                safe_from.append(
-                    f"{other} {NONE if lowest is None else programming.format(lowest)}"
-                )
+                plain = other.removesuffix(SCRAMBLED)
+                words = plain if other == plain else SCRAMBLED.removeprefix(", ")
+                at = NONE if lowest is None else programming.format(lowest)
+                safe_from.setdefault(plain, []).append(f"{words} {at}")
                 if lowest is None:
                     continue
-                lower.axvline(lowest, color=STORAGE_COLOURS.get(other, QUIET), lw=1.2, ls=":")
+                lower.axvline(lowest, color=storage_line(other)["color"], lw=1.2, ls=":")
                 if other == scheme:
                     upper.axvline(lowest, color=colour, lw=1, ls=":")
                     beside(upper, lowest, 0.06, f"lowest safe: {programming.format(lowest)}", INK)
-            pairs = [", ".join(safe_from[i : i + 2]) for i in range(0, len(safe_from), 2)]
-            lower.set_title("lowest safe: " + "\n".join(pairs), weight="normal")
+            lines = [", ".join(found) for found in safe_from.values()]
+            lower.set_title("lowest safe: " + "\n".join(lines), weight="normal")
         axes[0, 0].set_ylim(max(floor, required - 8 * max_loss, 0.0), min(top + max_loss / 2, 1))
         percent_axis(axes[0, 0].yaxis, decimals=1)
         axes[0, 0].set_ylabel(f"accuracy of a chip, {scheme} (%)")
@@ -184,9 +185,8 @@ def accuracy_over_programming_figure(
             Patch(color=colour, alpha=0.55, label=f"on this test set: median, {name_of_band}"),
             Patch(color=colour, alpha=0.16, label=f"in the population: {name_of_band}"),
             *(
-                Line2D([], [], color=c, label=f"P(met), {s}")
-                for s, c in STORAGE_COLOURS.items()
-                if any(s in schemes for schemes in accuracy.values())
+                Line2D([], [], label=f"P(met), {s}", **storage_line(s))
+                for s in dict.fromkeys(s for schemes in accuracy.values() for s in schemes)
             ),
             Line2D(
                 [], [], color="black", lw=1, ls="--",

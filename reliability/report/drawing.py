@@ -29,6 +29,7 @@ STORAGE_COLOURS = {
     "1T1R + SECDED(72,64)": PALETTE[2],
     "1T1R + BCH(127,64)": PALETTE[4],
 }
+SCRAMBLED = ", scrambled"
 STATE_COLOURS = {"LRS": PALETTE[2], "HRS": PALETTE[4]}
 NETWORK_COLOURS = ("#4d4d4d", *(PALETTE[i] for i in (3, 9, 5, 2, 4)))
 INK = "#333333"
@@ -60,6 +61,12 @@ LOOK: dict[str, Any] = {
     # Names come from users: a dollar sign is not mathematics.
     "text.parse_math": False,
 }
+
+
+def storage_line(name: str) -> dict[str, Any]:
+    """Colour and dashes of a way of storing: scrambled is dashed in the colour of the plain one."""
+    plain = name.removesuffix(SCRAMBLED)
+    return {"color": STORAGE_COLOURS.get(plain, QUIET), "ls": "-" if plain == name else (0, (3, 2))}
 
 
 @contextlib.contextmanager
