@@ -92,7 +92,7 @@ def alternative_table(
     return Table(
         f"All designs at their lowest safe programming, by energy per bit{kind}. In savings "
         "both sides are held to the same rule. Tolerated BER: of the bits as they are read, "
-        "before a code corrects them, mean chip. In brackets: by accuracy surface or by chips, and P "
+        "before a code corrects them, mean chip. In brackets: by accuracy surface or chips, and P "
         "against the standard network and against the own one without errors; both must hold.",
         (
             "Stored as",
