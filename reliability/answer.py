@@ -30,6 +30,7 @@ from reliability.results import Results
 from reliability.saving_uncertainty import saving_uncertainty
 from reliability.second_variable import compared_values, leading
 from reliability.storage import STORAGES, Storage
+from reliability.threshold_treatment import treatment_of
 from reliability.truth import truth_record
 from reliability.verdict import verdict_record
 from reliability.withheld import Made
@@ -329,7 +330,8 @@ def compare(
         one_is=one_is,
     )
     second = None if frame.second is None else (frame.second, frame.second_reference)
-    return replace(found, second=second)
+    thresholds = {name: treatment_of(study.record) for name, study in networks.items()}
+    return replace(found, second=second, thresholds=thresholds)
 
 
 def _what_is_open(

@@ -312,8 +312,8 @@ class ConfirmChoices:
         typer.Option(
             "--confirm-minutes",
             min=0.0,
-            help="About the time that confirming a design by chips may take: fewer chips and a "
-            "wider interval where it does not suffice. 0: do not confirm.",
+            help="About the time that confirming designs by chips may take in all: fewer chips and "
+            "a wider interval where it does not suffice. 0: do not confirm.",
         ),
     ] = 10.0
     arrays_per_chip: Annotated[

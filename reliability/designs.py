@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numba
@@ -21,9 +21,11 @@ from reliability.decision.limits import Condition, enough_chips, weakest_conditi
 from reliability.decision.safe_set import SafeSet, safe_set
 from reliability.ecc import NO_CODE, SECDED_72_64, Code, raw_ber_for
 from reliability.energy import Energy, energy_at
+from reliability.plans.plan import Plan
 from reliability.propagation import AccuracyDraws, Pairing, propagate
 from reliability.requirement import Requirement, StatedReference
 from reliability.storage import STORAGES, Storage
+from reliability.threshold_treatment import FIXED
 
 STANDARD = "standard_bnn"
 """Key of the reference that is the standard network."""
@@ -156,6 +158,8 @@ class Comparison:
         State that stores a one.
     second : (Programming, float) or None
         Second programming variable and its value, SI; None where one variable was measured.
+    thresholds : mapping of str to str
+        Treatment of the thresholds of each network; fixed where it is not named.
     """
 
     requirement: Requirement
@@ -173,14 +177,17 @@ class Comparison:
     family: IntArray | None = None
     one_is: str = "LRS"
     second: tuple[Programming, float] | None = None
+    thresholds: Mapping[str, str] = field(default_factory=dict)
 
-    def at(self, x: float) -> str:
-        """A programming value with every knob: ``"1.585 V (gate voltage), 1 us (pulse width)"``."""
-        words = f"{self.programming.format(x)} ({self.programming.name})"
-        if self.second is None:
-            return words
-        variable, value = self.second
-        return f"{words}, {variable.format(value)} ({variable.name})"
+    def plan(self, design: Design, x: float) -> Plan:
+        """A design at a programming value."""
+        treatment = self.thresholds.get(design.network, FIXED)
+        second = None if self.second is None else self.second[1]
+        return Plan(design.network, treatment, design.storage, x, second)
+
+    def words(self, plan: Plan) -> str:
+        """A plan with every knob in words."""
+        return plan.words(self.programming, None if self.second is None else self.second[0])
 
     @property
     def main_ber(self) -> dict[str, BerCurve]:

@@ -28,10 +28,7 @@ def check_counts(networks: Mapping[str, NetworkStudy]) -> None:
     tables = [(name, table) for name, tables in of.items() for table in tables]
     for name, table in tables:
         if "ber" not in table.dims:
-            raise ValueError(
-                f"{name!r} was evaluated over {table['correct'].dims[0]}, a decision needs "
-                "counts over BER; run `rram-reliability evaluate` without --errors and --device"
-            )
+            raise ValueError(_not_over_ber(name, table))
     for name, table in tables:
         if table.sizes["chip"] < 2:
             raise ValueError(f"{name!r} has {table.sizes['chip']} chip; at least 2 needed")
@@ -40,6 +37,25 @@ def check_counts(networks: Mapping[str, NetworkStudy]) -> None:
             raise ValueError(f"{name!r} has {positive} BER above zero; at least 4 are needed")
     for name, trainings in of.items():
         _check_trainings(name, trainings)
+
+
+def _not_over_ber(name: str, table: xr.Dataset) -> str:
+    """Why a table of other cases than bit error rates decides nothing, and what to do."""
+    if "programming" in table.dims:
+        why = (
+            "at programming values of a device (--device): such counts hold for that device and "
+            "those values, and decide nothing between them; `run` and `decide` draw such chips "
+            "themselves, to confirm what they recommend"
+        )
+    else:
+        why = (
+            "in cases of errors of its own (--errors: layers, stuck cells, lines, read errors), "
+            "which no bit error rate of the device tells of"
+        )
+    return (
+        f"{name!r} was counted {why}. Count it over BER: `rram-reliability evaluate` without "
+        "--errors and --device"
+    )
 
 
 def _check_trainings(name: str, tables: Sequence[xr.Dataset]) -> None:

@@ -34,6 +34,7 @@ _FOUND = (
     "recommended_programming",
     "recommended_programming_words",
     "recommended_second",
+    "plan",
     "network",
     "scheme",
     "cells_per_bit",
@@ -164,6 +165,7 @@ def _recommended(
         "recommended_programming": lowest,
         "recommended_programming_words": c.programming.format(lowest),
         "recommended_second": _second_record(c),
+        "plan": c.plan(best, lowest).record(),
         "network": best.network,
         "scheme": best.scheme,
         "cells_per_bit": best.cells,
@@ -205,7 +207,7 @@ def _first_line(comparison: Comparison, best: Design) -> str:
     """What to program, and whether chips confirmed it."""
     c, lowest = comparison, best.safe.lowest
     assert lowest is not None
-    what = f"Program at {c.at(lowest)}, stored as {best.scheme}, network {best.network!r}"
+    what = f"Program at {c.words(c.plan(best, lowest))}"
     found = best.confirmation
     if found is None or found.fresh is None:
         p = probability(best.stated(c.grid)[1], 1 - c.requirement.risk)
@@ -223,8 +225,7 @@ def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, a
     requirement = comparison.requirement
     assert best.safe.lowest is not None
     text = (
-        f"Program at {comparison.at(best.safe.lowest)}, stored as {best.scheme}, network "
-        f"{best.network!r}: "
+        f"Program at {comparison.words(comparison.plan(best, best.safe.lowest))}: "
         f"P(loss <= {points(requirement.max_loss)}) = {best.stated(comparison.grid)[1]:.3f}"
         f"{' of fresh chips' if best.judged_by == 'chips' else ' by the accuracy surface'}. "
     )
@@ -284,8 +285,8 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
         "p_population": None if law is None else law.p_in_population,
         "loss_not_exceeded": kept,
         "probability": wanted,
-        "sentence": f"Nearest comes {design.scheme}, network {design.network!r}, at "
-        f"{c.at(x)}: P = {probability(p_met, wanted)}{of}.",
+        "sentence": f"Nearest comes {c.words(c.plan(design, x))}: "
+        f"P = {probability(p_met, wanted)}{of}.",
     }
 
 

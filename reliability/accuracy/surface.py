@@ -41,6 +41,8 @@ _TILTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 _EQUAL = 1e-6
 """Largest tilt that counts at equal rates know of."""
 
+_BESIDE = 0.01
+
 
 @dataclass(frozen=True)
 class FurtherTraining:
@@ -182,10 +184,11 @@ class AccuracySurface:
     def known(self, seen: SeenRates) -> NDArray[np.bool_]:
         """Whether the rates lie within those that were counted, shape of `seen`.
 
-        Rates below the lowest one do: without errors nothing is lost.
+        Rates below the lowest one do: without errors nothing is lost. One percent above the highest
+        one is no extrapolation: cells that never switch have a rate of about a half.
         """
         within = (seen.tilt >= self.tilt[0] - 1e-9) & (seen.tilt <= self.tilt[-1] + 1e-9)
-        return np.asarray(within & (seen.ln_ber <= self.ln_rate[-1] + 1e-9))
+        return np.asarray(within & (seen.ln_ber <= self.ln_rate[-1] + _BESIDE))
 
 
 def fit_accuracy_surfaces(

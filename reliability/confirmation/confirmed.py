@@ -86,7 +86,8 @@ class Confirming:
     device : Fitted
         What answers.
     budget_s : float
-        About the time that one design may take; lots become smaller where it does not suffice.
+        About the time that all designs may take together; lots become smaller where it does not
+        suffice.
     arrays_per_chip : int
         Arrays that the cells of a chip lie on.
     threads : int
@@ -121,11 +122,15 @@ class Confirming:
         """Which of the measured arrays chips lie on."""
         return ChipArrays(self.device.frame.arrays, self.arrays_per_chip)
 
-    def sizes(self, confirmable: Confirmable) -> LotSizes:
-        """Lots that take about the time allowed, in whole hundreds."""
+    def sizes(self, confirmable: Confirmable, turn: int = 0) -> LotSizes:
+        """Lots that take about the time allowed, in whole hundreds.
+
+        Of the time the first design may take half, each further one half of what is left.
+        """
         # a walk counts about three values in full, the second lot twice as many chips, and chips by
         # readings and by the model at two values half as many
-        most = self.budget_s / (7 * self.arrays.groups * confirmable.seconds_per_chip)
+        time = self.budget_s / 2 ** (turn + 1)
+        most = time / (7 * self.arrays.groups * confirmable.seconds_per_chip)
         choosing = int(np.clip(most, 200, 1000)) // 100 * 100
         return LotSizes(choosing, 2 * choosing)
 
@@ -197,7 +202,7 @@ def confirm_each(
 def _confirmed(comparison: Comparison, design: Design, confirming: Confirming, say: Say) -> Design:
     """The design with what chips say of it."""
     c, subject = comparison, confirming.networks[design.network]
-    sizes = confirming.sizes(subject)
+    sizes = confirming.sizes(subject, sum(d.confirmation is not None for d in c.designs))
     say(
         f"confirming {design.network!r}, {design.scheme}, with {sizes.choosing} chips at each "
         f"value and {sizes.fresh} fresh ones, each {subject.seconds_per_chip * 1e3:.2g} ms"

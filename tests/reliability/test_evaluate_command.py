@@ -130,7 +130,7 @@ def test_cells_of_a_device(call: Call, tmp_path: Path) -> None:
     # such counts are no curve over BER
     found = call("decide", "device", "--counts", "c.nc", "--out", "r.json")
     assert found.returncode == 2
-    assert "was evaluated over programming, a decision needs counts over BER" in found.stderr
+    assert "was counted at programming values of a device (--device)" in found.stderr
 
 
 def test_the_same_values_with_their_units_in_other_commands(call: Call, tmp_path: Path) -> None:

@@ -106,7 +106,10 @@ def test_a_value_of_the_second_variable_is_that_of_a_device_with_its_law(
             assert one.p_met == pytest.approx(other.p_met, abs=1e-9)
         assert found.second == (WIDTH, width)
         assert expected.second is None
-        assert found.at(5e-5).endswith(f", {WIDTH.format(width)} (SET pulse width)")
+        plan = found.plan(found.designs[0], 5e-5)
+        assert plan.second == width
+        assert f", {WIDTH.format(width)} (SET pulse width), stored as 1T1R" in found.words(plan)
+        assert plan.record()["programming"] == 5e-5
         # pulses of their own width: the RESET pulse stays as it was
         e, d = EnergyOptions(), replace(EnergyOptions(), set_pulse_s=width)
         assert e.at_second(here.main.frame) == d

@@ -3,12 +3,13 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from bnn import calibration
 from reliability import threshold_treatment
 from reliability.network_study import NetworkStudy
-from reliability.training_counts import join_trainings
+from reliability.training_counts import check_counts, join_trainings
 
 
 def _study(seed: int, *, ber: float = 0.0, **record: Any) -> NetworkStudy:
@@ -34,3 +35,15 @@ def test_other_thresholds_and_imported_networks_stay_apart() -> None:
 def test_the_names_of_treatments_are_those_of_the_networks() -> None:
     for name in ("FIXED", "PER_CHIP", "FOLDED_FOR_EACH"):
         assert getattr(threshold_treatment, name) == getattr(calibration, name)
+
+
+def test_tables_that_decide_nothing_are_refused_with_the_reason() -> None:
+    table = xr.Dataset({"correct": (("case", "chip"), np.zeros((2, 3), dtype=np.int64))})
+    for dim, reason in (
+        ("case", "stuck cells, lines, read errors"),
+        ("programming", "hold for that device"),
+    ):
+        studies = {"a": NetworkStudy(table.rename(case=dim) if dim != "case" else table, {})}
+        with pytest.raises(ValueError, match=reason) as caught:
+            check_counts(studies)
+        assert "evaluate` without --errors and --device" in str(caught.value)

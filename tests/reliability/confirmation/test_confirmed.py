@@ -88,7 +88,7 @@ def confirming(study: DeviceStudy) -> Confirming:
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 400)
-    monkeypatch.setattr(Confirming, "sizes", lambda self, subject: LotSizes(300, 400))
+    monkeypatch.setattr(Confirming, "sizes", lambda self, subject, turn=0: LotSizes(300, 400))
 
 
 def compared(study: DeviceStudy, counted: NetworkStudy) -> Comparison:

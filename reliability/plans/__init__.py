@@ -1,0 +1,1 @@
+"""What is programmed how: the plan that a decision is about."""
