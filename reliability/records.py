@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY, equal_tailed
@@ -130,7 +131,7 @@ def network_record(study: NetworkStudy, surface: AccuracySurface) -> dict[str, A
 
 
 def _unequal_record(study: NetworkStudy, surface: AccuracySurface) -> dict[str, Any] | None:
-    """Counts at unequal rates; None where there are none."""
+    """Counts at unequal rates and the surface between them; None where there are none."""
     if study.unequal is None:
         return None
     correct = study.unequal["correct"].transpose("case", "chip").values / surface.images
@@ -140,7 +141,28 @@ def _unequal_record(study: NetworkStudy, surface: AccuracySurface) -> dict[str, 
         "tilt_meaning": "(rate of stored ones - rate of stored zeros) / their sum",
         "chips": int(study.unequal.sizes["chip"]),
         "accuracy_mean_of_chips": correct.mean(axis=1).tolist(),
+        "surface": _surface_record(study.unequal, surface),
     }
+
+
+def _surface_record(unequal: xr.Dataset, surface: AccuracySurface) -> dict[str, Any]:
+    """Posterior median of the mean accuracy over chips, by tilt and mean rate."""
+    tilts = np.unique(np.append(unequal["tilt"].values, 0.0))
+    fine = np.linspace(np.log(unequal["ber"].values.min()), surface.ln_rate[-1], 40)
+    rows = (surface.draws, 1)
+    median = [
+        np.median(
+            surface.error_free
+            - mean_loss(
+                surface,
+                SeenRates(np.tile(fine, rows), np.full((surface.draws, len(fine)), tilt)),
+                np.arange(surface.draws),
+            ),
+            axis=0,
+        ).tolist()
+        for tilt in tilts
+    ]
+    return {"ber": np.exp(fine).tolist(), "tilt": tilts.tolist(), "accuracy_median": median}
 
 
 def accuracy_record(design: Design, grid: FloatArray, risk: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -111,6 +112,64 @@ def accuracy_over_ber_figure(
             )  # fmt: skip
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
         return to_svg(figure, name="accuracy-ber", label="Accuracy over bit error rate")
+
+
+def unequal_rates_figure(
+    networks: Mapping[str, Mapping[str, Any]], *, required: float, max_loss: float
+) -> str:
+    """Accuracy over the mean of both error rates, a line for each share of stored ones.
+
+    Parameters
+    ----------
+    networks : mapping
+        Those of ``results["networks"]`` that were counted at unequal rates.
+    required, max_loss : float
+        Required accuracy and largest loss, fractions.
+    """
+    with look():
+        figure = new_figure(WIDTH_PX if len(networks) > 1 else 560, 400)
+        axes = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+        floor, words = required - 6 * max_loss, {}
+        for ax, (name, network) in zip(axes, networks.items(), strict=True):
+            counted, surface = network["unequal"], network["unequal"]["surface"]
+            unequal = np.array([counted[k] for k in ("ber", "tilt", "accuracy_mean_of_chips")])
+            equal = np.array([network["ber"], network["accuracy_mean_of_chips"]])
+            ber, of, accuracy = np.hstack([unequal, np.insert(equal, 1, 0.0, axis=0)])
+            for tilt, median in zip(surface["tilt"], surface["accuracy_median"], strict=True):
+                line = {"color": _tilt_colour(tilt), "alpha": 0.35 + 0.65 * abs(tilt or 1.0)}
+                words[_tilt_words(tilt)] = line
+                ax.plot(surface["ber"], median, **line, lw=1.4)
+                at = of == tilt
+                ax.plot(ber[at], accuracy[at], **line, ls="none", marker="o", ms=5)
+            ax.axhline(required, color="black", lw=1, ls="--")
+            rates, highest = surface["ber"], np.max(surface["accuracy_median"], axis=0)
+            low, high = rates[0], rates[max(1, int((highest > floor).sum()) - 1)]
+            log_axis(ax, "x", low, high, form=rate)
+            ax.set_xlim(low / 1.1, high * 1.1)
+            ax.set_xlabel("mean of both error rates")
+            ax.set_title(f"Network {short(name)}")
+        best = max(n["error_free_accuracy"] for n in networks.values())
+        axes[0].set_ylim(floor, best + max_loss / 2)
+        percent_axis(axes[0].yaxis, decimals=1)
+        axes[0].set_ylabel("accuracy on the test images (%)")
+        handles = [Line2D([], [], **line, label=text) for text, line in words.items()]
+        handles.append(Line2D([], [], color="black", lw=1, ls="--", label="required accuracy"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        return to_svg(figure, name="unequal-rates", label="Accuracy at unequal error rates")
+
+
+def _tilt_colour(tilt: float) -> str:
+    return "black" if tilt == 0 else PALETTE[3 if tilt > 0 else 0]
+
+
+def _tilt_words(tilt: float) -> str:
+    """What share of the wrong bits is of one kind, ones and zeros being equally frequent."""
+    if tilt == 0:
+        return "stored ones and zeros go wrong alike"
+    kind = "ones" if tilt > 0 else "zeros"
+    if abs(tilt) == 1:
+        return f"only stored {kind} go wrong"
+    return f"{50 * (1 + abs(tilt)):.0f} % of the wrong bits are stored {kind}"
 
 
 def accuracy_over_programming_figure(

@@ -106,6 +106,7 @@ def draw(values: Mapping[str, Any], programming: Programming, required: float) -
     family = device["families"][leading_family(device)]
     truth = values.get("simulated_truth")
     shown = alternatives.shown_networks(values)
+    both = tuple(dict.fromkeys((shown[0], design["network"])))
     return {
         **draw_checks(device.get("checks", {}), programming),
         "ber": device_figures.ber_figure(values["ber"], programming, truth and truth["ber"]),
@@ -117,8 +118,9 @@ def draw(values: Mapping[str, Any], programming: Programming, required: float) -
             required=required,
             max_loss=max_loss,
         ),
+        **draw_surface({n: values["networks"][n] for n in both}, required, max_loss),
         "accuracy_programming": answer_figures.accuracy_over_programming_figure(
-            {n: values["accuracy"][n] for n in dict.fromkeys((shown[0], design["network"]))},
+            {n: values["accuracy"][n] for n in both},
             values["safe_programming"],
             programming,
             scheme=design["scheme"],
@@ -135,6 +137,17 @@ def draw(values: Mapping[str, Any], programming: Programming, required: float) -
         "savings": saving_figure(tables.saving_rows(values)),
         **draw_choices(values, programming, required),
     }
+
+
+def draw_surface(
+    networks: Mapping[str, Mapping[str, Any]], required: float, max_loss: float
+) -> dict[str, str]:
+    """Figure of unequal error rates, where they were counted."""
+    counted = {n: found for n, found in networks.items() if found.get("unequal")}
+    if not counted:
+        return {}
+    figure = answer_figures.unequal_rates_figure(counted, required=required, max_loss=max_loss)
+    return {"unequal_rates": figure}
 
 
 def draw_choices(

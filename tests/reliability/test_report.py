@@ -12,13 +12,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib import _pylab_helpers
 
+from bnn.study.rate_pairs import TILTS
+from reliability.accuracy.surface import fit_accuracy_surfaces
+from reliability.records import network_record
 from reliability.report import render_report
 from reliability.report import words as w
+from reliability.report.answer_figures import unequal_rates_figure
 from reliability.results import Results, read_results
 from reliability.withheld import Made, withheld
+from tests.reliability.made_up import CORRECT, IMAGES, fragile_network
 
 EXAMPLE = Path(__file__).parent / "data" / "results_example.json"
 BANNER = "SIMULATED DEVICE - nothing here was measured"
@@ -431,3 +437,21 @@ def test_quantities_and_energies_have_prefixes():
 )
 def test_a_saving_is_an_interval_or_a_bound_with_its_probability(record, expected):
     assert w.saving(record) == expected
+
+
+def test_unequal_rates_are_drawn_with_the_surface_beside_the_counts() -> None:
+    """A made-up network that only the mean rate matters to: its law is known."""
+    study = fragile_network(8.0, ber=0.0, seed=3)
+    surface = fit_accuracy_surfaces({"network": study}, seed=1)["network"]
+    record = network_record(study, surface)
+    found = record["unequal"]["surface"]
+    ber, median = np.array(found["ber"]), np.array(found["accuracy_median"])
+    assert found["tilt"] == sorted({*TILTS, 0.0})
+    hit = -np.expm1(-8.0 * ber)
+    law = (CORRECT * (1 - 0.9 * hit) + (IMAGES - CORRECT) * 0.1 * hit) / IMAGES
+    # binomial spread of the mean of 12 chips, less where neighbours tell too: z = 4
+    error = np.sqrt(CORRECT * 0.9 * hit * (1 - 0.9 * hit) / 12) / IMAGES
+    assert np.all(np.abs(median - law) < 4 * error + 0.001)
+    figure = unequal_rates_figure({"made up": record}, required=0.9, max_loss=0.02)
+    for words in ("only stored ones go wrong", "80 % of the wrong bits are stored zeros", "alike"):
+        assert words in figure
