@@ -68,10 +68,11 @@ def read_sweep(data: Path, *, every: int = 1, run: str = RUN) -> Measurements:
     )
     table = found.table[found.table["programming"] >= LOWEST_V - 1e-9]
     rank = table.groupby(["state", "programming"]).cumcount()
+    width = run.split("_")[1].replace("us", " us")
     return check_measurements(
         table[rank % every == 0],
         found.programming,
-        source=f"{found.source}, {run.split('_')[1].replace('us', ' us')} run, {LOWEST_V} V and above"
+        source=f"{found.source}, {width} run, {LOWEST_V} V and above"
         + (f", every {every}th device" if every > 1 else ""),
         sha256=found.sha256,
     )

@@ -36,7 +36,8 @@ def caution(
     confirming = Confirming({}, study.main, threads=threads)
     usual = confirming.sizes(subject).choosing
     found = [
-        _confirmed(comparison, design, subject, confirming, chips) for chips in (usual, MORE * usual)
+        _confirmed(comparison, design, subject, confirming, chips)
+        for chips in (usual, MORE * usual)
     ]
     x = [of.programming for of in found]
     record: dict[str, Any] = {

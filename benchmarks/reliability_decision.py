@@ -35,7 +35,7 @@ def time_decision(device: Path, counts: list[Path]) -> dict[str, Any]:
         for path in counts:
             command += ["--counts", str(path)]
         command += ["--out", str(Path(folder) / "results.json"), "--force", "--quiet"]
-        command += WITHOUT_CHIPS
+        command += ["--confirm-minutes", "0"]
         wall, processor = [], []
         for repeat in range(REPEATS + 1):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
