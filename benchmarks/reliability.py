@@ -21,11 +21,15 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import bnn
+from benchmarks.reliability_confirming import MOST_RATIO, energy_ratio, time_chips
+from benchmarks.reliability_decision import time_decision
 from benchmarks.reliability_promises import (
     comparison_of,
     count_all,
@@ -34,17 +38,35 @@ from benchmarks.reliability_promises import (
     planned,
     summary,
 )
+from benchmarks.reliability_quantiles import compared
+from benchmarks.reliability_quantiles import summary as quantiles_summary
 from benchmarks.reliability_subjects import (
     DEVICES,
     SAMPLER,
+    SEED,
     Subjects,
     all_subjects,
+    device_directory,
     device_study,
     say,
 )
-from reliability.confirmation.confirmed import Confirmable
+from devicefit.sensing import SensingOptions, ber_curves
+from reliability.accuracy.surface import fit_accuracy_surfaces
+from reliability.confirmation.confirmed import Confirmable, Confirming, DesignChips
 from reliability.designs import Comparison
 from reliability.device_study import DeviceStudy
+from reliability.storage import STORAGES
+
+QUANTILE_PLACES, QUANTILE_CHIPS = 40, 300
+DEVICE_OF_TIMES = "measured gate sweep 1 us"
+CAUTION = (
+    ("simulated reference device", "digits-standard", "1T1R"),
+    ("simulated reference device", "digits-4e-2", "1T1R, scrambled"),
+    ("measured gate sweep 1 us", "digits-4e-2", "1T1R, scrambled"),
+    ("laboratory file (cases/20)", "digits-4e-2", "1T1R"),
+    ("measured gate sweep 1 us", "digits-4e-2", "1T1R + BCH(127,64), scrambled"),
+)
+"""Designs of which the energy with usual lots is compared with that of larger ones."""
 
 
 @dataclass
@@ -136,8 +158,106 @@ def promises(bench: Bench) -> dict[str, Any]:
     }
 
 
+def quantiles(bench: Bench) -> dict[str, Any]:
+    """Quantiles of accuracy at programming values drawn by chance, against fresh chips."""
+    a, rng = bench.arguments, np.random.default_rng(SEED)
+    store = bench.work / "quantiles.jsonl"
+    lines = store.read_text(encoding="utf-8").splitlines() if store.exists() else []
+    rows = [row for line in lines for row in json.loads(line)]
+    for number in range(QUANTILE_PLACES):
+        device = str(rng.choice(a.devices))
+        subjects = bench.subjects[int(rng.integers(len(bench.subjects)))]
+        name, storage = str(rng.choice(subjects.names)), STORAGES[int(rng.integers(len(STORAGES)))]
+        study = bench.study(device)
+        x = float(rng.choice(study.grid))
+        if number < len(lines):
+            continue
+        counts = subjects.counted(name, bench.images(subjects), bench.work)
+        surface = fit_accuracy_surfaces({name: counts}, seed=SEED)[name]
+        curves = ber_curves(study.main, np.array([x]), options=SensingOptions())
+        confirming = Confirming({}, study.main, threads=a.threads)
+        subject = bench.confirmable(subjects, name)
+        of = DesignChips(subject, storage, SensingOptions(), "LRS", confirming)
+        losses = of.losses(x, QUANTILE_CHIPS, 500_000 + number, 0)
+        about = {
+            "device": device,
+            "networks": subjects.label,
+            "network": name,
+            "storage": storage.name,
+            "programming": x,
+            "known": float(surface.known(storage.seen(curves)).mean()),
+        }
+        found = [about | row for row in compared(surface, storage.seen(curves), losses)]
+        rows += found
+        with store.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
+        say("; ".join(str(v) for v in about.values()) + f": z {[round(r['z'], 1) for r in found]}")
+    return {
+        "places": QUANTILE_PLACES,
+        "chips": QUANTILE_CHIPS,
+        **quantiles_summary(rows),
+        "rows": rows,
+    }
+
+
+def caution(bench: Bench) -> dict[str, Any]:
+    """Energy at what usual lots recommend against lots ten times as large."""
+    a, rows = bench.arguments, []
+    store = bench.work / "caution.jsonl"
+    lines = store.read_text(encoding="utf-8").splitlines() if store.exists() else []
+    rows = [json.loads(line) for line in lines]
+    subjects = next(s for s in bench.subjects if s.label == "digits, fixed")
+    for device, name, storage in CAUTION[len(rows) :]:
+        comparison = bench.compared(device, subjects)
+        design = next(d for d in comparison.designs if (d.network, d.scheme) == (name, storage))
+        if design.safe.lowest is None:
+            row: dict[str, Any] = {"network": name, "storage": storage, "promised": None}
+        else:
+            subject = bench.confirmable(subjects, name)
+            row = energy_ratio(comparison, design, subject, bench.study(device), a.threads)
+        rows.append({"device": device, **row})
+        with store.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+        say(json.dumps(rows[-1]))
+    return {"criterion": f"ratio of energies at most {MOST_RATIO:g}", "rows": rows}
+
+
+def chips(bench: Bench) -> dict[str, Any]:
+    """Time of 1,000 chips of the large network on all test images, thresholds fixed."""
+    subjects = next(s for s in bench.subjects if s.label == "mnist, fixed")
+    device = DEVICE_OF_TIMES
+    comparison = bench.compared(device, subjects)
+    whole = replace(subjects, most_images=10_000)
+    images = whole.images(bench.arguments.data)
+    rows = []
+    for name, storage in (("mnist-4e-2", "1T1R, scrambled"), ("mnist-standard", "1T1R")):
+        design = next(d for d in comparison.designs if (d.network, d.scheme) == (name, storage))
+        if design.safe.lowest is None:
+            continue
+        subject = whole.confirmable(name, images)
+        study = bench.study(device)
+        rows.append(time_chips(comparison, design, subject, study, chips=1000, threads=2))
+        say(json.dumps(rows[-1]))
+    return {"criterion": "under 20 s on two cores that are otherwise idle", "rows": rows}
+
+
+def decision(bench: Bench) -> dict[str, Any]:
+    """Time of the decision of two networks on the measured gate sweep."""
+    subjects = next(s for s in bench.subjects if s.label == "mnist, fixed")
+    images = bench.images(subjects)
+    paths = [subjects.counts_path(n, images, bench.work) for n in subjects.names[:2]]
+    for name in subjects.names[:2]:
+        subjects.counted(name, images, bench.work)
+    bench.study(DEVICE_OF_TIMES)
+    return time_decision(device_directory(DEVICE_OF_TIMES, bench.work), paths)
+
+
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "promises": promises,
+    "quantiles": quantiles,
+    "caution": caution,
+    "chips": chips,
+    "decision": decision,
 }
 
 

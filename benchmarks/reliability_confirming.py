@@ -26,7 +26,7 @@ MOST_RATIO = 1.1
 SEED = 77
 
 
-def caution(
+def energy_ratio(
     comparison: Comparison, design: Design, subject: Confirmable, study: DeviceStudy, threads: int
 ) -> dict[str, Any]:
     """Energy at what lots of usual size recommend, over that of lots `MORE` times as large.

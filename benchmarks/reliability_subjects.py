@@ -110,9 +110,14 @@ DEVICES = {
 }
 
 
+def device_directory(name: str, work: Path) -> Path:
+    """Where the fit of a device lies."""
+    return work / "devices" / "".join(c if c.isalnum() else "-" for c in name)
+
+
 def device_study(name: str, data: Path, cases: Path, work: Path) -> DeviceStudy:
     """Fit of a device, from `work` if it is there."""
-    directory = work / "devices" / "".join(c if c.isalnum() else "-" for c in name)
+    directory = device_directory(name, work)
     if (directory / "device.json").exists():
         return load_study(directory)
     say(f"fitting the {name}")
@@ -184,10 +189,14 @@ class Subjects:
             )
         return Confirmable(network, images, self.treatment, make)
 
+    def counts_path(self, name: str, images: bnn.ImageSet, work: Path) -> Path:
+        """Where the counts of a network lie."""
+        of = f"{name}-{self.thresholds}-{self.chips}-chips-{len(images.test_images)}-images.nc"
+        return work / "counts" / of
+
     def counted(self, name: str, images: bnn.ImageSet, work: Path) -> NetworkStudy:
         """Counts of a network, from `work` if they are there."""
-        of = f"{name}-{self.thresholds}-{self.chips}-chips-{len(images.test_images)}-images.nc"
-        path = work / "counts" / of
+        path = self.counts_path(name, images, work)
         if not path.exists():
             say(f"counting {path.stem}")
             path.parent.mkdir(parents=True, exist_ok=True)
