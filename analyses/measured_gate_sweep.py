@@ -59,19 +59,20 @@ HERE = Path(__file__).resolve().parent
 FULL = NetworkOptions(hidden=(1024, 1024), epochs=20, chips=50, seed=SEED, threads=1)
 
 
-def read_sweep(data: Path, *, every: int = 1) -> Measurements:
-    """Readings of the 1 us run at 1.4 V and above; every n-th device of each voltage."""
+def read_sweep(data: Path, *, every: int = 1, run: str = RUN) -> Measurements:
+    """Readings of a run, that of 1 us, at 1.4 V and above; every n-th device of each voltage."""
     found = read_measurements(
         data / "devices" / "radar_gate_sweep" / "gate_sweep.csv.gz",
         columns=parse_columns(["programming=set_gate_voltage_v:V"]),
-        where=[("sweep", RUN)],
+        where=[("sweep", run)],
     )
     table = found.table[found.table["programming"] >= LOWEST_V - 1e-9]
     rank = table.groupby(["state", "programming"]).cumcount()
+    width = run.split("_")[1].replace("us", " us")
     return check_measurements(
         table[rank % every == 0],
         found.programming,
-        source=f"{found.source}, 1 us run, {LOWEST_V} V and above"
+        source=f"{found.source}, {width} run, {LOWEST_V} V and above"
         + (f", every {every}th device" if every > 1 else ""),
         sha256=found.sha256,
     )

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reliability.accuracy_curve import fit_accuracy_curves
 
 from devicefit.sensing import SensingOptions
-from reliability.answer import CURVE_SAMPLER, PAIRED_DRAWS, answer
+from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.surface import fit_accuracy_surfaces
+from reliability.answer import PAIRED_DRAWS, answer
 from reliability.chip_yield import chip_yield
 from reliability.cli_inputs import counted_networks
 from reliability.energy import EnergyOptions
@@ -34,6 +35,7 @@ def time_decision(device: Path, counts: list[Path]) -> dict[str, Any]:
         for path in counts:
             command += ["--counts", str(path)]
         command += ["--out", str(Path(folder) / "results.json"), "--force", "--quiet"]
+        command += ["--confirm-minutes", "0"]
         wall, processor = [], []
         for repeat in range(REPEATS + 1):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -77,26 +79,27 @@ def step_seconds(device: Path, counts: list[Path]) -> dict[str, float]:
 
 
 def _parts(device: Path, counts: list[Path]) -> dict[str, Any]:
-    """Processor seconds of fit of a curve, `propagate` and `chip_yield` of one design."""
+    """Processor seconds of fit of a surface, `propagate` and `chip_yield` of one design."""
     study = load_study(device)
-    tables = {path.stem: load_counts(path).counts for path in counts}
+    tables = {path.stem: load_counts(path) for path in counts}
     grid = len(study.grid)
     rng = np.random.default_rng(1)
     ln_ber = np.linspace(np.log(0.3), np.log(1e-6), grid) + 0.2 * rng.standard_normal((3000, 1))
-    found: dict[str, list[float]] = {"curve_fit": [], "propagate": [], "chip_yield": []}
+    seen = SeenRates(ln_ber, np.broadcast_to(0.5 * rng.uniform(-1, 1, (3000, 1)), ln_ber.shape))
+    found: dict[str, list[float]] = {"surface_fit": [], "propagate": [], "chip_yield": []}
     for repeat in range(REPEATS + 1):
         start = time.process_time()
-        curves = fit_accuracy_curves(tables, options=CURVE_SAMPLER)
+        surfaces = fit_accuracy_surfaces(tables, seed=1)
         fitted = time.process_time()
-        curve = next(iter(curves.values()))
-        pairing = pair_draws(len(ln_ber), curve.draws, draws=PAIRED_DRAWS, rng=rng)
+        surface = next(iter(surfaces.values()))
+        pairing = pair_draws(len(ln_ber), surface.draws, draws=PAIRED_DRAWS, rng=rng)
         begin = time.process_time()
-        propagate(curve, ln_ber, pairing)
+        propagate(surface, seen, pairing)
         middle = time.process_time()
-        chip_yield(curve, ln_ber, pairing, 0.01)
+        chip_yield(surface, seen, pairing, 0.01)
         end = time.process_time()
         if repeat:
-            found["curve_fit"].append((fitted - start) / len(tables))
+            found["surface_fit"].append((fitted - start) / len(tables))
             found["propagate"].append(middle - begin)
             found["chip_yield"].append(end - middle)
     return {

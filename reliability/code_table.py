@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from devicefit.programming import FloatArray
-from reliability.ecc import NO_CODE, Code, ln_residual_ber
+from reliability.ecc import NO_CODE, Code, ln_decoded_ber
 
 LEAST_READ = 1e-16
 KNOTS = 4000
@@ -56,5 +56,5 @@ def code_table(code: Code) -> CodeTable:
     """Tabulate a code."""
     read = np.linspace(np.log(LEAST_READ), np.log(0.5), KNOTS)
     step = float(read[1] - read[0])
-    after = np.empty(0) if code == NO_CODE else ln_residual_ber(code, read)
+    after = np.empty(0) if code == NO_CODE else ln_decoded_ber(code, read)
     return CodeTable(float(read[0]), step, after, float(code.corrects + 1))

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bnn import FoldedNetwork
-from reliability.ecc import NO_CODE, SECDED_72_64, Code
+from reliability.ecc import NO_CODE, SECDED_72_64, SECDED_CHECKS, Code, hsiao_columns
 
 Bits = NDArray[np.bool_]
-
-_CHECKS = 8
-
-
-def hsiao_columns() -> NDArray[np.int64]:
-    """Columns of the parity-check matrix of a SECDED(72,64) code, data bits first.
-
-    Returns
-    -------
-    int64 array, shape (72,)
-        Eight-bit words of odd weight, all different (Hsiao, IBM J. Res. Dev. 14, 395, 1970): the
-        56 of weight 3, the 8 rotations of 00011111, and the 8 of weight 1 for the parity bits.
-    """
-    three = [sum(1 << b for b in bits) for bits in combinations(range(_CHECKS), 3)]
-    five = [(0b11111 << r | 0b11111 >> (_CHECKS - r)) & 0xFF for r in range(_CHECKS)]
-    one = [1 << b for b in range(_CHECKS)]
-    return np.array(three + five + one, dtype=np.int64)
 
 
 def after_secded(wrong: Bits) -> Bits:
@@ -45,7 +26,7 @@ def after_secded(wrong: Bits) -> Bits:
     """
     columns = hsiao_columns()
     syndrome = np.bitwise_xor.reduce(np.where(wrong, columns, 0), axis=1)
-    position = np.full(1 << _CHECKS, -1)
+    position = np.full(1 << SECDED_CHECKS, -1)
     position[columns] = np.arange(len(columns))
     flipped = position[syndrome]
     left = wrong.copy()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -54,9 +58,27 @@ class Code:
 
 NO_CODE = Code("no ECC", 1, 1, 0, 0)
 SECDED_72_64 = Code("SECDED(72,64)", 72, 64, 1, 2)
+SECDED_CHECKS = 8
+"""Parity bits of SECDED(72,64)."""
+
 BCH_127_64 = Code("BCH(127,64)", 127, 64, 10, 10)
 """Rate 0.504: the primitive binary BCH code of length 127 that corrects 10 bits, distance 21 (the
 table of primitive BCH codes in Lin and Costello, Error Control Coding, gives n, k and t)."""
+
+
+def hsiao_columns() -> NDArray[np.int64]:
+    """Columns of the parity-check matrix of a SECDED(72,64) code, data bits first.
+
+    Returns
+    -------
+    int64 array, shape (72,)
+        Eight-bit words of odd weight, all different (Hsiao, IBM J. Res. Dev. 14, 395, 1970): the
+        56 of weight 3, the 8 rotations of 00011111, and the 8 of weight 1 for the parity bits.
+    """
+    three = [sum(1 << b for b in bits) for bits in combinations(range(SECDED_CHECKS), 3)]
+    five = [(0b11111 << r | 0b11111 >> (SECDED_CHECKS - r)) & 0xFF for r in range(SECDED_CHECKS)]
+    one = [1 << b for b in range(SECDED_CHECKS)]
+    return np.array(three + five + one, dtype=np.int64)
 
 
 def ln_residual_in_place(code: Code, ln_ber: ArrayLike) -> FloatArray:
@@ -76,7 +98,57 @@ def ln_residual_in_place(code: Code, ln_ber: ArrayLike) -> FloatArray:
     -------
     float array, shape of `ln_ber`
     """
-    return ln_residual_ber(replace(code, detects=code.n), ln_ber)
+    return _ln_mean_share(code, np.arange(code.n + 1.0), ln_ber)
+
+
+def ln_decoded_ber(code: Code, ln_ber: ArrayLike) -> FloatArray:
+    """Natural logarithm of the BER that the decoder leaves on average, as chips have it.
+
+    SECDED(72,64): the decoder of :func:`reliability.coded_chips.after_secded`, which turns a word
+    at distance 1 of a codeword into it, rightly or not. Of the words with i wrong bits (i odd)
+    ``(i + 1) A[i + 1]`` gain one and ``(n - i + 1) A[i - 1]`` lose one, with A the number of
+    codewords of each weight. Other codes: :func:`ln_residual_in_place`.
+
+    Parameters
+    ----------
+    code, ln_ber
+        As of :func:`ln_residual_ber`.
+
+    Returns
+    -------
+    float array, shape of `ln_ber`
+    """
+    return _ln_mean_share(code, np.array(_left_by_decoder(code)), ln_ber)
+
+
+@lru_cache(maxsize=16)
+def _left_by_decoder(code: Code) -> tuple[float, ...]:
+    """Mean number of wrong bits that the decoder leaves of 0 to n."""
+    n = code.n
+    if code != SECDED_72_64:
+        return tuple(float(i) for i in range(n + 1))
+    weights = [*_codewords_of_weight(hsiao_columns().tolist(), n - code.k), 0]
+    return tuple(
+        i + (((i + 1) * weights[i + 1] - (n - i + 1) * weights[i - 1]) / math.comb(n, i))
+        if i % 2
+        else float(i)
+        for i in range(n + 1)
+    )
+
+
+def _codewords_of_weight(columns: Sequence[int], checks: int) -> list[int]:
+    """Number of codewords of each weight, by the identity of MacWilliams (1963), exact.
+
+    `columns` are those of the parity-check matrix, as whole numbers of `checks` bits.
+    """
+    n = len(columns)
+    of_dual = [sum((word & c).bit_count() & 1 for c in columns) for word in range(1 << checks)]
+
+    def krawtchouk(w: int, j: int) -> int:
+        return sum((-1) ** s * math.comb(j, s) * math.comb(n - j, w - s) for s in range(w + 1))
+
+    counted = Counter(of_dual)
+    return [sum(m * krawtchouk(w, j) for j, m in counted.items()) >> checks for w in range(n + 1)]
 
 
 def ln_residual_ber(code: Code, ln_ber: ArrayLike) -> FloatArray:
@@ -105,6 +177,13 @@ def ln_residual_ber(code: Code, ln_ber: ArrayLike) -> FloatArray:
     ValueError
         A raw BER above 1.
     """
+    i = np.arange(code.n + 1.0)
+    wrong = np.where(i <= code.detects, i, np.minimum(i + code.corrects, code.n))
+    return _ln_mean_share(code, wrong, ln_ber)
+
+
+def _ln_mean_share(code: Code, wrong: FloatArray, ln_ber: ArrayLike) -> FloatArray:
+    """Ln of the mean share of wrong bits where ``wrong[i]`` of i are left, i > corrects."""
     ln_p = np.asarray(ln_ber, dtype=np.float64)
     if np.any(ln_p > 0):
         raise ValueError("the raw BER must not exceed 1")
@@ -112,17 +191,17 @@ def ln_residual_ber(code: Code, ln_ber: ArrayLike) -> FloatArray:
     out = np.empty_like(flat)
 
     def work(begin: int, end: int) -> None:
-        _residual(flat[begin:end], code.n, code.corrects, code.detects, out[begin:end])
+        _residual(flat[begin:end], code.n, code.corrects, wrong, out[begin:end])
 
     in_threads(work, len(flat), block=20_000)
     many = flat > math.log(0.5)
     if np.any(many):
-        out[many] = _ln_residual_sum(code, flat[many])
+        out[many] = _ln_residual_sum(code, wrong, flat[many])
     return out.reshape(ln_p.shape)
 
 
 @njit(error_model="numpy")
-def _residual(ln_p, n, corrects, detects, out):  # type: ignore[no-untyped-def]
+def _residual(ln_p, n, corrects, wrong, out):  # type: ignore[no-untyped-def]
     """Fill `out`: the first term of the sum times a sum of ratios, for p up to 1/2."""
     first = corrects + 1
     ln_choose = math.lgamma(n + 1.0) - math.lgamma(first + 1.0) - math.lgamma(n - first + 1.0)
@@ -134,8 +213,7 @@ def _residual(ln_p, n, corrects, detects, out):  # type: ignore[no-untyped-def]
         odds = p / (1.0 - p)
         term, total = 1.0, 0.0
         for i in range(first, n + 1):
-            wrong = i if i <= detects else min(i + corrects, n)
-            total += term * wrong
+            total += term * wrong[i]
             term *= odds * (n - i) / (i + 1.0)
             # the ratios fall with i: beyond the largest term, what is left is soon nothing
             if term * n < 1e-18 * total and odds * (n - i) < 0.5 * (i + 1.0):
@@ -144,20 +222,19 @@ def _residual(ln_p, n, corrects, detects, out):  # type: ignore[no-untyped-def]
         out[k] = min(front + math.log(total / n), 0.0)
 
 
-def _ln_residual_sum(code: Code, ln_p: FloatArray) -> FloatArray:
+def _ln_residual_sum(code: Code, wrong: FloatArray, ln_p: FloatArray) -> FloatArray:
     """The same sum in logarithms, for any p."""
     i = np.arange(code.corrects + 1, code.n + 1)
-    wrong = np.where(i <= code.detects, i, np.minimum(i + code.corrects, code.n))
     ln_choose = gammaln(code.n + 1) - gammaln(i + 1) - gammaln(code.n - i + 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ln_q = np.log1p(-np.exp(ln_p))[..., None]
         rest = np.where(i == code.n, 0.0, (code.n - i) * ln_q)
-        terms = ln_choose + i * ln_p[..., None] + rest + np.log(wrong / code.n)
+        terms = ln_choose + i * ln_p[..., None] + rest + np.log(wrong[i] / code.n)
     return np.asarray(np.minimum(logsumexp(terms, axis=-1), 0.0))
 
 
 def raw_ber_for(code: Code, target: float) -> float:
-    """Largest raw BER whose residual BER is at most `target`.
+    """Largest raw BER of which the decoder leaves at most `target` on average.
 
     Raises
     ------
@@ -169,5 +246,5 @@ def raw_ber_for(code: Code, target: float) -> float:
     if code.corrects == 0:
         return target
     ln_target = np.log(target)
-    root = brentq(lambda u: float(ln_residual_ber(code, u)) - ln_target, np.log(1e-30), np.log(0.2))
+    root = brentq(lambda u: float(ln_decoded_ber(code, u)) - ln_target, np.log(1e-30), np.log(0.2))
     return float(np.exp(root))

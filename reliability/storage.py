@@ -9,7 +9,7 @@ from devicefit.programming import FloatArray
 from devicefit.sensing import CELLS_PER_BIT, BerCurve
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.code_table import code_table
-from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64, Code, ln_residual_ber
+from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64, Code, ln_decoded_ber
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Storage:
         return CELLS_PER_BIT[self.scheme] * self.code.cells_for(bits)
 
     def ln_ber_after(self, ln_ber: FloatArray) -> FloatArray:
-        """Ln of the BER that the network sees, from that of the bits that are read."""
-        return ln_ber if self.code == NO_CODE else ln_residual_ber(self.code, ln_ber)
+        """Ln of the BER that the decoder leaves on average, from that of the bits that are read."""
+        return ln_ber if self.code == NO_CODE else ln_decoded_ber(self.code, ln_ber)
 
     def ln_ber_read(self, ln_after: FloatArray) -> FloatArray:
         """Ln of the largest BER of the bits that are read that leaves at most `ln_after`.

@@ -23,11 +23,11 @@ from bnn.counter_random import Stream, StreamKey
 from bnn.flips import nested_levels
 from bnn.network import layer_signs
 from devicefit.programming import FloatArray
-from reliability.coded_chips import after_decoding, hsiao_columns
+from reliability.coded_chips import after_decoding
 from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.rates import ChipRates
 from reliability.direct_route import posterior_draw, scrambling
-from reliability.ecc import SECDED_72_64, Code
+from reliability.ecc import SECDED_72_64, Code, hsiao_columns
 from reliability.storage import Storage
 
 Positions = NDArray[np.int64]

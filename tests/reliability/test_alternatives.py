@@ -12,7 +12,7 @@ from devicefit.sensing import BerCurve, SensingOptions
 from reliability.accuracy.surface import AccuracySurface
 from reliability.alternatives import SHOWN, alternative_lines, alternative_records
 from reliability.designs import Comparison, compare_designs, design_energy
-from reliability.ecc import SECDED_72_64, ln_residual_ber
+from reliability.ecc import SECDED_72_64, ln_decoded_ber
 from reliability.energy import Energy
 from reliability.network_study import NetworkStudy
 from reliability.propagation import pair_draws
@@ -87,7 +87,7 @@ def test_every_network_meets_every_storage_on_the_same_chips(found: Comparison) 
     ]
     coded = Storage("1T1R", SECDED_72_64)
     ln_one = found.network_ln_ber(PLAIN)
-    shifted = replace(found.main_ber["1T1R"], ln_ber=ln_residual_ber(SECDED_72_64, ln_one)[None])
+    shifted = replace(found.main_ber["1T1R"], ln_ber=ln_decoded_ber(SECDED_72_64, ln_one)[None])
     # a network sees nothing of a code but its residual rate: the same chips, draw by draw
     same = compare_designs(
         {"made up": {**found.main_ber, "1T1R": shifted}},

@@ -8,12 +8,14 @@ import pytest
 
 from bnn import load_zoo
 from devicefit.sensing import BerCurve
-from reliability.coded_chips import after_decoding, after_secded, coded_chip, hsiao_columns
+from reliability.coded_chips import after_decoding, after_secded, coded_chip
 from reliability.ecc import (
     BCH_127_64,
     NO_CODE,
     SECDED_72_64,
     Code,
+    hsiao_columns,
+    ln_decoded_ber,
     ln_residual_ber,
     ln_residual_in_place,
     raw_ber_for,
@@ -83,19 +85,34 @@ def test_secded_decoder_by_brute_force() -> None:
     assert left[3] > 3.5 / 72
 
 
-@pytest.mark.parametrize("ber", [1e-3, 1e-2, 4e-2])
-def test_secded_lies_between_the_bounds(ber: float) -> None:
+@pytest.mark.parametrize("code", [SECDED_72_64, BCH_127_64])
+@pytest.mark.parametrize("ber", [1e-3, 1e-2, 4e-2, 0.1, 0.4])
+def test_decoded_ber_is_what_the_decoder_leaves(code: Code, ber: float) -> None:
     rng = np.random.default_rng(1)
     words = 200_000 if ber < 0.01 else 40_000
-    errors = after_secded(rng.random((words, 72)) < ber)[:, :64].sum(axis=1)
-    mean, error = errors.mean() / 64, errors.std() / 64 / np.sqrt(words)
+    errors = after_decoding(code, rng.random((words, code.n)) < ber).sum(axis=1)
+    # of a rare event the error is that of its own count
+    error = max(float(errors.std()), np.sqrt(code.n / words)) / code.n / np.sqrt(words)
+    expected = float(np.exp(ln_decoded_ber(code, np.log(ber))))
+    assert abs(errors.mean() / code.n - expected) < 4 * error
     low, high = (
-        float(np.exp(f(SECDED_72_64, np.log(ber)))) for f in (ln_residual_in_place, ln_residual_ber)
+        float(np.exp(f(code, np.log(ber)))) for f in (ln_residual_in_place, ln_residual_ber)
     )
-    # z = 4 for six comparisons
-    assert low - 4 * error < mean < high + 4 * error
-    if ber == 4e-2:
-        assert low + 4 * error < mean < high - 4 * error
+    assert low * (1 - 1e-12) <= expected < high
+
+
+def test_decoded_ber_of_few_wrong_bits_is_exact() -> None:
+    """All words of two and three wrong bits, which are all that matter at small rates."""
+    left = []
+    for wrong in (2, 3):
+        chosen = np.array(list(combinations(range(72), wrong)))
+        words = np.zeros((len(chosen), 72), np.bool_)
+        words[np.arange(len(chosen))[:, None], chosen] = True
+        left.append(len(chosen) * after_secded(words).mean())
+    p = 1e-6
+    expected = left[0] * p**2 * (1 - p) ** 70 + left[1] * p**3 * (1 - p) ** 69
+    found = float(np.exp(ln_decoded_ber(SECDED_72_64, np.log(p))))
+    assert found == pytest.approx(expected, rel=1e-11)
 
 
 class Bch:
@@ -227,7 +244,7 @@ def test_small_raw_ber_stays_exact(code: Code, first: float) -> None:
 @pytest.mark.parametrize("target", [1e-15, 1e-9, 1e-5, 1e-3])
 def test_raw_ber_inverts_the_residual(target: float, code: Code) -> None:
     raw = raw_ber_for(code, target)
-    assert np.exp(ln_residual_ber(code, np.log(raw))) == pytest.approx(target, rel=1e-6)
+    assert np.exp(ln_decoded_ber(code, np.log(raw))) == pytest.approx(target, rel=1e-6)
     assert raw_ber_for(NO_CODE, target) == target
     read = Storage("1T1R", code).ln_ber_read(np.array([np.log(target), -np.inf]))
     assert np.exp(read[0]) == pytest.approx(raw, rel=1e-3)
@@ -292,7 +309,7 @@ def test_the_network_sees_what_the_code_leaves() -> None:
     np.testing.assert_array_equal(STORAGES[0].seen(curves, "HRS").tilt, -0.4)
     with pytest.raises(ValueError, match="one of LRS, HRS"):
         STORAGES[0].seen(curves, "lrs")
-    np.testing.assert_array_equal(seen[1], ln_residual_ber(SECDED_72_64, ln_one[0]))
+    np.testing.assert_array_equal(seen[1], ln_decoded_ber(SECDED_72_64, ln_one[0]))
     # a code of rate 1/2 does what a light one cannot at 4e-2, and both leave nothing at 1e-3
     assert seen[1][0, 0] > np.log(0.04) > np.log(0.01) > seen[2][0, 0]
 

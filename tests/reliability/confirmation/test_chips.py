@@ -13,12 +13,12 @@ from bnn.network import layer_signs
 from bnn.packing import pack_bits
 from devicefit.fitting import DevicePosterior
 from devicefit.sensing import SensingOptions
-from reliability.coded_chips import after_decoding, hsiao_columns
+from reliability.coded_chips import after_decoding
 from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.chips import StoredNetwork, count_chips
 from reliability.confirmation.rates import ChipRates, chip_rates
 from reliability.direct_route import cell_readers, evaluate_direct
-from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64
+from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64, hsiao_columns
 from reliability.storage import PLAIN, STORAGES, Storage
 
 Make = Callable[..., DevicePosterior]
