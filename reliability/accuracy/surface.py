@@ -36,8 +36,11 @@ IntArray = NDArray[np.int64]
 DRAWS = 1000
 """Posterior draws of a surface."""
 
-_FINEST = 0.35
-_TILTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
+_COARSE, _FINE, _STEEP = 0.5, 0.15, 0.01
+"""Steps of the table in ln rate below and above the rate from which losses are steep; straight
+lines over 0.35 overstated losses there by more than a posterior standard deviation."""
+
+_TILTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _EQUAL = 1e-6
 """Largest tilt that counts at equal rates know of."""
 
@@ -312,10 +315,14 @@ def _axes(counted: Sequence[CountedPoints]) -> tuple[FloatArray, FloatArray]:
     knots = np.unique(np.concatenate([p.ln_rate for p in pairs]))
     knots = knots[(knots >= low) & (knots <= high)]
     parts = [
-        np.linspace(a, b, math.ceil((b - a) / _FINEST), endpoint=False)
+        np.linspace(a, b, math.ceil((b - a) / _step(b)), endpoint=False)
         for a, b in zip(knots[:-1], knots[1:], strict=True)
     ]
     return np.concatenate([*parts, knots[-1:]]), tilts
+
+
+def _step(ln_rate: float) -> float:
+    return _FINE if ln_rate > math.log(_STEEP) + 1e-9 else _COARSE
 
 
 def _diagnostics(fits: Sequence[Linearised]) -> dict[str, float]:
@@ -465,6 +472,7 @@ def tolerated_ln_ber(surface: AccuracySurface, max_loss: float, *, points: int =
         raise ValueError(f"max_loss is {max_loss}; give a fraction below 1, e.g. 0.01")
     # Six decades below the first knot: there the loss is far below any max_loss in use.
     grid = np.linspace(surface.ln_rate[0] - 14.0, surface.ln_rate[-1], points)
+    grid = np.union1d(grid, surface.ln_rate)  # where its slope changes
     seen = SeenRates.equal(np.tile(grid, (surface.draws, 1)))
     return first_crossing(grid, mean_loss(surface, seen, np.arange(surface.draws)) - max_loss)
 
