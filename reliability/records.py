@@ -148,7 +148,8 @@ def _unequal_record(study: NetworkStudy, surface: AccuracySurface) -> dict[str, 
 def _surface_record(unequal: xr.Dataset, surface: AccuracySurface) -> dict[str, Any]:
     """Posterior median of the mean accuracy over chips, by tilt and mean rate."""
     tilts = np.unique(np.append(unequal["tilt"].values, 0.0))
-    fine = np.linspace(np.log(unequal["ber"].values.min()), surface.ln_rate[-1], 40)
+    counted = np.unique(np.log(unequal["ber"].values))
+    fine = np.union1d(np.linspace(counted[0], surface.ln_rate[-1], 50), counted)
     rows = (surface.draws, 1)
     median = [
         np.median(
