@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import bnn
@@ -44,7 +45,6 @@ from reliability.network_study import (
     NetworkStudy,
     evaluate_network,
     name_of,
-    train_network,
 )
 from reliability.progress import Narrator
 from reliability.report import render_report
@@ -56,7 +56,8 @@ RUN = "fppv_1us_2021-04-02"
 LOWEST_V = 1.4
 SEED = 1
 HERE = Path(__file__).resolve().parent
-FULL = NetworkOptions(hidden=(1024, 1024), epochs=20, chips=50, seed=SEED, threads=1)
+NETWORKS = ("mnist-standard", "mnist-4e-2")
+FULL = NetworkOptions(chips=50, seed=SEED, threads=2)
 
 
 def read_sweep(data: Path, *, every: int = 1, run: str = RUN) -> Measurements:
@@ -78,42 +79,36 @@ def read_sweep(data: Path, *, every: int = 1, run: str = RUN) -> Measurements:
     )
 
 
-def networks_for(
-    images: bnn.ImageSet, options: NetworkOptions, directory: Path, narrator: Narrator
-) -> list[tuple[bnn.FoldedNetwork, dict[str, object]]]:
-    """Standard network and one trained for errors, from `directory` or trained into it."""
-    found = []
-    for rate, stem in ((0.0, "standard"), (options.train_ber, "trained-for-errors")):
-        path = directory / f"{stem}.safetensors"
-        if not path.exists():
-            network, record = train_network(
-                images, options, ber=rate, say=narrator.say, tick=narrator.tick
-            )
-            directory.mkdir(parents=True, exist_ok=True)
-            bnn.save_network(network, path, record=record)
-        found.append(bnn.load_network(path))
-    return found
-
-
 def run_path(
     data: Path,
-    networks_directory: Path,
     *,
     options: NetworkOptions,
     sampler: SamplerOptions,
     narrator: Narrator,
     every: int = 1,
+    images_used: int | None = None,
     confirm_s: float = 600.0,
     command: str,
 ) -> Results:
-    """The whole path on the measured sweep; about `confirm_s` for confirming a design by chips."""
+    """The whole path on the measured sweep, with networks of the zoo.
+
+    `every` n-th device of each voltage is used, the first `images_used` test images, and about
+    `confirm_s` for confirming designs by chips.
+    """
     sensing = SensingOptions()
     measurements = read_sweep(data, every=every)
     device = study_device(measurements, sampler=sampler, sensing=sensing, say=narrator.say)
     images = bnn.load_images("mnist", images_dir=data / "images")
+    if images_used is not None:
+        images = replace(
+            images,
+            test_images=images.test_images[:images_used],
+            test_labels=images.test_labels[:images_used],
+        )
     studies: dict[str, NetworkStudy] = {}
     confirmable: dict[str, Confirmable] = {}
-    for network, record in networks_for(images, options, networks_directory, narrator):
+    for name in NETWORKS:
+        network, record = bnn.load_zoo(name)
         narrator.say(f"evaluating {options.chips} chips of the network {name_of(record)!r}")
         studies[name_of(record)] = evaluate_network(
             network, images, options, record, tick=narrator.tick
@@ -156,7 +151,6 @@ def main() -> int:
     with Narrator() as narrator:
         results = run_path(
             arguments.data,
-            arguments.out,
             options=FULL,
             sampler=SamplerOptions(
                 draws=750,

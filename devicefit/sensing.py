@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -247,6 +247,37 @@ def ber_curves(posterior: Fitted, x: FloatArray, *, options: SensingOptions) -> 
         support=1.0 / posterior.record["devices"],
         options=options,
     )
+
+
+def array_curves(
+    posterior: Fitted, curve: BerCurve, *, options: SensingOptions
+) -> list[dict[str, BerCurve]]:
+    """BER draws of each measured array, read at the thresholds of all arrays together.
+
+    Parameters
+    ----------
+    posterior : Fitted
+        Fitted device.
+    curve : BerCurve
+        1T1R of :func:`ber_curves`: its values and thresholds.
+    options : SensingOptions
+        Offset.
+
+    Returns
+    -------
+    list of dict of str to BerCurve
+        As of :func:`ber_curves`, for each array of ``posterior.frame.arrays``.
+    """
+    assert curve.threshold_ohm is not None
+    threshold, found = np.log(curve.threshold_ohm), []
+    for array in range(len(posterior.frame.arrays)):
+        laws = posterior.mixtures(curve.programming, array=array)
+        one = ln_ber_1t1r(laws["LRS"], laws["HRS"], threshold)
+        two = ln_ber_2t2r(laws["LRS"], laws["HRS"], options.offset_ln_r)
+        tilt = tilt_1t1r(laws["HRS"], threshold, one)
+        pairs = replace(curve, scheme="2T2R", ln_ber=two, threshold_ohm=None, tilt=None)
+        found.append({"1T1R": replace(curve, ln_ber=one, tilt=tilt), "2T2R": pairs})
+    return found
 
 
 @dataclass(frozen=True)

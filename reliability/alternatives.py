@@ -84,7 +84,7 @@ def _record(
             "e_network_j": None,
             "saving": None,
         }
-    ln_ber = comparison.network_ln_ber(storage)[comparison.pairing.device, at]
+    ln_ber = comparison.network_ln_ber(storage)[comparison.pairing.rates, at]
     record |= {
         "network_ber": _rates(ln_ber),
         "share_below_evaluated_ber": float(

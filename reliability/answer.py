@@ -10,7 +10,7 @@ import numpy as np
 
 from devicefit.backend import versions
 from devicefit.reference_device import ReferenceDevice
-from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.sensing import SensingOptions, array_curves, ber_curves
 from devicefit.stacking import StackedDevice
 from reliability import records
 from reliability.accuracy.counted_rates import counted_rates_gate, counted_rates_record
@@ -310,6 +310,7 @@ def compare(
         next(iter(curves.values())).draws,
         draws=PAIRED_DRAWS,
         rng=rng,
+        arrays=len(posterior.frame.arrays),
     )
     if energy_options is not None:
         energy_options = energy_options.at_second(posterior.frame)
@@ -328,6 +329,9 @@ def compare(
         family=posterior.allotment().ravel() if isinstance(posterior, StackedDevice) else None,
         storages=storages,
         one_is=one_is,
+        by_array=[]
+        if len(frame.arrays) == 1
+        else array_curves(posterior, ber[posterior.family]["1T1R"], options=sensing),
     )
     second = None if frame.second is None else (frame.second, frame.second_reference)
     thresholds = {name: treatment_of(study.record) for name, study in networks.items()}

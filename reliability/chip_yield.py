@@ -28,6 +28,7 @@ from reliability.chip_law import (
 from reliability.propagation import Pairing
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 STRATA = 16
 """Strata of equal probability over the narrower of the two laws of images."""
 
@@ -49,11 +50,14 @@ class ChipYield:
         The limit, a fraction of the test images.
     known : bool array, shape (draw, x)
         Whether the rates of a draw lie within what was counted.
+    array : int array, shape (draw,), or None
+        Array of each draw where each of few has to qualify; None where a chip on any of them does.
     """
 
     share: FloatArray
     limit: float
     known: NDArray[np.bool_]
+    array: IntArray | None = None
 
     @property
     def share_or_nan(self) -> FloatArray:
@@ -62,12 +66,15 @@ class ChipYield:
 
     @property
     def p_met(self) -> FloatArray:
-        """P(a chip meets the limit), over chips and all that is not known, shape (x,)."""
-        return np.asarray(self.share.mean(axis=0))
+        """P(a chip meets the limit), over chips and all that is not known, shape (x,).
 
-    def met(self, weights: FloatArray) -> FloatArray:
-        """`p_met` with weights of the draws, shape (outcome, draw); shape (outcome, x)."""
-        return np.asarray(weights @ self.share)
+        Where each array has to qualify: on the one on which fewest chips do.
+        """
+        return self.p_met_of(np.full((1, len(self.share)), 1 / len(self.share)))[0]
+
+    def p_met_of(self, weights: FloatArray) -> FloatArray:
+        """The same with weights of draws that sum to one, (outcome, draw); (outcome, x)."""
+        return _p_met(self.share, self.array, weights)
 
     @property
     def monte_carlo_error(self) -> FloatArray:
@@ -99,13 +106,30 @@ class ChipYield:
         }
 
 
+def p_met(share: FloatArray, pairing: Pairing) -> FloatArray:
+    """P(a chip meets a limit) from the shares of the pairs, as of :attr:`ChipYield.p_met`."""
+    array = pairing.array if pairing.each_array else None
+    return _p_met(share, array, np.full((1, len(share)), 1 / len(share)))[0]
+
+
+def _p_met(share: FloatArray, array: IntArray | None, weights: FloatArray) -> FloatArray:
+    if array is None:
+        return np.asarray(weights @ share)
+    found = []
+    for one in np.unique(array):
+        on = weights[:, array == one]
+        found.append(on @ share[array == one] / on.sum(axis=1, keepdims=True))
+    return np.asarray(np.min(found, axis=0))
+
+
 def chip_yield(
     surface: AccuracySurface, seen: SeenRates, pairing: Pairing, limit: float
 ) -> ChipYield:
     """Yield of a design; arguments as of :func:`share_within`."""
-    known = surface.known(seen.of(pairing.device))
+    known = surface.known(seen.of(pairing.rates))
     share = share_within(surface, seen, pairing, limit)
-    return ChipYield(np.where(known, share, 0.0), limit, known)
+    array = pairing.array if pairing.each_array else None
+    return ChipYield(np.where(known, share, 0.0), limit, known, array)
 
 
 def share_within(
@@ -148,11 +172,11 @@ def share_within(
     )
 
     def work(begin: int, end: int) -> None:
-        device, of_surface = pairing.device[begin:end], pairing.curve[begin:end]
+        device, of_surface = pairing.rates[begin:end], pairing.curve[begin:end]
         _yield(*shared, device, of_surface, score, allowed[begin:end], share[begin:end])
 
     in_threads(work, len(share), block=100)
-    return np.where(surface.known(seen.of(pairing.device)), share, np.nan)
+    return np.where(surface.known(seen.of(pairing.rates)), share, np.nan)
 
 
 @njit(error_model="numpy")

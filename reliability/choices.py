@@ -85,7 +85,7 @@ def mean_losses(comparison: Comparison, design: Design) -> FloatArray:
     """Loss of the mean chip against the standard network without errors, shape (draw, x)."""
     c, curve = comparison, comparison.curves[design.network]
     of_curve = c.pairing.curve
-    seen = c.seen[design.storage].of(c.pairing.device)
+    seen = c.seen[design.storage].of(c.pairing.rates)
     own = curve.error_free + curve.error_free_deviation[of_curve]
     return np.asarray(c.standard.error_free - own[:, None] + mean_loss(curve, seen, of_curve))
 

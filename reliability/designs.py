@@ -151,7 +151,8 @@ class Comparison:
         ln of the BER that the mean chip of each network tolerates; -inf where even no error is too
         much.
     seen : dict of Storage to SeenRates
-        Error rates that a network sees, for each way of storing, shape (draw of the device, x).
+        Error rates that a network sees, for each way of storing, shape (draw, x), of
+        :func:`seen_rates`.
     family : int array, shape (draw of the device,), optional
         Model family of each draw of the device where several are stacked.
     one_is : {"LRS", "HRS"}
@@ -160,6 +161,8 @@ class Comparison:
         Second programming variable and its value, SI; None where one variable was measured.
     thresholds : mapping of str to str
         Treatment of the thresholds of each network; fixed where it is not named.
+    by_array : tuple of dict of str to BerCurve
+        By measured array and by sensing scheme; empty where one array was measured.
     """
 
     requirement: Requirement
@@ -178,6 +181,7 @@ class Comparison:
     one_is: str = "LRS"
     second: tuple[Programming, float] | None = None
     thresholds: Mapping[str, str] = field(default_factory=dict)
+    by_array: tuple[Mapping[str, BerCurve], ...] = ()
 
     def plan(self, design: Design, x: float) -> Plan:
         """A design at a programming value."""
@@ -249,8 +253,13 @@ class Comparison:
         return reference.lowest_safe
 
     def network_ln_ber(self, storage: Storage) -> FloatArray:
-        """Ln of the BER that a network sees, draws of the device flattened, shape (draw, x)."""
+        """Ln of the BER that a network sees, shape (draw, x), draws as of `Pairing.rates`."""
         return self.seen[storage].ln_ber
+
+    def read_ln_ber(self, scheme: str) -> FloatArray:
+        """Ln of the BER of bits as they are read, for the pairs, shape (pair, x)."""
+        bare = next(s for s in self.seen if s.scheme == scheme and s.code == NO_CODE)
+        return self.seen[bare].ln_ber[self.pairing.rates]
 
     def p_within(self, design: Design, at: int, limit: float) -> float:
         """P(a chip loses at most `limit` against its own network without errors), by the curves.
@@ -273,6 +282,7 @@ def compare_designs(
     storages: Sequence[Storage] = STORAGES,
     family: IntArray | None = None,
     one_is: str = "LRS",
+    by_array: Sequence[Mapping[str, BerCurve]] = (),
 ) -> Comparison:
     """Propagate every design and find the references; arguments as in :class:`Comparison`.
 
@@ -284,14 +294,15 @@ def compare_designs(
     plain = storages[0]
     main = next(iter(ber.values()))
     grid = main["1T1R"].programming
-    seen = {storage: storage.seen(main, one_is) for storage in storages}
+    seen = {storage: seen_rates(storage, main, by_array, one_is) for storage in storages}
+    of_rates = None if family is None else np.repeat(family, max(1, len(by_array)))
     limits = loss_limits(curves, requirement)
 
     def bear(name: str) -> FloatArray:
         return tolerated(curves[name], limits[name])
 
     def design(name: str, storage: Storage) -> Design:
-        draws = propagate(curves[name], seen[storage], pairing, family=family)
+        draws = propagate(curves[name], seen[storage], pairing, family=of_rates)
         met = chip_yield(curves[name], seen[storage], pairing, limits[name])
         safe = safe_set(grid, met.p_met, requirement, programming)
         enough = enough_chips(grid, met.share_or_nan, 1 - requirement.risk, programming)
@@ -302,7 +313,7 @@ def compare_designs(
         designs = list(pool.map(lambda of: design(*of), wanted))
         borne = dict(zip(curves, pool.map(bear, curves), strict=True))
     found = references(
-        designs[0], seen[plain].ln_ber[pairing.device], grid, requirement, programming
+        designs[0], seen[plain].ln_ber[pairing.rates], grid, requirement, programming
     )
     return Comparison(
         requirement,
@@ -319,7 +330,29 @@ def compare_designs(
         seen,
         family,
         one_is,
+        by_array=tuple(by_array),
     )
+
+
+def seen_rates(
+    storage: Storage,
+    curves: Mapping[str, BerCurve],
+    by_array: Sequence[Mapping[str, BerCurve]],
+    one_is: str,
+) -> SeenRates:
+    """Rates that a network sees; rows are draws times arrays where several were measured.
+
+    All cells of a chip lie on one array, so its rates are those of an array, not of a cell of any.
+    """
+    if not by_array:
+        return storage.seen(curves, one_is)
+    each = [storage.seen(one, one_is) for one in by_array]
+    values = each[0].ln_ber.shape[1]
+    ln_ber, tilt = (
+        np.stack([getattr(one, name) for one in each], axis=1).reshape(-1, values)
+        for name in ("ln_ber", "tilt")
+    )
+    return SeenRates(ln_ber, tilt)
 
 
 def loss_limits(
@@ -352,8 +385,7 @@ def tolerated_on_device(comparison: Comparison, design: Design) -> FloatArray:
     there; -inf for draws in which none does. Shape (draw,).
     """
     c = comparison
-    read = c.main_ber[design.storage.scheme].ln_ber
-    ln_ber = read.reshape(-1, read.shape[-1])[c.pairing.device]
+    ln_ber = c.read_ln_ber(design.storage.scheme)
     u = c.programming.coordinate(c.grid)
     place = np.interp(c.programming.coordinate(design.condition.x), u, np.arange(len(u)))
     left = np.minimum(place.astype(np.int64), len(u) - 2)

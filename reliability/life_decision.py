@@ -44,6 +44,7 @@ def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Co
         # wear and bakes are taken to leave the ratio of the two rates as it is
         storages=tuple(fresh.seen),
         one_is=fresh.one_is,
+        by_array=[age_curves(dict(one), factor, seed=seed) for one in fresh.by_array],
     )
 
 
@@ -90,11 +91,10 @@ def design_cycles(
         return None
     found = {}
     for design in fresh.designs:
-        read = fresh.main_ber[design.storage.scheme].ln_ber
         found[design.network, design.scheme] = cycles_to_requirement(
             cycled,
             fresh.grid,
-            read.reshape(-1, read.shape[-1])[fresh.pairing.device],
+            fresh.read_ln_ber(design.storage.scheme),
             tolerated_on_device(fresh, design),
             rng=np.random.default_rng([seed, 25]),
         )

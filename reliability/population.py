@@ -30,7 +30,7 @@ def population_shift(comparison: Comparison, design: Design) -> FloatArray:
     u = c.programming.coordinate(c.grid)
     place = np.interp(c.programming.coordinate(design.condition.x), u, np.arange(len(u)))
     left = np.minimum(place.astype(np.int64), len(u) - 2)
-    seen = c.seen[design.storage].of(c.pairing.device)
+    seen = c.seen[design.storage].of(c.pairing.rates)
 
     def here_of(values: FloatArray) -> FloatArray:
         below, above = (np.take_along_axis(values, (left + k)[:, None], 1) for k in (0, 1))
@@ -60,6 +60,6 @@ def for_population(comparison: Comparison, design: Design) -> Comparison:
         return replace(of, condition=enough)
 
     designs = tuple(moved(d) for d in both(c, design))
-    at = c.seen[c.plain].ln_ber[c.pairing.device]
+    at = c.seen[c.plain].ln_ber[c.pairing.rates]
     found = references(designs[0], at, c.grid, c.requirement, c.programming)
     return replace(c, designs=designs, references=tuple(found))

@@ -26,6 +26,10 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
+ENOUGH_ARRAYS = 5
+"""Measured arrays from which on a chip on a new one leads; with fewer each has to qualify."""
+
+
 @dataclass(frozen=True)
 class Pairing:
     """Which draws of the posteriors go together: the same for every design that is compared.
@@ -41,6 +45,10 @@ class Pairing:
         lost and gained images.
     rounding : float array, shape (draw, 2)
         Uniform numbers by which lost and gained images become whole.
+    array : int array, shape (draw,), or None
+        Measured array that the chip of each pair lies on; None where one was measured.
+    arrays : int
+        Measured arrays.
     """
 
     device: IntArray
@@ -48,10 +56,27 @@ class Pairing:
     chip: FloatArray
     test_set: FloatArray
     rounding: FloatArray
+    array: IntArray | None = None
+    arrays: int = 1
+
+    @property
+    def each_array(self) -> bool:
+        """Whether a chip on each of the few measured arrays has to meet the requirement."""
+        return self.array is not None and self.arrays < ENOUGH_ARRAYS
+
+    @property
+    def rates(self) -> IntArray:
+        """Row of each pair in tables of error rates, whose rows are draws times arrays, (draw,)."""
+        return self.device if self.array is None else self.device * self.arrays + self.array
 
 
 def pair_draws(
-    device_draws: int, curve_draws: int, *, draws: int, rng: np.random.Generator
+    device_draws: int,
+    curve_draws: int,
+    *,
+    draws: int,
+    rng: np.random.Generator,
+    arrays: int = 1,
 ) -> Pairing:
     """Pair independent posteriors; each draw is used as evenly as the numbers allow."""
     return Pairing(
@@ -60,6 +85,8 @@ def pair_draws(
         rng.random((draws, 2)),
         rng.random((draws, 3)),
         rng.random((draws, 2)),
+        rng.permutation(np.arange(draws) % arrays) if arrays > 1 else None,
+        arrays,
     )
 
 
@@ -154,7 +181,7 @@ def propagate(
         surface.pools,
         np.ascontiguousarray(seen.ln_ber),
         np.ascontiguousarray(seen.tilt),
-        pairing.device,
+        pairing.rates,
         pairing.curve,
         z,
         pairing.rounding,
@@ -168,7 +195,7 @@ def propagate(
         losses,
         free[:, None] - population,
         surface.error_free,
-        variance_shares(surface, seen, pairing.device, pairing.curve, family=family),
+        variance_shares(surface, seen, pairing.rates, pairing.curve, family=family),
     )
 
 

@@ -144,7 +144,7 @@ def rearranged(
         share = _share(c, one, of, limit, near)
         enough = enough_chips(c.grid[near], share, 1 - c.requirement.risk, c.programming)
         designs.append(replace(one, condition=enough))
-    at = c.seen[c.plain].ln_ber[c.pairing.device[of["device"]]]
+    at = c.seen[c.plain].ln_ber[c.pairing.rates[of["device"]]]
     found = references(designs[0], at, c.grid, c.requirement, c.programming)
     return replace(c, designs=tuple(designs), references=tuple(found))
 
@@ -168,7 +168,7 @@ def _share(
 ) -> FloatArray:
     """Share of chips within a limit, (pair, x), with device, surface and training of own pairs."""
     c, surface = comparison, comparison.curves[design.network]
-    rows, device = np.arange(len(of["device"])), c.pairing.device[of["device"]]
+    rows, device = np.arange(len(of["device"])), c.pairing.rates[of["device"]]
     i = c.pairing.curve[of["curve"]]
     logit = {kind: share[i] for kind, share in surface.logit_share.items()}
     if surface.further is not None:
@@ -181,7 +181,7 @@ def _share(
     return share_within(
         replace(surface, logit_share=logit, ln_dispersion=ln_dispersion, further=None),
         c.seen[design.storage].of(device).at(near),
-        replace(c.pairing, device=rows, curve=rows),
+        replace(c.pairing, device=rows, curve=rows, array=None),
         limit,
     )
 

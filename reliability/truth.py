@@ -88,7 +88,7 @@ def _true_condition(
     c, surface = comparison, comparison.curves[design.network]
     seen = design.storage.seen(true, c.one_is)
     of_curve = np.arange(surface.draws)
-    pairing = replace(c.pairing, device=np.zeros_like(of_curve), curve=of_curve)
+    pairing = replace(c.pairing, device=np.zeros_like(of_curve), curve=of_curve, array=None)
     limit = loss_limits(c.curves, c.requirement)[design.network]
     share = chip_yield(surface, seen, pairing, limit).share_or_nan
     return enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)

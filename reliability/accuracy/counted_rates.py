@@ -34,7 +34,7 @@ def place_of(comparison: Comparison, design: Design) -> int:
 def counted_rates_record(comparison: Comparison) -> dict[str, Any]:
     """Plain values of how unequal the two rates are, over the grid and at the design in focus."""
     c, design = comparison, comparison.focus
-    at, rows = place_of(c, design), c.pairing.device
+    at, rows = place_of(c, design), c.pairing.rates
     curve = c.main_ber["1T1R"]
     tilt = np.zeros((1, len(c.grid)))
     if curve.tilt is not None:

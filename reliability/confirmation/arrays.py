@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ENOUGH = 5
-"""Measured arrays from which on they stand for others: a chip on one drawn by chance leads."""
+from reliability.propagation import ENOUGH_ARRAYS
+
+ENOUGH = ENOUGH_ARRAYS
 
 
 @dataclass(frozen=True)

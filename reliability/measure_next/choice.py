@@ -108,7 +108,7 @@ class NextChoice:
         """After outcomes that weigh the draws, shape (outcome, draw), rows sum to one."""
         if self.is_refused:
             return None
-        places = [lowest_safe(d.chip_yield.met(weights), self.needed) for d in self.designs]
+        places = [lowest_safe(d.chip_yield.p_met_of(weights), self.needed) for d in self.designs]
         learned = weights @ self.ln_e - self.ln_e.mean(axis=0)
         return self._outlook(np.array(places), learned, self.place)
 

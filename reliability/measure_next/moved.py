@@ -13,15 +13,31 @@ import numpy as np
 
 from devicefit.fitted import Fitted
 from devicefit.programming import FloatArray, IntArray
-from devicefit.sensing import BerCurve, SensingOptions, ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
+from devicefit.sensing import (
+    BerCurve,
+    SensingOptions,
+    array_curves,
+    ln_ber_1t1r,
+    ln_ber_2t2r,
+    tilt_1t1r,
+)
 from devicefit.threshold import choose_threshold
-from reliability.chip_yield import share_within
+from reliability.chip_yield import p_met, share_within
 from reliability.decision.limits import Condition, enough_chips, weakest_condition
 from reliability.decision.safe_set import NOWHERE, lowest_safe
 from reliability.decision.saving import saving_of
-from reliability.designs import MEMORY_CODES, Comparison, Design, Reference, both, loss_limits
+from reliability.designs import (
+    MEMORY_CODES,
+    Comparison,
+    Design,
+    Reference,
+    both,
+    loss_limits,
+    seen_rates,
+)
 from reliability.ecc import raw_ber_for
 from reliability.energy import Energy
+from reliability.storage import Storage
 
 VALUES = 12
 _TAIL = 0.002
@@ -101,14 +117,23 @@ class MovedDraws:
         read = _read(posterior, x, schemes, c.sensing)
         single = read["1T1R"].ln_ber.reshape(-1, len(x))
         rows = np.arange(len(single)) % len(c.pairing.device)
-        seen = {d.storage: d.storage.seen(read, c.one_is) for d in wanted}
+        pairing = replace(
+            c.pairing,
+            device=np.arange(len(rows)),
+            curve=c.pairing.curve[rows],
+            array=None if c.pairing.array is None else c.pairing.array[rows],
+        )
+        by_array = []
+        if c.by_array:
+            by_array = array_curves(posterior, read["1T1R"], options=c.sensing)
+        seen = {d.storage: seen_rates(d.storage, read, by_array, c.one_is) for d in wanted}
 
         def share(d: Design, limit: float | FloatArray) -> FloatArray:
             at = np.searchsorted(x, windows[id(d)])
             return share_within(
                 c.curves[d.network],
                 seen[d.storage].at(at),
-                replace(c.pairing, device=np.arange(len(rows)), curve=c.pairing.curve[rows]),
+                pairing,
                 limit,
             )
 
@@ -128,6 +153,8 @@ class MovedDraws:
         other = conditions[0]
         if of_memory:
             raw = raw_ber_for(MEMORY_CODES[self.reference.key], c.requirement.memory_ber)
+            if by_array:
+                single = seen_rates(Storage("1T1R"), read, by_array, c.one_is).ln_ber[pairing.rates]
             excess = np.log(raw) - single[:, np.searchsorted(x, memory)]
             other = weakest_condition(memory, excess, c.programming)
         energy = self._energy(posterior, rows)
@@ -137,7 +164,7 @@ class MovedDraws:
             replace(self.reference, condition=other),
         )
         places = [
-            self._place(np.nan_to_num(on_test_set[id(d)]).mean(axis=0), windows[id(d)])
+            self._place(p_met(np.nan_to_num(on_test_set[id(d)]), pairing), windows[id(d)])
             for d in self.rivals
         ]
         return MovedAnswers(

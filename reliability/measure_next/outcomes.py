@@ -161,7 +161,7 @@ def weakest_of_curves(comparison: Comparison, design: Design) -> FloatArray:
     seen = c.seen[design.storage]
     median = SeenRates(*(np.median(v, axis=0)[None] for v in (seen.ln_ber, seen.tilt)))
     every = np.arange(curve.draws)
-    pairing = replace(c.pairing, device=np.zeros_like(every), curve=every)
+    pairing = replace(c.pairing, device=np.zeros_like(every), curve=every, array=None)
     limit = loss_limits(c.curves, c.requirement)[design.network]
     share = share_within(curve, median, pairing, limit)
     found = enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)

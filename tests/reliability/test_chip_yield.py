@@ -68,3 +68,27 @@ def test_rates_that_were_not_counted_meet_nothing() -> None:
     np.testing.assert_array_equal(found.known.mean(axis=0), [0.5, 0.5])
     assert found.p_met[0] == pytest.approx(0.5, abs=0.01)
     assert found.share[pairing.device == 1].max() == 0
+
+
+def test_few_arrays_each_have_to_qualify_and_many_are_drawn() -> None:
+    """Two arrays, one of which misreads nothing and the other much; brute force over rows."""
+    surface = _surface(600, 583, 0.0)
+    per_array = np.log([[1e-6, 0.02]])  # draws times arrays
+    seen = SeenRates.equal(np.tile(per_array.reshape(-1, 1), (3, 1)))
+    pairing = pair_draws(3, 1, draws=600, rng=np.random.default_rng(4), arrays=2)
+    assert pairing.array is not None
+    assert np.all(np.bincount(pairing.array) == 300)
+    np.testing.assert_array_equal(pairing.rates % 2, pairing.array)
+    np.testing.assert_array_equal(pairing.rates // 2, pairing.device)
+    found = chip_yield(surface, seen, pairing, 0.01)
+    worst = found.share[pairing.array == 1].mean(axis=0)
+    np.testing.assert_allclose(found.p_met, worst)
+    assert found.share[pairing.array == 0].min() > 0.999
+    weights = np.zeros((1, 600))
+    weights[0, :30] = 1 / 30
+    on = pairing.array[:30] == 1
+    np.testing.assert_allclose(found.p_met_of(weights)[0], found.share[:30][on].mean(axis=0))
+    many = pair_draws(3, 1, draws=600, rng=np.random.default_rng(4), arrays=6)
+    six = SeenRates.equal(np.tile(np.log([1e-6, 0.02] * 3)[:, None], (3, 1)))
+    drawn = chip_yield(surface, six, many, 0.01)
+    np.testing.assert_allclose(drawn.p_met, drawn.share.mean(axis=0))

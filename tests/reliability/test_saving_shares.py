@@ -29,8 +29,11 @@ PER_VALUE = 0.25
 
 
 def curve(middle: float, *, sd: float = 0.0, seed: int = 0) -> AccuracySurface:
-    """Logit of lost images straight in ln BER, its place known with the standard deviation."""
-    ln_ber = np.log([1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5])
+    """Logit of lost images straight in ln BER, its place known with the standard deviation.
+
+    Beyond a rate of one too, so that all draws of a made-up device are known.
+    """
+    ln_ber = np.log([1e-5, 1e-4, 1e-3, 1e-2, 0.1, 3.0])
     place = np.log(middle) + sd * np.random.default_rng(seed).standard_normal((ROWS, 1))
     return flat_in_tilt(
         ln_ber,

@@ -202,7 +202,7 @@ def test_weights_of_one_draw_give_the_safe_value_of_that_draw(ranking: Ranking) 
     _, c = _case()
     for design in ranking.choice.designs:
         rows = [0, 5, 99]
-        p_met = design.chip_yield.met(np.eye(DRAWS)[rows])
+        p_met = design.chip_yield.p_met_of(np.eye(DRAWS)[rows])
         np.testing.assert_array_equal(p_met, design.chip_yield.share[rows])
         place = lowest_safe(p_met, 0.95)
         at = np.interp(np.log(design.condition.x[rows]), np.log(c.grid), np.arange(len(c.grid)))
@@ -234,7 +234,7 @@ def test_the_new_choice_keeps_the_promise(ranking: Ranking) -> None:
     ln_ratio = np.where(draw[None] == draw[truth][:, None], -np.inf, ln_ratio)
     weights = np.exp(psis(ln_ratio - ln_ratio.max(axis=1, keepdims=True))[0])
     design = ranking.choice.designs[0]
-    at = lowest_safe(design.chip_yield.met(weights), 0.95)
+    at = lowest_safe(design.chip_yield.p_met_of(weights), 0.95)
     assert np.std(at) > 0.2
     grid, share = np.arange(len(c.grid)), design.chip_yield.share
     met = [np.interp(a, grid, share[t]) for a, t in zip(at, truth, strict=True)]
