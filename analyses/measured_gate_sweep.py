@@ -7,8 +7,7 @@ Question
 
 Inputs
     ``radar_gate_sweep/gate_sweep.csv.gz`` (1 us run) and the MNIST files, both under ``--data``,
-    a directory with ``devices/`` and ``images/``. Networks are taken from the output directory if
-    they are there, else trained (about 25 minutes on one core) and stored there.
+    a directory with ``devices/`` and ``images/``. Networks are two of `bnn.zoo`.
 
 Choices
     Gate voltages of 1.4 V and above: below, the pulse does nothing and the "LRS" rows are a second
@@ -20,8 +19,8 @@ Seed
     1 for everything.
 
 Outputs
-    ``analyses/results/measured_gate_sweep/``: ``results.json``, ``index.html`` (figures and
-    tables, no raw readings) and the two networks.
+    ``analyses/results/measured_gate_sweep/``: ``results.json`` and ``index.html`` (figures and
+    tables, no raw readings).
 """
 
 from __future__ import annotations
