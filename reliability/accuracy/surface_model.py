@@ -1,8 +1,8 @@
 """Gaussian-process model of the share of images lost (or gained) over both error rates.
 
-This is the exception to "NUTS on a PyMC model": a posterior of some 450 values for each of a dozen
-networks, which a linearised normal form gives in a tenth of a second (docs/accuracy_surface.md has
-the measured times and the simulation-based calibration).
+This is the exception to "NUTS on a PyMC model": a posterior of some 260 values for each of a dozen
+networks, which a linearised normal form gives in half a second, table included. The measured times
+and the simulation-based calibration are in docs/accuracy_surface.md.
 """
 
 from __future__ import annotations
