@@ -335,12 +335,13 @@ def evaluated(
     """Counts of one network with each treatment of its thresholds, and their names."""
     from dataclasses import replace
 
-    from bnn.calibration import PER_CHIP
-    from reliability.network_study import evaluate_network
+    from bnn.calibration import FIXED, PER_CHIP
+    from reliability.network_study import BER_GRID, counting_words, evaluate_network
     from reliability.threshold_treatment import reference_from, treated_record
     from reliability.treated_study import treated_study
 
-    narrator.say(f"evaluating {options.chips} chips of the network {name!r}")
+    counted = counting_words(folded, images, options, FIXED, len(BER_GRID))
+    narrator.say(f"evaluating the network {name!r}: {counted}")
     yield name, evaluate_network(folded, images, options, record, tick=narrator.tick)
     treated = _treated_names(name, record, options)
     if not treated:
@@ -352,11 +353,13 @@ def evaluated(
         chips = options.chips
         if treatment == PER_CHIP and options.calibrated_chips is not None:
             chips = min(chips, options.calibrated_chips)
-        narrator.say(f"evaluating {chips} chips with thresholds {treatment}")
+        few = replace(options, chips=chips)
+        counted = counting_words(folded, images, few, treatment, len(BER_GRID))
+        narrator.say(f"evaluating it with thresholds {treatment}: {counted}")
         study = treated_study(
             reference,
             images,
-            replace(options, chips=chips),
+            few,
             treated_record(record, treatment, reference, images, seed=options.seed),
             treatment=treatment,
             tick=narrator.tick,

@@ -126,9 +126,10 @@ def evaluate(
     from bnn.engines.runner import check_engine
     from reliability.evaluation_plan import memory_statement, outcome_lines, precision_lines
     from reliability.network_records import open_network
-    from reliability.network_study import evaluate_network, save_counts
+    from reliability.network_study import counting_words, evaluate_network, save_counts
     from reliability.output import check_file, staged_file
     from reliability.progress import Narrator
+    from reliability.threshold_treatment import treatment_of
 
     of_device = given(
         programming=programming or None,
@@ -163,9 +164,13 @@ def evaluate(
     with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
         used = "the cheapest" if engine == "auto" else engine
         most = "up to " if precision is not None else ""
+        counted = f"{options.chips} chips"
+        if plan.unequal is not None:
+            rates = len(plan.labels)
+            counted = counting_words(folded, image_set, options, treatment_of(record), rates)
         narrator.say(
-            f"evaluating {plan.words}: {most}{options.chips} chips, {used} engine, {step} images "
-            f"at a time, {taken / 1e9:.2g} GB"
+            f"evaluating {plan.words}: {most}{counted}, {used} engine, {step} images at a time, "
+            f"{taken / 1e9:.2g} GB"
         )
         earlier = None
         if extend is not None and table is not None:

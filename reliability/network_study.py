@@ -87,6 +87,22 @@ class NetworkOptions:
             )
 
 
+def counting_words(
+    network: FoldedNetwork, images: ImageSet, options: NetworkOptions, treatment: str, rates: int
+) -> str:
+    """What is counted over BER and about how long it takes, for a line beforehand."""
+    from bnn.study.chip_seconds import seconds_per_chip
+    from bnn.study.rate_pairs import TILTED_RATES, TILTS
+
+    pairs, few = len(TILTED_RATES) * len(TILTS), min(options.chips, options.unequal_chips)
+    counted = rates * options.chips + pairs * few
+    seconds = counted * seconds_per_chip(network, len(images.test_images), treatment)
+    unequal = f", {few} of them at {pairs} pairs of unequal rates too" if few else ""
+    return (
+        f"{options.chips} chips at {rates} rates{unequal}, about {seconds:.2g} s on two idle cores"
+    )
+
+
 def options_for(image_set: str) -> NetworkOptions:
     """Defaults of an image set: small for digits, the paper's size for the others."""
     if image_set == "digits":

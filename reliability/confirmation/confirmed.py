@@ -15,6 +15,7 @@ from bnn.calibration import FOLDED_FOR_EACH, PER_CHIP, CalibrationReference
 from bnn.engines.calibrated import FoldedEngine
 from bnn.engines.cost import Workload
 from bnn.engines.runner import cheapest_engine
+from bnn.study.chip_seconds import seconds_per_chip
 from devicefit.condition_readings import ConditionReadings
 from devicefit.fitted import Fitted
 from devicefit.sensing import SensingOptions
@@ -31,10 +32,6 @@ from reliability.storage import Storage
 if TYPE_CHECKING:
     from reliability.confirmation.aged import Ageing
     from reliability.requirement import Requirement
-
-_SECONDS_PER_CHIP = {PER_CHIP: 4e-3, "others": 1e-3}
-_SECONDS_PER_WEIGHT_AND_IMAGE = {PER_CHIP: 4.7e-12, "others": 1.4e-12}
-"""Measured with two threads on digits networks and on 784-1024-1024-10; lots are sized by it."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +67,7 @@ class Confirmable:
     @property
     def seconds_per_chip(self) -> float:
         """About how long a chip takes; depends on nothing but sizes, so that lots do not either."""
-        work = sum(self.network.weight_bits.values()) * len(self.images.test_images)
-        kind = PER_CHIP if self.treatment == PER_CHIP else "others"
-        return _SECONDS_PER_CHIP[kind] + work * _SECONDS_PER_WEIGHT_AND_IMAGE[kind]
+        return seconds_per_chip(self.network, len(self.images.test_images), self.treatment)
 
 
 @dataclass(frozen=True)
