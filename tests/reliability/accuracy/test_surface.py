@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 
 import bnn
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, tilted_flips
+from reliability.accuracy import surface as surface_module
 from reliability.accuracy.counted_points import counted_points
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import (
@@ -26,7 +27,7 @@ BER = np.array([1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 4e-2, 7e-2, 0.1, 0.2])
 IMAGES, CORRECT, CHIPS = 2000, 1900, 60
 
 
-def _true_mean(ber: np.ndarray, shift: float = 0.0) -> np.ndarray:
+def _true_mean(ber: np.ndarray, shift: float | np.ndarray = 0.0) -> np.ndarray:
     return expit(1.8 * np.log(ber) + 2.5 + shift)
 
 
@@ -37,7 +38,7 @@ def _true_sd(ber: np.ndarray) -> np.ndarray:
     return factor * np.sqrt(mean * (1 - mean) / CORRECT)
 
 
-def _study(seed: int, *, shift: float = 0.0, correct: int = CORRECT) -> NetworkStudy:
+def _study(seed: int, *, shift: float | np.ndarray = 0.0, correct: int = CORRECT) -> NetworkStudy:
     """Counts at equal rates with a known law; chips are new at each rate."""
     rng = np.random.default_rng(seed)
     noise = _true_sd(BER)[:, None] * rng.standard_normal((len(BER), CHIPS))
@@ -160,6 +161,25 @@ def test_unusable_counts_are_refused(change, message: str) -> None:  # type: ign
 
 def _of(study: NetworkStudy, counts: xr.Dataset) -> NetworkStudy:
     return replace(study, counts=counts)
+
+
+@pytest.mark.parametrize(("step", "close"), [(None, True), (0.6, False)], ids=["now", "control"])
+def test_the_table_is_fine_enough_where_losses_bend(
+    monkeypatch: pytest.MonkeyPatch, step: float | None, close: bool
+) -> None:
+    """Against a table five times as fine, halfway between counted rates; the control is coarser."""
+    bent = 3.0 * np.log(np.maximum(BER, 0.03) / 0.03) ** 2
+    study = {"network": _study(7, shift=bent)}
+    at = np.sqrt(BER[4:-1] * BER[5:])
+    if step is not None:
+        monkeypatch.setattr(surface_module, "_FINE", step)
+    found = fit_accuracy_surfaces(study, seed=1)["network"]
+    monkeypatch.setattr(surface_module, "_FINE", 0.03)
+    finer = fit_accuracy_surfaces(study, seed=1)["network"]
+    coarse, fine = (mean_loss(s, *_equal(s, at)) for s in (found, finer))
+    # the difference of two medians of 1000 draws has a standard error of 0.06 of these
+    away = np.abs(np.median(coarse, axis=0) - np.median(fine, axis=0)) / fine.std(axis=0)
+    assert (away.max() < 0.4) == close, away
 
 
 @pytest.mark.parametrize(
