@@ -53,12 +53,12 @@ from devicefit.sensing import SensingOptions, ber_curves
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import (
     AccuracySurface,
-    fit_accuracy_surfaces,
     loss,
     mean_loss,
     mean_share,
     tolerated_ln_ber,
 )
+from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.decision.limits import weakest_condition
 from reliability.decision.saving import Saving
 from reliability.device_study import DeviceStudy

@@ -48,10 +48,10 @@ from reliability.accuracy.surface import (
     KINDS,
     AccuracySurface,
     first_crossing,
-    fit_accuracy_surfaces,
     mean_loss,
     tolerated_ln_ber,
 )
+from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.chip_yield import chip_yield
 from reliability.network_study import BER_GRID, NetworkOptions, NetworkStudy
 from reliability.propagation import pair_draws

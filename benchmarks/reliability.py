@@ -51,7 +51,7 @@ from benchmarks.reliability_subjects import (
     say,
 )
 from devicefit.sensing import SensingOptions, ber_curves
-from reliability.accuracy.surface import fit_accuracy_surfaces
+from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.confirmation.confirmed import Confirmable, Confirming, DesignChips
 from reliability.designs import Comparison
 from reliability.device_study import DeviceStudy

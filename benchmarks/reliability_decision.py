@@ -15,7 +15,7 @@ import numpy as np
 
 from devicefit.sensing import SensingOptions
 from reliability.accuracy.seen_rates import SeenRates
-from reliability.accuracy.surface import fit_accuracy_surfaces
+from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.answer import PAIRED_DRAWS, answer
 from reliability.chip_yield import chip_yield
 from reliability.cli_inputs import counted_networks

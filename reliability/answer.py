@@ -14,7 +14,8 @@ from devicefit.sensing import SensingOptions, array_curves, ber_curves
 from devicefit.stacking import StackedDevice
 from reliability import records
 from reliability.accuracy.counted_rates import counted_rates_gate, counted_rates_record
-from reliability.accuracy.surface import AccuracySurface, fit_accuracy_surfaces
+from reliability.accuracy.surface import AccuracySurface
+from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.alternatives import alternative_records
 from reliability.choices import Cycles, choices_record, pareto_record
 from reliability.confirmation.words import confirmation_record, readings_gates

@@ -41,7 +41,7 @@ class CodeTable:
     def ln_ber_read(self, ln_after: FloatArray) -> FloatArray:
         """Ln of the largest BER that is read and leaves at most `ln_after`.
 
-        -inf stays -inf. A network that bears more than the code leaves of a read BER of 1/2 bears
+        -inf stays -inf. Where more is tolerated than the code leaves of a read BER of 1/2, it is
         1/2. Interpolated in logarithms; the relative error of the rate is below 1e-3.
         """
         if not len(self.after):

@@ -86,7 +86,7 @@ class Design:
         """Programming value at which the design is judged, and P(requirement met) there.
 
         That of fresh chips where chips confirmed it; the best that any value reached where they
-        refused it; else what the curves promise at the lowest safe or the likeliest grid value.
+        refused it; else what the surfaces promise at the lowest safe or the likeliest grid value.
         """
         if self.confirmation is not None:
             lot = self.confirmation.fresh or max(self.confirmation.tried, key=lambda t: t.share)
@@ -262,7 +262,7 @@ class Comparison:
         return self.seen[bare].ln_ber[self.pairing.rates]
 
     def p_within(self, design: Design, at: int, limit: float) -> float:
-        """P(a chip loses at most `limit` against its own network without errors), by the curves.
+        """P(a chip loses at most `limit` against its own network without errors), by the surfaces.
 
         `at` is a place on the grid; at the design's own limit this is its ``p_met`` there.
         """
@@ -298,8 +298,8 @@ def compare_designs(
     of_rates = None if family is None else np.repeat(family, max(1, len(by_array)))
     limits = loss_limits(curves, requirement)
 
-    def bear(name: str) -> FloatArray:
-        return tolerated(curves[name], limits[name])
+    def of_network(name: str) -> FloatArray:
+        return tolerated_ln_ber(curves[name], limits[name])
 
     def design(name: str, storage: Storage) -> Design:
         draws = propagate(curves[name], seen[storage], pairing, family=of_rates)
@@ -311,7 +311,7 @@ def compare_designs(
     wanted = [(name, storage) for name in curves for storage in storages]
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         designs = list(pool.map(lambda of: design(*of), wanted))
-        borne = dict(zip(curves, pool.map(bear, curves), strict=True))
+        ln_tolerated = dict(zip(curves, pool.map(of_network, curves), strict=True))
     found = references(
         designs[0], seen[plain].ln_ber[pairing.rates], grid, requirement, programming
     )
@@ -326,7 +326,7 @@ def compare_designs(
         energy,
         tuple(designs),
         tuple(found),
-        borne,
+        ln_tolerated,
         seen,
         family,
         one_is,
@@ -369,13 +369,6 @@ def loss_limits(
         name: requirement.max_loss - max(0.0, standard.error_free - curve.error_free)
         for name, curve in curves.items()
     }
-
-
-def tolerated(curve: AccuracySurface, limit: float) -> FloatArray:
-    """Ln of the tolerated BER of each draw; -inf where even no error is too much."""
-    if limit <= 0:
-        return np.full(curve.draws, -np.inf)
-    return tolerated_ln_ber(curve, limit)
 
 
 def tolerated_on_device(comparison: Comparison, design: Design) -> FloatArray:

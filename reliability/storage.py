@@ -60,7 +60,7 @@ class Storage:
     def ln_ber_read(self, ln_after: FloatArray) -> FloatArray:
         """Ln of the largest BER of the bits that are read that leaves at most `ln_after`.
 
-        -inf stays -inf. A network that bears more than the code leaves of a read BER of 1/2 bears
+        -inf stays -inf. Where more is tolerated than the code leaves of a read BER of 1/2, it is
         1/2. Interpolated in logarithms; the relative error of the rate is below 1e-3.
         """
         return code_table(self.code).ln_ber_read(ln_after)

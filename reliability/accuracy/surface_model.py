@@ -69,7 +69,7 @@ class Smoothness:
         )
 
 
-SHARE = Smoothness(level=5.0, over_rate=2.0, over_tilt=3.0, own=0.03)
+SHARE = Smoothness(level=5.0, over_rate=1.5, over_tilt=2.0, own=0.02)
 """Of the logit of the share, beyond its proportionality to the rate of wrong bits."""
 
 DISPERSION = Smoothness(level=2.0, over_rate=1.0, over_tilt=1.5, own=0.2)

@@ -142,7 +142,7 @@ def confirm_designs(comparison: Comparison, confirming: Confirming, say: Say) ->
     Parameters
     ----------
     comparison : Comparison
-        Designs with what the curves promise.
+        Designs with what the surfaces promise.
     confirming : Confirming
         Networks, device and time.
     say : callable
@@ -383,16 +383,17 @@ def _safe(design: Design, result: Confirmation, comparison: Comparison) -> SafeS
         return SafeSet(
             None,
             (),
-            f"The curves promise that {form(promised)} meets the requirement; chips drawn from the "
-            f"posterior vouch for no measured {name}.",
+            f"The surfaces promise that {form(promised)} meets the requirement; chips drawn from "
+            f"the posterior meet it often enough at no measured {name}.",
             False,
         )
-    moved = "" if x == promised else f" The curves promised {form(promised)}."
+    weakest = ", and the weakest that was measured" if x == c.grid[0] else ""
+    moved = "" if x == promised else f" The surfaces promised {form(promised)}."
     return replace(
         design.safe,
         lowest=x,
         intervals=tuple((max(a, x), b) for a, b in design.safe.intervals if b >= x),
         at_edge=bool(x == c.grid[0]),
-        sentence=f"The lowest {name} that chips drawn from the posterior vouch for is "
-        f"{form(x)}.{moved}",
+        sentence=f"{form(x)} is the lowest {name} at which enough chips drawn from the posterior "
+        f"meet the requirement{weakest}.{moved}",
     )

@@ -325,13 +325,14 @@ def readings_gate(checks: Sequence[ReadingsCheck], programming: Programming) -> 
         assert check.by_model is not None
         one, other = check.by_readings, check.by_model
         text = (
-            f"at {programming_range(check, programming)} {one.share:.3f} of {one.chips:,} chips by "
-            f"readings alone, {other.share:.3f} of {other.chips:,} by the model"
+            f"at {programming_range(check, programming)} the requirement is met by {one.share:.3f} "
+            f"of {one.chips:,} chips whose error rates were counted from readings, and by "
+            f"{other.share:.3f} of {other.chips:,} chips of the model"
         )
         noticed = max(c.detectable(FALSE_ALARMS / m) for c in check.counts)
-        text += f" (every error rate from {noticed:.2g} on would be noticed"
+        text += f" (so few readings show a wrong model if an error rate is {noticed:.2g} or more"
         if check.p_of_shares() < FALSE_ALARMS <= check.p_value(m):
-            text += ": too few readings to tell whether the model is wrong"
+            text += "; here they do not tell"
         text += ")"
         said.append(text)
     return Gate(

@@ -11,6 +11,8 @@ from reliability.confirmation.lots import CONFIDENCE, Lot
 from reliability.confirmation.readings import readings_gate
 from reliability.designs import Comparison, Design
 
+NEW_ARRAY = "a new array is taken as one of those measured, drawn for each chip"
+
 
 def confirmation_record(comparison: Comparison) -> list[dict[str, Any]]:
     """Every design that was put to chips, with its lots."""
@@ -27,9 +29,9 @@ def confirmation_line(design: Design, reason: str) -> str:
     if found is None or found.fresh is None:
         why = f" ({reason})" if reason else ""
         return (
-            f"Not confirmed by chips{why}: the probability is that of curves through counts, which "
-            "can be wrong. `run` counts chips; `decide` does where it finds the networks and "
-            "images of the counts (--networks DIR, --images-dir DIR)."
+            f"Not confirmed by chips{why}: the probability is that of accuracy surfaces through "
+            "counts, which can be wrong. `run` counts chips; `decide` does where it finds the "
+            "networks and images of the counts (--networks DIR, --images-dir DIR)."
         )
     lot = found.fresh
     said = (
@@ -76,10 +78,15 @@ def array_line(design: Design, names: Sequence[str]) -> str:
         return f"Arrays: {told} {assumed}"
     if found is None or found.fresh is None:
         return (
-            f"Arrays: {len(names)} were measured ({', '.join(names)}). The curves take each cell "
-            f"from any of them, so only chips tell how much arrays differ. {assumed}"
+            f"Arrays: {len(names)} were measured ({', '.join(names)}); "
+            + (
+                "the probability is that of a chip on the array with the fewest good ones"
+                if len(names) < ENOUGH
+                else f"the probability is that of a chip on a new array; {NEW_ARRAY}"
+            )
+            + f". {assumed}"
         )
-    lot, new = found.fresh, "a new array is taken as one of those measured, drawn for each chip"
+    lot, new = found.fresh, NEW_ARRAY
     if not lot.arrays:
         return (
             f"Arrays: each of those that a chip lies on is one of the {len(names)} measured, drawn "
@@ -125,7 +132,7 @@ def readings_line(design: Design, programming: Programming) -> str:
 
 
 def refused_lines(comparison: Comparison) -> list[str]:
-    """Designs that the curves promise and chips refuse."""
+    """Designs that the surfaces promise and chips refuse."""
     return [
         f"Chips refuse {d.scheme}, network {d.network!r}: {d.safe.sentence}"
         for d in comparison.designs

@@ -17,7 +17,7 @@ import pytest
 from matplotlib import _pylab_helpers
 
 from bnn.study.rate_pairs import TILTS
-from reliability.accuracy.surface import fit_accuracy_surfaces
+from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.records import network_record
 from reliability.report import render_report
 from reliability.report import words as w

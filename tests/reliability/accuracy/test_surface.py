@@ -9,18 +9,18 @@ from scipy.special import expit, logit
 
 import bnn
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, tilted_flips
-from reliability.accuracy import surface as surface_module
+from reliability.accuracy import surface_fit
 from reliability.accuracy.counted_points import counted_points
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import (
     AccuracySurface,
     chip_variance,
     first_crossing,
-    fit_accuracy_surfaces,
     mean_loss,
     mean_share,
     tolerated_ln_ber,
 )
+from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.network_study import NetworkOptions, NetworkStudy, evaluate_network
 
 BER = np.array([1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 4e-2, 7e-2, 0.1, 0.2])
@@ -172,9 +172,9 @@ def test_the_table_is_fine_enough_where_losses_bend(
     study = {"network": _study(7, shift=bent)}
     at = np.sqrt(BER[4:-1] * BER[5:])
     if step is not None:
-        monkeypatch.setattr(surface_module, "_FINE", step)
+        monkeypatch.setattr(surface_fit, "_FINE", step)
     found = fit_accuracy_surfaces(study, seed=1)["network"]
-    monkeypatch.setattr(surface_module, "_FINE", 0.03)
+    monkeypatch.setattr(surface_fit, "_FINE", 0.03)
     finer = fit_accuracy_surfaces(study, seed=1)["network"]
     coarse, fine = (mean_loss(s, *_equal(s, at)) for s in (found, finer))
     # the difference of two medians of 1000 draws has a standard error of 0.06 of these

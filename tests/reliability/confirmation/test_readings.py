@@ -93,8 +93,10 @@ def test_the_gate_needs_both_the_counts_and_the_chips() -> None:
         for which, lots in (("apart", APART), ("alike", ALIKE))
     }
     assert {key for key, gate in passed.items() if not gate.passed} == {("wrong", "apart")}
-    assert "too few readings" in passed["right", "apart"].finding
-    assert "0.200 of 500 chips by readings alone, 0.960" in passed["wrong", "apart"].finding
+    assert "here they do not tell" in passed["right", "apart"].finding
+    finding = passed["wrong", "apart"].finding
+    assert "by 0.200 of 500 chips whose error rates were counted from readings" in finding
+    assert "by 0.960 of 500 chips of the model" in finding
     assert "--model" in passed["wrong", "apart"].remedy
 
 

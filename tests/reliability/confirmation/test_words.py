@@ -61,7 +61,7 @@ def test_with_many_arrays_the_new_one_leads() -> None:
 
 
 def test_several_arrays_without_chips_or_with_chips_on_several() -> None:
-    assert "only chips tell how much arrays differ" in line(("A", "B"), None)
+    assert "on the array with the fewest good ones" in line(("A", "B"), None)
     found = lots(Lot(1.0, 2000, 1990), ChipArrays(("A", "B"), 4))
     assert "lie on 4 arrays (assumed" in line(("A", "B"), found)
 
