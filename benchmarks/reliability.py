@@ -56,6 +56,7 @@ from reliability.confirmation.confirmed import Confirmable, Confirming, DesignCh
 from reliability.designs import Comparison
 from reliability.device_study import DeviceStudy
 from reliability.storage import STORAGES
+from reliability.treated_study import TREATMENTS
 
 QUANTILE_PLACES, QUANTILE_CHIPS = 40, 300
 DEVICE_OF_TIMES = "measured gate sweep 1 us"
@@ -94,7 +95,8 @@ class Bench:
     def subjects(self) -> list[Subjects]:
         """Image sets and treatments of thresholds that are asked."""
         a = self.arguments
-        return [s for s in all_subjects(a.mnist_images, a.threads) if s.image_set in a.images]
+        every = all_subjects(a.mnist_images, a.threads)
+        return [s for s in every if s.image_set in a.images and s.thresholds in a.thresholds]
 
     def study(self, device: str) -> DeviceStudy:
         """A fitted device."""
@@ -125,11 +127,15 @@ class Bench:
 def promises(bench: Bench) -> dict[str, Any]:
     """Every design of every device asked of fresh chips."""
     a, rows = bench.arguments, []
+    until = time.monotonic() + 60 * a.minutes
     of = {subjects.label: subjects for subjects in bench.subjects}
     for label, subjects in of.items():
         for device in a.devices:
-            path = bench.work / "plans" / f"{device.replace('/', '-')}, {label}.json"
+            of_images = f"{label}, {subjects.most_images} images"
+            path = bench.work / "plans" / f"{device.replace('/', '-')}, {of_images}.json"
             if not path.exists():
+                if time.monotonic() > until:
+                    continue
                 say(f"plan of the {device}, {label}")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 plan = planned(bench.compared(device, subjects))
@@ -145,7 +151,6 @@ def promises(bench: Bench) -> dict[str, Any]:
             row, subject, bench.study(row["device"]), chips=a.chips, threads=a.threads
         )
 
-    until = time.monotonic() + 60 * a.minutes
     counted = count_all(ordered, bench.work / "promises.jsonl", count, until=until, say=say)
     return {
         "criterion": "|share - promise| <= max(0.02, three standard errors of both sides)",
@@ -187,7 +192,9 @@ def quantiles(bench: Bench) -> dict[str, Any]:
             "programming": x,
             "known": float(surface.known(storage.seen(curves)).mean()),
         }
-        found = [about | row for row in compared(surface, storage.seen(curves), losses)]
+        found = [
+            about | row for row in compared(surface, storage.seen(curves), losses, seed=number)
+        ]
         rows += found
         with store.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found) + "\n")
@@ -271,6 +278,9 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--devices", nargs="+", choices=list(DEVICES), default=list(DEVICES))
     parser.add_argument("--images", nargs="+", default=["digits", "mnist"])
+    parser.add_argument(
+        "--thresholds", nargs="+", choices=list(TREATMENTS), default=list(TREATMENTS)
+    )
     parser.add_argument("--mnist-images", type=int, default=2000, help="test images, the first")
     parser.add_argument("--chips", type=int, default=400, help="fresh chips at each place")
     parser.add_argument("--minutes", type=float, default=600.0, help="of counting promises")

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.reliability_subjects import SEED
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface
 from reliability.propagation import Pairing, pair_draws, propagate
@@ -34,7 +33,7 @@ SURFACES = 100
 
 
 def compared(
-    surface: AccuracySurface, seen: SeenRates, losses: np.ndarray, *, seed: int = SEED
+    surface: AccuracySurface, seen: SeenRates, losses: np.ndarray, *, seed: int
 ) -> list[dict[str, Any]]:
     """Promised quantiles of accuracy beside those of chips; one row for each.
 
@@ -47,7 +46,7 @@ def compared(
     losses : float array, shape (chip,)
         What fresh chips lose, a fraction of the test images.
     seed : int
-        Of the chips of the surface.
+        Of the chips of the surface, and of the rounding of both sides.
     """
     rng = np.random.default_rng([seed, 3])
     n, images = len(losses), surface.images
