@@ -72,7 +72,15 @@ class Smoothness:
 SHARE = Smoothness(level=5.0, over_rate=1.5, over_tilt=2.0, own=0.02)
 """Of the logit of the share, beyond its proportionality to the rate of wrong bits."""
 
-DISPERSION = Smoothness(level=2.0, over_rate=1.0, over_tilt=1.5, own=0.2)
+DISPERSION = Smoothness(
+    level=2.0,
+    over_rate=1.5,
+    over_tilt=2.0,
+    own=0.1,
+    rate_length=1.2,
+    tilt_rate_length=2.0,
+    tilt_length=1.5,
+)
 """Of ln of the variance over chips relative to a binomial law."""
 
 
