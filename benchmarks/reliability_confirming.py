@@ -66,7 +66,7 @@ def _confirmed(
     c = comparison
     of = DesignChips(subject, design.storage, c.sensing, c.one_is, confirming)
     return confirm(
-        values_to_try(c.grid, design.p_met, design.safe, c.requirement),
+        values_to_try(c.grid, design.p_met, design.safe),
         of.losses,
         most_loss=design.chip_yield.limit,
         wanted=1 - c.requirement.risk,

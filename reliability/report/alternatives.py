@@ -34,6 +34,7 @@ from reliability.report.words import (
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 SHOWN_NETWORKS = 4
+FOLDED_AFTER = 12
 COMPARED_WITH = ("standard_bnn", "memory")
 
 Record = Mapping[str, Any]
@@ -110,6 +111,7 @@ def alternative_table(
         tuple(rows),
         words=3,
         marked=marked,
+        folded_after=FOLDED_AFTER,
     )
 
 

@@ -21,6 +21,8 @@ class Table:
         How many columns on the left hold words; the others hold numbers.
     marked : int or None
         Row to stress.
+    folded_after : int or None
+        Rows that are seen at once; the others unfold.
     """
 
     caption: str
@@ -28,3 +30,4 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     words: int = 1
     marked: int | None = None
+    folded_after: int | None = None

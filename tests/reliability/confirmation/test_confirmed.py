@@ -221,16 +221,15 @@ def test_designs_of_other_networks_stay_unconfirmed(
 def test_values_reach_below_the_promise_and_stay_in_its_run() -> None:
     x = np.arange(1.0, 101.0)
     p = np.clip((x - 20) / 40, 0, 1) * (x < 80)
-    wanted = Requirement(risk=0.05)
-    safe = safe_set(x, p, wanted, Programming("gate voltage", "V"))
-    values = values_to_try(x, p, safe, wanted)
+    safe = safe_set(x, p, Requirement(risk=0.05), Programming("gate voltage", "V"))
+    values = values_to_try(x, p, safe)
     assert values == sorted(values, reverse=True)
     assert safe.lowest == 58
     assert 58 in values
-    # 0.9 is reached at 56; the run ends at 79
-    assert min(values) == 56
+    # 0.5 is reached at 40; the run ends at 79
+    assert min(values) == 40
     assert max(values) == 79
-    assert len(values) == 24
+    assert len(values) == 40
 
 
 @pytest.mark.parametrize(
