@@ -138,13 +138,16 @@ def count_place(
     start = time.perf_counter()
     losses = of.losses(row["programming"], chips, seed, 0)
     seconds = time.perf_counter() - start
-    found = judged(row, int((losses <= row["limit"] + ROUNDING).sum()), chips)
+    meets = losses <= row["limit"] + ROUNDING
+    found = judged(row, int(meets.sum()), chips)
     if confirming.arrays.are_tallied:
         at = np.array([confirming.arrays.of(seed, k)[0] for k in range(chips)])
-        meets = losses <= row["limit"] + ROUNDING
-        found["share_by_array"] = {
-            name: float(meets[at == k].mean()) for k, name in enumerate(confirming.arrays.names)
-        }
+        on = {name: meets[at == k] for k, name in enumerate(confirming.arrays.names)}
+        if confirming.arrays.in_turn:
+            # the promise is that of the array with the fewest good chips
+            worst = min(on.values(), key=np.mean)
+            found = judged(row, int(worst.sum()), len(worst))
+        found["share_by_array"] = {name: float(good.mean()) for name, good in on.items()}
     return {**found, "seconds": seconds}
 
 
