@@ -113,13 +113,14 @@ def p_met(share: FloatArray, pairing: Pairing) -> FloatArray:
 
 
 def _p_met(share: FloatArray, array: IntArray | None, weights: FloatArray) -> FloatArray:
+    # weights sum to one but for rounding, which must not make a probability of more
     if array is None:
-        return np.asarray(weights @ share)
+        return np.minimum(weights @ share, 1.0)
     found = []
     for one in np.unique(array):
         on = weights[:, array == one]
         found.append(on @ share[array == one] / on.sum(axis=1, keepdims=True))
-    return np.asarray(np.min(found, axis=0))
+    return np.minimum(np.min(found, axis=0), 1.0)
 
 
 def chip_yield(
