@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -131,9 +131,7 @@ def stated_loss(comparison: Comparison, design: Design) -> StatedLoss | None:
     elif found.fresh is None:
         return None
     else:
-        # with few arrays each of them has to qualify: the law is that of the worst one
-        turns = len(found.fresh.arrays) if found.arrays.in_turn else 1
-        within = partial(_share_within, [found.losses[k::turns] for k in range(turns)])
+        within = partial(_share_within, found.losses)
         mean, counted = float(found.losses.mean()), f"by {found.fresh.chips:,} fresh chips"
     curve = c.curves[design.network]
     lower = c.standard.error_free - curve.error_free
@@ -150,5 +148,5 @@ def stated_loss(comparison: Comparison, design: Design) -> StatedLoss | None:
     )
 
 
-def _share_within(losses: Sequence[NDArray[np.float64]], limit: float) -> float:
-    return min(float((of <= limit + _ROUNDING).mean()) for of in losses)
+def _share_within(losses: NDArray[np.float64], limit: float) -> float:
+    return float((losses <= limit + _ROUNDING).mean())

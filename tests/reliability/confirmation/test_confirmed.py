@@ -45,6 +45,7 @@ from reliability.life_decision import compare_over_life
 from reliability.network_study import BER_GRID, NetworkStudy
 from reliability.requirement import Requirement
 from reliability.second_variable import leading
+from reliability.stated_loss import stated_loss
 from reliability.storage import PLAIN, storages_for
 from reliability.threshold_treatment import reference_from
 
@@ -313,7 +314,8 @@ def test_the_worse_of_two_arrays_decides(
             draws[prior.name] = (("chain", "draw", f"{prior.name}_term"), values)
     two = replace(posterior, draws=draws, frame=frame)
     both = replace(study, posteriors={"lognormal": two})
-    found = confirmed(both, counted, replace(confirming, device=two)).best
+    done = confirmed(both, counted, replace(confirming, device=two))
+    found = done.best
     alone = confirmed(study, counted, confirming).best
     assert alone is not None
     assert found is not None
@@ -323,6 +325,10 @@ def test_the_worse_of_two_arrays_decides(
     assert fresh is not None
     assert fresh.arrays["A"].share > fresh.arrays["B"].share == fresh.share
     assert fresh.on_any.chips == 800
+    # all probabilities of the verdict are those of the chips on this array
+    law = stated_loss(done, found)
+    assert law is not None
+    assert law.p_met == fresh.share
     assert "on array B, that with the fewest" in confirmation_line(found, "")
 
 
