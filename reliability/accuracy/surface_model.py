@@ -143,7 +143,7 @@ class Linearised:
     steps : int
         Iterations to convergence.
     converged : bool
-        Whether the last step was below 1e-5.
+        Whether the last step was below 1e-5, in the logit or, below one image, in images.
     """
 
     pairs: Pairs
@@ -230,7 +230,8 @@ def linearise(
         noise = correlation * spread[:, None] * spread[None] / together
         seen = f + np.clip((mean - level) / slope, -1.0, 2.0) - base
         moved = centre + base + prior_f @ np.linalg.solve(prior_f + noise, seen - centre)
-        size = float(np.abs(moved - f).max())
+        # where a fraction of an image is lost a step counts by what it does to that fraction
+        size = float((np.abs(moved - f) * np.minimum(slope, 1.0)).max())
         damping = max(0.5 * damping, 0.1) if size > 0.9 * last else min(1.0, 1.2 * damping)
         last = size
         f = f + damping * np.clip(moved - f, -2.0, 2.0)
