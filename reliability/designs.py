@@ -377,14 +377,21 @@ def tolerated_on_device(comparison: Comparison, design: Design) -> FloatArray:
     That at the weakest programming which suffices, with the unequal rates that the device has
     there; -inf for draws in which none does. Shape (draw,).
     """
+    found = at_condition(comparison, design, comparison.read_ln_ber(design.storage.scheme))
+    return np.where(design.condition.not_reached, -np.inf, found)
+
+
+def at_condition(comparison: Comparison, design: Design, values: FloatArray) -> FloatArray:
+    """Values over the grid, shape (pair, x), where each pair's programming just suffices, (pair,).
+
+    Linear between the values of the grid, in the programming coordinate.
+    """
     c = comparison
-    ln_ber = c.read_ln_ber(design.storage.scheme)
     u = c.programming.coordinate(c.grid)
     place = np.interp(c.programming.coordinate(design.condition.x), u, np.arange(len(u)))
     left = np.minimum(place.astype(np.int64), len(u) - 2)
-    below, above = (np.take_along_axis(ln_ber, (left + k)[:, None], 1)[:, 0] for k in (0, 1))
-    found = below + (place - left) * (above - below)
-    return np.where(design.condition.not_reached, -np.inf, found)
+    below, above = (np.take_along_axis(values, (left + k)[:, None], 1)[:, 0] for k in (0, 1))
+    return np.asarray(below + (place - left) * (above - below))
 
 
 def references(

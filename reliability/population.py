@@ -13,7 +13,7 @@ from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import mean_share
 from reliability.chip_yield import share_within
 from reliability.decision.limits import enough_chips
-from reliability.designs import Comparison, Design, both, loss_limits, references
+from reliability.designs import Comparison, Design, at_condition, both, loss_limits, references
 
 
 def population_shift(comparison: Comparison, design: Design) -> FloatArray:
@@ -27,16 +27,10 @@ def population_shift(comparison: Comparison, design: Design) -> FloatArray:
     """
     c, surface = comparison, comparison.curves[design.network]
     limit, at = loss_limits(c.curves, c.requirement)[design.network], c.pairing.curve
-    u = c.programming.coordinate(c.grid)
-    place = np.interp(c.programming.coordinate(design.condition.x), u, np.arange(len(u)))
-    left = np.minimum(place.astype(np.int64), len(u) - 2)
     seen = c.seen[design.storage].of(c.pairing.rates)
-
-    def here_of(values: FloatArray) -> FloatArray:
-        below, above = (np.take_along_axis(values, (left + k)[:, None], 1) for k in (0, 1))
-        return np.asarray(below + (place - left)[:, None] * (above - below))
-
-    here = SeenRates(here_of(seen.ln_ber), here_of(seen.tilt))
+    here = SeenRates(
+        *(at_condition(c, design, values)[:, None] for values in (seen.ln_ber, seen.tilt))
+    )
     moved = sum(
         surface.pool(k) / surface.images * mean_share(surface, k, here, at)[:, 0] for k in KINDS
     )
