@@ -1,12 +1,16 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.backend import SamplerOptions
+from devicefit.compression import compress
+from devicefit.fitting import DevicePosterior, Diagnostics, fit
+from devicefit.measurements import check_measurements
 from devicefit.models.frame import Frame
 from devicefit.priors import core_priors
 from devicefit.programming import Programming
@@ -174,6 +178,36 @@ def test_a_square_law_transistor_in_series() -> None:
         assert low <= 1.4**2 / 0.4**2 * (1 + 1e-6)
         assert high >= 1.4**2 / 0.4**2 * (1 - 1e-6)
     assert high / low > 1.5
+
+
+def test_a_fit_to_readings_of_such_a_device_holds_the_true_ratio() -> None:
+    """The same truth, known by 100 readings at each of 8 voltages; the whole path says 6."""
+    rng, volts = np.random.default_rng(23), 0.6 + np.sqrt(np.geomspace(2e-5, 4e-4, 8) / 2.04e-4)
+    rows = []
+    for volt in volts:
+        lrs = 1300 + 0.5 / (2.04e-4 * (volt - 0.6) ** 2) * np.exp(0.1 * rng.standard_normal(100))
+        hrs = 1.5e5 * np.exp(0.5 * rng.standard_normal(100))
+        for state, values in (("LRS", lrs), ("HRS", hrs)):
+            rows += [(f"{volt:.4f}-{i}", state, volt, r) for i, r in enumerate(values)]
+    table = pd.DataFrame(rows, columns=["device_id", "state", "programming", "resistance_ohm"])
+    measurements = check_measurements(
+        table, Programming("SET gate voltage", "V"), simulated=True, source="a test"
+    )
+    sampler = SamplerOptions(chains=2, draws=200, warmup=300, cores=1, seed=1)
+    posterior = fit(compress(measurements), family="lognormal", options=sampler)
+    found = programming_energy(
+        posterior, np.array([1.0, 2.0]), np.arange(400), options=EnergyOptions(),
+        rng=np.random.default_rng(5),
+    )  # fmt: skip
+    ratio = found.e_cell_j[:, 1] / found.e_cell_j[:, 0]
+    low, high = np.quantile(ratio, [0.05, 0.95])
+    assert low < 12.25 < high
+    assert low > 4
+    share = series_share_at(found, 2.0)
+    assert share is not None
+    assert np.quantile(share, 0.95) < 0.9
+    path = posterior.mixtures(found.x)["LRS"].location[0]
+    assert np.exp(path[..., 0] - path[..., 1]).max() < 8
 
 
 @pytest.mark.parametrize("unit", ["A", "V"])
