@@ -157,7 +157,8 @@ def stated_saving(comparison: Comparison, design: Design, reference: Reference) 
 
 def is_withheld(record: Mapping[str, Any]) -> bool:
     """Whether a saving is not stated because its gate failed."""
-    return record["gate"] is not None and not record["gate"]["passed"]
+    gate = record.get("gate")
+    return gate is not None and not gate["passed"]
 
 
 def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any]:
