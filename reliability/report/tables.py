@@ -142,7 +142,7 @@ def energy_table(record: Mapping[str, Any]) -> Table | None:
             text = number(value)
         rows.append((ENERGY_WORDS.get(key, key), text))
     return Table(
-        "Pulses that the energy rests on: as given by the user, else assumed values of usual size.",
+        "What the energy rests on: as given by the user, else assumed values of usual size.",
         ("Quantity", "Value"),
         tuple(rows),
     )
