@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY, equal_tailed
 from devicefit.programming import FloatArray
 from reliability.decision.series_gate import series_gate
@@ -135,14 +136,18 @@ def saving_of(comparison: Comparison, design: Design, reference: Reference) -> S
 
 
 def stated_saving(comparison: Comparison, design: Design, reference: Reference) -> dict[str, Any]:
-    """Record of a saving, as of :meth:`Saving.record`, where its own gate passes.
+    """Record of a saving where its own gate passes; see :func:`gated`."""
+    gate = series_gate(comparison.energy, design.condition, reference.condition)
+    return gated(saving_of(comparison, design, reference).record(), gate)
+
+
+def gated(found: dict[str, Any], gate: Gate | None) -> dict[str, Any]:
+    """Record of a saving, as of :meth:`Saving.record`, with what its gate says of it.
 
     ``gate`` is the record of :func:`reliability.decision.series_gate.series_gate`, or None. Where
     it failed there is neither a number nor a bound, and what they would have been stands in
     ``not_to_be_relied_on``.
     """
-    found = saving_of(comparison, design, reference).record()
-    gate = series_gate(comparison, design, reference)
     if gate is None or gate.passed:
         return {**found, "gate": None if gate is None else gate.record()}
     figures = ("median", "low", "high", "bound")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from devicefit.gates import Gate
-from reliability.designs import Comparison, Design, Reference
-from reliability.energy import series_share_at
+from reliability.decision.limits import Condition
+from reliability.energy import Energy, series_share_at
 
 MOST_SERIES = 0.9
 """Largest share of the series resistance in the LRS.
@@ -20,11 +20,18 @@ SURE = 0.95
 """Probability with which the share has to be below :data:`MOST_SERIES`."""
 
 
-def series_gate(comparison: Comparison, design: Design, reference: Reference) -> Gate | None:
+def series_gate(energy: Energy, own: Condition, other: Condition) -> Gate | None:
     """Share of the series resistance where a saving looks at the energies of two programmings.
 
     Of both sides of the saving the larger share counts, for each draw at the programming values of
     this draw. A split that the readings do not determine has a wide posterior, and fails too.
+
+    Parameters
+    ----------
+    energy : Energy
+        Of the paired draws.
+    own, other : Condition
+        Where the design and its reference stand in each of these draws.
 
     Returns
     -------
@@ -32,15 +39,13 @@ def series_gate(comparison: Comparison, design: Design, reference: Reference) ->
         None where the saving does not rest on this share: the current is known, the series
         resistance was not told apart, or both sides are one programming.
     """
-    own, other = design.condition, reference.condition
     if own is other:
         return None
-    shares = [series_share_at(comparison.energy, side.x) for side in (own, other)]
-    at_own, at_other = shares
+    at_own, at_other = (series_share_at(energy, side.x) for side in (own, other))
     if at_own is None or at_other is None:
         return None
     value = float(np.quantile(np.maximum(at_own, at_other), SURE))
-    strongest = comparison.programming.format(float(np.median(np.maximum(own.x, other.x))))
+    strongest = energy.programming.format(float(np.median(np.maximum(own.x, other.x))))
     return Gate(
         name="series resistance",
         question="Does the LRS tell the filament's resistance, from which the current is inferred?",

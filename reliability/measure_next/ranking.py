@@ -237,7 +237,7 @@ class Ranking:
             self.design = self.of_saving.designs[-1]
         self.reference = next(r for r in self.of_saving.references if r.key == options.reference)
         self.saving = saving_of(self.of_saving, self.design, self.reference)
-        gate = series_gate(self.of_saving, self.design, self.reference)
+        gate = series_gate(comparison.energy, self.design.condition, self.reference.condition)
         if gate is not None and not gate.passed:
             raise ValueError(f"the gate {gate.name!r} failed: {gate.finding}; {gate.remedy}")
         self.ln_saving = np.log(self.saving.factor)

@@ -41,7 +41,7 @@ def next_record(
     if not comparison.energy.is_known:
         return {"ranking": None, "why_not": "no energy is known, so there is no saving to rank by"}
     standard = next(r for r in comparison.references if r.key == STANDARD)
-    gate = series_gate(comparison, comparison.focus, standard)
+    gate = series_gate(comparison.energy, comparison.focus.condition, standard.condition)
     if gate is not None and not gate.passed:
         return {
             "ranking": None,

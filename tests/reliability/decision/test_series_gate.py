@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +108,7 @@ def test_the_share_is_that_of_the_stronger_side_with_what_is_not_known_of_it(
     of = study(series_ohm, sd)
     c = compared(of, networks)
     stated = next(r for r in c.references if r.key == "stated")
-    gate = series_gate(c, c.focus, stated)
+    gate = series_gate(c.energy, c.focus.condition, stated.condition)
     assert gate is not None
     by_hand = share_by_hand(of.posteriors["lognormal"], 2.0)[c.pairing.device]
     assert gate.value == pytest.approx(np.quantile(by_hand, 0.95), abs=1e-6)
@@ -194,8 +193,8 @@ def test_no_measurement_is_ranked_by_a_saving_that_is_withheld(
     of = study(8000.0)
     c = compared(of, networks)
     standard = next(r for r in c.references if r.key == STANDARD)
-    assert series_gate(c, replace(c.focus, condition=standard.condition), standard) is None
-    gate = series_gate(c, c.focus, standard)
+    assert series_gate(c.energy, standard.condition, standard.condition) is None
+    gate = series_gate(c.energy, c.focus.condition, standard.condition)
     assert gate is not None
     assert not gate.passed
     found = next_record(of, c, networks, seed=1)
