@@ -31,6 +31,7 @@ from devicefit.left_out_conditions import (
 )
 from devicefit.loo import Loo, elpd_difference, loo
 from devicefit.measurements import STATES, Measurements
+from devicefit.neighbours import likenesses, neighbours_gate
 from devicefit.persistence_windows import WindowedPersistence
 from devicefit.predicted_failures import predicted_failures
 from devicefit.prediction import fit_persistence, threshold_words
@@ -228,6 +229,10 @@ def study_device(
             loo_gate(loos[leading.family]),
             sensitivity_gate(curve_sensitivity(leading, compressed, own)),
         )
+        if len(measurements.places):
+            say("comparing neighbouring cells")
+            placed = np.random.default_rng([sampler.seed, 17])
+            gates += (neighbours_gate(likenesses(measurements, main, sensing, rng=placed)),)
         say("how much devices differ")
         persistence = fit_persistence(main, measurements, options=sensing, rng=rng)
         record["counts"] = _counts_record(counts, main)
