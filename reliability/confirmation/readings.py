@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta, binom, fisher_exact
 
+from devicefit.checks.gate import Gate
 from devicefit.condition_readings import ConditionReadings
 from devicefit.fitted import Fitted
-from devicefit.gates import Gate
 from devicefit.measurements import STATES
 from devicefit.programming import FloatArray, Programming
 from devicefit.sensing import CELLS_PER_BIT, SensingOptions
