@@ -9,7 +9,13 @@ import pytest
 from scipy import integrate, special, stats
 
 from devicefit.checks.ranks_of_readings import RankedState, predictive, ranked_readings
-from devicefit.checks.shape import ShapeTests, hotelling, polynomial, shape_gate, shape_tests
+from devicefit.checks.shape import (
+    ShapeTests,
+    polynomial,
+    shape_gate,
+    shape_tests,
+    sum_of_squares_test,
+)
 from devicefit.mixture import Mixture
 from devicefit.reference_device import PROGRAMMING, ReferenceDevice
 
@@ -28,18 +34,18 @@ def ranked(low: np.ndarray, high: np.ndarray | None = None) -> RankedState:
 # --- parts ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("degree", [1, 2, 3, 4])
+@pytest.mark.parametrize("degree", [1, 2, 3, 8])
 def test_polynomials_are_those_of_legendre(degree: int) -> None:
     u = np.linspace(0, 1, 11)
     norm = np.sqrt(2 * degree + 1)
-    found = polynomial(ranked(u), degree - 1)
+    found = polynomial(ranked(u), degree)
     assert found == pytest.approx(norm * special.eval_sh_legendre(degree, u), abs=1e-12)
     low, high = np.array([0.0, 0.2, 0.9]), np.array([0.1, 0.7, 1.0])
     means = [
         integrate.quad(lambda v: norm * special.eval_sh_legendre(degree, v), a, b)[0] / (b - a)
         for a, b in zip(low, high, strict=True)
     ]
-    assert polynomial(ranked(low, high), degree - 1) == pytest.approx(means, abs=1e-10)
+    assert polynomial(ranked(low, high), degree) == pytest.approx(means, abs=1e-10)
 
 
 def test_readings_below_a_level() -> None:
@@ -64,32 +70,72 @@ def test_predictive_probabilities_are_means_over_draws() -> None:
     assert special.ndtri(found[52:]) == pytest.approx(special.ndtri(expected[52:]), abs=2e-4)
 
 
-def test_hotelling_of_one_sum_is_a_t_test() -> None:
-    # devices read once, scores with a sample variance above one: as Student's, whose F has 1 and
-    # n - 1 degrees of freedom
+def test_one_sum_is_a_t_test() -> None:
+    # devices read once, scores with a sample variance above one: as Student's
     rng = np.random.default_rng(5)
-    score = 1.2 * rng.standard_normal(40) + 0.4
-    score *= 1.2 / score.std(ddof=1)
-    found = hotelling([(score, np.zeros(40, int))], np.arange(40), 40)
-    assert found == pytest.approx(stats.ttest_1samp(score, 0.0).pvalue, rel=1e-3)
+    score = rng.standard_normal(40)
+    score = 0.4 + 1.2 * (score - score.mean()) / score.std(ddof=1)
+    found = sum_of_squares_test([(score, np.zeros(40, int))], np.arange(40), 40)
+    assert found == pytest.approx(stats.ttest_1samp(score, 0.0).pvalue, rel=1e-9)
+
+
+def test_independent_sums_are_a_chi_square() -> None:
+    # the variance is at least that of independent readings, 1
+    rng = np.random.default_rng(6)
+    score = 0.5 * rng.standard_normal((3, 2000)) + 0.05
+    window = np.arange(2000) % 2
+    found = sum_of_squares_test([(s, window) for s in score], np.arange(2000), 2000)
+    square = sum(float(s[window == w].sum()) ** 2 / 1000 for s in score for w in range(2))
+    assert found == pytest.approx(stats.chi2.sf(square, 6), rel=0.05)
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_hotelling_of_clustered_scores(rate_at_most: Any, shared: bool) -> None:
-    # 60 devices of five readings, half of the variance the device's; each device in one of three
+def test_clustered_scores(rate_at_most: Any, shared: bool) -> None:
+    # 60 devices of five readings, 0.8 of the variance the device's; each device in one of three
     # windows, or in all
     rng = np.random.default_rng(6)
     device = np.repeat(np.arange(60), 5)
     window = np.tile([0, 1, 2, 0, 1], 60) if shared else device % 3
     p_values, naive = [], []
     for _ in range(300):
-        score = np.sqrt(0.5) * (rng.standard_normal(60)[device] + rng.standard_normal(300))
-        p_values.append(hotelling([(score, window)], device, 60))
-        naive.append(hotelling([(score, window)], np.arange(300), 300))
+        score = np.sqrt(0.8) * rng.standard_normal(60)[device]
+        score = score + np.sqrt(0.2) * rng.standard_normal(300)
+        p_values.append(sum_of_squares_test([(score, window)], device, 60))
+        naive.append(sum_of_squares_test([(score, window)], np.arange(300), 300))
     for level in (0.005, 0.05, 0.2):
         rate_at_most(np.array(p_values), level)
     # control: readings as if they were independent
-    assert np.mean(np.array(naive) < 0.05) > 0.08
+    assert np.mean(np.array(naive) < 0.05) > 0.1
+
+
+@pytest.mark.parametrize(("conditions", "devices", "cycles"), [(8, 50, 1), (1, 30, 20), (6, 20, 5)])
+def test_right_laws_of_few_devices(
+    rate_at_most: Any, conditions: int, devices: int, cycles: int
+) -> None:
+    # ranks that are even by construction, half of their score the device's
+    device = np.repeat(np.arange(conditions * devices), cycles)
+    order = device // devices
+    rng = np.random.default_rng(12)
+    part = 0.5 if cycles > 1 else 0.0
+    p_values = []
+    for _ in range(300):
+        score = rng.standard_normal(conditions * devices)[device] * np.sqrt(part)
+        u = special.ndtr(score + np.sqrt(1 - part) * rng.standard_normal(len(device)))
+        readings = RankedState(u, u, device, order, order.astype(float))
+        tests = shape_tests({"LRS": readings}, str)
+        p_values.append([test.p_value for test in tests.bulk])
+    for of_question in np.array(p_values).T:
+        rate_at_most(of_question, 0.01)
+        rate_at_most(of_question, 0.05)
+
+
+def test_few_devices_leave_the_bulk_untested() -> None:
+    u = np.random.default_rng(13).random(29)
+    readings = RankedState(u, u, np.arange(29), np.zeros(29, int), np.ones(29))
+    tests = shape_tests({"HRS": readings}, str)
+    assert tests.bulk == ()
+    finding = shape_gate(tests).finding
+    assert finding.endswith("location, spread and form untested with fewer than 30 devices")
 
 
 # --- the gate -------------------------------------------------------------------------------------
