@@ -49,12 +49,15 @@ class Scaling:
         each doubling of the power, less what chance adds to a distance.
     shift : float array, shape (quantity,)
         Change of its mean for each doubling, in posterior standard deviations.
+    moved : float array, shape (quantity,)
+        The same in units of the quantity.
     error : float array, shape (quantity,)
         Monte-Carlo standard error of the change.
     """
 
     change: FloatArray
     shift: FloatArray
+    moved: FloatArray
     error: FloatArray
 
     @property
@@ -104,6 +107,7 @@ class Sensitivity:
                 row |= {
                     factor: float(scaling.change[i]),
                     f"{factor}_shift": float(scaling.shift[i]),
+                    f"{factor}_moved": float(scaling.moved[i]),
                     f"{factor}_error": float(scaling.error[i]),
                 }
             rows.append(row | {"rests_on": diagnosis[i], "is_answer": bool(self.is_answer[i])})
@@ -152,7 +156,7 @@ def power_scaling(quantities: Mapping[str, FloatArray], ln_density: FloatArray) 
     turns = np.unique(np.arange(1, _SHIFTS + 1) * n // (_SHIFTS + 1))
     turned = np.stack([ln_density, *(np.roll(ln_density, turn) for turn in turns)], axis=1)
     weights = [np.exp((power - 1) * (turned - turned.max(axis=0))) for power in _POWERS]
-    change, error, shift = [], [], []
+    change, error, shift, moved = [], [], [], []
     for values in quantities.values():
         all_changes = np.mean(
             [
@@ -165,7 +169,8 @@ def power_scaling(quantities: Mapping[str, FloatArray], ln_density: FloatArray) 
         change.append(np.sqrt(max(all_changes[0] ** 2 - by_chance, 0.0)))
         error.append(0.5 * np.sqrt(by_chance))
         shift.append(_shift(values, ln_density))
-    return Scaling(np.array(change), np.array(shift), np.array(error))
+        moved.append(shift[-1] * values.std())
+    return Scaling(np.array(change), np.array(shift), np.array(moved), np.array(error))
 
 
 def curve_sensitivity(

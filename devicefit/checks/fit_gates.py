@@ -13,6 +13,7 @@ from devicefit.backend import bulk_ess, r_hat, tail_ess
 from devicefit.checks.counted_share import FALSE_ALARMS
 from devicefit.checks.gate import Gate, GateReport
 from devicefit.checks.predictive_tests import predictive_tests
+from devicefit.checks.totals import MATERIAL
 from devicefit.compressed import Compressed
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.laplace import EVIDENCE_LOST
@@ -42,7 +43,12 @@ PARAMETER_ESS_LIMIT = 100
 DIVERGENCE_LIMIT = 0.001
 COVERED_LIMIT = 0.9
 HIGH_K_LIMIT = 0.001
-"""Share of devices whose Pareto k may be high."""
+"""Share of devices whose Pareto k may be high, and the number that may be so in any case.
+
+One device of some hundred that failed where few do has a high k in a fifth of the fits of good
+data; the scores of families are sums over all devices, which a few do not decide.
+"""
+HIGH_K_ALLOWED = 3
 OTHER_MODES_LIMIT = 0.05
 """Posterior share of other modes below which it does not matter who visits them."""
 
@@ -186,14 +192,15 @@ def loo_gate(found: Loo) -> Gate:
     """Whether the predictions of left-out devices can be trusted."""
     high = len(found.high_k)
     share = high / len(found.devices)
+    limit = max(HIGH_K_LIMIT, HIGH_K_ALLOWED / len(found.devices))
     finite = found.pareto_k[np.isfinite(found.pareto_k)]
     largest = f"{finite.max():.2f}" if len(finite) else "none"
     return Gate(
         "left-out devices",
         "Can the prediction of each device without its own readings be had from one fit?",
-        share <= HIGH_K_LIMIT,
+        share <= limit,
         share,
-        HIGH_K_LIMIT,
+        limit,
         f"{high} of {len(found.devices)} devices with Pareto k above {K_LIMIT} or not finite; "
         f"largest finite k {largest}",
         "refit without these devices (they are named in the record) and predict them: their "
@@ -205,21 +212,22 @@ def sensitivity_gate(found: Sensitivity) -> Gate:
     """Whether answers depend on the priors.
 
     Fails where a change exceeds the limit by more than its Monte-Carlo error, at odds that are
-    shared out over the answers.
+    shared out over the answers, and moves the mean of ln BER by as much as `MATERIAL`.
     """
     at = np.flatnonzero(found.is_answer)
     z = float(ndtri(1 - FALSE_ALARMS / max(len(at), 1)))
-    change, error = found.prior.change, z * found.prior.error
-    moved = at[change[at] - error[at] >= SENSITIVE]
-    leading = moved if len(moved) else at
-    worst = float((change - error)[leading].max(initial=0.0))
+    change, least = found.prior.change, found.prior.change - z * found.prior.error
+    matters = at[np.abs(found.prior.moved[at]) >= np.log(MATERIAL)]
+    moved = matters[least[matters] >= SENSITIVE]
+    worst = float(least[matters].max(initial=0.0))
+    largest = float(change[matters].max(initial=0.0))
     words = [
         f"{found.names[i]} ({change[i]:.2f}, rests on {found.diagnosis[i]})" for i in moved[:5]
     ]
-    largest = float(change[leading].max(initial=0.0))
     finding = (
-        f"{len(moved)} of {len(at)} answers move with the priors, largest change {largest:.2g} for "
-        f"each doubling of their power, at least {worst:.2g} beyond its Monte-Carlo error"
+        f"{len(moved)} of {len(at)} answers move with the priors; of those that move by a factor "
+        f"of {MATERIAL:g} or more for each doubling of their power the largest change is "
+        f"{largest:.2g}, at least {worst:.2g} beyond its Monte-Carlo error"
     )
     if words:
         finding += ": " + ", ".join(words)

@@ -133,6 +133,9 @@ def test_what_quantities_rest_on() -> None:
     assert found.diagnosis == ("data", "prior", "data")
     # prior power 2 makes a normal law narrower by sqrt 2; nothing moves
     assert abs(found.prior.shift[1]) < 0.05
+    assert found.prior.moved == pytest.approx(
+        found.prior.shift * [known.std(), unknown.std(), 0.0], abs=1e-12
+    )
     assert (found.prior.change[2], found.prior.shift[2], found.prior.error[2]) == (0, 0, 0)
     rows = found.record()
     assert [row["rests_on"] for row in rows] == list(found.diagnosis)

@@ -176,11 +176,12 @@ def test_modes(
             True,
             "0 of 2 devices with Pareto k above 0.7 or not finite; largest finite k 0.50",
         ),
-        ([0.1, 0.9], False, "1 of 2 devices"),
-        ([0.1, np.nan], False, "1 of 2 devices"),
-        ([np.inf, np.inf], False, "largest finite k none"),
-        ([0.0] * 999 + [0.8], True, "1 of 1000 devices"),
-        ([0.0] * 998 + [0.8, 1.2], False, "2 of 1000 devices"),
+        ([0.1, 0.9, 0.8, np.nan], True, "3 of 4 devices"),
+        ([0.1] + 4 * [np.nan], False, "4 of 5 devices"),
+        (4 * [np.inf], False, "largest finite k none"),
+        ([0.0] * 997 + [0.8, 0.8, 1.2], True, "3 of 1000 devices"),
+        ([0.0] * 996 + 4 * [0.8], False, "4 of 1000 devices"),
+        ([0.0] * 4996 + 4 * [0.8], True, "4 of 5000 devices"),
     ],
 )
 def test_left_out_devices(k: list[float], passed: bool, words: str) -> None:
@@ -191,12 +192,14 @@ def test_left_out_devices(k: list[float], passed: bool, words: str) -> None:
     assert gate.remedy.startswith("refit without these devices")
 
 
-def sensitivities(*prior: float, answers: tuple[bool, ...], error: float = 0.01) -> Sensitivity:
+def sensitivities(
+    *prior: float, answers: tuple[bool, ...], error: float = 0.01, moved: float = -0.3
+) -> Sensitivity:
     n = len(prior)
     return Sensitivity(
         tuple(f"q{i}" for i in range(n)),
-        Scaling(np.array(prior), np.zeros(n), np.full(n, error)),
-        Scaling(np.full(n, 0.2), np.zeros(n), np.full(n, error)),
+        Scaling(np.array(prior), np.zeros(n), np.full(n, moved), np.full(n, error)),
+        Scaling(np.full(n, 0.2), np.zeros(n), np.full(n, moved), np.full(n, error)),
         np.array(answers),
     )
 
@@ -209,12 +212,16 @@ def test_priors() -> None:
     gate = sensitivity_gate(sensitivities(0.01, 0.079, 0.4, answers=(True, True, False)))
     assert not gate.passed
     assert gate.finding == (
-        "1 of 2 answers move with the priors, largest change 0.079 for each doubling of their "
-        "power, at least 0.051 beyond its Monte-Carlo error: q1 (0.08, rests on prior and data)"
+        "1 of 2 answers move with the priors; of those that move by a factor of 1.25 or more for "
+        "each doubling of their power the largest change is 0.079, at least 0.051 beyond its "
+        "Monte-Carlo error: q1 (0.08, rests on prior and data)"
     )
     # the same change with twice as large an error may be chance
     gate = sensitivity_gate(sensitivities(0.01, 0.079, answers=(True, True), error=0.02))
     assert gate.passed
+    # a BER that is known to 10 % moves by a tenth of a standard deviation and more, and stays
+    gate = sensitivity_gate(sensitivities(0.01, 0.4, answers=(True, True), moved=0.2))
+    assert (gate.passed, gate.value) == (True, 0.0)
     none = sensitivity_gate(sensitivities(0.4, answers=(False,)))
     assert none.passed
     assert (none.value, "0 of 0 answers" in none.finding) == (0.0, True)
