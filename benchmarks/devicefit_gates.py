@@ -12,8 +12,8 @@ All devices are simulated. A device of the family is a draw of a posterior of th
 one line of a file, written as soon as it is done: a run that was stopped goes on where it was.
 
 Run ``python -m benchmarks.devicefit_gates FILE.jsonl``, or as the part ``gates`` of
-``python -m benchmarks.devicefit``. With chains as short as the default R-hat and ESS cannot meet
-their limits; they are counted apart from the other gates.
+``python -m benchmarks.devicefit``. About six processor seconds for each device. With shorter chains
+(``--draws``) R-hat and ESS cannot meet their limits, so they are counted apart from the others too.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ from devicefit.reference_device import (
 )
 from devicefit.sensing import BerCurve, SensingOptions, ber_curves, ln_ber_1t1r, ln_ber_2t2r
 
-SAMPLER = SamplerOptions(chains=4, draws=300, warmup=300, cores=1)
+SAMPLER = SamplerOptions(cores=1)
+"""That of `rram-reliability fit`."""
+
 SENSING = SensingOptions()
 SAMPLING_GATES = ("R-hat", "effective draws", "divergences")
 WELL_SPECIFIED = "device of the family"
