@@ -208,7 +208,7 @@ def fit(
     -------
     DevicePosterior
         Also when the chains did not converge: the diagnostics tell, and the gates of
-        :mod:`devicefit.checks` fail.
+        :mod:`devicefit.checks.fit_gates` fail.
 
     Raises
     ------

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2
 
-from devicefit.checks import COVERED_LIMIT
-from devicefit.gates import Gate
+from devicefit.checks.fit_gates import COVERED_LIMIT
+from devicefit.checks.gate import Gate
 from devicefit.programming import IntArray
 
 
