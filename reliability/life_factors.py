@@ -16,6 +16,11 @@ from reliability.life import LifeFactor, LifeRequirement, combine
 
 STUCK_ERROR = 0.5
 """Share of bits that a cell stuck in one state gets wrong: half of them want the other."""
+OF_A_PAIR = (
+    "A 2T2R pair with one cell in the wrong state reads like a coin: assumed is a resistance that "
+    "is typical of this state (were it shorted or open beyond every sound cell, the pair would "
+    "read wrong)."
+)
 _ENDS = 1e-300, 1 - 1e-12
 """Error shares between which a margin is finite."""
 
@@ -183,6 +188,10 @@ def endurance_factor(life: Endurance, cycles: float, *, worn: bool = True) -> Li
         )
         + f", and drift takes the same margin from the rest ({_sd(shift)})."
     ]
+    if worn:
+        sentences.append(
+            f"Worn-out cells are wrong for {_percent(error)} of their bits. {OF_A_PAIR}"
+        )
     if beyond:
         sentences.append(
             f"{cycles:.3g} cycles are beyond the measured {life.cycles_high:.3g}: extrapolated by "
@@ -233,7 +242,7 @@ def wear_out_factor(life: CycledCells, cycles: float, x: FloatArray) -> LifeFact
         f"Wear-out over programming is measured ({life.record.get('source', 'table')}; "
         f"{record['cells']} cells, {record['failed']} failed, {format_x(wear_out.x_low)} to "
         f"{format_x(wear_out.x_high)}, up to {wear_out.cycles_high:.3g} cycles); a worn-out cell "
-        f"is taken to be stuck in one state, wrong for {STUCK_ERROR:g} of the bits."
+        f"is taken to be stuck in one state, wrong for {STUCK_ERROR:g} of the bits. {OF_A_PAIR}"
     ]
     outside = wear_out.extrapolated(x, cycles)
     if outside.any():

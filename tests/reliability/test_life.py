@@ -111,7 +111,7 @@ def factor(shift: float, worn: float, error: float = 0.5, draws: int = 3) -> Lif
 
 @pytest.mark.parametrize("fresh", [1e-12, 1e-4, 0.3])
 def test_worn_cells_fail_and_the_others_lose_margin(fresh: float) -> None:
-    aged = factor(0.7, 0.02, 0.6).ln_ber(np.full((3, 2), np.log(fresh)))
+    aged = factor(0.7, 0.02, 0.6).ln_rate(np.full((3, 2), np.log(fresh)))
     expected = 0.02 * 0.6 + 0.98 * norm.sf(norm.isf(fresh) - 0.7)
     np.testing.assert_allclose(np.exp(aged), expected, rtol=1e-9)
 
@@ -129,10 +129,47 @@ def test_life_only_adds_errors(ln_ber: float, shift: float, worn: float, more: f
     assert (older <= 0).all()
 
 
-def test_pairs_hold_twice_the_worn_cells() -> None:
-    pair = factor(1.0, 0.1).for_pairs()
-    assert pair.worn[0, 0] == pytest.approx(1 - 0.9**2)
+STUCK = {"LRS": (0.0, 1.0), "HRS": (1.0, 0.0), "either": (0.5, 0.5), "anything": (0.7, 0.2)}
+"""How often a worn-out cell is wrong where LRS and where HRS is wanted."""
+
+
+@pytest.mark.parametrize("stuck", STUCK)
+@pytest.mark.parametrize("worn", [0.0, 0.1, 0.6, 1.0])
+def test_pairs_of_worn_and_sound_cells_are_those_of_simulated_readings(
+    stuck: str, worn: float
+) -> None:
+    """400,000 pairs of lognormal cells; z below 4.5 in each of 16 cases, 1e-4 together."""
+    rng = np.random.default_rng(7)
+    number, mean, sd = 400_000, np.array([9.0, 11.0]), np.array([0.4, 0.9])  # LRS, HRS
+    bit = rng.integers(0, 2, number)
+    wanted = np.stack([bit, 1 - bit])
+    is_worn = rng.random((2, number)) < worn
+    wrong = is_worn & (rng.random((2, number)) < np.array(STUCK[stuck])[wanted])
+    state = np.where(wrong, 1 - wanted, wanted)
+    r = rng.normal(mean[state], sd[state])
+    counted = np.mean((r[0] > r[1]) != (bit == 1))
+    sound = norm.sf((mean[1] - mean[0]) / np.hypot(*sd))
+    pair = factor(0.0, worn, float(np.mean(STUCK[stuck]))).for_pairs()
+    expected = np.exp(pair.ln_ber(np.full((3, 1), np.log(sound)))[0, 0])
+    assert abs(counted - expected) < 4.5 * np.sqrt(expected * (1 - expected) / number)
+
+
+def test_a_pair_with_one_stuck_cell_is_wrong_for_a_quarter_of_the_bits() -> None:
+    """With a share w stuck, 2 w (1 - w) pairs have one such cell and w^2 two: half wrong there."""
+    w = 0.0974
+    pair = factor(1.0, w).for_pairs()
+    share = np.exp(pair.ln_ber(np.full((3, 1), -np.inf)))[0, 0]
+    assert share == pytest.approx(2 * w * (1 - w) / 4 + w**2 / 2, rel=1e-12)
     assert pair.shift[0, 0] == pytest.approx(np.sqrt(2))
+
+
+def test_nothing_is_read_worse_than_a_coin() -> None:
+    fresh = np.log(np.array([[1e-6, 0.3, 0.5]] * 3))
+    for life in (factor(30.0, 0.0), factor(0.0, 1.0, 0.9), factor(2.0, 0.7, 1.0)):
+        for own in (life, life.for_pairs()):
+            assert (own.ln_ber(fresh) <= np.log(0.5) + 1e-15).all()
+    # of one state all may be wrong
+    assert factor(30.0, 0.0).ln_rate(fresh)[0, 0] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_causes_add_up() -> None:

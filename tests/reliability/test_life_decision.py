@@ -159,12 +159,12 @@ def test_chips_age_like_the_curves() -> None:
         (),
         np.zeros(1, dtype=bool),
     )
-    fresh = ChipRates(x, rng.uniform(1e-6, 0.2, (draws, 3, 2, 2)))
+    fresh = ChipRates(x, rng.uniform(1e-6, 0.05, (draws, 3, 2, 2)))
     for scheme, weight in (("1T1R", 1.0), ("2T2R", np.sqrt(2))):
         aged = Ageing(factor, X, 5).rates(fresh, scheme).values
         own = factor.resampled(draws, rng=np.random.default_rng([5, 23]))
-        worn = own.worn[:, [3, 20]] if scheme == "1T1R" else 1 - (1 - own.worn[:, [3, 20]]) ** 2
-        worn = worn[:, None, :, None]
+        # stuck in one state half of the bits are wrong, of one cell and of a pair
+        worn = own.worn[:, None, [3, 20], None]
         sound = norm.cdf(norm.ppf(fresh.values) + weight * own.shift[:, :, None, None])
         np.testing.assert_allclose(aged, worn * 0.5 + (1 - worn) * sound, rtol=1e-9)
         # where ones and zeros fail alike on one array, chips age exactly as the curve does
@@ -176,3 +176,10 @@ def test_chips_age_like_the_curves() -> None:
         of_curve = age_curves({scheme: curve}, factor, seed=5)[scheme].ln_ber[0][:, [3, 20]]
         chips = Ageing(factor, X, 5).rates(ChipRates(x, alike), scheme).values
         np.testing.assert_allclose(chips[:, 0, :, 0], np.exp(of_curve), rtol=1e-9)
+
+
+def test_chips_that_hold_nothing_read_like_a_coin() -> None:
+    """Of one state all may be wrong; of both together half."""
+    factor = LifeFactor(*np.full((3, 4, 1), [[[30.0]], [[0.0]], [[0.5]]]), (), np.zeros(1, bool))
+    fresh = ChipRates(X[[3]], np.full((4, 1, 1, 2), 1e-3))
+    np.testing.assert_allclose(Ageing(factor, X, 5).rates(fresh, "1T1R").values, 0.5, rtol=1e-9)
