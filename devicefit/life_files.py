@@ -23,7 +23,7 @@ from devicefit.programming import Programming
 from devicefit.retention import RetentionState
 from devicefit.wear_out import WearOut
 
-FORMAT = "rram-reliability life posterior 2"
+FORMAT = "rram-reliability life posterior 3"
 PRIORS = {
     "endurance": endurance.PRIORS,
     "retention": retention.PRIORS,

@@ -11,10 +11,12 @@ from devicefit.backend import SamplerOptions
 from devicefit.programming import Programming
 from devicefit.wear_out import (
     LAWS,
+    PRIORS,
     WearOutTable,
     fit_wear_out,
-    wear_out_likelihood,
+    wear_out_model,
 )
+from tests.devicefit import plain
 
 GATE = Programming("SET gate voltage", "V")
 SAMPLER = SamplerOptions(chains=2, draws=300, warmup=250, seed=1, cores=1, target_accept=0.9)
@@ -59,7 +61,7 @@ def test_likelihood_is_that_of_censored_cells(law: str) -> None:
             total += data.failed[i] * np.log(b - a)
         if data.survivors[i]:
             total += data.survivors[i] * np.log1p(-b)
-    likelihood = wear_out_likelihood(data, law)
+    likelihood = plain.likelihood(wear_out_model(data, law), PRIORS)
     assert likelihood(theta)[0] == pytest.approx(total, rel=1e-9)
     steps = 1e-5 * np.eye(3)
     slopes = [(likelihood(theta + s)[0] - likelihood(theta - s)[0]) / 2e-5 for s in steps]

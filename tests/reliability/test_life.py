@@ -55,10 +55,13 @@ def cycled(slope: float = 0.2) -> EnduranceState:
         fitted(
             logit_rate=-5.0,
             slope=slope,
+            settling=0.0,
+            bend=0.0,
             ln_cycles_worn=np.log(1e6),
             ln_sd_worn=0.0,
             logit_worn_error=1.0,
             logit_icc=-4.0,
+            ln_burst=0.0,
             logit_icc_worn=-1.0,
         ),
         1e3,
@@ -72,7 +75,7 @@ def baked() -> RetentionState:
     return RetentionState(
         fitted(
             {**ends, **heat},
-            probit_fresh=-3.0,
+            probit_baked=-3.0 + np.exp(-2.0) + 1.0,
             ln_relaxation=-2.0,
             ln_shift=0.0,
             ln_activation_ev=np.linspace(-0.2, 0.4, DRAWS),
@@ -188,7 +191,8 @@ def test_endurance_is_split_into_drift_and_worn_cells() -> None:
     z = norm.ppf(sound)
     assert found.shift[0, 0] == pytest.approx(max(z.max() - z[0], 0), abs=1e-3)
     assert found.worn[0, 0] == pytest.approx(0.5)
-    assert found.worn_error[0, 0] == pytest.approx(expit(1.0))
+    # a worn-out cell is wrong where a sound one is, and in a share of the rest
+    assert found.worn_error[0, 0] == pytest.approx(1 - (1 - sound[-1]) * (1 - expit(1.0)))
     assert not found.extrapolated
     assert "20 independent units" in found.rests_on[0]
     beyond = endurance_factor(ENDURANCE, 1e8)
