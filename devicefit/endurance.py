@@ -388,8 +388,12 @@ def _wear_windows(
 def check_decades(
     state: EnduranceState, counts: EnduranceCounts, *, rng: np.random.Generator
 ) -> tuple[CountCheck, ...]:
-    """Posterior predictive check of the errors of each decade, for new units."""
-    predicted = replicate(state, counts, rng=rng)
+    """Posterior predictive check of the errors of each decade, for the measured units.
+
+    What is known of the wear of each unit counts: whether a further unit sticks would hide what the
+    model says of those that were measured.
+    """
+    predicted = replicate(state, counts, draws=2000, seen=counts, rng=rng)
     return tuple(
         _check(low, high, counts.windows(inside), predicted[:, :, inside])
         for low, high, inside in counts.decades()
@@ -409,7 +413,9 @@ def check_last_decade(
         return None
     seen = counts.windows(~late)
     rest = counts.windows(late)
-    predicted = replicate(fit_endurance(seen, options=options), rest, seen=seen, rng=rng)
+    predicted = replicate(
+        fit_endurance(seen, options=options), rest, draws=2000, seen=seen, rng=rng
+    )
     return _check(until, float(counts.cycles[-1]), rest, predicted)
 
 

@@ -16,7 +16,7 @@ from devicefit.checks import convergence_gates
 from devicefit.endurance import EnduranceCounts, EnduranceState
 from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY
-from devicefit.life_checks import each_gate, held_out_gate, spread_gate
+from devicefit.life_checks import CountCheck, each_gate, held_out_gate, not_checked, spread_gate
 from devicefit.life_fit import LifeDraws
 from devicefit.programming import FloatArray
 from devicefit.retention import BakeCounts, RetentionState
@@ -56,7 +56,7 @@ class Endurance:
         LRS and HRS.
     record : dict
         Plain values: ``source``, ``sha256``, ``simulated``, ``unit``, ``threshold_ohm``,
-        ``gates``, ``checks``.
+        ``gates``, ``checks`` (counted beside predicted), ``not_checked`` (sentences).
     """
 
     states: dict[str, EnduranceState]
@@ -143,7 +143,7 @@ def study_endurance(
     units = min(counts[state].units for state in _both(counts))
     gates = [spread_gate(units, what="units", where="over cycles", remedy=_UNITS_REMEDY)]
     checks: dict[str, Any] = {}
-    rng = np.random.default_rng([options.seed, 21])
+    held_out, rng = _HeldOut([], []), np.random.default_rng([options.seed, 21])
     for state in _both(counts):
         with _naming(state):
             states[state] = endurance.fit_endurance(counts[state], options=options)
@@ -151,22 +151,20 @@ def study_endurance(
             last = endurance.check_last_decade(counts[state], options=_fewer(options), rng=rng)
         gates += _converged(states[state].fitted, f"{state} over cycles")
         gates.append(each_gate(decades, state=state, what="decade", remedy=_DECADES_REMEDY))
-        if last is not None:
-            gates.append(
-                held_out_gate(
-                    last,
-                    state=state,
-                    what="last decade",
-                    rest="the cycles before",
-                    where=f"above {last.at['low']:.3g} cycles",
-                    remedy=_LAST_REMEDY,
-                )
-            )
+        held_out.add(
+            last,
+            state=state,
+            what="last decade",
+            rest="the cycles before",
+            where=f"above {counts[state].cycles[-1] / 10:.3g} cycles",
+            remedy=_LAST_REMEDY,
+            why="fewer than two windows of cycles lie before it",
+        )
         checks[state] = {
             "decades": [d.record() for d in decades],
             "last_decade_held_out": last and last.record(),
         }
-    return Endurance(states, _record(about, gates, checks))
+    return Endurance(states, _record(about, gates + held_out.gates, checks, held_out.not_checked))
 
 
 def study_retention(
@@ -189,7 +187,7 @@ def study_retention(
     if devices is not None:
         gates.append(spread_gate(devices, what="devices", where="baked", remedy=_UNITS_REMEDY))
     checks: dict[str, Any] = {}
-    rng = np.random.default_rng([options.seed, 22])
+    held_out, rng = _HeldOut([], []), np.random.default_rng([options.seed, 22])
     for state in _both(counts):
         with _naming(state):
             states[state] = retention.fit_retention(counts[state], options=options)
@@ -197,22 +195,20 @@ def study_retention(
             hardest = retention.check_hardest(counts[state], options=_fewer(options), rng=rng)
         gates += _converged(states[state].fitted, f"{state} over bakes")
         gates.append(each_gate(bakes, state=state, what="bake", remedy=_BAKES_REMEDY))
-        if hardest is not None:
-            gates.append(
-                held_out_gate(
-                    hardest,
-                    state=state,
-                    what="hardest bake",
-                    rest="all other bakes",
-                    where=f"at {hardest.at['temperature_k']:.0f} K",
-                    remedy=_HARDEST_REMEDY,
-                )
-            )
+        held_out.add(
+            hardest,
+            state=state,
+            what="hardest bake",
+            rest="all other bakes",
+            where=f"at {counts[state].temperature_k[counts[state].hardest]:.0f} K",
+            remedy=_HARDEST_REMEDY,
+            why="no other bake is left",
+        )
         checks[state] = {
             "bakes": [b.record() for b in bakes],
             "hardest_held_out": hardest and hardest.record(),
         }
-    return Retention(states, _record(about, gates, checks))
+    return Retention(states, _record(about, gates + held_out.gates, checks, held_out.not_checked))
 
 
 def study_wear_out(
@@ -229,13 +225,36 @@ def study_wear_out(
         *_converged(wear_out.fitted, "cycles to wear-out"),
         spread_gate(failed, what="cells", where="that failed", remedy=_FAILED_REMEDY),
     ]
-    return CycledCells(wear_out, _record(about, gates, {}))
+    return CycledCells(wear_out, _record(about, gates, {}, []))
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """Gates of what was held out, and sentences where there is none."""
+
+    gates: list[Gate]
+    not_checked: list[str]
+
+    def add(
+        self, check: CountCheck | None, *, rest: str, remedy: str, why: str, **words: str
+    ) -> None:
+        if check is None or not check.tells:
+            self.not_checked.append(not_checked(check, why=why, **words))
+        else:
+            self.gates.append(held_out_gate(check, rest=rest, remedy=remedy, **words))
 
 
 def _record(
-    about: Mapping[str, Any] | None, gates: Sequence[Gate], checks: Mapping[str, Any]
+    about: Mapping[str, Any] | None,
+    gates: Sequence[Gate],
+    checks: Mapping[str, Any],
+    unchecked: Sequence[str],
 ) -> dict[str, Any]:
-    return dict(about or {}) | {"gates": [g.record() for g in gates], "checks": dict(checks)}
+    return dict(about or {}) | {
+        "gates": [g.record() for g in gates],
+        "checks": dict(checks),
+        "not_checked": list(unchecked),
+    }
 
 
 def _both(counts: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -91,7 +91,9 @@ def endurance(
     _say_threshold(threshold, threshold_ohm)
     _say_extremes(study)
     for cycles in (study.cycles_low, study.cycles_high):
-        typer.echo(f"BER after {cycles:.3g} cycles: {_interval(study.ber(cycles))}")
+        each = {name: state.ber(cycles) for name, state in study.states.items()}
+        _say_shares(f"after {cycles:.3g} cycles", study.ber(cycles), each)
+    _say_counted(study, "decades", lambda at: f"{at['low']:.3g} to {at['high']:.3g} cycles")
     _end(study, "endurance", out)
 
 
@@ -133,10 +135,12 @@ def retention(
     _say_extremes(study)
     if table.devices is None:
         typer.echo("assumed: each reading is of a device of its own; name the devices if not")
-    ber = study.ber(10 * YEAR_S, 358.15)
-    typer.echo(f"BER after 10 years at 85 degrees Celsius: {_interval(ber)}")
+    use = 10 * YEAR_S, 358.15
+    each = {name: state.ber(*use) for name, state in study.states.items()}
+    _say_shares("after 10 years at 85 degrees Celsius", study.ber(*use), each)
     for name, state in study.states.items():
-        typer.echo(f"  {name}: {state.extrapolation(10 * YEAR_S, 358.15).sentence()}")
+        typer.echo(f"  {name}: {state.extrapolation(*use).sentence()}")
+    _say_counted(study, "bakes", lambda at: f"{at['time_s']:.3g} s at {at['temperature_k']:.0f} K")
     _end(study, "retention", out)
 
 
@@ -274,7 +278,28 @@ def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, force: bool, quiet
     return study
 
 
+def _say_shares(when: str, ber: FloatArray, each: dict[str, FloatArray]) -> None:
+    """The BER, and beside it the wrong share of LRS and of HRS."""
+    states = "; ".join(f"{name} wrong: {_interval(share)}" for name, share in each.items())
+    typer.echo(f"BER {when}: {_interval(ber)}; {states}")
+
+
+def _say_counted(
+    study: Endurance | Retention, places: str, where: Callable[[dict[str, Any]], str]
+) -> None:
+    """Counted errors of each place beside those that the fit predicts for what was measured."""
+    for name, checks in study.record["checks"].items():
+        for check in checks[places]:
+            typer.echo(
+                f"  {name}, {where(check)}: {check['errors']} of {check['trials']} wrong, "
+                f"predicted {check['predicted_median']:.0f} (95 % {check['predicted_low']:.0f} to "
+                f"{check['predicted_high']:.0f})"
+            )
+
+
 def _end(study: Life, kind: str, out: Path) -> None:
+    for sentence in study.record["not_checked"]:
+        typer.echo(sentence)
     print_gates(study.record["gates"])
     typer.echo(f"{kind}: {out}")
 

@@ -197,6 +197,7 @@ def endurance_factor(life: Endurance, cycles: float, *, worn: bool = True) -> Li
             f"{cycles:.3g} cycles are beyond the measured {life.cycles_high:.3g}: extrapolated by "
             "the model's shape."
         )
+    sentences += life.record.get("not_checked", [])
     return LifeFactor(_row(shift), _row(share), _row(error), tuple(sentences), np.array([beyond]))
 
 
@@ -227,6 +228,7 @@ def retention_factor(life: Retention, time_s: float, temperature_k: float) -> Li
                 f"{record['temperature_low_k']:.0f} to {record['temperature_high_k']:.0f} K. "
                 + found.sentence()
             )
+    sentences += life.record.get("not_checked", [])
     sides = _row(shift), _row(zero), _row(zero + 0.5)
     return LifeFactor(*sides, tuple(sentences), np.array([beyond]))
 
