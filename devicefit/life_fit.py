@@ -62,9 +62,12 @@ _ALL = 8.0
 """A standard normal value below which all lies, to double precision."""
 
 
-def normals(priors: Sequence[Prior]) -> dict[str, Tensor]:
-    """The parameters of a table of priors as variables of the present PyMC model."""
-    return {prior.name: pm.Normal(prior.name, prior.mean, prior.sd) for prior in priors}
+def normals(priors: Sequence[Prior], width: Tensor = 1.0) -> dict[str, Tensor]:
+    """The parameters of a table of priors as variables of the present PyMC model.
+
+    `width` multiplies the standard deviations.
+    """
+    return {prior.name: pm.Normal(prior.name, prior.mean, prior.sd * width) for prior in priors}
 
 
 def ln_sum(first: Tensor, second: Tensor) -> Tensor:

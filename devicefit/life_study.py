@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -43,6 +44,8 @@ _HARDEST_REMEDY = (
 _UNITS_REMEDY = "measure 4 or more; until then nothing is known of other devices, whatever these do"
 _BAKES_APART_REMEDY = "bake at a second temperature or for a second time, a decade apart"
 _FAILED_REMEDY = "cycle until 4 cells or more have failed, at several programming values"
+FAR = 0.95
+"""Probability from which on a median is said to lie outside of all inspections."""
 LIFE_SAMPLER = SamplerOptions(draws=1000, warmup=700, target_accept=0.95)
 
 
@@ -218,14 +221,60 @@ def study_wear_out(
     options: SamplerOptions = LIFE_SAMPLER,
     about: Mapping[str, Any] | None = None,
 ) -> CycledCells:
-    """Regress cycles to wear-out on the programming variable and check the fit."""
+    """Regress cycles to wear-out on the programming variable and check the fit.
+
+    The record's ``says`` are sentences about the medians and about what the priors decide: the
+    fit is repeated with priors twice as wide.
+    """
     wear_out = fit_wear_out(table, law=law, options=options)
+    wide = fit_wear_out(table, law=law, options=_fewer(options), prior_width=2.0)
     failed = int(table.failed.sum())
     gates = [
         *_converged(wear_out.fitted, "cycles to wear-out"),
         spread_gate(failed, what="cells", where="that failed", remedy=_FAILED_REMEDY),
     ]
-    return CycledCells(wear_out, _record(about, gates, {}, []))
+    said = {"says": [*_medians(wear_out), _of_priors(wear_out, wide)]}
+    return CycledCells(wear_out, _record(about, gates, {}, []) | said)
+
+
+def _medians(wear_out: WearOut) -> list[str]:
+    """Median cycles at both ends, and whether any inspection was there."""
+    found = []
+    for x in (wear_out.x_low, wear_out.x_high):
+        cycles = wear_out.median_cycles(x)
+        before = float((cycles < wear_out.cycles_low).mean())
+        beyond = float((cycles > wear_out.cycles_high).mean())
+        sentence = f"median cycles to wear-out at {wear_out.programming.format(x)}: "
+        first = f"below the first inspection at {wear_out.cycles_low:.3g} cycles"
+        last = f"above the longest test of {wear_out.cycles_high:.3g} cycles"
+        if before > FAR or beyond > FAR:
+            side, share = (first, before) if before > FAR else (last, beyond)
+            sentence += f"{side} (probability {share:.2g}); how far is told by the law's shape and "
+            sentence += "the priors, not by cells"
+        else:
+            sentence += interval_words(cycles)
+            for side, share in ((first, before), (last, beyond)):
+                if share > 1 - FAR:
+                    sentence += f", with probability {share:.2g} {side}"
+        found.append(sentence)
+    return found
+
+
+def _of_priors(wear_out: WearOut, wide: WearOut) -> str:
+    """The change of the median over the range, and what wider priors make of it."""
+    own, other = (np.exp(2 * w.fitted["slope"]) for w in (wear_out, wide))
+    wider = _ln_width(other) / _ln_width(own)
+    decides = "the priors decide how far it reaches" if wider > 1.3 else "the counts decide"
+    return (
+        f"from {wear_out.programming.format(wear_out.x_low)} to "
+        f"{wear_out.programming.format(wear_out.x_high)} the median changes by a factor of "
+        f"{interval_words(own)}; with priors twice as wide {interval_words(other)}: {decides}"
+    )
+
+
+def _ln_width(draws: FloatArray) -> float:
+    found = band(draws)
+    return math.log(found["high"] / found["low"])
 
 
 @dataclass(frozen=True)
@@ -284,6 +333,15 @@ def _converged(fitted: LifeDraws, what: str) -> list[Gate]:
         replace(gate, name=f"{gate.name} ({what})", remedy=_CONVERGED_REMEDY)
         for gate in convergence_gates(fitted)
     ]
+
+
+def interval_words(draws: FloatArray) -> str:
+    """``"0.31 (90 % ETI 0.19 to 0.44)"``."""
+    found = band(draws)
+    return (
+        f"{found['median']:.2g} ({100 * found['probability']:.0f} % {found['kind']} "
+        f"{found['low']:.2g} to {found['high']:.2g})"
+    )
 
 
 def band(draws: FloatArray) -> dict[str, Any]:

@@ -146,6 +146,11 @@ class WearOut:
         median, slope = self.fitted["ln_median_cycles"], self.fitted["slope"]
         return np.asarray(np.exp(median[..., None] + slope[..., None] * u))
 
+    @property
+    def cycles_low(self) -> float:
+        """Cycles of the first inspection."""
+        return float(self.fitted.record["cycles_low"])
+
     def cycles_to_share(self, x: ArrayLike, share: float) -> FloatArray:
         """Cycles by which a share of the cells is worn out, shape (chain, draw, x).
 
@@ -209,7 +214,11 @@ def _coordinate(programming: Programming, x: ArrayLike, low: float, high: float)
 
 
 def fit_wear_out(
-    table: WearOutTable, *, law: str = "lognormal", options: SamplerOptions
+    table: WearOutTable,
+    *,
+    law: str = "lognormal",
+    options: SamplerOptions,
+    prior_width: float = 1.0,
 ) -> WearOut:
     """Regress the cycles to wear-out on the programming variable.
 
@@ -221,6 +230,8 @@ def fit_wear_out(
         Law of the cycles at one programming.
     options : SamplerOptions
         Chains, draws and seed.
+    prior_width : float, optional
+        Factor on the standard deviations of the priors, to see what they decide.
 
     Returns
     -------
@@ -241,14 +252,17 @@ def fit_wear_out(
         "survivors": int(table.survivors.sum()),
         "x_low": low,
         "x_high": high,
+        "cycles_low": float(table.cycles.min()),
         "cycles_high": float(table.cycles.max()),
     }
-    fitted = sample_life(wear_out_model(table, law), PRIORS, options, record)
+    fitted = sample_life(
+        wear_out_model(table, law, prior_width=prior_width), PRIORS, options, record
+    )
     return WearOut(law, fitted, table.programming, low, high, float(table.cycles.max()))
 
 
-def wear_out_model(table: WearOutTable, law: str) -> pm.Model:
-    """Cycles to wear-out over programming as a PyMC model.
+def wear_out_model(table: WearOutTable, law: str, *, prior_width: float = 1.0) -> pm.Model:
+    """Cycles to wear-out over programming as a PyMC model; `prior_width` widens all priors.
 
     Notes
     -----
@@ -259,7 +273,7 @@ def wear_out_model(table: WearOutTable, law: str) -> pm.Model:
     before = np.where(table.previous_cycles > 0, table.previous_cycles, 1.0)
     ln_before = np.where(table.previous_cycles > 0, np.log(before), LN_NEVER)
     with pm.Model(check_bounds=False) as model:
-        p = normals(PRIORS)
+        p = normals(PRIORS, pm.Data("prior_width", prior_width))
         u = pm.Data("position", u, dims="inspection")
         ln_before = pm.Data("ln_previous_cycles", ln_before, dims="inspection")
         ln_cycles = pm.Data("ln_cycles", np.log(table.cycles), dims="inspection")

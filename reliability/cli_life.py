@@ -175,11 +175,8 @@ def wear_out(
         force=force,
         quiet=quiet,
     )
-    for x in (study.wear_out.x_low, study.wear_out.x_high):
-        typer.echo(
-            f"median cycles to wear-out at {table.programming.format(x)}: "
-            f"{_interval(study.wear_out.median_cycles(x))}"
-        )
+    for sentence in study.record["says"]:
+        typer.echo(sentence)
     _end(study, "wear-out", out)
 
 
@@ -280,8 +277,10 @@ def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, force: bool, quiet
 
 def _say_shares(when: str, ber: FloatArray, each: dict[str, FloatArray]) -> None:
     """The BER, and beside it the wrong share of LRS and of HRS."""
-    states = "; ".join(f"{name} wrong: {_interval(share)}" for name, share in each.items())
-    typer.echo(f"BER {when}: {_interval(ber)}; {states}")
+    from devicefit.life_study import interval_words
+
+    states = "; ".join(f"{name} wrong: {interval_words(share)}" for name, share in each.items())
+    typer.echo(f"BER {when}: {interval_words(ber)}; {states}")
 
 
 def _say_counted(
@@ -337,13 +336,3 @@ def _say_extremes(study: Endurance | Retention) -> None:
                 f"{name}: {errors} of {trials} readings are wrong, more than half; check that the "
                 "columns errors and trials, the names of the states and the threshold are right"
             )
-
-
-def _interval(draws: FloatArray) -> str:
-    from devicefit.life_study import band
-
-    found = band(draws)
-    return (
-        f"{found['median']:.2g} ({100 * found['probability']:.0f} % {found['kind']} "
-        f"{found['low']:.2g} to {found['high']:.2g})"
-    )

@@ -246,6 +246,9 @@ def wear_out_factor(life: CycledCells, cycles: float, x: FloatArray) -> LifeFact
         f"{format_x(wear_out.x_high)}, up to {wear_out.cycles_high:.3g} cycles); a worn-out cell "
         f"is taken to be stuck in one state, wrong for {STUCK_ERROR:g} of the bits. {OF_A_PAIR}"
     ]
+    sentences += [
+        f"{sentence[0].upper()}{sentence[1:]}." for sentence in life.record.get("says", [])
+    ]
     outside = wear_out.extrapolated(x, cycles)
     if outside.any():
         sentences.append(

@@ -93,7 +93,7 @@ CELLS = CycledCells(
     WearOut(
         "lognormal",
         fitted(
-            {"cells": 40, "failed": 20},
+            {"cells": 40, "failed": 20, "cycles_low": 1e3},
             ln_median_cycles=np.linspace(13, 14, DRAWS),
             slope=-2.0,
             ln_scale=0.1,
@@ -103,7 +103,7 @@ CELLS = CycledCells(
         200e-6,
         1e7,
     ),
-    {"gates": [], "source": "w.csv"},
+    {"gates": [], "source": "w.csv", "says": []},
 )
 
 

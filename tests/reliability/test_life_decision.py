@@ -70,10 +70,14 @@ def _cells(slope: float) -> CycledCells:
     values = {"ln_median_cycles": np.log(1e7), "slope": slope, "ln_scale": np.log(1.2)}
     draws = {n: (("chain", "draw"), np.full((1, DRAWS), v)) for n, v in values.items()}
     fitted = LifeDraws(
-        xr.Dataset(draws), Diagnostics(1, 1, 1, 0, DRAWS), {"cells": 20, "failed": 9}
+        xr.Dataset(draws),
+        Diagnostics(1, 1, 1, 0, DRAWS),
+        {"cells": 20, "failed": 9, "cycles_low": 1e3},
     )
     wear_out = WearOut("lognormal", fitted, CURRENT, X[0], X[-1], 1e7)
-    return CycledCells(wear_out, {"gates": [], "source": "w.csv", "simulated": True})
+    return CycledCells(
+        wear_out, {"gates": [], "source": "w.csv", "simulated": True, "says": ["of cells"]}
+    )
 
 
 ASKED = Requirement(life=AskedLife(cycles=1e5))
