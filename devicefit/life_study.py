@@ -44,6 +44,8 @@ _HARDEST_REMEDY = (
 _UNITS_REMEDY = "measure 4 or more; until then nothing is known of other devices, whatever these do"
 _BAKES_APART_REMEDY = "bake at a second temperature or for a second time, a decade apart"
 _FAILED_REMEDY = "cycle until 4 cells or more have failed, at several programming values"
+COIN = 0.5
+"""BER of what holds nothing any more."""
 FAR = 0.95
 """Probability from which on a median is said to lie outside of all inspections."""
 LIFE_SAMPLER = SamplerOptions(draws=1000, warmup=700, target_accept=0.95)
@@ -76,8 +78,11 @@ class Endurance:
         return min(state.cycles_high for state in self.states.values())
 
     def ber(self, cycles: ArrayLike) -> FloatArray:
-        """Bit error rate, mean of both states, shape (chain, draw, cycles)."""
-        return np.asarray(np.mean([s.ber(cycles) for s in self.states.values()], axis=0))
+        """Bit error rate, mean of both states but no worse than a coin.
+
+        Shape (chain, draw, cycles).
+        """
+        return _mean([s.ber(cycles) for s in self.states.values()])
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,11 @@ class Retention:
     record: dict[str, Any]
 
     def ber(self, time_s: ArrayLike, temperature_k: ArrayLike) -> FloatArray:
-        """Bit error rate, mean of both states, shape (chain, draw, condition)."""
-        found = [s.ber(time_s, temperature_k) for s in self.states.values()]
-        return np.asarray(np.mean(found, axis=0))
+        """Bit error rate, mean of both states but no worse than a coin.
+
+        Shape (chain, draw, condition).
+        """
+        return _mean([s.ber(time_s, temperature_k) for s in self.states.values()])
 
 
 @dataclass(frozen=True)
@@ -147,11 +154,12 @@ def study_endurance(
     gates = [spread_gate(units, what="units", where="over cycles", remedy=_UNITS_REMEDY)]
     checks: dict[str, Any] = {}
     held_out, rng = _HeldOut([], []), np.random.default_rng([options.seed, 21])
-    for state in _both(counts):
+    for place, state in enumerate(_both(counts)):
+        own = replace(options, seed=options.seed ^ place)  # states are independent
         with _naming(state):
-            states[state] = endurance.fit_endurance(counts[state], options=options)
+            states[state] = endurance.fit_endurance(counts[state], options=own)
             decades = endurance.check_decades(states[state], counts[state], rng=rng)
-            last = endurance.check_last_decade(counts[state], options=_fewer(options), rng=rng)
+            last = endurance.check_last_decade(counts[state], options=_fewer(own), rng=rng)
         gates += _converged(states[state].fitted, f"{state} over cycles")
         gates.append(each_gate(decades, state=state, what="decade", remedy=_DECADES_REMEDY))
         held_out.add(
@@ -191,11 +199,12 @@ def study_retention(
         gates.append(spread_gate(devices, what="devices", where="baked", remedy=_UNITS_REMEDY))
     checks: dict[str, Any] = {}
     held_out, rng = _HeldOut([], []), np.random.default_rng([options.seed, 22])
-    for state in _both(counts):
+    for place, state in enumerate(_both(counts)):
+        own = replace(options, seed=options.seed ^ place)  # states are independent
         with _naming(state):
-            states[state] = retention.fit_retention(counts[state], options=options)
+            states[state] = retention.fit_retention(counts[state], options=own)
             bakes = retention.check_bakes(states[state], counts[state], rng=rng)
-            hardest = retention.check_hardest(counts[state], options=_fewer(options), rng=rng)
+            hardest = retention.check_hardest(counts[state], options=_fewer(own), rng=rng)
         gates += _converged(states[state].fitted, f"{state} over bakes")
         gates.append(each_gate(bakes, state=state, what="bake", remedy=_BAKES_REMEDY))
         held_out.add(
@@ -333,6 +342,10 @@ def _converged(fitted: LifeDraws, what: str) -> list[Gate]:
         replace(gate, name=f"{gate.name} ({what})", remedy=_CONVERGED_REMEDY)
         for gate in convergence_gates(fitted)
     ]
+
+
+def _mean(shares: list[FloatArray]) -> FloatArray:
+    return np.asarray(np.minimum(np.mean(shares, axis=0), COIN))
 
 
 def interval_words(draws: FloatArray) -> str:

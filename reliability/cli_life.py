@@ -41,6 +41,18 @@ OutOption = Annotated[Path, typer.Option("--out", help="Posterior to write (.nc)
 LifeOption = Annotated[
     list[Path], typer.Option("--life", help="Posterior of a `life` command. Repeatable.")
 ]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="DEVICE_ID", help="Leave this device out. Repeatable."),
+]
+AgainOption = Annotated[
+    bool,
+    typer.Option(
+        "--threshold-again",
+        help="Choose the read threshold again after ageing, in every decade of cycles or for every "
+        "bake: a treatment that the memory then has to carry out.",
+    ),
+]
 CyclesOption = Annotated[float | None, typer.Option("--cycles", help="Required cycles.")]
 YearsOption = Annotated[float | None, typer.Option("--years", help="How long bits are kept.")]
 CelsiusOption = Annotated[
@@ -55,7 +67,9 @@ def endurance(
     column: ColumnOption = None,
     where: WhereOption = None,
     overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     threshold_ohm: ThresholdOption = None,
+    threshold_again: AgainOption = False,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
     force: ForceOption = False,
@@ -72,15 +86,17 @@ def endurance(
 
     with checking_input():
         check_file(out, force=force, suffix=".nc")
-        table = _table(measurements, "endurance", column, where, overrange)
-        counts, threshold = endurance_counts(table, threshold_ohm=threshold_ohm)
+        table = _table(measurements, "endurance", column, where, overrange, exclude)
+        counts, threshold = endurance_counts(
+            table, threshold_ohm=threshold_ohm, again=threshold_again
+        )
         for state, found in counts.items():
             if len(found.cycles) < 2:
                 raise ValueError(
                     f"{measurements}: {state} was read near {found.cycles[0]:.3g} cycles only; "
                     "read it after more cycles, spread over decades"
                 )
-    options, about = _sampler(seed, draws), table.about(threshold)
+    options, about = _sampler(seed, draws), table.about(threshold, again=threshold_again)
     study = _fit(
         f"errors over cycles, {counts['LRS'].units} units",
         lambda: study_endurance(counts, options=options, about=about),
@@ -88,7 +104,7 @@ def endurance(
         force=force,
         quiet=quiet,
     )
-    _say_threshold(threshold, threshold_ohm)
+    _say_threshold(threshold, threshold_ohm, again=threshold_again)
     _say_extremes(study)
     for cycles in (study.cycles_low, study.cycles_high):
         each = {name: state.ber(cycles) for name, state in study.states.items()}
@@ -104,7 +120,9 @@ def retention(
     column: ColumnOption = None,
     where: WhereOption = None,
     overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     threshold_ohm: ThresholdOption = None,
+    threshold_again: AgainOption = False,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
     force: ForceOption = False,
@@ -121,9 +139,9 @@ def retention(
 
     with checking_input():
         check_file(out, force=force, suffix=".nc")
-        table = _table(measurements, "retention", column, where, overrange)
-        counts, threshold = bake_counts(table, threshold_ohm=threshold_ohm)
-    options, about = _sampler(seed, draws), table.about(threshold)
+        table = _table(measurements, "retention", column, where, overrange, exclude)
+        counts, threshold = bake_counts(table, threshold_ohm=threshold_ohm, again=threshold_again)
+    options, about = _sampler(seed, draws), table.about(threshold, again=threshold_again)
     study = _fit(
         "errors over bakes",
         lambda: study_retention(counts, devices=table.devices, options=options, about=about),
@@ -131,7 +149,7 @@ def retention(
         force=force,
         quiet=quiet,
     )
-    _say_threshold(threshold, threshold_ohm)
+    _say_threshold(threshold, threshold_ohm, again=threshold_again)
     _say_extremes(study)
     if table.devices is None:
         typer.echo("assumed: each reading is of a device of its own; name the devices if not")
@@ -244,6 +262,7 @@ def _table(
     column: list[str] | None,
     where: list[str] | None,
     overrange: str | None,
+    exclude: list[str] | None,
 ) -> LifeTable:
     from devicefit.columns import parse_columns
     from devicefit.life_tables import read_life_table
@@ -254,7 +273,12 @@ def _table(
     largest = instrument_range(overrange)
     with reading(measurements, f"table of {kind}", "see docs/life.md", refuse=MeasurementError):
         table = read_life_table(
-            measurements, kind, columns=columns, where=conditions, overrange=largest
+            measurements,
+            kind,
+            columns=columns,
+            where=conditions,
+            overrange=largest,
+            exclude=exclude or (),
         )
     for warning in table.warnings:
         typer.echo(f"warning: {warning}")
@@ -316,7 +340,9 @@ def _say_simulated(simulated: bool) -> None:
         typer.echo("SIMULATED: nothing here was measured")
 
 
-def _say_threshold(threshold: float | None, given_ohm: float | None) -> None:
+def _say_threshold(threshold: float | None, given_ohm: float | None, *, again: bool) -> None:
+    if again:
+        typer.echo("threshold chosen again after ageing: a treatment that the memory carries out")
     if threshold is not None:
         how = "as given" if given_ohm is not None else "with the fewest errors of fresh readings"
         typer.echo(f"threshold {threshold:.4g} ohm, {how}")

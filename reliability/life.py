@@ -20,14 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
-from devicefit.life_study import band
+from devicefit.life_study import COIN, band
 from devicefit.programming import FloatArray
 from devicefit.sensing import BerCurve
 
 YEAR_S = 365.25 * 24 * 3600.0
 PAIR_SHIFT = math.sqrt(2.0)
-COIN = 0.5
-"""BER of what holds nothing any more."""
 
 
 @dataclass(frozen=True)

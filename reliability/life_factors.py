@@ -134,6 +134,11 @@ def _assumed(
                     f"Assumed: {name!r} of the wear-out is the {programming.name!r} of the device."
                 )
             continue
+        if life.record.get("threshold_again"):
+            found.append(
+                f"Errors of the {_name(type(life))} set were counted with a read threshold that is "
+                "chosen again after ageing: a treatment that the memory has to carry out."
+            )
         counted, read = life.record.get("threshold_ohm"), sensing.threshold_ohm
         if counted and read and abs(counted - read) > 1e-6 * read:
             found.append(

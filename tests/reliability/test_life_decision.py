@@ -187,3 +187,14 @@ def test_chips_that_hold_nothing_read_like_a_coin() -> None:
     factor = LifeFactor(*np.full((3, 4, 1), [[[30.0]], [[0.0]], [[0.5]]]), (), np.zeros(1, bool))
     fresh = ChipRates(X[[3]], np.full((4, 1, 1, 2), 1e-3))
     np.testing.assert_allclose(Ageing(factor, X, 5).rates(fresh, "1T1R").values, 0.5, rtol=1e-9)
+
+
+def test_thresholds_that_are_set_again_after_ageing_are_said() -> None:
+    fresh = replace(_comparison(), thresholds={"standard": "calibrated per chip"})
+    lives, required = [_cells(0.0)], LifeRequirement(cycles=1e5)
+    aged, factor = at_end_of_life(fresh, lives, required, seed=1)
+    assert aged.plan(aged.designs[0], X[3]).thresholds == "calibrated per chip"
+    said = life_record(fresh, aged, factor, lives, required)["rests_on"]
+    assert "'standard' (calibrated per chip) are set again after ageing" in said
+    plain = life_record(_comparison(), aged, factor, lives, required)["rests_on"]
+    assert "set again after ageing" not in plain
