@@ -37,14 +37,6 @@ from devicefit.programming import FloatArray, IntArray
 
 PRIORS = (
     Prior(
-        "probit_baked",
-        -3.0,
-        1.0,
-        "probit of the error share after the hardest bake; mean and sd are those of what it was "
-        "before, without relaxation and shift",
-        "weak",
-    ),
-    Prior(
         "ln_relaxation",
         math.log(0.3),
         1.0,
@@ -67,6 +59,14 @@ PRIORS = (
     ),
     Prior("ln_exponent", math.log(0.3), 0.6, "ln of the power n of time", "weak; 0.11 to 0.8"),
     Prior("logit_icc", -6.0, 1.5, "logit of the correlation within one bake", "weak"),
+    Prior(
+        "probit_baked",
+        -3.0,
+        1.0,
+        "probit of the error share after the hardest bake; mean and sd are those of what it was "
+        "before, without relaxation and shift",
+        "weak",
+    ),
 )
 MAX_PROBIT = 8.0
 MAX_LN_SEVERITY = 50.0
@@ -302,10 +302,10 @@ def retention_model(counts: BakeCounts) -> pm.Model:
     )
     fresh = counts.time_s <= 0
     with pm.Model(check_bounds=False) as model:
-        p = normals(PRIORS[1:])
+        *others, last = PRIORS
+        p = normals(others)
         relaxation, shift = pt.exp(p["ln_relaxation"]), pt.exp(p["ln_shift"])
-        first = PRIORS[0]
-        baked = pm.Normal(first.name, first.mean + relaxation + shift, first.sd)
+        baked = pm.Normal(last.name, last.mean + relaxation + shift, last.sd)
         ln_time = pm.Data("ln_time", np.where(fresh, 0.0, ln_time), dims="bake")
         cold = pm.Data("cold_per_ev", cold, dims="bake")
         fresh = pm.Data("fresh", fresh.astype(float), dims="bake")
