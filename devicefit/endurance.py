@@ -6,24 +6,37 @@ A unit is what wears out as one: a cell, or a group of cells whose readings move
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from scipy.special import expit, ndtr, ndtri
 from scipy.stats import betabinom
 
 from devicefit.backend import SamplerOptions
-from devicefit.density import ValueAndGradient
 from devicefit.life_checks import CountCheck
-from devicefit.life_fit import LifeDraws, beta_binomials, ln_expit, normal_tails, sample_life
-from devicefit.numerics.compiled import njit
+from devicefit.life_fit import (
+    LifeDraws,
+    ln_beta_binomial,
+    ln_normal_between,
+    ln_normal_cdf,
+    ln_sum,
+    ln_total,
+    normals,
+    sample_life,
+)
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray, beyond
 
 PRIORS = (
     Prior("logit_rate", -6.5, 2.5, "logit of the error share of sound units, mid range", "weak"),
-    Prior("slope", 0.0, 0.5, "power of the cycles in that share", "weak; drift either way"),
+    Prior("slope", 0.0, 1.0, "power of the cycles in that share, late", "weak; drift either way"),
+    Prior("settling", 0.0, 1.0, "that power early, minus that late", "weak, either way"),
+    Prior("bend", 0.0, 0.5, "where it changes; -1 first, 1 last measured ln cycles", "weak"),
     Prior(
         "ln_cycles_worn",
         math.log(1e7),
@@ -32,10 +45,25 @@ PRIORS = (
         "weak; 3e4 to 3e9. Published: above 1e8 (Garbin 2015), degraded at 1e7 (Dalgaty 2021)",
     ),
     Prior("ln_sd_worn", math.log(1.5), 0.5, "ln of the sd of ln cycles to wear-out", "weak"),
-    Prior("logit_worn_error", 0.0, 1.5, "logit of the error share of worn-out units", "weak"),
-    Prior("logit_icc", -4.0, 2.0, "logit of the correlation within a sound unit's window", "weak"),
-    Prior("logit_icc_worn", -1.0, 1.5, "the same of a worn-out unit", "weak"),
+    Prior(
+        "logit_worn_error",
+        0.4,
+        1.0,
+        "logit of the share of otherwise right readings that a worn-out unit gets wrong",
+        "by what worn out means: 22 to 89 %",
+    ),
+    Prior("logit_icc", -4.0, 2.0, "logit of the lasting correlation of a sound unit", "weak"),
+    Prior(
+        "ln_burst",
+        0.0,
+        1.5,
+        "ln of the length of its bursts of errors, readings",
+        "weak; 0.1 to 12",
+    ),
+    Prior("logit_icc_worn", -1.0, 1.5, "logit of the correlation of a worn-out unit", "weak"),
 )
+BEND_WIDTH = 0.35
+"""Rounding of the bend in ln cycles: a third of a decade."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +185,20 @@ class EnduranceState:
         """
         ln_c = np.log(np.atleast_1d(np.asarray(cycles, dtype=np.float64)))
         p = {name: self.fitted[name][..., None] for name in self.fitted.names}
-        middle = 0.5 * math.log(self.cycles_low * self.cycles_high)
-        sound = expit(p["logit_rate"] + p["slope"] * (ln_c - middle))
+        sound = expit(
+            _logit_sound(_softplus, p, ln_c, math.log(self.cycles_low), math.log(self.cycles_high))
+        )
         worn = ndtr((ln_c - p["ln_cycles_worn"]) / np.exp(p["ln_sd_worn"]))
-        return sound, worn, np.broadcast_to(expit(p["logit_worn_error"]), worn.shape)
+        return sound, worn, sound + (1 - sound) * expit(p["logit_worn_error"])
+
+    def kappas(self, trials: IntArray, chosen: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Sum of both shapes of the beta law of a window's errors, sound and worn out.
+
+        Of the `chosen` draws (chains flattened), shape (draw, *trials), and (draw, 1, 1).
+        """
+        p = {n: self.fitted[n].reshape(-1)[chosen][:, None, None] for n in self.fitted.names}
+        odds = np.exp(p["logit_icc"]) + np.exp(p["ln_burst"]) / np.maximum(trials, 1)
+        return 1 / (odds + 1e-9), 1 / (np.exp(p["logit_icc_worn"]) + 1e-9)
 
     def ber(self, cycles: ArrayLike) -> FloatArray:
         """Error share of a cell of any unit, shape (chain, draw, cycles)."""
@@ -193,10 +231,12 @@ def fit_endurance(counts: EnduranceCounts, *, options: SamplerOptions) -> Endura
 
     Notes
     -----
-    A sound unit errs with a share that goes as a power of the cycles. At a number of cycles of its
-    own, lognormal over units, it wears out and errs with another share from then on. Counts of a
-    unit in a window are beta-binomial. The window in which a unit wore out is summed over, which is
-    exact. Units with the same counts are computed once.
+    A sound unit errs with a share that goes as a power of the cycles, which may change once while
+    the device settles. At a number of cycles of its own, lognormal over units, it wears out and
+    errs in a share of the other readings too from then on. Counts of a unit in a window are
+    beta-binomial: errors come in bursts of some readings, and a part of their correlation lasts for
+    the whole window, however long it is. The window in which a unit wore out is summed over, which
+    is exact. Units with the same counts are computed once.
     """
     if len(counts.cycles) < 2:
         raise ValueError(
@@ -210,108 +250,68 @@ def fit_endurance(counts: EnduranceCounts, *, options: SamplerOptions) -> Endura
         "cycles_low": float(counts.cycles[0]),
         "cycles_high": float(counts.cycles[-1]),
     }
-    fitted = sample_life(endurance_likelihood(counts), PRIORS, options, record)
+    fitted = sample_life(endurance_model(counts), PRIORS, options, record)
     return EnduranceState(fitted, float(counts.cycles[0]), float(counts.cycles[-1]))
 
 
-def endurance_likelihood(counts: EnduranceCounts) -> ValueAndGradient:
-    """Ln likelihood of the parameters of :data:`PRIORS`, in their order, with its gradient."""
-    rows, number = np.unique(
+def endurance_model(counts: EnduranceCounts) -> pm.Model:
+    """Errors of one state over cycles as a PyMC model.
+
+    Notes
+    -----
+    Named variables are those of :data:`PRIORS`; dimensions are ``window``, ``history`` (different
+    histories of units) and ``count`` (different counts of a window). Data are ``pm.Data``.
+    """
+    rows, units = np.unique(
         np.concatenate([counts.errors, counts.trials], axis=1), axis=0, return_counts=True
     )
     windows = len(counts.cycles)
-    errors, trials = rows[:, :windows], rows[:, windows:]
-    ln_c = np.log(counts.cycles)
-    at = np.broadcast_to(np.arange(windows), errors.shape)
-    table, place = _different(trials, errors, at)
-    table_worn, place_worn = _different(trials, errors)
-    data = (
-        ln_c,
-        ln_c - 0.5 * (ln_c[0] + ln_c[-1]),
-        table.astype(np.float64),
-        place,
-        table_worn.astype(np.float64),
-        place_worn,
-        number.astype(np.float64),
-    )
+    each = np.broadcast_to(np.arange(windows), (len(rows), windows))
+    stacked = np.stack([each.ravel(), rows[:, windows:].ravel(), rows[:, :windows].ravel()])
+    different, place = np.unique(stacked, axis=1, return_inverse=True)
+    with pm.Model(check_bounds=False) as model:
+        p = normals(PRIORS)
+        ln_cycles = pm.Data("ln_cycles", np.log(counts.cycles), dims="window")
+        window = pm.Data("window_of_count", different[0].astype(np.int32), dims="count")
+        trials = pm.Data("trials", different[1].astype(float), dims="count")
+        errors = pm.Data("errors", different[2].astype(float), dims="count")
+        which = place.reshape(len(rows), windows).astype(np.int32)
+        of_history = pm.Data("count_of_history", which, dims=("history", "window"))
+        number = pm.Data("units", units.astype(float), dims="history")
 
-    def ln_likelihood(theta: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = _change_points(theta, *data)
-        return float(value), np.asarray(gradient)
+        logit = _logit_sound(pt.softplus, p, ln_cycles, ln_cycles[0], ln_cycles[-1])
+        ln_p, ln_q = -pt.softplus(-logit), -pt.softplus(logit)
+        # a worn-out unit errs where a sound one does, and in a share of the rest
+        ln_p_worn = ln_sum(ln_p, ln_q - pt.softplus(-p["logit_worn_error"]))
+        ln_q_worn = ln_q - pt.softplus(p["logit_worn_error"])
+        ln_odds = ln_sum(p["logit_icc"], p["ln_burst"] - pt.log(pt.maximum(trials, 1.0)))
+        sound = ln_beta_binomial(errors, trials, ln_p[window], ln_q[window], ln_odds)
+        worn = ln_beta_binomial(
+            errors, trials, ln_p_worn[window], ln_q_worn[window], p["logit_icc_worn"]
+        )
+        # Units wear out before the first window, between two of them, or after the last.
+        z = (ln_cycles - p["ln_cycles_worn"]) / pt.exp(p["ln_sd_worn"])
+        ln_when = pt.concatenate(
+            [ln_normal_cdf(z[:1]), ln_normal_between(z[:-1], z[1:]), ln_normal_cdf(-z[-1:])]
+        )
+        gained = pt.cumsum((sound - worn)[of_history], axis=1)
+        gained = pt.concatenate([pt.zeros_like(gained[:, :1]), gained], axis=1)
+        ln_history = ln_total(ln_when + gained) + worn[of_history].sum(axis=1)
+        pm.Potential("histories", pt.sum(number * ln_history))
+    return model
 
-    return ln_likelihood
+
+def _softplus(x: FloatArray) -> FloatArray:
+    return np.logaddexp(0.0, x)
 
 
-def _different(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Different rows of columns, shape (column, row), and which of them each place is."""
-    stacked = np.stack([c.ravel() for c in columns])
-    table, place = np.unique(stacked, axis=1, return_inverse=True)
-    return np.ascontiguousarray(table), place.reshape(columns[0].shape)
-
-
-@njit(error_model="numpy")
-def _change_points(theta, ln_c, centred, table, place, table_worn, place_worn, weight):  # type: ignore[no-untyped-def]
-    """Ln likelihood and gradient, summed over the window in which each unit wore out."""
-    units, windows = place.shape
-    sd = math.exp(theta[3])
-    ln_first = np.empty(windows + 1)  # of the first worn window; the last entry: none
-    by_mu, by_ln_sd = np.zeros(windows + 1), np.zeros(windows + 1)
-    before = (0.0, 1.0, 0.0, 0.0)
-    for k in range(windows + 1):
-        now = (1.0, 0.0, 0.0, 0.0)
-        if k < windows:
-            z = (ln_c[k] - theta[2]) / sd
-            low, high, density = normal_tails(z)
-            now = (low, high, density, z * density)
-        # From the smaller tail, so that small probabilities stay exact.
-        share = now[0] - before[0] if now[0] < 0.5 else before[1] - now[1]
-        share = max(share, 1e-300)
-        ln_first[k] = math.log(share)
-        by_mu[k] = -(now[2] - before[2]) / (sd * share)
-        by_ln_sd[k] = -(now[3] - before[3]) / share
-        before = now
-    ln_p, ln_q = np.empty(windows), np.empty(windows)
-    for w in range(windows):
-        logit = theta[0] + theta[1] * centred[w]
-        ln_p[w], ln_q[w] = ln_expit(logit), ln_expit(-logit)
-    at = table[2].astype(np.int64)
-    sound = beta_binomials(table[1], table[0], ln_p[at], ln_q[at], -theta[5])
-    even = np.ones(table_worn.shape[1])
-    worn = beta_binomials(
-        table_worn[1],
-        table_worn[0],
-        ln_expit(theta[4]) * even,
-        ln_expit(-theta[4]) * even,
-        -theta[6],
-    )
-    gradient = np.zeros(7)
-    total = 0.0
-    ends = np.empty(windows + 1)
-    for u in range(units):
-        rest = 0.0
-        for w in range(windows):
-            rest += worn[place_worn[u, w], 0]
-        for k in range(windows + 1):
-            ends[k] = ln_first[k] + rest
-            if k < windows:
-                rest += sound[place[u, k], 0] - worn[place_worn[u, k], 0]
-        largest = ends.max()
-        share_k = np.exp(ends - largest)
-        total += weight[u] * (largest + math.log(share_k.sum()))
-        share_k *= weight[u] / share_k.sum()
-        is_worn = 0.0
-        for k in range(windows + 1):
-            gradient[2] += share_k[k] * by_mu[k]
-            gradient[3] += share_k[k] * by_ln_sd[k]
-            is_worn += share_k[k]
-            if k < windows:
-                is_sound = weight[u] - is_worn
-                gradient[0] += is_sound * sound[place[u, k], 1]
-                gradient[1] += is_sound * sound[place[u, k], 1] * centred[k]
-                gradient[5] -= is_sound * sound[place[u, k], 2]
-                gradient[4] += is_worn * worn[place_worn[u, k], 1]
-                gradient[6] -= is_worn * worn[place_worn[u, k], 2]
-    return total, gradient
+def _logit_sound(
+    softplus: Callable[[Any], Any], p: Mapping[str, Any], ln_cycles: Any, ln_low: Any, ln_high: Any
+) -> Any:
+    """Logit of the error share of sound units: two powers of the cycles, joined by a bend."""
+    x, half = ln_cycles - (ln_low + ln_high) / 2, (ln_high - ln_low) / 2
+    before = BEND_WIDTH * softplus((p["bend"] * half - x) / BEND_WIDTH)
+    return p["logit_rate"] + p["slope"] * x - p["settling"] * before
 
 
 def replicate(
@@ -344,22 +344,17 @@ def replicate(
     """
     number = state.fitted.diagnostics.draws
     chosen = rng.permutation(number)[: min(draws, number)]
-    p = {n: state.fitted[n].reshape(-1)[chosen] for n in state.fitted.names}
-    mu, sd = p["ln_cycles_worn"], np.exp(p["ln_sd_worn"])
     shape = (len(chosen), counts.units)
     low, high = np.zeros(shape), np.ones(shape)  # quantiles between which a unit wears out
     if seen is not None:
         low, high = _wear_windows(state, seen, chosen, rng)
     quantile = np.clip(low + (high - low) * rng.random(shape), 1e-300, 1 - 1e-16)
-    worn_at = mu[:, None] + sd[:, None] * ndtri(quantile)
-    sound = state.parts(counts.cycles)[0].reshape(number, -1)[chosen]
+    mu, sd = (state.fitted[n].reshape(-1)[chosen, None] for n in ("ln_cycles_worn", "ln_sd_worn"))
+    worn_at = mu + np.exp(sd) * ndtri(quantile)
+    sound, _, worn = (a.reshape(number, 1, -1)[chosen] for a in state.parts(counts.cycles))
     is_worn = worn_at[:, :, None] <= np.log(counts.cycles)
-    error = expit(p["logit_worn_error"])[:, None, None]
-    mean = np.where(is_worn, error, sound[:, None, :])
-    ln_kappa = np.where(
-        is_worn, -p["logit_icc_worn"][:, None, None], -p["logit_icc"][:, None, None]
-    )
-    kappa = np.exp(np.minimum(ln_kappa, 20.0))
+    mean = np.where(is_worn, worn, sound)
+    kappa = np.where(is_worn, *reversed(state.kappas(counts.trials, chosen)))
     share = rng.beta(np.maximum(mean * kappa, 1e-12), np.maximum((1 - mean) * kappa, 1e-12))
     return np.asarray(rng.binomial(counts.trials[None], np.clip(share, 0.0, 1.0)))
 
@@ -370,20 +365,19 @@ def _wear_windows(
     """Draw for each unit, given its counts, the window in which it wore out, as quantiles."""
     number = state.fitted.diagnostics.draws
     sound, worn, error = (a.reshape(number, -1)[chosen] for a in state.parts(seen.cycles))
-    kappa = np.exp(-state.fitted["logit_icc"].reshape(-1)[chosen])
-    kappa_worn = np.exp(-state.fitted["logit_icc_worn"].reshape(-1)[chosen])
-    edges = np.concatenate([np.zeros((len(chosen), 1)), worn, np.ones((len(chosen), 1))], axis=1)
+    zero, one = np.zeros((len(chosen), 1)), np.ones((len(chosen), 1))
+    edges = np.concatenate([zero, worn, one], axis=1)
     low = np.empty((len(chosen), seen.units))
     high = np.empty_like(low)
+    e, n = seen.errors, seen.trials
+    none = np.zeros((seen.units, 1))
     for i in range(len(chosen)):
-        e, n = seen.errors, seen.trials
-        a, b = sound[i] * kappa[i], (1 - sound[i]) * kappa[i]
-        ok = betabinom.logpmf(e, n, a, b)
-        bad = betabinom.logpmf(e, n, error[i] * kappa_worn[i], (1 - error[i]) * kappa_worn[i])
-        zero = np.zeros((seen.units, 1))
-        before = np.concatenate([zero, np.cumsum(ok, axis=1)], axis=1)
+        kappa, kappa_worn = (k[0] for k in state.kappas(n, chosen[i : i + 1]))
+        ok = betabinom.logpmf(e, n, sound[i] * kappa, (1 - sound[i]) * kappa)
+        bad = betabinom.logpmf(e, n, error[i] * kappa_worn, (1 - error[i]) * kappa_worn)
+        before = np.concatenate([none, np.cumsum(ok, axis=1)], axis=1)
         after = np.cumsum(bad[:, ::-1], axis=1)[:, ::-1]
-        ln_k = before + np.concatenate([after, zero], axis=1)
+        ln_k = before + np.concatenate([after, none], axis=1)
         ln_k += np.log(np.maximum(np.diff(edges[i]), 1e-300))
         # The largest of values with Gumbel noise is a draw from the law of the values.
         k = np.argmax(ln_k + rng.gumbel(size=ln_k.shape), axis=1)
@@ -394,8 +388,12 @@ def _wear_windows(
 def check_decades(
     state: EnduranceState, counts: EnduranceCounts, *, rng: np.random.Generator
 ) -> tuple[CountCheck, ...]:
-    """Posterior predictive check of the errors of each decade, for new units."""
-    predicted = replicate(state, counts, rng=rng)
+    """Posterior predictive check of the errors of each decade, for the measured units.
+
+    What is known of the wear of each unit counts: whether a further unit sticks would hide what the
+    model says of those that were measured.
+    """
+    predicted = replicate(state, counts, draws=2000, seen=counts, rng=rng)
     return tuple(
         _check(low, high, counts.windows(inside), predicted[:, :, inside])
         for low, high, inside in counts.decades()
@@ -415,7 +413,9 @@ def check_last_decade(
         return None
     seen = counts.windows(~late)
     rest = counts.windows(late)
-    predicted = replicate(fit_endurance(seen, options=options), rest, seen=seen, rng=rng)
+    predicted = replicate(
+        fit_endurance(seen, options=options), rest, draws=2000, seen=seen, rng=rng
+    )
     return _check(until, float(counts.cycles[-1]), rest, predicted)
 
 

@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2
 
-from devicefit.checks.fit_gates import COVERED_LIMIT
 from devicefit.checks.gate import Gate
 from devicefit.programming import IntArray
+
+CHANCE = 0.01
+"""Probability with which the counts of one gate may differ as much by chance: two-sided, over all
+places of the gate together."""
+TELLS_WITHIN = 1000.0
+"""Factor that a predictive interval may span and still tell a wrong model from a right one."""
 
 
 @dataclass(frozen=True)
@@ -24,46 +29,86 @@ class CountCheck:
         What they were counted at: ends of a decade of cycles, or time and temperature of a bake.
     errors, trials : int
         Counted.
-    predicted_low, predicted_high : float
-        Ends of the 95 % predictive interval of the errors.
+    predicted_low, predicted_median, predicted_high : float
+        Median and ends of the 95 % predictive interval of the errors.
+    chance : float
+        Two-sided probability that a prediction lies as far out as the count.
     """
 
     at: Mapping[str, float]
     errors: int
     trials: int
     predicted_low: float
+    predicted_median: float
     predicted_high: float
+    chance: float
 
     @classmethod
     def of(
         cls, at: Mapping[str, float], errors: IntArray, trials: IntArray, predicted: IntArray
     ) -> CountCheck:
         """Of counts in any number of places, and predicted sums, shape (draw,)."""
-        low, high = np.quantile(predicted, [0.025, 0.975])
-        return cls(at, int(np.sum(errors)), int(np.sum(trials)), float(low), float(high))
+        low, median, high = np.quantile(predicted, [0.025, 0.5, 0.975])
+        counted, draws = int(np.sum(errors)), len(predicted)
+        # Half of the equal ones on either side; one more draw, so that nothing is impossible.
+        below = (np.sum(predicted < counted) + 0.5 * np.sum(predicted == counted) + 0.5) / (
+            draws + 1
+        )
+        chance = float(2 * min(below, 1 - below))
+        sums = int(np.sum(trials))
+        return cls(at, counted, sums, float(low), float(median), float(high), chance)
 
     @property
     def inside(self) -> bool:
         """Whether the count lies in the interval."""
         return self.predicted_low <= self.errors <= self.predicted_high
 
+    @property
+    def spans(self) -> float:
+        """Ratio of the ends of the interval, one error added to each."""
+        return (self.predicted_high + 1) / (self.predicted_low + 1)
+
+    @property
+    def tells(self) -> bool:
+        """Whether the interval is narrow enough to tell a wrong model from a right one."""
+        return self.spans <= TELLS_WITHIN
+
+    def words(self) -> str:
+        """Counted and predicted: ``"23 of 5000, predicted 31 (95 % 4 to 90)"``."""
+        return (
+            f"{self.errors} of {self.trials}, predicted {self.predicted_median:.0f} (95 % "
+            f"{self.predicted_low:.0f} to {self.predicted_high:.0f})"
+        )
+
     def record(self) -> dict[str, Any]:
         """Plain values."""
         found = asdict(self)
-        return dict(found.pop("at")) | found | {"inside": self.inside}
+        return dict(found.pop("at")) | found | {"inside": self.inside, "tells": self.tells}
 
 
 def each_gate(checks: Sequence[CountCheck], *, state: str, what: str, remedy: str) -> Gate:
-    """Whether the model predicts the errors of each `what` (decade, bake) that was fitted."""
-    inside = sum(check.inside for check in checks)
-    share = inside / len(checks)
+    """Whether predicted and counted errors of each `what` (decade, bake) differ by chance only.
+
+    Fails where one of the counts is less likely than :data:`CHANCE` over their number, and where
+    most of the intervals are too wide to tell anything.
+    """
+    worst = min(checks, key=lambda check: check.chance)
+    chance = min(worst.chance * len(checks), 1.0)
+    silent = sum(not check.tells for check in checks)
+    finding = f"farthest out of {len(checks)} {what}s: {worst.words()}, as far by chance in "
+    finding += f"{chance:.2g} of all such sets"
+    if silent:
+        finding += (
+            f"; in {silent} of {len(checks)} the interval spans more than a factor of "
+            f"{TELLS_WITHIN:.0f}, which tells nothing"
+        )
     return Gate(
         f"errors of each {what} ({state})",
         f"Does the model predict the errors of each {what}?",
-        share >= COVERED_LIMIT,
-        share,
-        COVERED_LIMIT,
-        f"{inside} of {len(checks)} {what}s inside the 95 % predictive interval",
+        chance >= CHANCE and 2 * silent <= len(checks),
+        chance,
+        CHANCE,
+        finding,
         remedy,
     )
 
@@ -71,16 +116,25 @@ def each_gate(checks: Sequence[CountCheck], *, state: str, what: str, remedy: st
 def held_out_gate(
     check: CountCheck, *, state: str, what: str, rest: str, where: str, remedy: str
 ) -> Gate:
-    """Whether a fit to the `rest` predicts what was held out."""
+    """Whether a fit to the `rest` predicts what was held out; :attr:`CountCheck.tells` is true."""
     return Gate(
         f"{what} held out ({state})",
         f"Does a fit to {rest} predict the errors of the {what}?",
-        check.inside,
-        float(check.errors),
-        check.predicted_high,
-        f"{check.errors} errors in {check.trials} readings {where}, predicted "
-        f"{check.predicted_low:.0f} to {check.predicted_high:.0f} (95 %)",
+        check.chance >= CHANCE,
+        check.chance,
+        CHANCE,
+        f"{where}: {check.words()}, as far out by chance with probability {check.chance:.2g}",
         remedy,
+    )
+
+
+def not_checked(check: CountCheck | None, *, state: str, what: str, where: str, why: str) -> str:
+    """Why there is no gate of what was held out, as a sentence."""
+    if check is None:
+        return f"Not checked ({state}): the {what} cannot be held out, because {why}."
+    return (
+        f"Not checked ({state}): {where} a fit to the rest predicts the {what} too widely to find "
+        f"a wrong model: {check.words()}."
     )
 
 

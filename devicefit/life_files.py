@@ -23,7 +23,7 @@ from devicefit.programming import Programming
 from devicefit.retention import RetentionState
 from devicefit.wear_out import WearOut
 
-FORMAT = "rram-reliability life posterior 2"
+FORMAT = "rram-reliability life posterior 3"
 PRIORS = {
     "endurance": endurance.PRIORS,
     "retention": retention.PRIORS,
@@ -44,7 +44,7 @@ _RECORDS: dict[str, tuple[tuple[str, type], ...]] = {
         ("temperature_low_k", float),
         ("temperature_high_k", float),
     ),
-    "wear-out": (("cells", int), ("failed", int)),
+    "wear-out": (("cells", int), ("failed", int), ("cycles_low", float)),
 }
 
 
@@ -60,6 +60,8 @@ class _Record(Strict):
     gates: list[Gate]
     source: str = ""
     simulated: bool = False
+    says: list[str] = []
+    not_checked: list[str] = []
 
 
 class _Head(BaseModel):

@@ -1,18 +1,22 @@
-"""What the models of life share: counts that spread more than binomial ones, and their sampling."""
+"""What the models of life share: priors as variables, laws of counts, and their sampling.
+
+Formulas are in PyTensor; PyMC takes their gradients.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
 import xarray as xr
+from pytensor.gradient import disconnected_grad
 
 from devicefit.backend import SamplerOptions, sample_density
-from devicefit.density import ValueAndGradient
 from devicefit.fitting import Diagnostics, named_draws
-from devicefit.numerics.compiled import njit
 from devicefit.priors import Prior, moments, prior_record
 from devicefit.programming import FloatArray
 
@@ -48,18 +52,95 @@ class LifeDraws:
         return tuple(str(name) for name in self.draws.data_vars)
 
 
-def sample_life(
-    ln_likelihood: ValueAndGradient,
-    priors: tuple[Prior, ...],
-    options: SamplerOptions,
-    record: dict[str, Any],
-) -> LifeDraws:
-    """Sample a likelihood of a few parameters with its normal priors.
+SQRT2 = float(np.sqrt(2.0))
+Tensor = Any
+"""Expression of PyTensor."""
+_LN_LEAST_CORRELATION = -20.0
+"""Ln of the least odds of a correlation: differences of ln gamma keep 6 digits above it."""
+_LN_LEAST_SHAPE = -600.0
+_ALL = 8.0
+"""A standard normal value below which all lies, to double precision."""
+
+
+def normals(priors: Sequence[Prior], width: Tensor = 1.0) -> dict[str, Tensor]:
+    """The parameters of a table of priors as variables of the present PyMC model.
+
+    `width` multiplies the standard deviations.
+    """
+    return {prior.name: pm.Normal(prior.name, prior.mean, prior.sd * width) for prior in priors}
+
+
+def ln_sum(first: Tensor, second: Tensor) -> Tensor:
+    """Ln of the sum of two numbers of which the ln is known.
+
+    PyTensor's own has a gradient of 0 / 0 where both are small, unless its graph is rewritten.
+    """
+    return first + pt.softplus(second - first)
+
+
+def ln_total(ln_terms: Tensor) -> Tensor:
+    """The same along the last axis."""
+    # the derivative by what is taken out is zero
+    largest = disconnected_grad(pt.max(ln_terms, axis=-1, keepdims=True))
+    return pt.log(pt.sum(pt.exp(ln_terms - largest), axis=-1)) + largest[..., 0]
+
+
+def ln_beta_binomial(
+    errors: Tensor, trials: Tensor, ln_p: Tensor, ln_q: Tensor, ln_odds: Tensor
+) -> Tensor:
+    """Ln of the beta-binomial law of counts, without its binomial coefficient.
 
     Parameters
     ----------
-    ln_likelihood : callable
-        Of the parameters in the order of `priors`: value and gradient.
+    errors, trials : tensor
+        Counts as floats.
+    ln_p, ln_q : tensor
+        Ln of the mean share of errors and of one minus it.
+    ln_odds : tensor
+        Ln of the odds of the correlation of two readings of a count; the sum of both shapes is one
+        over these odds. Below e^-20 they count as e^-20, which is binomial for fewer readings.
+    """
+    ln_kappa = -ln_sum(ln_odds, _LN_LEAST_CORRELATION)
+
+    def rising(ln_shape: Tensor, count: Tensor) -> Tensor:
+        shape = pt.exp(pt.maximum(ln_shape, _LN_LEAST_SHAPE))
+        return pt.gammaln(shape + count) - pt.gammaln(shape)
+
+    wrong, right = rising(ln_p + ln_kappa, errors), rising(ln_q + ln_kappa, trials - errors)
+    return wrong + right - rising(ln_kappa, trials)
+
+
+def ln_normal_cdf(z: Tensor) -> Tensor:
+    """Ln of the standard normal distribution function, exact in the lower tail.
+
+    Beyond 8 it is that of 8, zero to double precision. Each branch sees only values that it can
+    take, since what a branch not taken gives would still spoil the gradient.
+    """
+    low, high = pt.minimum(z, -1.0), pt.clip(z, -1.0, _ALL)
+    return pt.switch(
+        z < -1.0,
+        pt.log(0.5 * pt.erfcx(-low / SQRT2)) - 0.5 * low**2,
+        pt.log1p(-0.5 * pt.erfc(high / SQRT2)),
+    )
+
+
+def ln_normal_between(low: Tensor, high: Tensor) -> Tensor:
+    """Ln of the probability of a standard normal value between two ends, exact in both tails."""
+    upper = low + high > 0
+    ln_low = ln_normal_cdf(pt.switch(upper, -high, low))
+    ln_high = ln_normal_cdf(pt.switch(upper, -low, high))
+    return ln_high + pt.log(-pt.expm1(pt.minimum(ln_low - ln_high, -1e-300)))
+
+
+def sample_life(
+    model: pm.Model, priors: tuple[Prior, ...], options: SamplerOptions, record: dict[str, Any]
+) -> LifeDraws:
+    """Sample a model of a few parameters.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        Its free variables are the parameters of `priors`.
     priors : tuple of Prior
         One number each.
     options : SamplerOptions
@@ -68,110 +149,21 @@ def sample_life(
         Joined by priors and sampler.
     """
     mean, sd = moments(priors)
+    point = [model[prior.name] for prior in priors]
+    compiled = model.logp_dlogp_function(
+        grad_vars=[model.rvs_to_values[v] for v in point], ravel_inputs=True
+    )
+    compiled.set_extra_values({})
 
     def density(z: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = ln_likelihood(mean + sd * z)
-        return value - 0.5 * float(z @ z), sd * gradient - z
+        value, gradient = compiled(mean + sd * z)
+        return float(value), sd * gradient
 
     zero, half = np.zeros(len(priors)), np.full(len(priors), 0.5)
-    sampled = sample_density(density, options, centre=zero, spread=half)
+    sampled = sample_density(density, replace(options, cores=1), centre=zero, spread=half)
     draws = named_draws(sampled.draws, priors)
     return LifeDraws(
         draws,
         Diagnostics.of(draws, sampled.diverging),
         {**record, "priors": prior_record(priors), "sampler": options.record()},
     )
-
-
-@njit(error_model="numpy")
-def rising(ln_p, ln_kappa, n):  # type: ignore[no-untyped-def]
-    """Ln of ``a (a + 1) ... (a + n - 1) / kappa^n`` with ``a = p kappa``, and its slope by ln a.
-
-    Exact at both ends: the value goes to ``n ln_p`` and the slope to `n` as kappa grows, which a
-    difference of two ln gamma functions loses to cancellation. Up to 8 the factors are multiplied,
-    beyond that it is a difference of two Stirling series; relative error below 1e-11.
-    """
-    if n <= 0.0:
-        return 0.0, 0.0
-    a = math.exp(ln_p + ln_kappa)
-    value, slope, product = 0.0, 0.0, 1.0
-    at, left = a, n
-    if a < 8.0:  # the first factor is known by its logarithm, so it may be as small as it likes
-        value, slope = ln_p + ln_kappa, 1.0
-        at, left = a + 1.0, n - 1.0
-        while at < 8.0 and left > 0.0:
-            product *= at
-            slope += a / at
-            at += 1.0
-            left -= 1.0
-        value += math.log(product) - (n - left) * ln_kappa
-    if left > 0.0:
-        up = at + left
-        x, y = 1.0 / (at * at), 1.0 / (up * up)
-        series = _gamma_series(y) / up - _gamma_series(x) / at
-        more = math.log1p(left / at)
-        ln_at = ln_p if a >= 8.0 else math.log(at) - ln_kappa
-        value += left * ln_at + (up - 0.5) * more - left + series
-        slope += a * (more + 0.5 / at - 0.5 / up + _digamma_series(x) - _digamma_series(y))
-    return value, slope
-
-
-@njit(error_model="numpy")
-def _gamma_series(y):  # type: ignore[no-untyped-def]
-    """What ln gamma(x) has beyond Stirling's formula, times x, at ``y = 1 / x^2``."""
-    return 1 / 12 - y * (1 / 360 - y * (1 / 1260 - y * (1 / 1680 - y / 1188)))
-
-
-@njit(error_model="numpy")
-def _digamma_series(y):  # type: ignore[no-untyped-def]
-    """``ln x - 1 / 2x - digamma(x)`` at ``y = 1 / x^2``."""
-    return y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y / 132))))
-
-
-@njit(error_model="numpy")
-def beta_binomials(errors, trials, ln_p, ln_q, ln_kappa):  # type: ignore[no-untyped-def]
-    """Ln of the beta-binomial law of counts without its binomial coefficient, and derivatives.
-
-    Parameters
-    ----------
-    errors, trials : float array, shape (row,)
-        Counts; faster where rows of equal trials stand together.
-    ln_p, ln_q : float array, shape (row,)
-        Ln of the mean and of one minus it.
-    ln_kappa : float
-        Ln of the sum of both shapes; the correlation within a unit is ``1 / (1 + kappa)``.
-
-    Returns
-    -------
-    float array, shape (row, 3)
-        Value, derivative by the logit of the mean, and by `ln_kappa`.
-
-    Notes
-    -----
-    As kappa grows this becomes the binomial law, without loss of digits.
-    """
-    found = np.empty((len(errors), 3))
-    known, all_value, all_slope = -1.0, 0.0, 0.0
-    for i in range(len(errors)):
-        if trials[i] != known:
-            known = trials[i]
-            all_value, all_slope = rising(0.0, ln_kappa, known)
-        wrong, by_wrong = rising(ln_p[i], ln_kappa, errors[i])
-        right, by_right = rising(ln_q[i], ln_kappa, trials[i] - errors[i])
-        found[i, 0] = wrong + right - all_value
-        found[i, 1] = math.exp(ln_q[i]) * by_wrong - math.exp(ln_p[i]) * by_right
-        found[i, 2] = by_wrong + by_right - all_slope
-    return found
-
-
-@njit(error_model="numpy")
-def ln_expit(x):  # type: ignore[no-untyped-def]
-    """Ln of the inverse logit, exact at both ends."""
-    return -math.log1p(math.exp(-x)) if x > 0 else x - math.log1p(math.exp(x))
-
-
-@njit(error_model="numpy")
-def normal_tails(z):  # type: ignore[no-untyped-def]
-    """Distribution function, survival function and density of the standard normal law."""
-    low, high = 0.5 * math.erfc(-z / math.sqrt(2.0)), 0.5 * math.erfc(z / math.sqrt(2.0))
-    return low, high, math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)

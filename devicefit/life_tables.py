@@ -91,13 +91,14 @@ class LifeTable:
         """Whether errors were counted already."""
         return "errors" in self.rows
 
-    def about(self, threshold_ohm: float | None) -> dict[str, Any]:
-        """Where numbers come from, as plain values."""
+    def about(self, threshold_ohm: float | None, *, again: bool = False) -> dict[str, Any]:
+        """Where numbers come from, as plain values; `again`: the threshold follows ageing."""
         return {
             "source": self.source,
             "sha256": self.sha256,
             "simulated": self.simulated,
             "threshold_ohm": threshold_ohm,
+            "threshold_again": again,
             "censored": [dict(entry) for entry in self.censored],
             "warnings": list(self.warnings),
         }
@@ -110,6 +111,7 @@ def read_life_table(
     columns: Sequence[ColumnMapping] = (),
     where: Sequence[tuple[str, str]] = (),
     overrange: Overrange = UNKNOWN_RANGE,
+    exclude: Sequence[str] = (),
 ) -> LifeTable:
     """Read and check a file about life.
 
@@ -125,12 +127,14 @@ def read_life_table(
         Keep only these rows.
     overrange : Overrange, optional
         What is known of the range of the instrument.
+    exclude : sequence of str, optional
+        Names of devices to leave out.
 
     Raises
     ------
     MeasurementError
-        A column is missing or holds what cannot be used; column, rows, values and remedy, all
-        faults at once.
+        A column is missing or holds what cannot be used, or no such device; column, rows, values
+        and remedy, all faults at once.
     """
     file = open_table(path)
     source = str(file.path)
@@ -189,9 +193,12 @@ def read_life_table(
         raise MeasurementError(f"{source}: no rows; nothing is left after reading the file")
     called = {_ours(name): _theirs(mapped, name) for name in wanted}
     _check(rows, counted, kind, faults, called)
+    left_out: tuple[str, ...] = ()
+    if exclude:
+        rows, left_out = _without(rows, exclude, faults)
     faults.tell()
     if counted:
-        return LifeTable(rows, file.path.name, file.sha256(), file.simulated)
+        return LifeTable(rows, file.path.name, file.sha256(), file.simulated, left_out)
     treated = censor(rows, overrange, faults, at_limit=True)
     faults.tell()
     return LifeTable(
@@ -199,9 +206,30 @@ def read_life_table(
         file.path.name,
         file.sha256(),
         file.simulated,
-        treated.warnings,
+        (*left_out, *treated.warnings),
         treated.record,
     )
+
+
+def _without(
+    rows: pd.DataFrame, exclude: Sequence[str], faults: Faults
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Rows of the other devices, and a sentence that says how many were left out."""
+    if "device_id" not in rows:
+        faults.add("--exclude names devices, but no column device_id does; name one with --column")
+        return rows, ()
+    codes, names = as_names(rows["device_id"])
+    known = sorted(map(str, names))
+    for name in exclude:
+        if name not in known:
+            faults.add(f"--exclude {name}: no such device; the file has {', '.join(known[:5])}")
+    if faults:
+        return rows, ()
+    out = np.isin(codes, [i for i, name in enumerate(names) if name in exclude])
+    if not set(STATES) <= set(rows["state"][~out]):
+        faults.add("--exclude leaves no reading of one of the states; name fewer devices")
+    words = f"left out by --exclude: {', '.join(exclude)} ({int(out.sum())} of {len(rows)} rows)"
+    return rows[~out], (words,)
 
 
 def _at_bounds(rows: pd.DataFrame) -> pd.DataFrame:
@@ -270,7 +298,11 @@ def _check(
 
 
 def endurance_counts(
-    table: LifeTable, *, threshold_ohm: float | None = None, per_decade: int = 3
+    table: LifeTable,
+    *,
+    threshold_ohm: float | None = None,
+    again: bool = False,
+    per_decade: int = 3,
 ) -> tuple[dict[str, EnduranceCounts], float | None]:
     """Counts of both states over cycles, and the threshold they were counted against.
 
@@ -280,52 +312,81 @@ def endurance_counts(
         Of kind ``"endurance"``; ``device_id`` names what wears out as one.
     threshold_ohm : float, optional
         For readings; chosen on those of the first decade of cycles when left out.
+    again : bool, optional
+        Choose the threshold again in every decade of cycles; no threshold is returned then.
     per_decade : int, optional
         Windows per decade of cycles.
     """
-    rows = table.rows
-    threshold = _threshold(table, threshold_ohm, rows["cycles"] <= 10 * rows["cycles"].min())
+    cycles = table.rows["cycles"]
+    decade = np.floor(np.log10(cycles) + 1e-9)
+    rows, threshold = _counted(
+        table, threshold_ohm, cycles <= 10 * cycles.min(), decade if again else None
+    )
     counts = {}
     for state in STATES:
         part = rows[rows["state"] == state]
         unit = as_names(part["device_id"])[0]
-        if table.is_counts:
-            counts[state] = count_windows(
-                unit,
-                part["cycles"],
-                part["errors"],
-                trials=part["trials"],
-                per_decade=per_decade,
-            )
-        else:
-            wrong = _wrong(part, state, threshold, table.source)
-            counts[state] = count_windows(unit, part["cycles"], wrong, per_decade=per_decade)
+        counts[state] = count_windows(
+            unit, part["cycles"], part["errors"], trials=part["trials"], per_decade=per_decade
+        )
     return counts, threshold
 
 
 def bake_counts(
-    table: LifeTable, *, threshold_ohm: float | None = None
+    table: LifeTable, *, threshold_ohm: float | None = None, again: bool = False
 ) -> tuple[dict[str, BakeCounts], float | None]:
-    """Counts of both states for each time and temperature, and the threshold; see above."""
-    rows = table.rows
-    threshold = _threshold(table, threshold_ohm, rows["time_after_program_s"] == 0)
+    """Counts of both states for each time and temperature, and the threshold; see above.
+
+    With `again` the threshold is chosen again for each time and temperature.
+    """
+    conditions = ["time_after_program_s", "temperature_k"]
+    fresh = table.rows["time_after_program_s"] == 0
+    group = table.rows.groupby(conditions).ngroup() if again else None
+    rows, threshold = _counted(table, threshold_ohm, fresh, group)
     counts = {}
     for state in STATES:
-        part = rows[rows["state"] == state]
-        if not table.is_counts:
-            part = part.assign(errors=_wrong(part, state, threshold, table.source), trials=1)
-        by = part.groupby(["time_after_program_s", "temperature_k"])[["errors", "trials"]].sum()
-        conditions = by.index.to_frame()
+        by = rows[rows["state"] == state].groupby(conditions)[["errors", "trials"]].sum()
+        at = by.index.to_frame()
         try:
             counts[state] = BakeCounts(
-                conditions["time_after_program_s"].to_numpy(),
-                conditions["temperature_k"].to_numpy(),
+                at["time_after_program_s"].to_numpy(),
+                at["temperature_k"].to_numpy(),
                 by["errors"].to_numpy().astype(np.int64),
                 by["trials"].to_numpy().astype(np.int64),
             )
         except ValueError as error:
             raise MeasurementError(f"{table.source}: {state}: {error}") from None
     return counts, threshold
+
+
+def _counted(
+    table: LifeTable, given: float | None, fresh: pd.Series, groups: pd.Series | None
+) -> tuple[pd.DataFrame, float | None]:
+    """Rows with errors and trials, and the one threshold; None where each group has its own."""
+    if table.is_counts and groups is not None:
+        raise MeasurementError(
+            f"{table.source}: the errors are counted already, so no threshold can be chosen again; "
+            "leave --threshold-again out"
+        )
+    if given is not None and groups is not None:
+        raise MeasurementError("--threshold-ohm and --threshold-again exclude each other; give one")
+    if groups is None:
+        threshold = _threshold(table, given, fresh)
+        parts = [(threshold, table.rows)]
+    else:
+        threshold = None
+        parts = [
+            (_threshold(table, None, groups == group), table.rows[(groups == group).to_numpy()])
+            for group in np.unique(groups)
+        ]
+    if table.is_counts:
+        return table.rows, threshold
+    found = []
+    for own, rows in parts:
+        for state in STATES:
+            part = rows[rows["state"] == state]
+            found.append(part.assign(errors=_wrong(part, state, own, table.source), trials=1))
+    return pd.concat(found), threshold
 
 
 def _wrong(part: pd.DataFrame, state: str, threshold: float | None, source: str) -> np.ndarray:
@@ -358,8 +419,8 @@ def _threshold(table: LifeTable, given: float | None, fresh: pd.Series) -> float
     parts = [np.log(rows["resistance_ohm"][rows["state"] == s].to_numpy()) for s in STATES]
     if not all(len(p) for p in parts):
         raise MeasurementError(
-            f"{table.source}: no fresh readings of both states to choose a threshold on; give "
-            "--threshold-ohm"
+            f"{table.source}: no readings of both states (fresh ones, or those of one decade or "
+            "bake) to choose a threshold on; give --threshold-ohm"
         )
     return float(np.exp(best_threshold(*parts)))
 

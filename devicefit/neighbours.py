@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from devicefit.checks.gate import Gate
 from devicefit.columns import PLACE
 from devicefit.fitted import Fitted
-from devicefit.gates import Gate
 from devicefit.measurements import STATES, Measurements
 from devicefit.numerics.compiled import njit
 from devicefit.prediction import thresholds

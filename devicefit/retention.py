@@ -1,12 +1,13 @@
 """Bit errors after a bake or a storage: a margin that shrinks as a power of time, faster when hot.
 
-    probit BER = probit_fresh                                                            (t = 0)
-    probit BER = probit_fresh + relaxation
-                 + shift * (t / t_ref)^n * exp(n E_a / k (1 / T_ref - 1 / T))            (t > 0)
+    probit BER = probit_baked - relaxation - shift                                       (t = 0)
+    probit BER = probit_baked - shift * (1 - severity)                                   (t > 0)
+    severity = (t / t_ref)^n * exp(n E_a / k (1 / T_ref - 1 / T))
 
 Cells relax soon after they were verified, whatever the temperature; what goes on is activated. Each
-state is fitted by itself. The reference is the hardest bake, so that ``shift`` is what that bake
-did to the margin, in standard deviations.
+state is fitted by itself. The reference is the hardest bake: ``probit_baked`` is the probit after
+it, and ``shift`` what it did to the margin, in standard deviations. So counted errors speak of one
+parameter where bakes have many of them, and of a bound where they have none.
 """
 
 from __future__ import annotations
@@ -15,20 +16,26 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
 from devicefit.backend import SamplerOptions
-from devicefit.density import ValueAndGradient
 from devicefit.life_checks import CountCheck
-from devicefit.life_fit import BOLTZMANN_EV, LifeDraws, beta_binomials, normal_tails, sample_life
-from devicefit.numerics.compiled import njit
+from devicefit.life_fit import (
+    BOLTZMANN_EV,
+    LifeDraws,
+    ln_beta_binomial,
+    ln_normal_cdf,
+    normals,
+    sample_life,
+)
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray
 
 PRIORS = (
-    Prior("probit_fresh", -3.0, 1.0, "probit of the error share before any bake", "weak"),
     Prior(
         "ln_relaxation",
         math.log(0.3),
@@ -52,8 +59,17 @@ PRIORS = (
     ),
     Prior("ln_exponent", math.log(0.3), 0.6, "ln of the power n of time", "weak; 0.11 to 0.8"),
     Prior("logit_icc", -6.0, 1.5, "logit of the correlation within one bake", "weak"),
+    Prior(
+        "probit_baked",
+        -3.0,
+        1.0,
+        "probit of the error share after the hardest bake; mean and sd are those of what it was "
+        "before, without relaxation and shift",
+        "weak",
+    ),
 )
 MAX_PROBIT = 8.0
+MAX_LN_SEVERITY = 50.0
 TYPICAL_EV = 1.2
 """Only to rank bakes by hardness."""
 
@@ -136,15 +152,15 @@ class RetentionState:
         ln_time, cold = _coordinates(time_s, temperature_k, self.reference_s, self.reference_k)
         exponent = np.exp(self.fitted["ln_exponent"])[..., None]
         ev = np.exp(self.fitted["ln_activation_ev"])[..., None]
-        return np.asarray(np.exp(np.minimum(exponent * (ln_time + ev * cold), 50.0)))
+        return np.asarray(np.exp(np.minimum(exponent * (ln_time + ev * cold), MAX_LN_SEVERITY)))
 
     def probit(self, time_s: ArrayLike, temperature_k: ArrayLike) -> FloatArray:
         """Probit of the error share, shape (chain, draw, condition)."""
         shift = np.exp(self.fitted["ln_shift"])[..., None]
-        later = np.asarray(time_s) > 0
-        relaxed = np.exp(self.fitted["ln_relaxation"])[..., None] * later
-        drift = np.minimum(shift * self.severity(time_s, temperature_k), 1e3)
-        probit = self.fitted["probit_fresh"][..., None] + relaxed + drift
+        fresh = np.asarray(time_s) <= 0
+        relaxed = np.exp(self.fitted["ln_relaxation"])[..., None] * fresh
+        drift = np.minimum(shift * (self.severity(time_s, temperature_k) - 1), 1e3)
+        probit = self.fitted["probit_baked"][..., None] - relaxed + drift
         # Beyond that all bits of the state are wrong: nothing is stored any more.
         return np.asarray(np.minimum(probit, MAX_PROBIT))
 
@@ -268,53 +284,41 @@ def fit_retention(counts: BakeCounts, *, options: SamplerOptions) -> RetentionSt
         "temperature_low_k": float(counts.temperature_k.min()),
         "temperature_high_k": float(counts.temperature_k.max()),
     }
-    fitted = sample_life(retention_likelihood(counts), PRIORS, options, record)
+    fitted = sample_life(retention_model(counts), PRIORS, options, record)
     return RetentionState(fitted, reference_s, reference_k)
 
 
-def retention_likelihood(counts: BakeCounts) -> ValueAndGradient:
-    """Ln likelihood of the parameters of :data:`PRIORS`, in their order, with its gradient."""
+def retention_model(counts: BakeCounts) -> pm.Model:
+    """Errors of one state over bakes as a PyMC model.
+
+    Notes
+    -----
+    Named variables are those of :data:`PRIORS`; the dimension ``bake`` has fresh rows too. Data are
+    ``pm.Data``.
+    """
     hardest = counts.hardest
-    reference_s, reference_k = float(counts.time_s[hardest]), float(counts.temperature_k[hardest])
-    ln_time, cold = _coordinates(counts.time_s, counts.temperature_k, reference_s, reference_k)
-    errors, trials = counts.errors.astype(float), counts.trials.astype(float)
+    ln_time, cold = _coordinates(
+        counts.time_s, counts.temperature_k, counts.time_s[hardest], counts.temperature_k[hardest]
+    )
+    fresh = counts.time_s <= 0
+    with pm.Model(check_bounds=False) as model:
+        *others, last = PRIORS
+        p = normals(others)
+        relaxation, shift = pt.exp(p["ln_relaxation"]), pt.exp(p["ln_shift"])
+        baked = pm.Normal(last.name, last.mean + relaxation + shift, last.sd)
+        ln_time = pm.Data("ln_time", np.where(fresh, 0.0, ln_time), dims="bake")
+        cold = pm.Data("cold_per_ev", cold, dims="bake")
+        fresh = pm.Data("fresh", fresh.astype(float), dims="bake")
+        errors = pm.Data("errors", counts.errors.astype(float), dims="bake")
+        trials = pm.Data("trials", counts.trials.astype(float), dims="bake")
 
-    def ln_likelihood(theta: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = _density(theta, ln_time, cold, errors, trials)
-        return float(value), np.asarray(gradient)
-
-    return ln_likelihood
-
-
-@njit(error_model="numpy")
-def _density(theta, ln_time, cold, errors, trials):  # type: ignore[no-untyped-def]
-    relaxation, shift = math.exp(theta[1]), math.exp(theta[2])
-    ev, n = math.exp(theta[3]), math.exp(theta[4])
-    rows = len(errors)
-    drift, power, relaxed = np.zeros(rows), np.zeros(rows), np.zeros(rows)
-    ln_p, ln_q, by_z = np.empty(rows), np.empty(rows), np.zeros(rows)
-    for i in range(rows):
-        if ln_time[i] > -np.inf:
-            power[i] = n * (ln_time[i] + ev * cold[i])
-            drift[i] = shift * math.exp(min(power[i], 50.0))
-            relaxed[i] = relaxation
-        # Beyond these ends the counts are certain; a flat end keeps the gradient finite.
-        z = min(max(theta[0] + relaxed[i] + drift[i], -37.0), 8.0)
-        p, q, slope = normal_tails(z)
-        ln_p[i], ln_q[i] = math.log(p), math.log(q)
-        if -37.0 < z < 8.0:
-            by_z[i] = slope / p / q  # change of the logit
-    found = beta_binomials(errors, trials, ln_p, ln_q, -theta[5])
-    gradient = np.zeros(6)
-    for i in range(rows):
-        by_z[i] *= found[i, 1]
-        gradient[0] += by_z[i]
-        gradient[1] += by_z[i] * relaxed[i]
-        gradient[2] += by_z[i] * drift[i]
-        gradient[3] += by_z[i] * drift[i] * n * ev * cold[i]
-        gradient[4] += by_z[i] * drift[i] * power[i]
-        gradient[5] -= found[i, 2]
-    return found[:, 0].sum(), gradient
+        power = pt.exp(p["ln_exponent"]) * (ln_time + pt.exp(p["ln_activation_ev"]) * cold)
+        severity = (1 - fresh) * pt.exp(pt.minimum(power, MAX_LN_SEVERITY))
+        z = pt.minimum(baked - fresh * relaxation - shift * (1 - severity), MAX_PROBIT)
+        ln_p, ln_q = ln_normal_cdf(z), ln_normal_cdf(-z)
+        ln_counts = ln_beta_binomial(errors, trials, ln_p, ln_q, p["logit_icc"])
+        pm.Potential("bakes", pt.sum(ln_counts))
+    return model
 
 
 def replicate(

@@ -6,16 +6,26 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
 from numpy.typing import ArrayLike
-from scipy.special import log_ndtr, ndtri
+from scipy.special import ndtr, ndtri
 
 from devicefit.backend import SamplerOptions
-from devicefit.density import ValueAndGradient
-from devicefit.life_fit import LifeDraws, sample_life
+from devicefit.life_fit import (
+    LifeDraws,
+    ln_normal_between,
+    ln_normal_cdf,
+    normals,
+    sample_life,
+)
 from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray, Programming, beyond
 
 LAWS = ("lognormal", "weibull")
+LN_NEVER = -1e4
+"""Ln of the cycles of an inspection that there was not."""
+MAX_LN_HAZARD = 300.0
 PRIORS = (
     Prior(
         "ln_median_cycles",
@@ -136,6 +146,11 @@ class WearOut:
         median, slope = self.fitted["ln_median_cycles"], self.fitted["slope"]
         return np.asarray(np.exp(median[..., None] + slope[..., None] * u))
 
+    @property
+    def cycles_low(self) -> float:
+        """Cycles of the first inspection."""
+        return float(self.fitted.record["cycles_low"])
+
     def cycles_to_share(self, x: ArrayLike, share: float) -> FloatArray:
         """Cycles by which a share of the cells is worn out, shape (chain, draw, x).
 
@@ -180,7 +195,9 @@ class WearOut:
             return np.zeros_like(self.median_cycles(x))
         scale = np.exp(self.fitted["ln_scale"])[..., None]
         v = (math.log(cycles) - np.log(self.median_cycles(x))) / scale
-        return np.asarray(-np.expm1(_ln_survival(self.law, v)[0]))
+        if self.law == "lognormal":
+            return np.asarray(ndtr(v))
+        return np.asarray(-np.expm1(-math.log(2.0) * np.exp(np.minimum(v, MAX_LN_HAZARD))))
 
     def extrapolated(self, x: ArrayLike, cycles: float) -> np.ndarray:
         """Where the programming or the cycles lie outside what was tested, shape (x,)."""
@@ -196,18 +213,12 @@ def _coordinate(programming: Programming, x: ArrayLike, low: float, high: float)
     return (2 * u - ends[0] - ends[1]) / (ends[1] - ends[0])
 
 
-def _ln_survival(law: str, v: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Ln of the survival function and of the density at standard arguments; 0 is the median."""
-    if law == "lognormal":
-        return np.asarray(log_ndtr(-v)), -0.5 * v**2 - 0.5 * math.log(2 * math.pi)
-    ln2 = math.log(2.0)
-    with np.errstate(over="ignore"):
-        hazard = ln2 * np.exp(np.minimum(v, 700.0))
-    return -hazard, math.log(ln2) + v - hazard
-
-
 def fit_wear_out(
-    table: WearOutTable, *, law: str = "lognormal", options: SamplerOptions
+    table: WearOutTable,
+    *,
+    law: str = "lognormal",
+    options: SamplerOptions,
+    prior_width: float = 1.0,
 ) -> WearOut:
     """Regress the cycles to wear-out on the programming variable.
 
@@ -219,6 +230,8 @@ def fit_wear_out(
         Law of the cycles at one programming.
     options : SamplerOptions
         Chains, draws and seed.
+    prior_width : float, optional
+        Factor on the standard deviations of the priors, to see what they decide.
 
     Returns
     -------
@@ -239,37 +252,41 @@ def fit_wear_out(
         "survivors": int(table.survivors.sum()),
         "x_low": low,
         "x_high": high,
+        "cycles_low": float(table.cycles.min()),
         "cycles_high": float(table.cycles.max()),
     }
-    fitted = sample_life(wear_out_likelihood(table, law), PRIORS, options, record)
+    fitted = sample_life(
+        wear_out_model(table, law, prior_width=prior_width), PRIORS, options, record
+    )
     return WearOut(law, fitted, table.programming, low, high, float(table.cycles.max()))
 
 
-def wear_out_likelihood(table: WearOutTable, law: str) -> ValueAndGradient:
-    """Ln likelihood of the parameters of :data:`PRIORS`, in their order, with its gradient."""
-    low, high = float(table.x.min()), float(table.x.max())
-    u = _coordinate(table.programming, table.x, low, high)
-    with np.errstate(divide="ignore"):
-        ends = np.log(np.stack([table.previous_cycles, table.cycles]))
-    failed, survivors = table.failed.astype(float), table.survivors.astype(float)
-    first = np.isneginf(ends[0])
+def wear_out_model(table: WearOutTable, law: str, *, prior_width: float = 1.0) -> pm.Model:
+    """Cycles to wear-out over programming as a PyMC model; `prior_width` widens all priors.
 
-    def ln_likelihood(theta: FloatArray) -> tuple[float, FloatArray]:
-        mu, scale = theta[0] + theta[1] * u, math.exp(theta[2])
-        v = (np.where(np.isneginf(ends), 0.0, ends) - mu) / scale
-        ln_s, ln_f = _ln_survival(law, v)
-        ln_s[0, first], ln_f[0, first] = 0.0, -np.inf
-        gap = np.minimum(ln_s[1] - ln_s[0], -1e-300)
-        ln_between = ln_s[0] + np.log(-np.expm1(gap))
-        value = float(failed @ ln_between + survivors @ ln_s[1])
-        by_v = np.stack(
-            [
-                -failed * np.exp(ln_f[0] - ln_between),
-                failed * np.exp(ln_f[1] - ln_between) - survivors * np.exp(ln_f[1] - ln_s[1]),
-            ]
-        )
-        by_mu = -by_v.sum(axis=0) / scale
-        gradient = np.array([by_mu.sum(), by_mu @ u, -float((by_v * v).sum())])
-        return value, gradient
+    Notes
+    -----
+    Named variables are those of :data:`PRIORS`; the dimension is ``inspection``. Data are
+    ``pm.Data``. At the standard argument 0 half of the cells are worn out.
+    """
+    u = _coordinate(table.programming, table.x, float(table.x.min()), float(table.x.max()))
+    before = np.where(table.previous_cycles > 0, table.previous_cycles, 1.0)
+    ln_before = np.where(table.previous_cycles > 0, np.log(before), LN_NEVER)
+    with pm.Model(check_bounds=False) as model:
+        p = normals(PRIORS, pm.Data("prior_width", prior_width))
+        u = pm.Data("position", u, dims="inspection")
+        ln_before = pm.Data("ln_previous_cycles", ln_before, dims="inspection")
+        ln_cycles = pm.Data("ln_cycles", np.log(table.cycles), dims="inspection")
+        failed = pm.Data("failed", table.failed.astype(float), dims="inspection")
+        survivors = pm.Data("survivors", table.survivors.astype(float), dims="inspection")
 
-    return ln_likelihood
+        ln_median, scale = p["ln_median_cycles"] + p["slope"] * u, pt.exp(p["ln_scale"])
+        low, high = (ln_before - ln_median) / scale, (ln_cycles - ln_median) / scale
+        if law == "lognormal":
+            ln_failed, ln_survived = ln_normal_between(low, high), ln_normal_cdf(-high)
+        else:
+            hazards = [math.log(2.0) * pt.exp(pt.minimum(v, MAX_LN_HAZARD)) for v in (low, high)]
+            gap = pt.minimum(hazards[0] - hazards[1], -1e-300)
+            ln_failed, ln_survived = pt.log(-pt.expm1(gap)) - hazards[0], -hazards[1]
+        pm.Potential("inspections", pt.sum(failed * ln_failed + survivors * ln_survived))
+    return model

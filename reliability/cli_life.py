@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -41,6 +41,18 @@ OutOption = Annotated[Path, typer.Option("--out", help="Posterior to write (.nc)
 LifeOption = Annotated[
     list[Path], typer.Option("--life", help="Posterior of a `life` command. Repeatable.")
 ]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="DEVICE_ID", help="Leave this device out. Repeatable."),
+]
+AgainOption = Annotated[
+    bool,
+    typer.Option(
+        "--threshold-again",
+        help="Choose the read threshold again after ageing, in every decade of cycles or for every "
+        "bake: a treatment that the memory then has to carry out.",
+    ),
+]
 CyclesOption = Annotated[float | None, typer.Option("--cycles", help="Required cycles.")]
 YearsOption = Annotated[float | None, typer.Option("--years", help="How long bits are kept.")]
 CelsiusOption = Annotated[
@@ -55,7 +67,9 @@ def endurance(
     column: ColumnOption = None,
     where: WhereOption = None,
     overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     threshold_ohm: ThresholdOption = None,
+    threshold_again: AgainOption = False,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
     force: ForceOption = False,
@@ -72,15 +86,17 @@ def endurance(
 
     with checking_input():
         check_file(out, force=force, suffix=".nc")
-        table = _table(measurements, "endurance", column, where, overrange)
-        counts, threshold = endurance_counts(table, threshold_ohm=threshold_ohm)
+        table = _table(measurements, "endurance", column, where, overrange, exclude)
+        counts, threshold = endurance_counts(
+            table, threshold_ohm=threshold_ohm, again=threshold_again
+        )
         for state, found in counts.items():
             if len(found.cycles) < 2:
                 raise ValueError(
                     f"{measurements}: {state} was read near {found.cycles[0]:.3g} cycles only; "
                     "read it after more cycles, spread over decades"
                 )
-    options, about = _sampler(seed, draws), table.about(threshold)
+    options, about = _sampler(seed, draws), table.about(threshold, again=threshold_again)
     study = _fit(
         f"errors over cycles, {counts['LRS'].units} units",
         lambda: study_endurance(counts, options=options, about=about),
@@ -88,10 +104,12 @@ def endurance(
         force=force,
         quiet=quiet,
     )
-    _say_threshold(threshold, threshold_ohm)
+    _say_threshold(threshold, threshold_ohm, again=threshold_again)
     _say_extremes(study)
     for cycles in (study.cycles_low, study.cycles_high):
-        typer.echo(f"BER after {cycles:.3g} cycles: {_interval(study.ber(cycles))}")
+        each = {name: state.ber(cycles) for name, state in study.states.items()}
+        _say_shares(f"after {cycles:.3g} cycles", study.ber(cycles), each)
+    _say_counted(study, "decades", lambda at: f"{at['low']:.3g} to {at['high']:.3g} cycles")
     _end(study, "endurance", out)
 
 
@@ -102,7 +120,9 @@ def retention(
     column: ColumnOption = None,
     where: WhereOption = None,
     overrange: OverrangeOption = None,
+    exclude: ExcludeOption = None,
     threshold_ohm: ThresholdOption = None,
+    threshold_again: AgainOption = False,
     seed: SeedOption = 1,
     draws: DrawsOption = None,
     force: ForceOption = False,
@@ -119,9 +139,9 @@ def retention(
 
     with checking_input():
         check_file(out, force=force, suffix=".nc")
-        table = _table(measurements, "retention", column, where, overrange)
-        counts, threshold = bake_counts(table, threshold_ohm=threshold_ohm)
-    options, about = _sampler(seed, draws), table.about(threshold)
+        table = _table(measurements, "retention", column, where, overrange, exclude)
+        counts, threshold = bake_counts(table, threshold_ohm=threshold_ohm, again=threshold_again)
+    options, about = _sampler(seed, draws), table.about(threshold, again=threshold_again)
     study = _fit(
         "errors over bakes",
         lambda: study_retention(counts, devices=table.devices, options=options, about=about),
@@ -129,14 +149,16 @@ def retention(
         force=force,
         quiet=quiet,
     )
-    _say_threshold(threshold, threshold_ohm)
+    _say_threshold(threshold, threshold_ohm, again=threshold_again)
     _say_extremes(study)
     if table.devices is None:
         typer.echo("assumed: each reading is of a device of its own; name the devices if not")
-    ber = study.ber(10 * YEAR_S, 358.15)
-    typer.echo(f"BER after 10 years at 85 degrees Celsius: {_interval(ber)}")
+    use = 10 * YEAR_S, 358.15
+    each = {name: state.ber(*use) for name, state in study.states.items()}
+    _say_shares("after 10 years at 85 degrees Celsius", study.ber(*use), each)
     for name, state in study.states.items():
-        typer.echo(f"  {name}: {state.extrapolation(10 * YEAR_S, 358.15).sentence()}")
+        typer.echo(f"  {name}: {state.extrapolation(*use).sentence()}")
+    _say_counted(study, "bakes", lambda at: f"{at['time_s']:.3g} s at {at['temperature_k']:.0f} K")
     _end(study, "retention", out)
 
 
@@ -171,11 +193,8 @@ def wear_out(
         force=force,
         quiet=quiet,
     )
-    for x in (study.wear_out.x_low, study.wear_out.x_high):
-        typer.echo(
-            f"median cycles to wear-out at {table.programming.format(x)}: "
-            f"{_interval(study.wear_out.median_cycles(x))}"
-        )
+    for sentence in study.record["says"]:
+        typer.echo(sentence)
     _end(study, "wear-out", out)
 
 
@@ -243,6 +262,7 @@ def _table(
     column: list[str] | None,
     where: list[str] | None,
     overrange: str | None,
+    exclude: list[str] | None,
 ) -> LifeTable:
     from devicefit.columns import parse_columns
     from devicefit.life_tables import read_life_table
@@ -253,7 +273,12 @@ def _table(
     largest = instrument_range(overrange)
     with reading(measurements, f"table of {kind}", "see docs/life.md", refuse=MeasurementError):
         table = read_life_table(
-            measurements, kind, columns=columns, where=conditions, overrange=largest
+            measurements,
+            kind,
+            columns=columns,
+            where=conditions,
+            overrange=largest,
+            exclude=exclude or (),
         )
     for warning in table.warnings:
         typer.echo(f"warning: {warning}")
@@ -274,7 +299,30 @@ def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, force: bool, quiet
     return study
 
 
+def _say_shares(when: str, ber: FloatArray, each: dict[str, FloatArray]) -> None:
+    """The BER, and beside it the wrong share of LRS and of HRS."""
+    from devicefit.life_study import interval_words
+
+    states = "; ".join(f"{name} wrong: {interval_words(share)}" for name, share in each.items())
+    typer.echo(f"BER {when}: {interval_words(ber)}; {states}")
+
+
+def _say_counted(
+    study: Endurance | Retention, places: str, where: Callable[[dict[str, Any]], str]
+) -> None:
+    """Counted errors of each place beside those that the fit predicts for what was measured."""
+    for name, checks in study.record["checks"].items():
+        for check in checks[places]:
+            typer.echo(
+                f"  {name}, {where(check)}: {check['errors']} of {check['trials']} wrong, "
+                f"predicted {check['predicted_median']:.0f} (95 % {check['predicted_low']:.0f} to "
+                f"{check['predicted_high']:.0f})"
+            )
+
+
 def _end(study: Life, kind: str, out: Path) -> None:
+    for sentence in study.record["not_checked"]:
+        typer.echo(sentence)
     print_gates(study.record["gates"])
     typer.echo(f"{kind}: {out}")
 
@@ -292,7 +340,9 @@ def _say_simulated(simulated: bool) -> None:
         typer.echo("SIMULATED: nothing here was measured")
 
 
-def _say_threshold(threshold: float | None, given_ohm: float | None) -> None:
+def _say_threshold(threshold: float | None, given_ohm: float | None, *, again: bool) -> None:
+    if again:
+        typer.echo("threshold chosen again after ageing: a treatment that the memory carries out")
     if threshold is not None:
         how = "as given" if given_ohm is not None else "with the fewest errors of fresh readings"
         typer.echo(f"threshold {threshold:.4g} ohm, {how}")
@@ -312,13 +362,3 @@ def _say_extremes(study: Endurance | Retention) -> None:
                 f"{name}: {errors} of {trials} readings are wrong, more than half; check that the "
                 "columns errors and trials, the names of the states and the threshold are right"
             )
-
-
-def _interval(draws: FloatArray) -> str:
-    from devicefit.life_study import band
-
-    found = band(draws)
-    return (
-        f"{found['median']:.2g} ({100 * found['probability']:.0f} % {found['kind']} "
-        f"{found['low']:.2g} to {found['high']:.2g})"
-    )

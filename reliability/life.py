@@ -5,6 +5,8 @@ other programmings is an assumption by mechanism: worn-out cells fail whatever m
 drift takes the same margin, in standard deviations, from every cell:
 
     BER_end = worn * worn_error + (1 - worn) * probit^-1(probit BER_fresh + shift)
+
+No BER ends above what a coin gives.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
-from devicefit.life_study import band
+from devicefit.life_study import COIN, band
 from devicefit.programming import FloatArray
 from devicefit.sensing import BerCurve
 
@@ -113,18 +115,47 @@ class LifeFactor:
         )
 
     def for_pairs(self) -> LifeFactor:
-        """For 2T2R: either cell of a pair may wear out, and a shift weighs at most sqrt(2)."""
-        return replace(self, shift=self.shift * PAIR_SHIFT, worn=1 - (1 - self.worn) ** 2)
+        """The same for 2T2R pairs, whose bit is which of two cells has the lower resistance.
+
+        Notes
+        -----
+        Let q be the probability that a cell is worn out and in the wrong state, `worn` times
+        `worn_error` as a mean over both states. With one of the cells in the wrong state both are
+        alike, and the pair reads like a coin; with both in the wrong state it reads the opposite
+        bit. For independent cells with q_1 and q_0 in their two states this is exactly
+
+            BER_pair = (q_1 + q_0) / 2 + (1 - q_1 - q_0) * BER_of_sound_pairs
+
+        so a pair with one cell stuck in one state is wrong for a quarter of the bits. Two taken
+        for granted: the resistance of a worn-out cell is typical of the state that it is in (one
+        shorted or open beyond every sound cell makes half of the bits wrong), and a shift weighs
+        sqrt(2), its upper end, which it reaches where both states move towards each other by as
+        many of their own equal standard deviations.
+        """
+        wrong = np.minimum(2.0 * self.worn * self.worn_error, 1.0)
+        return replace(
+            self, shift=self.shift * PAIR_SHIFT, worn=wrong, worn_error=np.full_like(wrong, COIN)
+        )
 
     def ln_ber(self, ln_ber_fresh: FloatArray) -> FloatArray:
-        """Ln of the BER at the end of life.
+        """Ln of the BER, mean of stored ones and zeros, at the end of life.
 
         Parameters
         ----------
         ln_ber_fresh : float array, shape (draw, x) or (chain, draw, x)
             As many draws as the factor has.
+
+        Returns
+        -------
+        float array, shape of `ln_ber_fresh`
+            At most ln 0.5, unless fresh cells are worse.
         """
-        flat = ln_ber_fresh.reshape(-1, ln_ber_fresh.shape[-1])
+        coin = np.maximum(ln_ber_fresh, math.log(COIN))
+        return np.minimum(self.ln_rate(ln_ber_fresh), coin)
+
+    def ln_rate(self, ln_rate_fresh: FloatArray) -> FloatArray:
+        """The same of stored ones or of stored zeros alone, which may all be wrong."""
+        flat = ln_rate_fresh.reshape(-1, ln_rate_fresh.shape[-1])
         if len(flat) != len(self.shift):
             raise ValueError(
                 f"{len(flat)} draws of the BER, {len(self.shift)} of the life; resample the life"
@@ -133,7 +164,7 @@ class LifeFactor:
         with np.errstate(divide="ignore"):
             worn = np.log(self.worn) + np.log(self.worn_error)
         aged = np.logaddexp(worn, np.log1p(-np.minimum(self.worn, 1 - 1e-16)) + sound)
-        return np.asarray(np.minimum(aged, 0.0)).reshape(ln_ber_fresh.shape)
+        return np.asarray(np.minimum(aged, 0.0)).reshape(ln_rate_fresh.shape)
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON, at the last programming value where they depend on it."""

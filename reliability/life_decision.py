@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from reliability.life import LifeFactor, LifeRequirement, age_curves
 from reliability.life_factors import cycles_to_requirement, life_factor
 from reliability.requirement import Requirement
 from reliability.stated_risk import probability
+from reliability.threshold_treatment import FIXED
 
 
 def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Comparison:
@@ -32,7 +34,7 @@ def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Co
         Pairs draws of life and device.
     """
     ber = {family: age_curves(curves, factor, seed=seed) for family, curves in fresh.ber.items()}
-    return compare_designs(
+    aged = compare_designs(
         ber,
         fresh.curves,
         fresh.pairing,
@@ -46,6 +48,7 @@ def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Co
         one_is=fresh.one_is,
         by_array=[age_curves(dict(one), factor, seed=seed) for one in fresh.by_array],
     )
+    return replace(aged, second=fresh.second, thresholds=fresh.thresholds)
 
 
 def life_asked(requirement: Requirement) -> LifeRequirement:
@@ -167,8 +170,19 @@ def life_record(
         ],
         "gates": [gate for life in lives for gate in life.record["gates"]],
         "simulated": any(bool(life.record.get("simulated")) for life in lives),
-        "rests_on": f"{mark}What the end of life rests on: {' '.join(factor.rests_on)}",
+        "rests_on": f"{mark}What the end of life rests on: "
+        + " ".join([*factor.rests_on, *_treated(fresh)]),
     }
+
+
+def _treated(comparison: Comparison) -> list[str]:
+    """That the networks' thresholds are set again after ageing, where they are not fixed."""
+    return [
+        f"The thresholds of network {network!r} ({treatment}) are set again after ageing, for the "
+        "error rates of the end of life: a treatment that the user has to carry out then."
+        for network, treatment in comparison.thresholds.items()
+        if treatment != FIXED
+    ]
 
 
 def _fresh_record(fresh: Comparison) -> dict[str, Any]:

@@ -16,6 +16,11 @@ from reliability.life import LifeFactor, LifeRequirement, combine
 
 STUCK_ERROR = 0.5
 """Share of bits that a cell stuck in one state gets wrong: half of them want the other."""
+OF_A_PAIR = (
+    "A 2T2R pair with one cell in the wrong state reads like a coin: assumed is a resistance that "
+    "is typical of this state (were it shorted or open beyond every sound cell, the pair would "
+    "read wrong)."
+)
 _ENDS = 1e-300, 1 - 1e-12
 """Error shares between which a margin is finite."""
 
@@ -129,6 +134,11 @@ def _assumed(
                     f"Assumed: {name!r} of the wear-out is the {programming.name!r} of the device."
                 )
             continue
+        if life.record.get("threshold_again"):
+            found.append(
+                f"Errors of the {_name(type(life))} set were counted with a read threshold that is "
+                "chosen again after ageing: a treatment that the memory has to carry out."
+            )
         counted, read = life.record.get("threshold_ohm"), sensing.threshold_ohm
         if counted and read and abs(counted - read) > 1e-6 * read:
             found.append(
@@ -183,11 +193,16 @@ def endurance_factor(life: Endurance, cycles: float, *, worn: bool = True) -> Li
         )
         + f", and drift takes the same margin from the rest ({_sd(shift)})."
     ]
+    if worn:
+        sentences.append(
+            f"Worn-out cells are wrong for {_percent(error)} of their bits. {OF_A_PAIR}"
+        )
     if beyond:
         sentences.append(
             f"{cycles:.3g} cycles are beyond the measured {life.cycles_high:.3g}: extrapolated by "
             "the model's shape."
         )
+    sentences += life.record.get("not_checked", [])
     return LifeFactor(_row(shift), _row(share), _row(error), tuple(sentences), np.array([beyond]))
 
 
@@ -218,6 +233,7 @@ def retention_factor(life: Retention, time_s: float, temperature_k: float) -> Li
                 f"{record['temperature_low_k']:.0f} to {record['temperature_high_k']:.0f} K. "
                 + found.sentence()
             )
+    sentences += life.record.get("not_checked", [])
     sides = _row(shift), _row(zero), _row(zero + 0.5)
     return LifeFactor(*sides, tuple(sentences), np.array([beyond]))
 
@@ -233,7 +249,10 @@ def wear_out_factor(life: CycledCells, cycles: float, x: FloatArray) -> LifeFact
         f"Wear-out over programming is measured ({life.record.get('source', 'table')}; "
         f"{record['cells']} cells, {record['failed']} failed, {format_x(wear_out.x_low)} to "
         f"{format_x(wear_out.x_high)}, up to {wear_out.cycles_high:.3g} cycles); a worn-out cell "
-        f"is taken to be stuck in one state, wrong for {STUCK_ERROR:g} of the bits."
+        f"is taken to be stuck in one state, wrong for {STUCK_ERROR:g} of the bits. {OF_A_PAIR}"
+    ]
+    sentences += [
+        f"{sentence[0].upper()}{sentence[1:]}." for sentence in life.record.get("says", [])
     ]
     outside = wear_out.extrapolated(x, cycles)
     if outside.any():

@@ -33,7 +33,8 @@ class Ageing:
         """Rates of stored zeros and of stored ones at the end of life, each aged on its own.
 
         Every draw of the device ages as in the curves. Worn-out cells are wrong as often whichever
-        bit they store.
+        bit they store. What both rates add up to is at most 1, or what fresh cells have: a read-out
+        that is wrong more often than a coin would not lose the bit.
         """
         own = life_of_draws(self.factor, scheme, len(fresh.values), seed=self.seed)
         at = [int(np.argmin(np.abs(self.grid - x))) for x in fresh.programming]
@@ -48,8 +49,11 @@ class Ageing:
         aged = np.empty_like(ln_rate)
         for array in range(ln_rate.shape[1]):
             for state in range(2):
-                aged[:, array, :, state] = own.ln_ber(ln_rate[:, array, :, state])
-        return replace(fresh, values=np.exp(aged))
+                aged[:, array, :, state] = own.ln_rate(ln_rate[:, array, :, state])
+        values = np.exp(aged)
+        both = values.sum(axis=-1, keepdims=True)
+        most = np.maximum(fresh.values.sum(axis=-1, keepdims=True), 1.0)
+        return replace(fresh, values=values * np.minimum(most / np.maximum(both, 1e-300), 1.0))
 
 
 def _at(values: FloatArray, at: list[int]) -> FloatArray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devicefit.gates import Gate
+from devicefit.checks.gate import Gate
 from devicefit.intervals import PROBABILITY, equal_tailed
 from devicefit.programming import FloatArray
 from reliability.decision.series_gate import series_gate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from devicefit.gates import Gate
+from devicefit.checks.gate import Gate
 from reliability.decision.limits import Condition
 from reliability.energy import Energy, series_share_at
 

@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binom, norm, poisson
 
 from devicefit import endurance, wear_out
-from devicefit.life_checks import LEAST_TO_TELL_SPREAD, spread_factor, spread_gate
+from devicefit.life_checks import (
+    CHANCE,
+    LEAST_TO_TELL_SPREAD,
+    CountCheck,
+    each_gate,
+    held_out_gate,
+    not_checked,
+    spread_factor,
+    spread_gate,
+)
 
 
 def test_a_spread_is_told_from_the_units_on_that_know_more_than_the_prior() -> None:
@@ -41,3 +50,67 @@ def test_few_units_fail_the_gate(units: int, passed: bool, words: str) -> None:
     assert gate.passed is passed
     assert words in gate.finding
     assert (gate.name, gate.value, gate.limit) == ("units over cycles", units, 4)
+
+
+def counted(errors: int, mean: float, *, draws: int = 4000, spread: float = 0.0) -> CountCheck:
+    """A count beside Poisson predictions, the mean of which may be uncertain."""
+    rng = np.random.default_rng(5)
+    predicted = rng.poisson(mean * np.exp(spread * rng.standard_normal(draws)))
+    return CountCheck.of({"low": 1.0}, np.array([errors]), np.array([10**6]), predicted)
+
+
+@pytest.mark.parametrize("errors", [3, 11, 20, 33, 41])
+def test_chance_is_two_sided(errors: int) -> None:
+    """Against the Poisson law of known mean, half of the equal counts on each side."""
+    below = poisson.cdf(errors - 1, 20) + 0.5 * poisson.pmf(errors, 20)
+    expected = 2 * min(below, 1 - below)
+    # a share of 4,000 draws on one side, doubled; z of 4
+    error = 2 * np.sqrt(expected / 2 / 4000) * 4 + 1 / 4000
+    assert counted(errors, 20).chance == pytest.approx(expected, abs=error)
+
+
+def test_counts_as_predicted_pass_and_others_fail_on_either_side() -> None:
+    rest = [counted(20, 20), counted(0, 0.01), counted(100, 100)]
+    for errors, passed in ((20, True), (2, False), (60, False)):
+        gate = each_gate([*rest, counted(errors, 20)], state="LRS", what="decade", remedy="r")
+        assert gate.passed is passed
+        assert gate.limit == CHANCE
+    assert "60 of 1000000, predicted 20 (95 % 12 to 2" in gate.finding
+
+
+def test_gate_fails_by_chance_as_often_as_it_says() -> None:
+    """2,000 sets of four decades that are predicted exactly; two-sided 99.8 % of the number."""
+    rng = np.random.default_rng(6)
+    predicted = rng.poisson(200.0, 20_000)
+    trials = np.array([10**6])
+    failed = sum(
+        not each_gate(
+            [CountCheck.of({}, rng.poisson(200.0, 1), trials, predicted) for _ in range(4)],
+            state="LRS",
+            what="decade",
+            remedy="r",
+        ).passed
+        for _ in range(2000)
+    )
+    low, high = binom.interval(0.998, 2000, CHANCE)
+    assert low <= failed <= high
+
+
+def test_predictions_that_say_nothing_do_not_pass_silently() -> None:
+    wide, narrow = counted(23, 900, spread=4.0), counted(23, 20)
+    assert wide.inside
+    assert not wide.tells
+    mostly = each_gate([wide, wide, narrow], state="HRS", what="decade", remedy="r")
+    assert not mostly.passed
+    assert "in 2 of 3 the interval spans more than a factor of 1000, which tells" in mostly.finding
+    assert each_gate([wide, narrow], state="HRS", what="decade", remedy="r").passed
+    words = {"state": "HRS", "what": "last decade", "where": "above 1e5 cycles"}
+    said = not_checked(wide, why="", **words)
+    assert said.startswith("Not checked (HRS): above 1e5 cycles a fit to the rest predicts the")
+    assert "23 of 1000000, predicted" in said
+    gone = not_checked(None, why="fewer than two windows of cycles lie before it", **words)
+    assert gone.endswith(
+        "cannot be held out, because fewer than two windows of cycles lie before it."
+    )
+    assert not held_out_gate(counted(60, 20), rest="others", remedy="r", **words).passed
+    assert held_out_gate(narrow, rest="others", remedy="r", **words).passed

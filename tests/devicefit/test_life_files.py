@@ -21,7 +21,7 @@ RECORDS = {
         "time_low_s": 1.0, "time_high_s": 9.0, "temperature_low_k": 300.0,
         "temperature_high_k": 400.0,
     },
-    "wear-out": {"cells": 9, "failed": 3},
+    "wear-out": {"cells": 9, "failed": 3, "cycles_low": 1e3},
 }  # fmt: skip
 Head = dict[str, Any]
 

@@ -1,76 +1,112 @@
-"""Special functions of the models of life against SciPy."""
+"""Laws that the models of life share, in value and slope, against SciPy and mpmath."""
+
+from collections.abc import Callable
+from typing import Any
 
 import mpmath
 import numpy as np
+import pytensor
+import pytensor.tensor as pt
 import pytest
-from scipy.special import betaln, log_expit
-from scipy.stats import norm
+from scipy.special import log_ndtr
+from scipy.stats import betabinom, binom
 
-from devicefit.life_fit import beta_binomials, ln_expit, normal_tails, rising
-
-
-def exact_rising(ln_p: float, ln_kappa: float, n: int) -> tuple[float, float]:
-    """Ln of the product of n factors a + j over kappa^n, and its slope by ln a, one by one."""
-    with mpmath.workdps(60):
-        a = mpmath.exp(mpmath.mpf(ln_p) + mpmath.mpf(ln_kappa))
-        factors = [(mpmath.log(a + j) - ln_kappa, a / (a + j)) for j in range(n)]
-        return float(mpmath.fsum(f for f, _ in factors)), float(mpmath.fsum(s for _, s in factors))
-
-
-@pytest.mark.parametrize("n", [0, 1, 2, 9, 40, 700])
-def test_rising_factorial_keeps_its_digits_at_both_ends(n: int) -> None:
-    """Kappa of 1e21 is a binomial law; ln gamma differences would be off by thousands there."""
-    for ln_p in (0.0, -1e-9, -7.0, -40.0, -900.0):
-        for ln_kappa in (-60.0, -3.0, 0.0, 2.1, 9.0, 35.0, 48.7):
-            found = rising(ln_p, ln_kappa, float(n))
-            reference = exact_rising(ln_p, ln_kappa, n)
-            np.testing.assert_allclose(found, reference, rtol=1e-11, atol=1e-12 * (n + 1))
-
-
-@pytest.mark.parametrize(
-    ("errors", "trials", "p", "ln_kappa"),
-    [
-        (0, 20, 1e-9, 3.0),
-        (3, 20, 0.2, 1.0),
-        (20, 20, 0.7, -1.0),
-        (0, 0, 0.3, 2.0),
-        (5, 9000, 1e-3, 8.0),
-        (5, 9000, 1e-3, 48.7),
-    ],
+from devicefit.life_fit import (
+    ln_beta_binomial,
+    ln_normal_between,
+    ln_normal_cdf,
+    ln_sum,
+    ln_total,
 )
-def test_beta_binomial_and_its_slopes(errors: int, trials: int, p: float, ln_kappa: float) -> None:
-    logit = np.log(p / (1 - p))
 
-    def own(logit_at: float, ln_kappa_at: float) -> np.ndarray:
-        ends = np.array([ln_expit(logit_at)]), np.array([ln_expit(-logit_at)])
-        found = beta_binomials(
-            np.array([errors * 1.0]), np.array([trials * 1.0]), *ends, ln_kappa_at
+
+def evaluated(law: Callable[[Any], Any], z: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Values and slopes of a law of a vector."""
+    at = pt.dvector()
+    value = law(at)
+    slope = pytensor.grad(pt.sum(value), at)
+    found = pytensor.function([at], [value, slope], mode="FAST_COMPILE")
+    return found(np.asarray(z, dtype=float))
+
+
+ERRORS, TRIALS = np.array([0, 3, 20, 0, 5, 700]), np.array([20, 20, 20, 0, 9000, 9000])
+P = np.array([1e-9, 0.2, 0.7, 0.3, 1e-3, 0.1])
+
+
+@pytest.mark.parametrize("ln_odds", [-14.0, -8.0, -1.0, 1.0])
+def test_beta_binomial_is_that_of_scipy(ln_odds: float) -> None:
+    found, _ = evaluated(
+        lambda z: ln_beta_binomial(
+            ERRORS.astype(float), TRIALS.astype(float), np.log(P), np.log1p(-P), z
+        ),
+        np.full(6, ln_odds),
+    )
+    kappa = 1 / (np.exp(ln_odds) + np.exp(-20.0))
+    scipy = betabinom.logpmf(ERRORS, TRIALS, P * kappa, (1 - P) * kappa)
+    # SciPy's has the binomial coefficient; ln gamma of 1e6 keeps 8 digits of a difference
+    coefficient = binom.logpmf(ERRORS, TRIALS, 0.5) + TRIALS * np.log(2)
+    np.testing.assert_allclose(found, scipy - coefficient, rtol=1e-9, atol=2e-7)
+
+
+def test_beta_binomial_ends_as_the_binomial_one() -> None:
+    """Odds of a correlation of e^-50 count as e^-20: for 9,000 readings nothing is left of it."""
+    found, slope = evaluated(
+        lambda z: ln_beta_binomial(
+            ERRORS.astype(float), TRIALS.astype(float), np.log(P), np.log1p(-P), z
+        ),
+        np.full(6, -50.0),
+    )
+    coefficient = binom.logpmf(ERRORS, TRIALS, 0.5) + TRIALS * np.log(2)
+    np.testing.assert_allclose(found, binom.logpmf(ERRORS, TRIALS, P) - coefficient, atol=2e-3)
+    np.testing.assert_allclose(slope, 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("logit", [-300.0, -40.0, -3.0, 2.0, 30.0])
+def test_slopes_of_the_beta_binomial_are_its_differences(logit: float) -> None:
+    def law(z: Any) -> Any:
+        return ln_beta_binomial(
+            ERRORS.astype(float), TRIALS.astype(float), -pt.softplus(-z), -pt.softplus(z), -3.0
         )
-        return np.asarray(found[0])
 
-    value, *slopes = own(logit, ln_kappa)
-    if ln_kappa > 40:
-        reference = errors * np.log(p) + (trials - errors) * np.log1p(-p)
-    else:
-        kappa = np.exp(ln_kappa)
-        reference = betaln(p * kappa + errors, (1 - p) * kappa + trials - errors)
-        reference -= betaln(p * kappa, (1 - p) * kappa)
-    assert value == pytest.approx(reference, rel=1e-9, abs=1e-9)
-    steps = [
-        (own(logit + s, ln_kappa + t)[0] - own(logit - s, ln_kappa - t)[0]) / 2e-5
-        for s, t in ((1e-5, 0.0), (0.0, 1e-5))
-    ]
-    np.testing.assert_allclose(slopes, steps, rtol=1e-5, atol=1e-6)
-
-
-def test_ln_expit_is_that_of_scipy() -> None:
-    x = np.array([-800.0, -3.0, 0.0, 3.0, 40.0, 800.0])
-    np.testing.assert_allclose([ln_expit(v) for v in x], log_expit(x), rtol=1e-14)
+    step = 1e-5
+    slope = evaluated(law, np.full(6, logit))[1]
+    ends = [evaluated(law, np.full(6, logit + s))[0] for s in (step, -step)]
+    np.testing.assert_allclose(slope, (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-5)
 
 
 def test_normal_tails_stay_exact_far_out() -> None:
-    for z in (-30.0, -5.0, 0.0, 5.0, 30.0):
-        low, high, density = normal_tails(z)
-        assert low == pytest.approx(norm.cdf(z), rel=1e-10)
-        assert high == pytest.approx(norm.sf(z), rel=1e-10)
-        assert density == pytest.approx(norm.pdf(z), rel=1e-12)
+    z = np.array([-300.0, -40.0, -5.0, -1.0, 0.0, 3.0, 7.9])
+    value, slope = evaluated(ln_normal_cdf, z)
+    np.testing.assert_allclose(value, log_ndtr(z), rtol=1e-11)
+    with mpmath.workdps(40):
+        slopes = [float(mpmath.npdf(x) / mpmath.ncdf(x)) for x in z]
+    np.testing.assert_allclose(slope, slopes, rtol=1e-9)
+    beyond = evaluated(ln_normal_cdf, [9.0, 1e3])
+    assert (np.abs(beyond[0]) < 1e-15).all()
+    assert (beyond[1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(-10.0, -9.0), (9.0, 10.0), (-60.0, -40.0), (40.0, 60.0), (-1.0, 2.0), (-1e3, 1e3)],
+)
+def test_probability_between_two_ends(low: float, high: float) -> None:
+    value, slope = evaluated(lambda z: ln_normal_between(z[:1], z[1:]), [low, high])
+    with mpmath.workdps(1000):
+        upper = low > 0  # exact from the smaller tail
+        share = mpmath.ncdf(-low if upper else high) - mpmath.ncdf(-high if upper else low)
+        exact = float(mpmath.log(share))
+        slopes = [float(s * mpmath.npdf(x) / share) for s, x in ((-1, low), (1, high))]
+    np.testing.assert_allclose(value, exact, rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(slope, slopes, rtol=1e-9, atol=1e-30)
+
+
+def test_sums_of_logarithms_have_slopes_however_small_the_terms() -> None:
+    low = np.array([-2000.0, -2001.0])
+    value, slope = evaluated(lambda z: ln_sum(z[:1], z[1:]), low)
+    share = np.exp(low - low[0]) / np.exp(low - low[0]).sum()
+    np.testing.assert_allclose(value, -2000.0 + np.log1p(np.exp(-1.0)), rtol=1e-14)
+    np.testing.assert_allclose(slope, share, rtol=1e-12)
+    rows = evaluated(lambda z: ln_total(z[None, :]), low)
+    np.testing.assert_allclose(rows[0], value, rtol=1e-14)
+    np.testing.assert_allclose(rows[1], share, rtol=1e-12)

@@ -254,3 +254,33 @@ def test_devices_are_counted_where_they_are_named(write: Callable[..., Path]) ->
 def test_a_directory_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match="a directory; give a CSV or Parquet table"):
         read_life_table(tmp_path, "retention")
+
+
+def test_a_threshold_that_follows_ageing_forgives_a_shift_of_both_states(
+    cycled: pd.DataFrame, write: Callable[..., Path]
+) -> None:
+    """All resistances grow by a factor of 20: no error with the threshold of the later decade."""
+    late = cycled["n"] == 5000.0
+    cycled["R"] = [8.0, 200.0, 9.0, 150.0] * 2
+    cycled.loc[late, "R"] *= 20.0
+    table = read_life_table(write(cycled), "endurance", columns=CYCLES)
+    once, _ = endurance_counts(table)
+    assert once["LRS"].errors.sum() == 2
+    again, threshold = endurance_counts(table, again=True)
+    assert threshold is None
+    assert again["LRS"].errors.sum() == again["HRS"].errors.sum() == 0
+    np.testing.assert_array_equal(again["LRS"].trials, once["LRS"].trials)
+    assert table.about(threshold, again=True)["threshold_again"]
+    with pytest.raises(MeasurementError, match="exclude each other"):
+        endurance_counts(table, threshold_ohm=2e4, again=True)
+
+
+def test_devices_are_left_out_by_name(cycled: pd.DataFrame, write: Callable[..., Path]) -> None:
+    path = write(cycled)
+    table = read_life_table(path, "endurance", columns=CYCLES, exclude=["b"])
+    assert set(table.rows["device_id"]) == {"a"}
+    assert table.warnings == ("left out by --exclude: b (4 of 8 rows)",)
+    with pytest.raises(MeasurementError, match="--exclude c: no such device; the file has a, b"):
+        read_life_table(path, "endurance", columns=CYCLES, exclude=["c"])
+    with pytest.raises(MeasurementError, match="leaves no reading of one of the states"):
+        read_life_table(path, "endurance", columns=CYCLES, exclude=["a", "b"])

@@ -19,17 +19,18 @@ from devicefit.retention import (
     check_hardest,
     fit_retention,
     replicate,
-    retention_likelihood,
+    retention_model,
 )
+from tests.devicefit import plain
 
 SAMPLER = SamplerOptions(chains=2, draws=200, warmup=250, seed=1, cores=1, target_accept=0.9)
 TRUTH = {
-    "probit_fresh": -3.0,
     "ln_relaxation": -1.0,
     "ln_shift": 0.7,
     "ln_activation_ev": np.log(1.1),
     "ln_exponent": np.log(0.4),
     "logit_icc": -7.0,
+    "probit_baked": -3.0 + np.exp(-1.0) + np.exp(0.7),
 }
 YEARS_10 = 10 * 365.25 * 24 * 3600.0
 
@@ -56,22 +57,22 @@ def test_likelihood_is_the_beta_binomial_of_the_law() -> None:
     counts = plan(50)
     counts = BakeCounts(counts.time_s, counts.temperature_k, rng.integers(0, 9, 12), counts.trials)
     theta = np.array(list(TRUTH.values()))
-    other = theta + np.array([0.3, 0.2, -0.4, 0.1, -0.2, 2.0])
+    other = theta + np.array([0.2, -0.4, 0.1, -0.2, 2.0, 0.3])
 
     def direct(t: np.ndarray) -> float:
         total = 0.0
         for i in range(12):
             time, kelvin = counts.time_s[i], counts.temperature_k[i]
-            z = t[0]
+            z = t[5] - np.exp(t[0]) - np.exp(t[1])  # fresh
             if time > 0:
-                rate = np.exp(np.exp(t[3]) / BOLTZMANN_EV * (1 / 498.15 - 1 / kelvin))
-                z += np.exp(t[1]) + np.exp(t[2]) * (rate * time / 3.6e5) ** np.exp(t[4])
-            kappa = np.exp(-t[5])
+                rate = np.exp(np.exp(t[2]) / BOLTZMANN_EV * (1 / 498.15 - 1 / kelvin))
+                z += np.exp(t[0]) + np.exp(t[1]) * (rate * time / 3.6e5) ** np.exp(t[3])
+            kappa = 1 / (np.exp(t[4]) + np.exp(-20.0))
             p, q = norm.cdf(z), norm.sf(z)
             total += betabinom.logpmf(counts.errors[i], 50, p * kappa, q * kappa)
         return total
 
-    likelihood = retention_likelihood(counts)
+    likelihood = plain.likelihood(retention_model(counts), PRIORS)
     found = likelihood(theta)[0] - likelihood(other)[0]
     assert found == pytest.approx(direct(theta) - direct(other), rel=1e-8)
     steps = 1e-5 * np.eye(6)
@@ -98,6 +99,8 @@ def test_extrapolation_covers_devices_drawn_from_the_prior() -> None:
     """
     rng = np.random.default_rng(11)
     truths = sample_priors(PRIORS, draws=12, rng=rng)
+    # the prior of the first one is that of fresh cells
+    truths["probit_baked"] += np.exp(truths["ln_relaxation"]) + np.exp(truths["ln_shift"])
     inside = 0
     for i in range(12):
         truth = known(**{n: v[0, i] for n, v in truths.items()})

@@ -8,13 +8,16 @@ import pytest
 from scipy.stats import norm, weibull_min
 
 from devicefit.backend import SamplerOptions
+from devicefit.life_study import study_wear_out
 from devicefit.programming import Programming
 from devicefit.wear_out import (
     LAWS,
+    PRIORS,
     WearOutTable,
     fit_wear_out,
-    wear_out_likelihood,
+    wear_out_model,
 )
+from tests.devicefit import plain
 
 GATE = Programming("SET gate voltage", "V")
 SAMPLER = SamplerOptions(chains=2, draws=300, warmup=250, seed=1, cores=1, target_accept=0.9)
@@ -59,7 +62,7 @@ def test_likelihood_is_that_of_censored_cells(law: str) -> None:
             total += data.failed[i] * np.log(b - a)
         if data.survivors[i]:
             total += data.survivors[i] * np.log1p(-b)
-    likelihood = wear_out_likelihood(data, law)
+    likelihood = plain.likelihood(wear_out_model(data, law), PRIORS)
     assert likelihood(theta)[0] == pytest.approx(total, rel=1e-9)
     steps = 1e-5 * np.eye(3)
     slopes = [(likelihood(theta + s)[0] - likelihood(theta - s)[0]) / 2e-5 for s in steps]
@@ -122,3 +125,34 @@ def test_unknown_law_and_share_are_refused() -> None:
     found = fit_wear_out(table(), options=replace(SAMPLER, draws=50, warmup=60))
     with pytest.raises(ValueError, match="share is 1"):
         found.cycles_to_share([1.0], 1)
+
+
+def test_what_lies_outside_of_inspections_and_what_the_priors_decide_is_said() -> None:
+    """One cell at each voltage; weak ones outlive the test, strong ones fail before any look."""
+    x = np.linspace(1.0, 2.0, 8)
+    bad = x > 1.5
+    data = WearOutTable(
+        x,
+        np.zeros(8),
+        np.where(bad, 5e4, 1e7),
+        bad.astype(int),
+        (~bad).astype(int),
+        GATE,
+    )
+    says = study_wear_out(data, options=SAMPLER).record["says"]
+    assert "at 1 V: above the longest test of 1e+07 cycles (probability" in says[0]
+    assert "at 2 V: below the first inspection at 5e+04 cycles (probability" in says[1]
+    # the steeper the better for these cells: only the prior ends it
+    assert says[2].endswith("the priors decide how far it reaches")
+
+
+def test_counts_that_decide_are_said_to() -> None:
+    """40 cells at each of three voltages, looked at three times a decade."""
+    rng = np.random.default_rng(2)
+    x = np.repeat([1.0, 1.5, 2.0], 40)
+    ends = np.concatenate([[0.0], np.geomspace(1e2, 1e8, 19)])
+    k = np.searchsorted(ends, np.exp(rng.normal(np.log(1e5) - 2.0 * (x - 1.5), 1.0)))
+    data = WearOutTable(x, ends[k - 1], ends[k], np.ones(120, int), np.zeros(120, int), GATE)
+    says = study_wear_out(data, options=SAMPLER).record["says"]
+    assert says[2].endswith("the counts decide")
+    assert not any("inspection" in sentence for sentence in says)

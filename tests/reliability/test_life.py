@@ -55,10 +55,13 @@ def cycled(slope: float = 0.2) -> EnduranceState:
         fitted(
             logit_rate=-5.0,
             slope=slope,
+            settling=0.0,
+            bend=0.0,
             ln_cycles_worn=np.log(1e6),
             ln_sd_worn=0.0,
             logit_worn_error=1.0,
             logit_icc=-4.0,
+            ln_burst=0.0,
             logit_icc_worn=-1.0,
         ),
         1e3,
@@ -72,7 +75,7 @@ def baked() -> RetentionState:
     return RetentionState(
         fitted(
             {**ends, **heat},
-            probit_fresh=-3.0,
+            probit_baked=-3.0 + np.exp(-2.0) + 1.0,
             ln_relaxation=-2.0,
             ln_shift=0.0,
             ln_activation_ev=np.linspace(-0.2, 0.4, DRAWS),
@@ -90,7 +93,7 @@ CELLS = CycledCells(
     WearOut(
         "lognormal",
         fitted(
-            {"cells": 40, "failed": 20},
+            {"cells": 40, "failed": 20, "cycles_low": 1e3},
             ln_median_cycles=np.linspace(13, 14, DRAWS),
             slope=-2.0,
             ln_scale=0.1,
@@ -100,7 +103,7 @@ CELLS = CycledCells(
         200e-6,
         1e7,
     ),
-    {"gates": [], "source": "w.csv"},
+    {"gates": [], "source": "w.csv", "says": []},
 )
 
 
@@ -111,7 +114,7 @@ def factor(shift: float, worn: float, error: float = 0.5, draws: int = 3) -> Lif
 
 @pytest.mark.parametrize("fresh", [1e-12, 1e-4, 0.3])
 def test_worn_cells_fail_and_the_others_lose_margin(fresh: float) -> None:
-    aged = factor(0.7, 0.02, 0.6).ln_ber(np.full((3, 2), np.log(fresh)))
+    aged = factor(0.7, 0.02, 0.6).ln_rate(np.full((3, 2), np.log(fresh)))
     expected = 0.02 * 0.6 + 0.98 * norm.sf(norm.isf(fresh) - 0.7)
     np.testing.assert_allclose(np.exp(aged), expected, rtol=1e-9)
 
@@ -129,10 +132,47 @@ def test_life_only_adds_errors(ln_ber: float, shift: float, worn: float, more: f
     assert (older <= 0).all()
 
 
-def test_pairs_hold_twice_the_worn_cells() -> None:
-    pair = factor(1.0, 0.1).for_pairs()
-    assert pair.worn[0, 0] == pytest.approx(1 - 0.9**2)
+STUCK = {"LRS": (0.0, 1.0), "HRS": (1.0, 0.0), "either": (0.5, 0.5), "anything": (0.7, 0.2)}
+"""How often a worn-out cell is wrong where LRS and where HRS is wanted."""
+
+
+@pytest.mark.parametrize("stuck", STUCK)
+@pytest.mark.parametrize("worn", [0.0, 0.1, 0.6, 1.0])
+def test_pairs_of_worn_and_sound_cells_are_those_of_simulated_readings(
+    stuck: str, worn: float
+) -> None:
+    """400,000 pairs of lognormal cells; z below 4.5 in each of 16 cases, 1e-4 together."""
+    rng = np.random.default_rng(7)
+    number, mean, sd = 400_000, np.array([9.0, 11.0]), np.array([0.4, 0.9])  # LRS, HRS
+    bit = rng.integers(0, 2, number)
+    wanted = np.stack([bit, 1 - bit])
+    is_worn = rng.random((2, number)) < worn
+    wrong = is_worn & (rng.random((2, number)) < np.array(STUCK[stuck])[wanted])
+    state = np.where(wrong, 1 - wanted, wanted)
+    r = rng.normal(mean[state], sd[state])
+    counted = np.mean((r[0] > r[1]) != (bit == 1))
+    sound = norm.sf((mean[1] - mean[0]) / np.hypot(*sd))
+    pair = factor(0.0, worn, float(np.mean(STUCK[stuck]))).for_pairs()
+    expected = np.exp(pair.ln_ber(np.full((3, 1), np.log(sound)))[0, 0])
+    assert abs(counted - expected) < 4.5 * np.sqrt(expected * (1 - expected) / number)
+
+
+def test_a_pair_with_one_stuck_cell_is_wrong_for_a_quarter_of_the_bits() -> None:
+    """With a share w stuck, 2 w (1 - w) pairs have one such cell and w^2 two: half wrong there."""
+    w = 0.0974
+    pair = factor(1.0, w).for_pairs()
+    share = np.exp(pair.ln_ber(np.full((3, 1), -np.inf)))[0, 0]
+    assert share == pytest.approx(2 * w * (1 - w) / 4 + w**2 / 2, rel=1e-12)
     assert pair.shift[0, 0] == pytest.approx(np.sqrt(2))
+
+
+def test_nothing_is_read_worse_than_a_coin() -> None:
+    fresh = np.log(np.array([[1e-6, 0.3, 0.5]] * 3))
+    for life in (factor(30.0, 0.0), factor(0.0, 1.0, 0.9), factor(2.0, 0.7, 1.0)):
+        for own in (life, life.for_pairs()):
+            assert (own.ln_ber(fresh) <= np.log(0.5) + 1e-15).all()
+    # of one state all may be wrong
+    assert factor(30.0, 0.0).ln_rate(fresh)[0, 0] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_causes_add_up() -> None:
@@ -151,7 +191,8 @@ def test_endurance_is_split_into_drift_and_worn_cells() -> None:
     z = norm.ppf(sound)
     assert found.shift[0, 0] == pytest.approx(max(z.max() - z[0], 0), abs=1e-3)
     assert found.worn[0, 0] == pytest.approx(0.5)
-    assert found.worn_error[0, 0] == pytest.approx(expit(1.0))
+    # a worn-out cell is wrong where a sound one is, and in a share of the rest
+    assert found.worn_error[0, 0] == pytest.approx(1 - (1 - sound[-1]) * (1 - expit(1.0)))
     assert not found.extrapolated
     assert "20 independent units" in found.rests_on[0]
     beyond = endurance_factor(ENDURANCE, 1e8)

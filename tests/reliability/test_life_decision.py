@@ -70,10 +70,14 @@ def _cells(slope: float) -> CycledCells:
     values = {"ln_median_cycles": np.log(1e7), "slope": slope, "ln_scale": np.log(1.2)}
     draws = {n: (("chain", "draw"), np.full((1, DRAWS), v)) for n, v in values.items()}
     fitted = LifeDraws(
-        xr.Dataset(draws), Diagnostics(1, 1, 1, 0, DRAWS), {"cells": 20, "failed": 9}
+        xr.Dataset(draws),
+        Diagnostics(1, 1, 1, 0, DRAWS),
+        {"cells": 20, "failed": 9, "cycles_low": 1e3},
     )
     wear_out = WearOut("lognormal", fitted, CURRENT, X[0], X[-1], 1e7)
-    return CycledCells(wear_out, {"gates": [], "source": "w.csv", "simulated": True})
+    return CycledCells(
+        wear_out, {"gates": [], "source": "w.csv", "simulated": True, "says": ["of cells"]}
+    )
 
 
 ASKED = Requirement(life=AskedLife(cycles=1e5))
@@ -159,12 +163,12 @@ def test_chips_age_like_the_curves() -> None:
         (),
         np.zeros(1, dtype=bool),
     )
-    fresh = ChipRates(x, rng.uniform(1e-6, 0.2, (draws, 3, 2, 2)))
+    fresh = ChipRates(x, rng.uniform(1e-6, 0.05, (draws, 3, 2, 2)))
     for scheme, weight in (("1T1R", 1.0), ("2T2R", np.sqrt(2))):
         aged = Ageing(factor, X, 5).rates(fresh, scheme).values
         own = factor.resampled(draws, rng=np.random.default_rng([5, 23]))
-        worn = own.worn[:, [3, 20]] if scheme == "1T1R" else 1 - (1 - own.worn[:, [3, 20]]) ** 2
-        worn = worn[:, None, :, None]
+        # stuck in one state half of the bits are wrong, of one cell and of a pair
+        worn = own.worn[:, None, [3, 20], None]
         sound = norm.cdf(norm.ppf(fresh.values) + weight * own.shift[:, :, None, None])
         np.testing.assert_allclose(aged, worn * 0.5 + (1 - worn) * sound, rtol=1e-9)
         # where ones and zeros fail alike on one array, chips age exactly as the curve does
@@ -176,3 +180,21 @@ def test_chips_age_like_the_curves() -> None:
         of_curve = age_curves({scheme: curve}, factor, seed=5)[scheme].ln_ber[0][:, [3, 20]]
         chips = Ageing(factor, X, 5).rates(ChipRates(x, alike), scheme).values
         np.testing.assert_allclose(chips[:, 0, :, 0], np.exp(of_curve), rtol=1e-9)
+
+
+def test_chips_that_hold_nothing_read_like_a_coin() -> None:
+    """Of one state all may be wrong; of both together half."""
+    factor = LifeFactor(*np.full((3, 4, 1), [[[30.0]], [[0.0]], [[0.5]]]), (), np.zeros(1, bool))
+    fresh = ChipRates(X[[3]], np.full((4, 1, 1, 2), 1e-3))
+    np.testing.assert_allclose(Ageing(factor, X, 5).rates(fresh, "1T1R").values, 0.5, rtol=1e-9)
+
+
+def test_thresholds_that_are_set_again_after_ageing_are_said() -> None:
+    fresh = replace(_comparison(), thresholds={"standard": "calibrated per chip"})
+    lives, required = [_cells(0.0)], LifeRequirement(cycles=1e5)
+    aged, factor = at_end_of_life(fresh, lives, required, seed=1)
+    assert aged.plan(aged.designs[0], X[3]).thresholds == "calibrated per chip"
+    said = life_record(fresh, aged, factor, lives, required)["rests_on"]
+    assert "'standard' (calibrated per chip) are set again after ageing" in said
+    plain = life_record(_comparison(), aged, factor, lives, required)["rests_on"]
+    assert "set again after ageing" not in plain

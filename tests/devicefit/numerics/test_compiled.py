@@ -15,13 +15,9 @@ from devicefit.numerics import compiled
 EditIsSeen = Callable[..., tuple[float, float]]
 Import = Callable[[], ModuleType]
 
-# Two units at three numbers of cycles: six beta-binomial terms, three in each sum over a unit.
-ENDURANCE = """
-import numpy as np
-from devicefit.endurance import EnduranceCounts, endurance_likelihood
-counts = EnduranceCounts(np.array([1e3, 1e4, 1e5]), np.array([[0, 1, 7], [1, 0, 2]]),
-    np.full((2, 3), 9))
-print(endurance_likelihood(counts)(np.array([-2.0, 0.3, 10.0, 0.4, 0.2, -3.0, -1.0]))[0])
+LOGISTIC = """
+from devicefit.threshold import LOGISTIC, _ln_cdf
+print(_ln_cdf(LOGISTIC, -1.0, 0.0, 0.0))
 """
 TOY = """
 from devicefit.numerics.compiled import njit
@@ -32,18 +28,18 @@ def twice(x):
 """
 
 
-def test_counts_of_endurance_follow_the_law_that_another_module_holds(
+def test_tails_at_a_threshold_follow_the_law_that_another_module_holds(
     edit_is_seen: EditIsSeen,
 ) -> None:
-    """The example of a wrong number: it stayed as it was until `endurance.py` was touched."""
+    """A wrong number once stayed as it was until the module that asked for it was touched."""
     before, after = edit_is_seen(
-        ENDURANCE,
-        file="devicefit/life_fit.py",
-        old="found[i, 0] = wrong + right - all_value\n",
-        new="found[i, 0] = wrong + right - all_value - 1000.0\n",
-        compiled={"endurance", "life_fit"},
+        LOGISTIC,
+        file="devicefit/kernels.py",
+        old="    return z - math.log1p(math.exp(z))\n",
+        new="    return z - math.log1p(math.exp(z)) - 1000.0\n",
+        compiled={"threshold", "kernels"},
     )
-    assert after - before == pytest.approx(-6000.0, abs=1e-8)
+    assert after - before == pytest.approx(-1000.0, abs=1e-8)
 
 
 @pytest.mark.parametrize("package", compiled.PACKAGES)
