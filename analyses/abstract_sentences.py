@@ -46,7 +46,7 @@ import bnn
 from analyses.abstract_tables import EXPOSED, draw, write_tables
 from analyses.fit_only import fit_only
 from analyses.measured_gate_sweep import read_sweep
-from devicefit.backend import SamplerOptions
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.intervals import PROBABILITY
 from devicefit.reference_device import reference_measurements
 from devicefit.sensing import SensingOptions, ber_curves

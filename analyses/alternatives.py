@@ -39,7 +39,7 @@ import xarray as xr
 
 import bnn
 from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
-from devicefit.backend import SamplerOptions
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.reference_device import reference_measurements
 from devicefit.sensing import SensingOptions
 from reliability.alternatives import alternative_lines

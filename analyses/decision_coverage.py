@@ -82,9 +82,9 @@ from analyses.simulated_truths import (
     truth_of,
 )
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, count_rate_pairs
-from devicefit.backend import SamplerOptions
-from devicefit.models import FAMILIES
-from devicefit.priors import prior_record
+from devicefit.families.prior import prior_record
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.programming import FloatArray
 from devicefit.sensing import SensingOptions
 from reliability.accuracy.surface import first_crossing

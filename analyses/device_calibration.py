@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from devicefit.calibration import CURRENT_DESIGN, GATE_DESIGN, SAMPLER, recoveries
-from devicefit.models import FAMILIES
-from devicefit.priors import prior_record
+from devicefit.families.prior import prior_record
+from devicefit.families.registry import FAMILIES
 from devicefit.ranks import RankStudy
 
 HERE = Path(__file__).resolve().parent

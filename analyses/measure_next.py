@@ -43,9 +43,9 @@ import numpy as np
 import pandas as pd
 
 import bnn
-from devicefit.backend import SamplerOptions, psis
 from devicefit.compression import compress
-from devicefit.fitting import fit
+from devicefit.fitting.fit import fit
+from devicefit.fitting.sampler import SamplerOptions, psis
 from devicefit.measurements import STATES, Measurements, check_measurements
 from devicefit.preposterior import binned, correlation, laws_at
 from devicefit.reference_device import PROGRAMMING, ReferencePlan, reference_measurements

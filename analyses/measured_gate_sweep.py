@@ -31,8 +31,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import bnn
-from devicefit.backend import SamplerOptions
 from devicefit.columns import parse_columns
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements import Measurements, check_measurements, read_measurements
 from devicefit.sensing import SensingOptions
 from reliability.answer import answer

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from devicefit.families.frame import Frame
+from devicefit.families.prior import sample_priors
+from devicefit.families.registry import FAMILIES
 from devicefit.measurements import MeasurementError, Measurements, check_measurements
 from devicefit.mixture import Mixture
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import sample_priors
 from devicefit.programming import FloatArray
 from devicefit.reference_device import (
     PROGRAMMING,

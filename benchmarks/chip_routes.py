@@ -34,9 +34,9 @@ from bnn.engines import packed
 from bnn.packing import pack_bits
 from bnn.read_errors import Reader, answers_by_positions, start_reader
 from devicefit.cells import CellReader, cell_reader
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions
 from reliability.direct_route import wrong_positions

@@ -22,9 +22,9 @@ import numpy as np
 
 from benchmarks import devicefit_ber, devicefit_gates, devicefit_loo, devicefit_sampling
 from benchmarks.devicefit_prediction import DATA_SETS, SEED, predict_data_set
-from devicefit.backend import SamplerOptions, versions
 from devicefit.compression import compress
-from devicefit.fitting import fit
+from devicefit.fitting.fit import fit
+from devicefit.fitting.sampler import SamplerOptions, versions
 from devicefit.measurements import check_measurements
 from devicefit.reference_device import reference_measurements
 from reliability.cli_inputs import chosen_models

@@ -32,10 +32,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from devicefit.backend import SamplerOptions
 from devicefit.checks.fit_gates import gate_report
 from devicefit.compression import compress
-from devicefit.fitting import DevicePosterior, fit
+from devicefit.fitting.fit import DevicePosterior, fit
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.intervals import clopper_pearson
 from devicefit.loo import loo
 from devicefit.measurements import STATES, Measurements, check_measurements

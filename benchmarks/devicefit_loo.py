@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 import devicefit.loo
-from devicefit.backend import SamplerOptions
 from devicefit.compression import compress
-from devicefit.fitting import fit
+from devicefit.fitting.fit import fit
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.loo import DRAWS, loo
 from devicefit.reference_device import ReferencePlan, reference_measurements
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from devicefit.backend import SamplerOptions
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements import STATES, Measurements, check_measurements
 from devicefit.prediction import predict
 from devicefit.programming import ONE_CONDITION, Programming

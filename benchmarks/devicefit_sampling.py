@@ -31,17 +31,17 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
-
-from devicefit.backend import SamplerOptions, bulk_ess, r_hat, sample_density, versions
-from devicefit.compressed import DeviceCells
 from devicefit.density import Density, Posterior
-from devicefit.dependence import score_cells, simulate_scores
-from devicefit.levels import Levels, level_priors, levels_of, ln_likelihood_term
-from devicefit.models.core import core
-from devicefit.models.frame import Frame
-from devicefit.priors import Prior, core_priors, layout, moments
-from devicefit.programming import Programming
 from devicefit.tape import SYMBOLS, expressions
+
+from devicefit.compressed import DeviceCells
+from devicefit.dependence import score_cells, simulate_scores
+from devicefit.families.core import core
+from devicefit.families.frame import Frame
+from devicefit.families.levels import Levels, level_priors, levels_of, ln_likelihood_term
+from devicefit.families.prior import Prior, core_priors, layout, moments
+from devicefit.fitting.sampler import SamplerOptions, bulk_ess, r_hat, sample_density, versions
+from devicefit.programming import Programming
 
 DEVICES = 500
 CURRENTS_A = np.geomspace(20e-6, 200e-6, 8)

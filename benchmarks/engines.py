@@ -43,7 +43,7 @@ from bnn.engines import dense, incremental
 from bnn.engines.runner import memory_bytes, start_runner
 from bnn.network import Layer, flip_weights, layer_signs
 from bnn.threads import torch_threads
-from devicefit.backend import versions
+from devicefit.fitting.sampler import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = ROOT / "analyses/results/measured_gate_sweep/standard.safetensors"

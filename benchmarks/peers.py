@@ -34,7 +34,7 @@ from bnn import FoldedNetwork, HiddenLayer, flip_weights, load_network
 from bnn.engines import dense
 from bnn.engines.runner import start_runner
 from bnn.network import layer_signs
-from devicefit.backend import versions
+from devicefit.fitting.sampler import versions
 
 RATES = (1e-4, 1e-2, 0.1)
 INSTALL = {

@@ -17,8 +17,8 @@ from typing import Any
 import bnn
 from analyses.measured_gate_sweep import read_sweep
 from bnn.calibration import FIXED
-from devicefit.backend import SamplerOptions
 from devicefit.columns import parse_columns
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements import Measurements, read_measurements
 from devicefit.reference_device import reference_measurements
 from devicefit.sensing import SensingOptions

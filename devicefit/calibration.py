@@ -17,19 +17,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from devicefit.backend import (
+from devicefit.compression import compress
+from devicefit.families.frame import Frame
+from devicefit.families.prior import sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.sampler import (
     SamplerOptions,
     bulk_ess,
     r_hat,
-    sample_density,
+    sample_model,
 )
-from devicefit.compression import compress
-from devicefit.fitting import ln_posterior, named_draws, starts
+from devicefit.fitting.starts import data_starts
 from devicefit.measurements import STATES, MeasurementError, Measurements, check_measurements
-from devicefit.models import FAMILIES
-from devicefit.models.data_starts import data_starts
-from devicefit.models.frame import Frame
-from devicefit.priors import sample_priors
 from devicefit.programming import FloatArray, Programming
 from devicefit.ranks import RANKS, rank_of
 from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r
@@ -231,7 +230,7 @@ def recover(
     Parameters
     ----------
     family : str
-        Key of :data:`devicefit.models.FAMILIES`.
+        Key of :data:`devicefit.families.registry.FAMILIES`.
     design : Design
         How the device is measured.
     number : int
@@ -243,14 +242,13 @@ def recover(
     compressed = compress(measurements)
     frame = design.frame
     priors = FAMILIES[family].priors(frame)
-    centre, spread = starts(priors, data_starts(compressed, frame))
-    sampled = sample_density(
-        ln_posterior(FAMILIES[family], compressed, frame, priors=priors),
+    sampled = sample_model(
+        FAMILIES[family].model(compressed, priors=priors),
+        priors,
         replace(options, seed=number),
-        centre=centre,
-        spread=spread,
+        near=data_starts(compressed, frame),
     )
-    draws = named_draws(sampled.draws, priors)
+    draws = sampled.draws
     named = {str(name): draws[name].values for name in draws.data_vars}
     return Recovery(
         number,

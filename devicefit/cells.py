@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.mixture import Mixture
 from devicefit.programming import FloatArray
 from devicefit.sensing import CELLS_PER_BIT, SCHEMES, SensingOptions

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.measurements import STATES, Measurements
 from devicefit.prediction import thresholds
 from devicefit.sensing import ErrorCounts, SensingOptions

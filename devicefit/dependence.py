@@ -2,29 +2,30 @@
 
 First a device model gives the marginal law of every reading. Each reading then has a score,
 ``q = Phi^-1(F(y))``, standard normal if the margin is right, and the scores follow the levels of
-:mod:`devicefit.levels` with mean 0 and standard deviation 1.
+:mod:`devicefit.families.levels` with mean 0 and standard deviation 1.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
 import xarray as xr
 from scipy.special import ndtri_exp
 
-from devicefit.backend import SamplerOptions, sample_density
 from devicefit.compressed import DeviceCells, IntArray
-from devicefit.density import Density, Posterior
-from devicefit.levels import (
+from devicefit.families.at_places import everywhere
+from devicefit.families.levels import (
     STATES,
+    CellStatistics,
     Levels,
     identifiable,
     level_priors,
     levels_of,
-    ln_likelihood_term,
+    ln_density,
 )
-from devicefit.priors import layout, moments
+from devicefit.fitting.sampler import SamplerOptions, sample_model
 from devicefit.programming import FloatArray
-from devicefit.tape import SYMBOLS, expressions
 
 LEVEL_NAMES = tuple(Levels.__dataclass_fields__)
 
@@ -121,7 +122,7 @@ def fit_levels(
     xarray.Dataset
         Dimensions ``chain, draw``; ``device_share_lrs, device_share_hrs, cycle_correlation_lrs,
         cycle_correlation_hrs, state_correlation, array_share_lrs, array_share_hrs``, of these what
-        the design can tell (see :func:`devicefit.levels.identifiable`); what is missing is zero.
+        the design can tell (:func:`devicefit.families.levels.identifiable`); the rest is zero.
         The attribute ``divergences`` counts divergent transitions.
 
     Raises
@@ -142,26 +143,35 @@ def fit_levels(
             "no device has two readings of one state, so levels cannot be told apart; leave them "
             "out or measure more cycles"
         )
-    conditions = 1 + max(int(c.condition.max(initial=0)) for c in (cells_lrs, cells_hrs))
-    term = ln_likelihood_term(
-        levels_of(SYMBOLS, expressions(layout(priors))),
-        {"LRS": cells_lrs, "HRS": cells_hrs},
-        dict.fromkeys(STATES, np.zeros(conditions)),
-        dict.fromkeys(STATES, np.ones(conditions)),
-        device_array,
-        conditions,
-    )
-    likelihood = Density.of([term], conditions)
-    density = Posterior(likelihood, *moments(priors))
-    none = np.zeros(len(priors))
-    sampled = sample_density(density, options, centre=none, spread=none + 0.5)
-    standard = sampled.draws
-    drawn = {p.name: p.mean + p.sd * standard[..., i] for i, p in enumerate(priors)}
-    found = levels_of(np, drawn)
+    arrays = int(device_array.max()) + 1
+    with pm.Model(check_bounds=False) as model:
+        p = {q.name: pm.Normal(q.name, q.mean, q.sd) for q in priors}
+        array = pm.Data("device_array", device_array.astype(np.int32))
+        cells = {
+            s: CellStatistics.of(c).as_data(s)
+            for s, c in zip(STATES, (cells_lrs, cells_hrs), strict=True)
+        }
+        within = {s: levels_of(pt, everywhere(p, of.device)) for s, of in cells.items()}
+        # Scores have mean 0 and standard deviation 1 at the one condition that counts.
+        conditions = 1 + max(int(c.condition.max(initial=0)) for c in (cells_lrs, cells_hrs))
+        mean, sd = pm.Data("mean", np.zeros(conditions)), pm.Data("sd", np.ones(conditions))
+        density = ln_density(
+            pt,
+            levels_of(pt, everywhere(p, array)),
+            cells,
+            dict.fromkeys(STATES, mean),
+            dict.fromkeys(STATES, sd),
+            array,
+            arrays,
+            within=within,
+        )
+        pm.Potential("scores", density)
+    sampled = sample_model(model, priors, options)
+    found = levels_of(np, {q.name: sampled.draws[q.name].values for q in priors})
     values = {name: getattr(found, name) for name in LEVEL_NAMES}
     return xr.Dataset(
         {k: (("chain", "draw"), v) for k, v in values.items() if isinstance(v, np.ndarray)},
-        coords={d: np.arange(standard.shape[i]) for i, d in enumerate(("chain", "draw"))},
+        coords=sampled.draws.coords,
         attrs={"divergences": int(sampled.diverging.sum())},
     )
 

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, ndtr, ndtri
 from scipy.stats import betabinom
 
-from devicefit.backend import SamplerOptions
+from devicefit.families.prior import Prior
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life_checks import CountCheck
 from devicefit.life_fit import (
     LifeDraws,
@@ -29,7 +30,6 @@ from devicefit.life_fit import (
     normals,
     sample_life,
 )
-from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray, beyond
 
 PRIORS = (

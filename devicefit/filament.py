@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from devicefit.compressed import IntArray
-from devicefit.models.core import core
-from devicefit.models.frame import Frame, Places
+from devicefit.families.core import core
+from devicefit.families.family import draws_here
+from devicefit.families.frame import Frame, Places
 from devicefit.programming import FloatArray
 
 
@@ -37,11 +38,10 @@ class Filament:
         Notes
         -----
         What the smooth deviation and the arrays do to the read path they do to both of its parts
-        alike, as in :func:`devicefit.models.core.core`. With a knob the current of a cell that the
-        pulse is too weak to SET is that of its HRS, which lies beside the filament.
+        alike, as in :func:`devicefit.families.core.core`. With a knob the current of a cell that
+        the pulse is too weak to SET is that of its HRS, which lies beside the filament.
         """
-        expanded = {k: v if v.ndim == 3 else v[..., None] for k, v in p.items()}
-        found = core(np, expanded, frame, places)
+        found = core(np, frame, draws_here(p, places))
         shape = np.broadcast_shapes(np.shape(found.mean_lrs), places.position.shape)
         if found.ln_filament is None:
             return cls(np.broadcast_to(found.mean_lrs, shape), None)

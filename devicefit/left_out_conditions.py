@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from devicefit.backend import SamplerOptions
 from devicefit.checks.fit_gates import COVERED_LIMIT, R_HAT_LIMIT
 from devicefit.checks.gate import Gate
 from devicefit.compression import compress
-from devicefit.fitting import fit
+from devicefit.fitting.fit import fit
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements import STATES, Measurements
 from devicefit.prediction import fit_persistence, predict
 from devicefit.prior_files import PriorFile

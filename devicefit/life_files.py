@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from devicefit import endurance, retention, wear_out
 from devicefit.checks.gate import Gate
 from devicefit.endurance import EnduranceState
-from devicefit.fitting import Diagnostics
+from devicefit.fitting.fit import Diagnostics
 from devicefit.life_fit import LifeDraws
 from devicefit.life_study import STATES, CycledCells, Endurance, Life, Retention
 from devicefit.numerics.datasets import read_datasets, write_datasets

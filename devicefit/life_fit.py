@@ -6,7 +6,7 @@ Formulas are in PyTensor; PyMC takes their gradients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.gradient import disconnected_grad
 
-from devicefit.backend import SamplerOptions, sample_density
-from devicefit.fitting import Diagnostics, named_draws
-from devicefit.priors import Prior, moments, prior_record
+from devicefit.families.prior import Prior, prior_record
+from devicefit.fitting.fit import Diagnostics
+from devicefit.fitting.sampler import SamplerOptions, sample_model
 from devicefit.programming import FloatArray
 
 BOLTZMANN_EV = 8.617333262e-5
@@ -148,20 +148,8 @@ def sample_life(
     record : dict
         Joined by priors and sampler.
     """
-    mean, sd = moments(priors)
-    point = [model[prior.name] for prior in priors]
-    compiled = model.logp_dlogp_function(
-        grad_vars=[model.rvs_to_values[v] for v in point], ravel_inputs=True
-    )
-    compiled.set_extra_values({})
-
-    def density(z: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = compiled(mean + sd * z)
-        return float(value), sd * gradient
-
-    zero, half = np.zeros(len(priors)), np.full(len(priors), 0.5)
-    sampled = sample_density(density, replace(options, cores=1), centre=zero, spread=half)
-    draws = named_draws(sampled.draws, priors)
+    sampled = sample_model(model, priors, options)
+    draws = sampled.draws
     return LifeDraws(
         draws,
         Diagnostics.of(draws, sampled.diverging),

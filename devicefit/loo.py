@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.backend import psis
 from devicefit.compressed import Compressed, IntArray
-from devicefit.fitting import DevicePosterior
+from devicefit.fitting.fit import DevicePosterior
+from devicefit.fitting.sampler import psis
 from devicefit.measurements import Measurements
 from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from devicefit.fitted import Fitted
-from devicefit.fitting import DevicePosterior
+from devicefit.fitting.fit import DevicePosterior
+from devicefit.fitting.fitted import Fitted
 from devicefit.measurements import STATES
 from devicefit.preposterior import NewReadings, binned
 from devicefit.programming import FloatArray

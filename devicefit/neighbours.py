@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from devicefit.checks.gate import Gate
 from devicefit.columns import PLACE
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.measurements import STATES, Measurements
 from devicefit.numerics.compiled import njit
 from devicefit.prediction import thresholds

@@ -12,12 +12,12 @@ import numpy as np
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.prior import Prior
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import reading
-from devicefit.priors import Prior
 
 FORMAT = "rram-reliability device posterior 3"
 HEAD = "rram_reliability"

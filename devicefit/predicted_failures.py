@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from devicefit.compressed import Compressed
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.measurements import STATES
 from devicefit.reading_density import conditions_of
 from devicefit.sensing import BerCurve, ErrorCounts

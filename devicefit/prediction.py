@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp, xlog1py
 
 from devicefit.compressed import IntArray
-from devicefit.fitted import Fitted
+from devicefit.families.frame import Frame
+from devicefit.fitting.fitted import Fitted
 from devicefit.measurements import STATES, Measurements
 from devicefit.mixture import Mixture
-from devicefit.models.frame import Frame
 from devicefit.persistence import predict_failing
 from devicefit.persistence_windows import WindowedPersistence, windowed_persistence
 from devicefit.programming import FloatArray, beyond

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.measurements import STATES
 from devicefit.mixture import Mixture
 from devicefit.programming import FloatArray, IntArray

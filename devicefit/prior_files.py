@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from devicefit.elicitation import LARGEST_PROBABILITY, LEAST_PROBABILITY, normal_between
+from devicefit.families.prior import LN10, Prior
 from devicefit.numerics.stored import plain_number, read_toml, reading, shown
-from devicefit.priors import LN10, Prior
 from devicefit.programming import Programming
 from devicefit.quantities import NotAQuantity, parse_quantity
 from devicefit.statements import QUANTITIES, Statement

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from devicefit.families.family import draws_here
+from devicefit.families.frame import Frame
+from devicefit.families.prior import Prior, sample_priors
+from devicefit.families.registry import FAMILIES
 from devicefit.mixture import Mixture
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import Prior, sample_priors
 from devicefit.programming import FloatArray, Programming
 from devicefit.sensing import SensingOptions, ln_ber_1t1r, ln_ber_2t2r
-from devicefit.statements import Statement, ln_factor, ln_quantity
+from devicefit.statements import Statement, ln_factor
 
 LEAST_EFFECTIVE = 50.0
 """Fewest effective draws from which a prior prediction is made."""
@@ -111,36 +112,38 @@ def draw_parameters(
     if not statements:
         return sample_priors(priors, draws=draws, rng=rng), float(draws)
     pool = sample_priors(priors, draws=_POOL_PER_DRAW * draws, rng=rng)
-    # Scalars get an axis for places; vectors end in their terms already.
-    expanded = {k: v if v.ndim == 3 else v[..., None] for k, v in pool.items()}
-    ln_weight = ln_factor(np, expanded, frame, statements)[0]
+    ln_weight = ln_factor(pool, frame, statements)[0]
     weight = np.exp(ln_weight - ln_weight.max())
     weight = weight / weight.sum()
     effective = float(1 / (weight**2).sum())
     if effective < LEAST_EFFECTIVE:
-        raise ValueError(_disagreement(expanded, frame, statements, effective, len(weight)))
+        raise ValueError(_disagreement(pool, frame, statements, effective, len(weight)))
     chosen = rng.choice(len(weight), size=draws, p=weight)
     return {k: v[:, chosen] for k, v in pool.items()}, min(effective, float(draws))
 
 
 def _disagreement(
-    expanded: dict[str, FloatArray],
+    pool: dict[str, FloatArray],
     frame: Frame,
     statements: tuple[Statement, ...],
     effective: float,
-    pool: int,
+    size: int,
 ) -> str:
     """Which statement is farthest from the priors, and what each of the two says."""
 
+    def ln_drawn(s: Statement) -> FloatArray:
+        here = draws_here(pool, frame.places(np.array([s.at])))
+        return np.asarray(s.ln_quantity(np, frame, here))
+
     def distance(s: Statement) -> float:
-        value = ln_quantity(np, expanded, frame, s)
+        value = ln_drawn(s)
         return float(abs(np.median(value) - s.mean) / np.hypot(value.std(), s.sd))
 
     worst = max(statements, key=distance)
-    prior = np.exp(np.quantile(ln_quantity(np, expanded, frame, worst), [0.05, 0.95]))
+    prior = np.exp(np.quantile(ln_drawn(worst), [0.05, 0.95]))
     stated = np.exp(worst.mean + np.array([-1.645, 1.645]) * worst.sd)
     return (
-        f"priors and statements agree in {effective:.0f} of {pool} draws; at least "
+        f"priors and statements agree in {effective:.0f} of {size} draws; at least "
         f"{LEAST_EFFECTIVE:.0f} effective ones are needed. Farthest apart: {worst.quantity} at "
         f"{frame.programming.format(worst.at)}, stated {stated[0]:.3g} to {stated[1]:.3g}, priors "
         f"{prior[0]:.3g} to {prior[1]:.3g} (90 %). Check the statement and its unit; if it is "
@@ -164,7 +167,7 @@ def prior_prediction(
     Parameters
     ----------
     family : str
-        Key of :data:`devicefit.models.FAMILIES`.
+        Key of :data:`devicefit.families.registry.FAMILIES`.
     frame : Frame
         Range on which the priors are defined.
     priors : tuple of Prior

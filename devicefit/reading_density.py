@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from devicefit import levels
 from devicefit.compressed import Compressed, CompressedState, IntArray
-from devicefit.fitting import DevicePosterior
+from devicefit.families import levels
+from devicefit.fitting.fit import DevicePosterior
 from devicefit.kernels import LOGISTIC, NORMAL, STUDENT, ln_pdf, logistic_ln_pdf
 from devicefit.measurements import STATES, Measurements
 from devicefit.mixture import Mixture

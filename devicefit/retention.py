@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from devicefit.backend import SamplerOptions
+from devicefit.families.prior import Prior
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life_checks import CountCheck
 from devicefit.life_fit import (
     BOLTZMANN_EV,
@@ -32,7 +33,6 @@ from devicefit.life_fit import (
     normals,
     sample_life,
 )
-from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray
 
 PRIORS = (

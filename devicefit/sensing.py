@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.intervals import Interval, clopper_pearson
 from devicefit.measurements import Measurements
 from devicefit.mixture import Mixture
@@ -235,7 +235,7 @@ def ber_curves(posterior: Fitted, x: FloatArray, *, options: SensingOptions) -> 
     Raises
     ------
     ValueError
-        `x` is not ascending, or as of :meth:`devicefit.models.frame.Frame.check`.
+        `x` is not ascending, or as of :meth:`devicefit.families.frame.Frame.check`.
     """
     x = np.atleast_1d(np.asarray(x, dtype=np.float64))
     frame = posterior.frame

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from devicefit.compressed import Compressed
-from devicefit.fitting import DevicePosterior, ln_likelihood
-from devicefit.models import FAMILIES
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, ln_posterior
 from devicefit.programming import FloatArray
 from devicefit.reading_density import thinned, thinned_places
 from devicefit.sensing import BerCurve
@@ -277,10 +277,12 @@ def ln_likelihoods(posterior: DevicePosterior, compressed: Compressed) -> FloatA
     """Log likelihood that the fit used, under every draw, shape (draw,), chain by chain."""
     family = FAMILIES[posterior.family]
     priors = family.priors(posterior.frame)
-    likelihood = ln_likelihood(family, compressed, posterior.frame, priors=priors)
+    density = ln_posterior(family, compressed, priors=priors)
     draws = [_flat(posterior, p.name) for p in priors]
     together = np.concatenate([d.reshape(len(d), -1) for d in draws], axis=1)
-    return np.array([likelihood(one)[0] for one in together])
+    standard = (together - density.mean) / density.sd
+    # The density has the family's own priors, whatever the fit had.
+    return np.array([density(z)[0] + 0.5 * float(z @ z) for z in standard])
 
 
 def _flat(posterior: DevicePosterior, name: str) -> FloatArray:
@@ -295,7 +297,6 @@ def ln_priors(posterior: DevicePosterior) -> FloatArray:
     Without the smooth deviations: their law is a part of the model, and scaling it would say how
     smooth functions should be, not what was believed about the device.
     """
-    named = posterior.draws.data_vars
     total: Any = 0.0
     for row in posterior.record["priors"]:
         if row["name"].endswith(_STRUCTURE):
@@ -303,6 +304,5 @@ def ln_priors(posterior: DevicePosterior) -> FloatArray:
         score = (_flat(posterior, row["name"]) - row["mean"]) / row["sd"]
         total = total - 0.5 * np.sum(score.reshape(len(score), -1) ** 2, axis=1)
     stated = tuple(Statement(**row) for row in posterior.record.get("statements", ()))
-    # A statement is evaluated at one place: scalars get an axis for it, vectors end in theirs.
-    p = {str(k): v.values if v.ndim == 3 else v.values[..., None] for k, v in named.items()}
-    return np.asarray(total + np.ravel(ln_factor(np, p, posterior.frame, stated)))
+    draws = {str(k): np.asarray(v.values) for k, v in posterior.draws.data_vars.items()}
+    return np.asarray(total + ln_factor(draws, posterior.frame, stated).ravel())

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from devicefit.compressed import IntArray
+from devicefit.families.frame import Frame
 from devicefit.filament import Filament
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.loo import Loo
 from devicefit.mixture import Mixture
-from devicefit.models.frame import Frame
 from devicefit.programming import FloatArray
 
 STACKED = "stacked"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from devicefit.models.core import core
-from devicefit.models.frame import Frame
+from devicefit.families.core import Here, core
+from devicefit.families.family import draws_here
+from devicefit.families.frame import Frame
+from devicefit.programming import FloatArray
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Quantity:
     parameter : str
         Parameter whose prior it is when it is stated without ``at``.
     core : str or None
-        Field of :class:`devicefit.models.core.Core` that it is when it is stated ``at`` a
+        Field of :class:`devicefit.families.core.Core` that it is when it is stated ``at`` a
         programming value; None where it can only be stated without.
     meaning : str
         What it is.
@@ -90,44 +92,53 @@ class Statement:
         if not self.sd > 0:
             raise ValueError(f"statement {self.quantity}: sd is {self.sd}; it must be positive")
 
+    def ln_quantity(self, xp: Any, frame: Frame, here: Here) -> Any:
+        """Natural logarithm of the stated quantity of well-programmed cells.
 
-def ln_quantity(xp: Any, p: Mapping[str, Any], frame: Frame, statement: Statement) -> Any:
-    """Natural logarithm of the stated quantity of well-programmed cells.
+        Parameters
+        ----------
+        xp : module
+            ``numpy`` or ``pytensor.tensor``.
+        frame : Frame
+            Measured range. A second programming variable has its reference value.
+        here : Here
+            Parameters of :func:`devicefit.families.prior.core_priors` at the place ``at``.
+        """
+        # A statement is about the technology, not about the first of several arrays.
+        p = {name: v * 0.0 if name.endswith("_array") else v for name, v in here.p.items()}
+        field = QUANTITIES[self.quantity].core
+        assert field is not None
+        value = getattr(core(xp, frame, Here(p, here.places)), field)
+        return xp.log(value) if field.startswith("sd_") else value
 
-    Parameters
-    ----------
-    xp : module
-        ``numpy``, or :data:`devicefit.tape.SYMBOLS`.
-    p : mapping
-        Parameters as for :func:`devicefit.models.core.core`.
-    frame : Frame
-        Measured range. A second programming variable has its reference value.
-    statement : Statement
-        Which quantity, and where.
-
-    Returns
-    -------
-    array or expression, shape of the parameters + (1,)
-    """
-    # A statement is about the technology, not about the first of several arrays.
-    typical = {name: v * 0.0 if name.endswith("_array") else v for name, v in p.items()}
-    field = QUANTITIES[statement.quantity].core
-    assert field is not None
-    value = getattr(core(xp, typical, frame, frame.places(np.array([statement.at]))), field)
-    return xp.log(value) if field.startswith("sd_") else value
+    def ln_factor(self, xp: Any, frame: Frame, here: Here) -> Any:
+        """Logarithm of the factor on the prior density, up to a constant."""
+        return -0.5 * ((self.ln_quantity(xp, frame, here) - self.mean) / self.sd) ** 2
 
 
 def ln_factor(
-    xp: Any, p: Mapping[str, Any], frame: Frame, statements: tuple[Statement, ...]
-) -> Any:
-    """Logarithm of the factor by which statements multiply the prior density, up to a constant.
+    draws: Mapping[str, FloatArray], frame: Frame, statements: Sequence[Statement]
+) -> FloatArray:
+    """Logarithm of the factor by which statements multiply the prior density of draws.
 
-    Parameters are those of :func:`ln_quantity`; the result has the shape of the parameters, zero
-    without statements. A fit adds it to its log density.
+    Parameters
+    ----------
+    draws : mapping of str to float array, shape (chain, draw) or (chain, draw, term or array)
+        Draws of the parameters.
+    frame : Frame
+        Measured range.
+    statements : sequence of Statement
+        What is stated.
+
+    Returns
+    -------
+    float array, shape (chain, draw)
+        Up to a constant; zero without statements.
     """
-    total: Any = 0.0
+    total = np.zeros(next(iter(draws.values())).shape[:2])
     for s in statements:
-        total = total - 0.5 * ((ln_quantity(xp, p, frame, s)[..., 0] - s.mean) / s.sd) ** 2
+        here = draws_here(draws, frame.places(np.array([s.at])))
+        total = total + s.ln_factor(np, frame, here)[..., 0]
     return total
 
 

@@ -11,7 +11,8 @@ import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-from devicefit.backend import SamplerOptions
+from devicefit.families.prior import Prior
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life_fit import (
     LifeDraws,
     ln_normal_between,
@@ -19,7 +20,6 @@ from devicefit.life_fit import (
     normals,
     sample_life,
 )
-from devicefit.priors import Prior
 from devicefit.programming import FloatArray, IntArray, Programming, beyond
 
 LAWS = ("lognormal", "weibull")

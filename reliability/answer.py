@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from devicefit.backend import versions
+from devicefit.fitting.sampler import versions
 from devicefit.reference_device import ReferenceDevice
 from devicefit.sensing import SensingOptions, array_curves, ber_curves
 from devicefit.stacking import StackedDevice

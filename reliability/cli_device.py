@@ -48,7 +48,7 @@ from reliability.cli_options import (
 )
 
 if TYPE_CHECKING:
-    from devicefit.models.frame import Frame
+    from devicefit.families.frame import Frame
     from devicefit.programming import FloatArray
 
 device = typer.Typer()
@@ -106,7 +106,7 @@ def show_priors(
     """
     import numpy as np
 
-    from devicefit.models import FAMILIES
+    from devicefit.families.registry import FAMILIES
     from devicefit.sensing import SensingOptions
     from reliability.prior_check import stated_priors
 

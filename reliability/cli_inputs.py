@@ -17,9 +17,9 @@ from reliability.cli_guards import check_files
 
 if TYPE_CHECKING:
     from bnn import ImageSet
-    from devicefit.backend import SamplerOptions
+    from devicefit.families.frame import Frame
+    from devicefit.fitting.sampler import SamplerOptions
     from devicefit.measurements import Measurements
-    from devicefit.models.frame import Frame
     from devicefit.overrange import Overrange
     from devicefit.prior_files import PriorFile
     from devicefit.programming import Programming
@@ -91,7 +91,7 @@ def parse_where(texts: list[str]) -> list[tuple[str, str]]:
 
 def chosen_models(names: list[str] | None) -> tuple[tuple[str, ...], bool]:
     """Families to fit, the one that answers first, and whether they are stacked."""
-    from devicefit.models import FAMILIES
+    from devicefit.families.registry import FAMILIES
     from reliability.device_study import STACKED, STACKED_FAMILIES
 
     if not names:
@@ -113,7 +113,7 @@ def chosen_models(names: list[str] | None) -> tuple[tuple[str, ...], bool]:
 
 def one_family(name: str) -> str:
     """A family of device models by its name; a stack is none."""
-    from devicefit.models import FAMILIES
+    from devicefit.families.registry import FAMILIES
     from reliability.device_study import STACKED
 
     if name == STACKED:
@@ -141,7 +141,7 @@ def left_out_groups(measurements: Measurements, number: int) -> list[tuple[float
 def measured_frame(measurements: Measurements) -> Frame:
     """Range on which priors are defined."""
     from devicefit.compression import compress
-    from devicefit.models.frame import Frame
+    from devicefit.families.frame import Frame
 
     return Frame.of(compress(measurements))
 
@@ -177,7 +177,7 @@ def sampler_options(
     target_accept: float | None,
 ) -> SamplerOptions:
     """Sampler with what the user changed."""
-    from devicefit.backend import SamplerOptions
+    from devicefit.fitting.sampler import SamplerOptions
 
     return SamplerOptions(
         seed=seed,

@@ -25,7 +25,7 @@ from reliability.cli_options import (
 )
 
 if TYPE_CHECKING:
-    from devicefit.backend import SamplerOptions
+    from devicefit.fitting.sampler import SamplerOptions
     from devicefit.life_study import Endurance, Life, Retention
     from devicefit.life_tables import LifeTable
     from devicefit.programming import FloatArray

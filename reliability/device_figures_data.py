@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.fitting import DevicePosterior
+from devicefit.families.frame import Frame
+from devicefit.families.heavy_tailed import LEAST_DOF
+from devicefit.fitting.fit import DevicePosterior
 from devicefit.intervals import PROBABILITY, equal_tailed
-from devicefit.models.frame import Frame
-from devicefit.models.heavy_tailed import LEAST_DOF
 from devicefit.predicted_failures import PREDICTIVE, FailureCell
 from devicefit.programming import FloatArray
 

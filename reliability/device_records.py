@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.backend import SamplerOptions
 from devicefit.compressed import Compressed
 from devicefit.dependence import fit_levels, normal_scores, score_cells
-from devicefit.fitting import DevicePosterior
+from devicefit.families.levels import Levels, levels_of
+from devicefit.fitting.fit import DevicePosterior
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.intervals import PROBABILITY
-from devicefit.levels import Levels, levels_of
 from devicefit.measurements import STATES, Measurements
 from devicefit.persistence_windows import WindowedPersistence
 from devicefit.prediction import places_of, reading_ranges

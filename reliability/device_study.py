@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from devicefit.backend import SamplerOptions
 from devicefit.checks.fit_gates import (
     convergence_gates,
     loo_gate,
@@ -21,7 +20,8 @@ from devicefit.checks.predictive_tests import predictive_tests
 from devicefit.compressed import Compressed
 from devicefit.compression import compress
 from devicefit.condition_readings import ConditionReadings, condition_readings, pooled_errors
-from devicefit.fitting import DevicePosterior, fit
+from devicefit.fitting.fit import DevicePosterior, fit
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.intervals import PROBABILITY
 from devicefit.left_out_conditions import (
     check_groups,

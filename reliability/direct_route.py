@@ -18,7 +18,7 @@ from bnn import FoldedNetwork, evaluate_positions
 from bnn.counter_random import Stream, StreamKey, generator_of, uniforms_at
 from bnn.network import layer_signs
 from devicefit.cells import CellReader, cell_reader
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.sensing import SensingOptions
 
 Positions = NDArray[np.int64]

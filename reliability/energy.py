@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devicefit.families.frame import Frame
 from devicefit.filament import Filament
-from devicefit.fitted import Fitted
-from devicefit.models.frame import Frame
+from devicefit.fitting.fitted import Fitted
 from devicefit.programming import Programming
 from reliability.energy_table import EnergyTable
 

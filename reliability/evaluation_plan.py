@@ -26,7 +26,7 @@ from bnn.evaluation import evaluation_bytes, images_at_once
 from bnn.expected_errors import expected_wrong_share
 from bnn.network import check_layer_names
 from bnn.study.rate_pairs import count_rate_pairs, tilted_rates
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
 from reliability.direct_route import cell_readers, evaluate_direct
 

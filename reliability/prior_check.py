@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.prior import Prior
+from devicefit.families.registry import FAMILIES
 from devicefit.prior_files import Entry, PriorFile, apply, without_missing
 from devicefit.prior_prediction import PriorPrediction, prior_prediction
-from devicefit.priors import Prior
 from devicefit.programming import FloatArray
 from devicefit.sensing import SensingOptions
 from devicefit.statements import Statement
@@ -29,7 +29,7 @@ class StatedPriors:
     Parameters
     ----------
     family : str
-        Key of :data:`devicefit.models.FAMILIES`.
+        Key of :data:`devicefit.families.registry.FAMILIES`.
     frame : Frame
         Measured range.
     priors : tuple of Prior
@@ -136,7 +136,7 @@ def stated_priors(
     prior_file : PriorFile or None
         What the user knows; None for the families' own priors.
     families : sequence of str
-        Keys of :data:`devicefit.models.FAMILIES`, at least one.
+        Keys of :data:`devicefit.families.registry.FAMILIES`, at least one.
     others : sequence of str, optional
         Further families that the file may be about.
 

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from devicefit.checks.gate import Gate
-from devicefit.fitting import DevicePosterior
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior
 from devicefit.measurements import STATES
-from devicefit.models import FAMILIES
 from devicefit.numerics.stored import (
     check_format,
     document_text,

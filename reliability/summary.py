@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from devicefit.fitted import Fitted
+from devicefit.families.frame import Frame
+from devicefit.fitting.fitted import Fitted
 from devicefit.intervals import equal_tailed
 from devicefit.measurements import STATES, Measurements
-from devicefit.models.frame import Frame
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.sensing import BerCurve, SensingOptions, ber_curves
 from reliability.life import LifeFactor, age_curves

@@ -9,14 +9,14 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtri
 
-from devicefit.backend import bulk_ess, r_hat, tail_ess
 from devicefit.checks.counted_share import FALSE_ALARMS
 from devicefit.checks.gate import Gate, GateReport
 from devicefit.checks.predictive_tests import predictive_tests
 from devicefit.checks.totals import MATERIAL
 from devicefit.compressed import Compressed
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.laplace import EVIDENCE_LOST
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
+from devicefit.fitting.laplace import EVIDENCE_LOST
+from devicefit.fitting.sampler import bulk_ess, r_hat, tail_ess
 from devicefit.loo import K_LIMIT, Loo
 from devicefit.measurements import Measurements
 from devicefit.sensing import BerCurve, SensingOptions

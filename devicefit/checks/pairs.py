@@ -13,7 +13,7 @@ from devicefit.checks.counted_share import CountedShare, between, equal_windows
 from devicefit.checks.gate import Gate
 from devicefit.checks.totals import MATERIAL, WINDOWS, shares_gate
 from devicefit.condition_readings import BIN
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.measurements import STATES, Measurements
 from devicefit.mixture import Mixture
 from devicefit.prediction import Places, flat_draws, places_of

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.measurements import STATES, Measurements
 from devicefit.mixture import Mixture
 from devicefit.prediction import places_of

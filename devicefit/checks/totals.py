@@ -14,7 +14,7 @@ from devicefit.checks.counted_share import (
     equal_windows,
 )
 from devicefit.checks.gate import Gate
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.measurements import STATES, Measurements
 from devicefit.prediction import Sides, sides
 from devicefit.programming import FloatArray, IntArray, Programming

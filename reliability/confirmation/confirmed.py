@@ -17,7 +17,7 @@ from bnn.engines.cost import Workload
 from bnn.engines.runner import cheapest_engine
 from bnn.study.chip_seconds import seconds_per_chip
 from devicefit.condition_readings import ConditionReadings
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.sensing import SensingOptions
 from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.chips import StoredNetwork, count_chips

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from devicefit.cells import cell_reader
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.programming import FloatArray
 from devicefit.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
 from reliability.storage import Storage

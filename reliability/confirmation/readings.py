@@ -19,7 +19,7 @@ from devicefit.checks.counted_share import CountedShare
 from devicefit.checks.gate import Gate
 from devicefit.checks.totals import MATERIAL, shares_gate
 from devicefit.condition_readings import ConditionReadings
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.measurements import STATES
 from devicefit.programming import FloatArray, Programming
 from devicefit.sensing import CELLS_PER_BIT, SensingOptions

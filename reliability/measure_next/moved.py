@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.programming import FloatArray, IntArray
 from devicefit.sensing import (
     BerCurve,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtri
 
-from devicefit.backend import psis
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
+from devicefit.fitting.sampler import psis
 from devicefit.moved_draws import moments_update, thinned_posterior, updated
 from devicefit.preposterior import NewReadings, ln_likelihoods
 from devicefit.programming import FloatArray, IntArray

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.fitted import Fitted
+from devicefit.fitting.fitted import Fitted
 from devicefit.intervals import PROBABILITY, weighted_quantiles
 from devicefit.preposterior import NewReadings
 from devicefit.programming import FloatArray

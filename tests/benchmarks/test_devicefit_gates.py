@@ -20,7 +20,7 @@ from benchmarks.devicefit_gates import (
     simulate,
     summary,
 )
-from devicefit.backend import SamplerOptions
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.mixture import Mixture
 from devicefit.reference_device import ReferencePlan, true_mixtures
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from devicefit.density import Density
 
-from devicefit.backend import SamplerOptions
 from devicefit.compressed import (
     Compressed,
     CompressedState,
@@ -20,12 +20,12 @@ from devicefit.compressed import (
     Summaries,
 )
 from devicefit.compression import compress
-from devicefit.density import Density
-from devicefit.fitting import DevicePosterior, Diagnostics, fit, ln_likelihood
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record, sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit, ln_likelihood
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements import Measurements, check_measurements
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import FloatArray, Programming
 from devicefit.reference_device import (
     ReferenceDevice,

@@ -8,7 +8,7 @@ import numpy as np
 import pymc as pm
 import pytensor
 
-from devicefit.priors import Prior
+from devicefit.families.prior import Prior
 
 
 def likelihood(

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from devicefit.density import ONCE, Density, Posterior, Term, ValueAndGradient
+from devicefit.tape import SYMBOLS, expressions
 from scipy import stats
 
 from devicefit import backend
-from devicefit.backend import (
+from devicefit.fitting.sampler import (
     CLIMBS,
     NotFinite,
     Sampled,
@@ -23,9 +25,7 @@ from devicefit.backend import (
     tail_ess,
     versions,
 )
-from devicefit.density import ONCE, Density, Posterior, Term, ValueAndGradient
 from devicefit.programming import FloatArray
-from devicefit.tape import SYMBOLS, expressions
 
 
 @pytest.mark.parametrize("name", ["chains", "draws", "warmup", "cores"])
@@ -219,7 +219,7 @@ def test_draws_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatch) 
         w[1, 2:, 0] = np.nan
         return {"posterior": xr.Dataset({"w": (("chain", "draw", "n"), w)})}
 
-    monkeypatch.setattr("devicefit.backend._run", lost)
+    monkeypatch.setattr("devicefit.fitting.sampler._run", lost)
     options = SamplerOptions(chains=2, draws=5, warmup=1)
     with pytest.raises(NotFinite, match=r"3 of 10 draws are not finite \(in 1 of 2 chains\).*seed"):
         sample_density(normal, options, centre=np.zeros(3), spread=np.ones(3))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from devicefit.binned import LOGISTIC, NORMAL, STUDENT, binned_mixture
+from devicefit.likelihood.mixture_kernel import LOGISTIC, NORMAL, STUDENT, binned_mixture
 from devicefit.programming import FloatArray
 
 CONDITIONS = 2

@@ -7,7 +7,6 @@ import pytest
 from scipy.stats import binom
 
 from devicefit import calibration
-from devicefit.backend import SamplerOptions
 from devicefit.calibration import (
     CURRENT_DESIGN,
     GATE_DESIGN,
@@ -18,7 +17,8 @@ from devicefit.calibration import (
     simulate,
 )
 from devicefit.compression import compress
-from devicefit.models import FAMILIES
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.ranks import RankStudy
 
 SHORT = SamplerOptions(chains=2, draws=500, warmup=300, cores=1, target_accept=0.9)

@@ -12,10 +12,10 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from devicefit.cells import CellReader, cell_reader, draw_ln_resistance
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.families.frame import Frame
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.mixture import Mixture
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ln_ber_1t1r, ln_ber_2t2r
 from devicefit.threshold import choose_threshold

@@ -9,10 +9,10 @@ import xarray as xr
 from scipy.stats import norm
 
 from devicefit.condition_readings import BIN, ConditionReadings, condition_readings
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.families.frame import Frame
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.measurements import Measurements, check_measurements
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
 from devicefit.prediction import thresholds
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions

@@ -9,7 +9,6 @@ import xarray as xr
 from scipy.special import expit, xlogy
 from scipy.stats import betabinom, norm
 
-from devicefit.backend import SamplerOptions
 from devicefit.endurance import (
     BEND_WIDTH,
     PRIORS,
@@ -22,9 +21,10 @@ from devicefit.endurance import (
     fit_endurance,
     replicate,
 )
-from devicefit.fitting import Diagnostics
+from devicefit.families.prior import moments
+from devicefit.fitting.fit import Diagnostics
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life_fit import LifeDraws
-from devicefit.priors import moments
 from tests.devicefit import plain
 
 SAMPLER = SamplerOptions(chains=2, draws=250, warmup=250, seed=1, cores=1, target_accept=0.9)

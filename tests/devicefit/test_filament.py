@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import sample_priors
+from devicefit.families.frame import Frame
+from devicefit.families.prior import sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.programming import Programming
 from devicefit.stacking import StackedDevice
 

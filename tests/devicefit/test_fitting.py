@@ -14,19 +14,19 @@ from scipy import stats
 from scipy.special import logit, logsumexp
 
 from devicefit import backend
-from devicefit.backend import CLIMBS, SamplerOptions
 from devicefit.compression import compress
-from devicefit.fitting import (
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import (
     DevicePosterior,
     Diagnostics,
     fit,
     ln_likelihood,
     ln_posterior,
 )
+from devicefit.fitting.sampler import CLIMBS, SamplerOptions
 from devicefit.intervals import equal_tailed
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import prior_record
 from devicefit.programming import FloatArray, Programming
 from devicefit.reference_device import ReferencePlan, reference_measurements, true_mixtures
 from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
-from devicefit.binned import KERNELS
-from devicefit.interval import interval_mixture
+from devicefit.likelihood.interval_kernel import interval_mixture
+from devicefit.likelihood.mixture_kernel import KERNELS
 
 KERNEL_NAMES = ("normal", "student-t", "logistic")
 KERNEL = np.array([KERNELS[name] for name in KERNEL_NAMES])

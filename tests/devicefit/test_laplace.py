@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from devicefit.laplace import EVIDENCE_LOST, find_modes
+from devicefit.fitting.laplace import EVIDENCE_LOST, find_modes
 from devicefit.programming import FloatArray
 
 Density = Callable[[FloatArray], tuple[float, FloatArray]]

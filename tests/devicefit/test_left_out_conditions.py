@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from devicefit import left_out_conditions
-from devicefit.backend import SamplerOptions
 from devicefit.compressed import Compressed
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.left_out_conditions import (
     leave_conditions_out,
     left_out_conditions_gate,

@@ -10,13 +10,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from devicefit.density import Density
+from devicefit.tape import expressions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
 from devicefit.compressed import DeviceCells
-from devicefit.density import Density
-from devicefit.levels import (
+from devicefit.families.levels import (
     Levels,
     identifiable,
     level_priors,
@@ -25,7 +26,6 @@ from devicefit.levels import (
     ln_likelihood,
     ln_likelihood_term,
 )
-from devicefit.tape import expressions
 
 NAMES = [f.name for f in fields(Levels)]
 LEVELS = Levels(0.45, 0.2, 0.4, -0.25, 0.3, 0.15, 0.1)

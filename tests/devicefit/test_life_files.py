@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devicefit.fitting import Diagnostics
+from devicefit.fitting.fit import Diagnostics
 from devicefit.life_files import FORMAT, PRIORS, load_life
 from devicefit.numerics.datasets import write_datasets
 from devicefit.posterior_files import HEAD

@@ -11,15 +11,15 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
 from devicefit import reading_density
-from devicefit.backend import psis
 from devicefit.compressed import Compressed
 from devicefit.compression import compress
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.families.frame import Frame
+from devicefit.families.prior import sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
+from devicefit.fitting.sampler import psis
 from devicefit.loo import ALIKE, K_LIMIT, Loo, elpd_difference, loo
 from devicefit.measurements import Measurements, check_measurements
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import sample_priors
 from devicefit.programming import ONE_CONDITION, Programming
 from devicefit.reading_density import (
     device_readings,

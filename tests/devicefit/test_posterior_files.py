@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record, sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.posterior_files import FORMAT, HEAD, MOST_SDS, load_posterior, save_posterior
-from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import Programming
 
 Known = Callable[..., DevicePosterior]

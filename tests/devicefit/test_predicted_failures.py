@@ -10,7 +10,7 @@ import xarray as xr
 from scipy import stats
 
 from devicefit.compressed import Compressed
-from devicefit.fitting import DevicePosterior
+from devicefit.fitting.fit import DevicePosterior
 from devicefit.predicted_failures import FailureCell, predicted_failures
 from devicefit.sensing import BerCurve, ErrorCounts, SensingOptions, ber_curves
 

@@ -9,11 +9,11 @@ import pytest
 import xarray as xr
 from scipy.stats import binom, norm
 
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.families.frame import Frame
+from devicefit.families.prior import core_priors
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.measurements import Measurements, check_measurements
-from devicefit.models.frame import Frame
 from devicefit.prediction import fit_persistence, predict, reading_ranges, sides
-from devicefit.priors import core_priors
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions
 

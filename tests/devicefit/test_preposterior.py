@@ -5,11 +5,11 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from devicefit.backend import psis
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.families.frame import Frame
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
+from devicefit.fitting.sampler import psis
 from devicefit.mixture import Mixture
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
 from devicefit.moved_draws import linear_update, moments_update, updated
 from devicefit.preposterior import (
     NewReadings,

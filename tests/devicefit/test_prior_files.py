@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.prior import Prior
+from devicefit.families.registry import FAMILIES
 from devicefit.prior_files import (
     PROBABILITY,
     PriorFile,
@@ -18,7 +19,6 @@ from devicefit.prior_files import (
     read_priors,
     without_missing,
 )
-from devicefit.priors import Prior
 from devicefit.programming import UNITS, Programming
 from devicefit.statements import QUANTITIES, Statement
 

@@ -6,8 +6,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.prior import Prior, sample_priors
+from devicefit.families.registry import FAMILIES
 from devicefit.prior_prediction import (
     LEAST_EFFECTIVE,
     QUANTILES,
@@ -15,7 +16,6 @@ from devicefit.prior_prediction import (
     ln_quantile,
     prior_prediction,
 )
-from devicefit.priors import Prior, sample_priors
 from devicefit.programming import FloatArray, Programming
 from devicefit.sensing import SensingOptions
 from devicefit.statements import Statement

@@ -6,11 +6,11 @@ import pytest
 from scipy.special import expit
 from scipy.stats import norm
 
-from devicefit.levels import level_priors
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.levels import level_priors
+from devicefit.families.prior import Prior, core_priors, failure_priors, prior_record, sample_priors
+from devicefit.families.registry import FAMILIES
 from devicefit.prior_files import apply, read_priors
-from devicefit.priors import Prior, core_priors, failure_priors, prior_record, sample_priors
 from devicefit.programming import Programming
 from devicefit.statements import QUANTITIES
 

@@ -8,10 +8,10 @@ import pytest
 import xarray as xr
 from scipy.stats import betabinom, binom, norm
 
-from devicefit.backend import SamplerOptions
-from devicefit.fitting import Diagnostics
+from devicefit.families.prior import sample_priors
+from devicefit.fitting.fit import Diagnostics
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life_fit import BOLTZMANN_EV, LifeDraws
-from devicefit.priors import sample_priors
 from devicefit.retention import (
     PRIORS,
     BakeCounts,

@@ -14,11 +14,11 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from devicefit.compression import compress
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record, sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.measurements import check_measurements
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
 from devicefit.sensitivity import (

@@ -13,7 +13,7 @@ from devicefit import prediction
 from devicefit.checks.ranks_of_readings import ranked_readings
 from devicefit.checks.shape import shape_gate, shape_tests
 from devicefit.compression import compress
-from devicefit.fitting import DevicePosterior
+from devicefit.fitting.fit import DevicePosterior
 from devicefit.measurements import Measurements, check_measurements
 from devicefit.overrange import Overrange
 from devicefit.persistence import Persistence

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import norm, t
 
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.families.frame import Frame
+from devicefit.families.heavy_tailed import LEAST_DOF
+from devicefit.families.prior import sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.loo import Loo
 from devicefit.mixture import Mixture
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.models.heavy_tailed import LEAST_DOF
-from devicefit.priors import sample_priors
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
 from devicefit.stacking import LEAST_WEIGHT, StackedDevice, optimal_weights, stacking_weights

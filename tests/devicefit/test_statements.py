@@ -2,15 +2,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from devicefit.density import ONCE, Density, Term
+from devicefit.tape import SYMBOLS, expressions
 from scipy.stats import norm
 
-from devicefit.density import ONCE, Density, Term
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import layout, sample_priors
+from devicefit.families.frame import Frame
+from devicefit.families.prior import layout, sample_priors
+from devicefit.families.registry import FAMILIES
 from devicefit.programming import FloatArray, Programming
 from devicefit.statements import QUANTITIES, Statement, ln_factor, ln_quantity, statement_record
-from devicefit.tape import SYMBOLS, expressions
 
 CURRENT, GATE = Programming("i", "A"), Programming("v", "V")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, weibull_min
 
-from devicefit.backend import SamplerOptions
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life_study import study_wear_out
 from devicefit.programming import Programming
 from devicefit.wear_out import (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analyses.measured_gate_sweep import run_path
-from devicefit.backend import SamplerOptions
+from devicefit.fitting.sampler import SamplerOptions
 from reliability.network_study import NetworkOptions
 from reliability.progress import Narrator
 from reliability.report import render_report

@@ -32,17 +32,17 @@ from bnn.error_files import read_error_cases
 from bnn.image_files import read_cifar_batch, read_idx_images, read_idx_labels
 from bnn.packing import pack_bits
 from bnn.training import check_resumable
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record, sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.life_files import FORMAT as LIFE
 from devicefit.life_files import PRIORS, load_life
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import document_text
 from devicefit.posterior_files import FORMAT as POSTERIOR
 from devicefit.posterior_files import HEAD, load_posterior
 from devicefit.prior_files import read_priors
-from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import Programming
 from reliability.cli_inputs import read_input
 from reliability.cli_life import _table

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bnn
-from devicefit.backend import SamplerOptions
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.reference_device import ReferenceDevice, reference_measurements
 from devicefit.sensing import SensingOptions
 from reliability.answer import answer

@@ -12,9 +12,9 @@ import xarray as xr
 from scipy import stats
 
 from devicefit.compression import compress
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.predicted_failures import predicted_failures
 from devicefit.programming import ONE_CONDITION, Programming
 from devicefit.reference_device import (

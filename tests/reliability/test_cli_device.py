@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from devicefit.backend import SamplerOptions
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record, sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.persistence import Persistence
 from devicefit.persistence_windows import WindowedPersistence
-from devicefit.priors import prior_record, sample_priors
 from devicefit.programming import ONE_CONDITION, Programming
 from reliability.device_study import DeviceStudy
 from reliability.study_files import load_study, save_study

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from devicefit.backend import NotFinite
+from devicefit.fitting.sampler import NotFinite
 from devicefit.programming import Programming
 from reliability.cli_guards import DEBUG, Stop, checking_input, refusing, working
 

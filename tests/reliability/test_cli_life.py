@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import prior_record, sample_priors
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record, sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.programming import Programming
 from reliability.device_study import DeviceStudy
 from reliability.study_files import save_study

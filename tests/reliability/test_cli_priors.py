@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from devicefit.compression import compress
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.registry import FAMILIES
 from devicefit.prior_prediction import prior_prediction
 from devicefit.programming import Programming
 from devicefit.reference_device import reference_measurements

@@ -18,11 +18,11 @@ import xarray as xr
 
 import reliability.answer
 import reliability.device_study as device_study
-from devicefit.backend import SamplerOptions
-from devicefit.fitting import DevicePosterior, fit
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame, deviation_basis
-from devicefit.priors import prior_record
+from devicefit.families.frame import Frame, deviation_basis
+from devicefit.families.prior import prior_record
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, fit
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.reference_device import ReferencePlan, reference_measurements
 from devicefit.sensing import SensingOptions
 from reliability.device_study import DeviceStudy, adaptive_grid, study_device

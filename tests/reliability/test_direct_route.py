@@ -21,9 +21,9 @@ from bnn import (
 from bnn.engines import dense
 from bnn.network import layer_signs
 from bnn.packing import pack_bits
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions
 from reliability.direct_route import (

@@ -7,12 +7,12 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicefit.backend import SamplerOptions
 from devicefit.compression import compress
-from devicefit.fitting import DevicePosterior, Diagnostics, fit
+from devicefit.families.frame import Frame
+from devicefit.families.prior import core_priors
+from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements import check_measurements
-from devicefit.models.frame import Frame
-from devicefit.priors import core_priors
 from devicefit.programming import Programming
 from reliability.energy import Energy, EnergyOptions, energy_at, programming_energy, series_share_at
 from reliability.energy_table import read_energies

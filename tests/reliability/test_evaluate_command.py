@@ -11,10 +11,10 @@ import xarray as xr
 
 from bnn import FoldedNetwork, HiddenLayer, OutputLayer, load_network, save_network
 from bnn.packing import pack_bits
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import prior_record
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.programming import Programming
 from reliability.device_study import DeviceStudy
 from reliability.network_study import load_counts

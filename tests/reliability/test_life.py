@@ -12,7 +12,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from devicefit.endurance import EnduranceState
-from devicefit.fitting import Diagnostics
+from devicefit.fitting.fit import Diagnostics
 from devicefit.life_files import load_life, save_life
 from devicefit.life_fit import LifeDraws
 from devicefit.life_study import CycledCells, Endurance, Retention

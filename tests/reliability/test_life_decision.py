@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from devicefit.fitting import Diagnostics
+from devicefit.fitting.fit import Diagnostics
 from devicefit.life_fit import LifeDraws
 from devicefit.life_study import CycledCells
 from devicefit.programming import Programming

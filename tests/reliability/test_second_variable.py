@@ -11,10 +11,10 @@ import xarray as xr
 
 import reliability.answer
 from devicefit.condition_readings import ConditionReadings, pooled_errors
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.priors import prior_record
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability.answer import compare

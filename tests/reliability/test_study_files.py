@@ -11,14 +11,14 @@ import pytest
 import xarray as xr
 
 from devicefit.condition_readings import ConditionReadings
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.numerics.stored import document_text
 from devicefit.persistence import Persistence
 from devicefit.persistence_windows import WindowedPersistence
 from devicefit.posterior_files import save_posterior
-from devicefit.priors import prior_record
 from devicefit.programming import Programming
 from reliability.device_study import DeviceStudy
 from reliability.own_files import sha256_of

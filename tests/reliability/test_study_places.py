@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.backend import SamplerOptions
+from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements import Measurements
 from devicefit.reference_device import ReferencePlan, reference_measurements
 from devicefit.sensing import SensingOptions

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from devicefit.families.frame import Frame
 from devicefit.measurements import Measurements, check_measurements
 from devicefit.mixture import Mixture
-from devicefit.models.frame import Frame
 from devicefit.reference_device import (
     PROGRAMMING,
     ReferenceDevice,

@@ -16,7 +16,7 @@ from devicefit.checks.fit_gates import (
     sensitivity_gate,
 )
 from devicefit.checks.gate import Gate, GateReport
-from devicefit.fitting import Diagnostics
+from devicefit.fitting.fit import Diagnostics
 from devicefit.loo import Loo, loo
 from devicefit.sensing import BerCurve, SensingOptions
 from devicefit.sensitivity import Scaling, Sensitivity

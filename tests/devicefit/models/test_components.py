@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devicefit.density import Density
+from devicefit.tape import expressions
 from scipy import special, stats
 
 from devicefit.compressed import CompressedState, Intervals, Summaries
-from devicefit.density import Density
-from devicefit.models.components import Component, mixtures_of, state_ln_likelihood
-from devicefit.models.frame import Frame, Places
+from devicefit.families.components import Component, mixtures_of, state_ln_likelihood
+from devicefit.families.frame import Frame, Places
 from devicefit.programming import FloatArray, Programming
-from devicefit.tape import expressions
 
 PLACES = 3
 GATE = Programming("v", "V")

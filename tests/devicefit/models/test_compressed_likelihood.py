@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from devicefit.density import Density
 from scipy import stats
 
 from devicefit.compression import Compressed, compress
-from devicefit.density import Density
+from devicefit.families.frame import Frame
+from devicefit.families.registry import FAMILIES
 from devicefit.measurements import Measurements
 from devicefit.mixture import Mixture
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
 from devicefit.reference_device import ReferencePlan, reference_measurements
 
 STATES = ("LRS", "HRS")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from devicefit.models.core import Core, core, ln_expit
-from devicefit.models.frame import Frame, deviation_basis
-from devicefit.priors import core_priors
+from devicefit.families.core import Core, core, ln_expit
+from devicefit.families.frame import Frame, deviation_basis
+from devicefit.families.prior import core_priors
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.reference_device import ReferenceDevice, true_mixtures
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from devicefit.models.data_starts import data_starts
-from devicefit.models.frame import Frame
-from devicefit.models.skewed_failure import STUCK_CENTRE, STUCK_REACH
+from devicefit.families.frame import Frame
+from devicefit.families.skewed_failure import STUCK_CENTRE, STUCK_REACH
+from devicefit.fitting.starts import data_starts
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 
 CURRENT, GATE = Programming("i", "A"), Programming("v", "V")

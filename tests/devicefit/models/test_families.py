@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devicefit.density import Density
 from scipy import special, stats
 
 from devicefit.compression import Compressed, compress
-from devicefit.density import Density
+from devicefit.families.frame import Frame
+from devicefit.families.heavy_tailed import LEAST_DOF
+from devicefit.families.registry import FAMILIES
 from devicefit.mixture import Mixture
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
-from devicefit.models.heavy_tailed import LEAST_DOF
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.reference_device import ReferencePlan, reference_measurements
 

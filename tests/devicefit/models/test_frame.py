@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devicefit.compression import compress
-from devicefit.models.frame import (
+from devicefit.families.frame import (
     DEVIATION_SCALE,
     DEVIATION_TERMS,
     Frame,

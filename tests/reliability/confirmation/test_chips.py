@@ -11,7 +11,7 @@ from bnn import FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.engines import dense
 from bnn.network import layer_signs
 from bnn.packing import pack_bits
-from devicefit.fitting import DevicePosterior
+from devicefit.fitting.fit import DevicePosterior
 from devicefit.sensing import SensingOptions
 from reliability.coded_chips import after_decoding
 from reliability.confirmation.arrays import ChipArrays

@@ -12,9 +12,9 @@ import reliability.answer
 from bnn import calibration_reference, evaluate, load_images, load_zoo, network_sha256
 from devicefit.cells import cell_reader
 from devicefit.condition_readings import ConditionReadings
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions
 from reliability.answer import compare

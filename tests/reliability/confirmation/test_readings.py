@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from devicefit.condition_readings import ConditionReadings
-from devicefit.fitting import DevicePosterior
+from devicefit.fitting.fit import DevicePosterior
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions
 from reliability.confirmation.lots import Lot

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devicefit.backend import psis
-from devicefit.fitting import DevicePosterior, Diagnostics
-from devicefit.models import FAMILIES
-from devicefit.models.frame import Frame
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
+from devicefit.fitting.sampler import psis
 from devicefit.preposterior import ln_likelihoods
-from devicefit.priors import prior_record
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability.accuracy.surface import AccuracySurface

@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 
-from devicefit.binned import LOGISTIC, NORMAL
 from devicefit.kernels import (
     logistic_ln_cdf,
     logistic_ln_pdf,
@@ -18,6 +17,7 @@ from devicefit.kernels import (
     student_ln_cdf,
     student_ln_pdf,
 )
+from devicefit.likelihood.mixture_kernel import LOGISTIC, NORMAL
 from devicefit.numerics.compiled import njit
 
 _STEP = 1e-5
@@ -65,15 +65,16 @@ def _ln_between(kernel: int, low: float, high: float, dof: float) -> float:
 def interval_mixture(kernels, ln_weight, location, ln_scale, dof, condition, low, high, count):  # type: ignore[no-untyped-def]
     """Sum of ``count * ln P(low < y < high)`` and its gradient.
 
-    Arguments and results are those of :func:`devicefit.binned.binned_mixture`, with the
-    bounds `low` and `high` of ln R, float array, shape (interval,), in place of readings.
+    Arguments and results are those of
+    :func:`devicefit.likelihood.mixture_kernel.binned_mixture`, with the bounds `low` and `high` of
+    ln R, float array, shape (interval,), in place of readings.
     """
     components = len(kernels)
     value = 0.0
     g_weight = np.zeros(ln_weight.shape)
     g_location = np.zeros(ln_weight.shape)
     g_scale = np.zeros(ln_weight.shape)
-    g_dof = np.zeros(components)
+    g_dof = np.zeros(ln_weight.shape)
     term = np.empty(components)
     for i in range(len(low)):
         k = condition[i]
@@ -81,7 +82,7 @@ def interval_mixture(kernels, ln_weight, location, ln_scale, dof, condition, low
         for c in range(components):
             inverse = math.exp(-ln_scale[k, c])
             a, b = (low[i] - location[k, c]) * inverse, (high[i] - location[k, c]) * inverse
-            term[c] = ln_weight[k, c] + _ln_between(kernels[c], a, b, dof[c])
+            term[c] = ln_weight[k, c] + _ln_between(kernels[c], a, b, dof[k, c])
             largest = max(largest, term[c])
         if largest == -np.inf:
             return -np.inf, g_weight, g_location, g_scale, g_dof
@@ -95,15 +96,15 @@ def interval_mixture(kernels, ln_weight, location, ln_scale, dof, condition, low
             # Far from the component both the density and the probability underflow; their ratio
             # does not.
             ln_factor = ln_weight[k, c] - ln_total
-            at_a = count[i] * math.exp(ln_factor + _ln_pdf(kernels[c], a, dof[c]))
-            at_b = count[i] * math.exp(ln_factor + _ln_pdf(kernels[c], b, dof[c]))
+            at_a = count[i] * math.exp(ln_factor + _ln_pdf(kernels[c], a, dof[k, c]))
+            at_b = count[i] * math.exp(ln_factor + _ln_pdf(kernels[c], b, dof[k, c]))
             g_location[k, c] += (at_a - at_b) * inverse
             slope_a = a * at_a if np.isfinite(a) else 0.0
             slope_b = b * at_b if np.isfinite(b) else 0.0
             g_scale[k, c] += slope_a - slope_b
             if kernels[c] != NORMAL and kernels[c] != LOGISTIC and share > 0:
-                step = _STEP * dof[c]
-                up = _ln_between(kernels[c], a, b, dof[c] + step)
-                down = _ln_between(kernels[c], a, b, dof[c] - step)
-                g_dof[c] += share * (up - down) / (2 * step)
+                step = _STEP * dof[k, c]
+                up = _ln_between(kernels[c], a, b, dof[k, c] + step)
+                down = _ln_between(kernels[c], a, b, dof[k, c] - step)
+                g_dof[k, c] += share * (up - down) / (2 * step)
     return value, g_weight, g_location, g_scale, g_dof

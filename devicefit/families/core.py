@@ -1,8 +1,7 @@
 """Location and spread of both states as functions of the programming variables.
 
-Physics first, then a smooth deviation from it. The formulas take ``xp``, numpy or what records
-them (:mod:`devicefit.tape`), so that the fit and the later use of its draws run the same
-lines.
+Physics first, then a smooth deviation from it. The formulas take ``xp``, ``pytensor.tensor`` or
+``numpy``, so that the fit and the later use of its draws run the same lines.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.models.frame import Frame, Places
+from devicefit.families.frame import Frame, Places
 
 R_REFERENCE_OHM = 1e4
 OVERDRIVE_REFERENCE = 0.1
@@ -40,20 +39,34 @@ class Core:
     ln_filament: Any = None
 
 
-def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
+@dataclass(frozen=True)
+class Here:
+    """Parameters at places, and these places: what the laws of a family are formulas of.
+
+    Parameters
+    ----------
+    p : mapping of str to array or expression
+        Values of the parameters at each place (:mod:`devicefit.families.at_places`): numbers,
+        smooth deviations and effects of arrays alike.
+    places : Places
+        Where.
+    """
+
+    p: Mapping[str, Any]
+    places: Places
+
+
+def core(xp: Any, frame: Frame, here: Here) -> Core:
     """Location and spread of ln R in both states.
 
     Parameters
     ----------
     xp : module
-        ``numpy``, or :data:`devicefit.tape.SYMBOLS`.
-    p : mapping
-        Parameters of :func:`devicefit.priors.core_priors`: scalars broadcastable against places,
-        vectors with their terms or arrays as last axis.
+        ``numpy`` or ``pytensor.tensor``.
     frame : Frame
-        Measured range.
-    places : Places
-        Where.
+        Which variables there are.
+    here : Here
+        Parameters of :func:`devicefit.families.prior.core_priors`, and where.
 
     Notes
     -----
@@ -76,16 +89,17 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
     on ln R. The ``*_deviation`` terms are a Gaussian process in the position on each of the four
     functions; arrays shift all four, and the position.
     """
+    p, places = here.p, here.places
     if frame.is_single:
-        ln_sd_lrs = p["ln_sd_lrs"] + _array(p, "lrs_ln_sd", frame, places)
-        ln_sd_hrs = p["ln_sd_hrs"] + _array(p, "hrs_ln_sd", frame, places)
+        ln_sd_lrs = p["ln_sd_lrs"] + shift(p, "lrs_ln_sd")
+        ln_sd_hrs = p["ln_sd_hrs"] + shift(p, "hrs_ln_sd")
         return Core(
-            p["ln_r_lrs"] + _array(p, "lrs_location", frame, places),
+            p["ln_r_lrs"] + shift(p, "lrs_location"),
             xp.exp(ln_sd_lrs),
-            p["ln_r_hrs"] + _array(p, "hrs_location", frame, places),
+            p["ln_r_hrs"] + shift(p, "hrs_location"),
             xp.exp(ln_sd_hrs),
         )
-    position = shifted_position(p, frame, places)
+    position = shifted_position(here)
     after_second: Any = 0.0 if frame.second is None else places.second
     if frame.is_current:
         after_set = position - 0.5
@@ -93,29 +107,19 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
         # A cell that was never SET keeps its HRS: what the SET changes begins at the onset.
         after_set = xp.maximum(position - p["onset"], 0.0)
     mean_hrs = (
-        p["ln_r_hrs"]
-        + p["hrs_slope"] * after_set
-        + DEVIATION_LOCATION * smooth(p, "hrs_location", frame, places)
-        + _array(p, "hrs_location", frame, places)
+        p["ln_r_hrs"] + p["hrs_slope"] * after_set + shift(p, "hrs_location", DEVIATION_LOCATION)
     )
     ln_sd_hrs = (
-        p["ln_sd_hrs"]
-        + p["hrs_sd_slope"] * after_set
-        + DEVIATION_LN_SD * smooth(p, "hrs_ln_sd", frame, places)
-        + _array(p, "hrs_ln_sd", frame, places)
+        p["ln_sd_hrs"] + p["hrs_sd_slope"] * after_set + shift(p, "hrs_ln_sd", DEVIATION_LN_SD)
     )
-    lrs_shift = DEVIATION_LOCATION * smooth(p, "lrs_location", frame, places) + _array(
-        p, "lrs_location", frame, places
-    )
-    ln_sd_shift = DEVIATION_LN_SD * smooth(p, "lrs_ln_sd", frame, places) + _array(
-        p, "lrs_ln_sd", frame, places
-    )
+    lrs_shift = shift(p, "lrs_location", DEVIATION_LOCATION)
+    ln_sd_shift = shift(p, "lrs_ln_sd", DEVIATION_LN_SD)
     if frame.second is not None:
         mean_hrs = mean_hrs + p["hrs_second"] * after_second
         if frame.is_current:
             lrs_shift = lrs_shift + p["lrs_second"] * after_second
-    ln_own = ln_filament(xp, p, frame, places, position)
-    ln_path = xp.logaddexp(p["ln_r_series"], ln_own)
+    ln_own = ln_filament(xp, frame, here)
+    ln_path = ln_add(xp, p["ln_r_series"], ln_own)
     filament_share = xp.exp(ln_own - ln_path)
     ln_path = ln_path + lrs_shift
     ln_filament_sd = (
@@ -127,7 +131,7 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
         # A relative spread of 3 is beyond any reading; the cap keeps wild proposals finite.
         variance = variance + _capped_square(xp, ln_filament_sd, filament_share)
     else:
-        mean_lrs = -xp.logaddexp(-mean_hrs, -ln_path)
+        mean_lrs = -ln_add(xp, -mean_hrs, -ln_path)
         path_share = xp.exp(mean_lrs - ln_path)
         hrs_share = xp.exp(mean_lrs - mean_hrs)
         variance = (
@@ -145,20 +149,15 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
     )
 
 
-def ln_filament(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places, position: Any) -> Any:
+def ln_filament(xp: Any, frame: Frame, here: Here) -> Any:
     """Logarithm of the filament's resistance in ohm by the physics, without the smooth deviation.
 
-    Parameters
-    ----------
-    xp, p, frame, places
-        As of :func:`core`; more than one condition.
-    position : array or expression
-        Of :func:`shifted_position`.
+    Parameters as of :func:`core`; more than one condition.
     """
+    p, places, position = here.p, here.places, shifted_position(here)
     if frame.is_current:
-        ln_low, ln_high = np.log(frame.low), np.log(frame.high)
-        ln_relative = (position - 0.5) * (ln_high - ln_low)
-        return p["ln_v_c"] - 0.5 * (ln_low + ln_high) - p["exponent"] * ln_relative
+        ln_relative = (position - 0.5) * places.ln_width
+        return p["ln_v_c"] - places.ln_middle - p["exponent"] * ln_relative
     ln_over = _ln_overdrive(xp, position - p["onset"], p["ln_onset_width"], OVERDRIVE_REFERENCE)
     found = p["ln_r_filament"] - p["exponent"] * ln_over
     if frame.second is None:
@@ -166,45 +165,42 @@ def ln_filament(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places, pos
     ln_over = _ln_overdrive(
         xp, places.second - p["second_centre"], p["ln_second_width"], SECOND_REFERENCE
     )
-    return xp.logaddexp(found, p["ln_r_second"] - ln_over)
+    return ln_add(xp, found, p["ln_r_second"] - ln_over)
 
 
-def shifted_position(p: Mapping[str, Any], frame: Frame, places: Places) -> Any:
+def shifted_position(here: Here) -> Any:
     """Position with the shifts by the second variable and by the array."""
-    position = places.position + _array(p, "position", frame, places)
-    if frame.second is not None:
+    p, places = here.p, here.places
+    position = places.position + shift(p, "position")
+    if "second_shift" in p:
         position = position + p["second_shift"] * places.second
     return position
 
 
-def smooth(p: Mapping[str, Any], name: str, frame: Frame, places: Places) -> Any:
-    """Value of a smooth deviation of unit prior scale at `places`; zero without terms."""
-    if not frame.terms:
-        return 0.0
-    return p[f"{name}_deviation"] @ places.basis
+def shift(p: Mapping[str, Any], name: str, scale: float = 1.0) -> Any:
+    """Smooth deviation, of prior standard deviation `scale`, plus effect of the array, if any."""
+    return scale * p.get(f"{name}_deviation", 0.0) + p.get(f"{name}_array", 0.0)
 
 
-def _array(p: Mapping[str, Any], name: str, frame: Frame, places: Places) -> Any:
-    """Shift of each place's array; zero when there is one array."""
-    if len(frame.arrays) == 1:
-        return 0.0
-    return p[f"{name}_array"][..., places.array]
+def ln_add(xp: Any, a: Any, b: Any) -> Any:
+    """``ln(exp(a) + exp(b))``, with a slope that is finite everywhere."""
+    return xp.logaddexp(a, b) if xp is np else a + xp.softplus(b - a)
 
 
 def ln_expit(xp: Any, z: Any) -> Any:
     """Logarithm of the logistic function."""
-    return -xp.logaddexp(0.0, -z)
+    return -np.logaddexp(0.0, -z) if xp is np else -xp.softplus(-z)
 
 
 def _ln_overdrive(xp: Any, beyond: Any, ln_width: Any, reference: float) -> Any:
     """Natural logarithm of the overdrive in units of `reference`; its onset is rounded."""
     width = xp.exp(ln_width)
-    overdrive = width * xp.logaddexp(0.0, beyond / width)
+    overdrive = -width * ln_expit(xp, -beyond / width)
     # The tiny addition only keeps the logarithm finite far below the onset.
     return xp.log(overdrive / reference + 1e-12)
 
 
 def _capped_square(xp: Any, ln_sd: Any, share: Any) -> Any:
     limit = np.log(3.0)
-    ln_capped = -xp.logaddexp(-ln_sd, -limit)
+    ln_capped = -ln_add(xp, -ln_sd, -limit)
     return (share * xp.exp(ln_capped)) ** 2

@@ -10,19 +10,14 @@ can be exchanged without changing the law.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from devicefit.compressed import Compressed
-from devicefit.density import Term
-from devicefit.mixture import Mixture
-from devicefit.models.components import Component, ln_likelihood_of, mixtures_of
-from devicefit.models.core import core, ln_expit, smooth
-from devicefit.models.family import Family
-from devicefit.models.frame import Frame, Places
-from devicefit.models.operations import ln_odds, set_outcome, strongest_core
-from devicefit.priors import Prior, core_priors, failure_priors, shape_priors
-from devicefit.programming import FloatArray
+from devicefit.families.components import Component, Laws
+from devicefit.families.core import Here, core, ln_expit, shift
+from devicefit.families.family import Family
+from devicefit.families.frame import Frame
+from devicefit.families.operations import ln_odds, set_outcome
+from devicefit.families.prior import Prior, core_priors, failure_priors, shape_priors
 
 # Prior standard deviation of the smooth deviation of the log odds of the broad part.
 DEVIATION_SHAPE = 0.5
@@ -46,15 +41,11 @@ def priors(frame: Frame) -> tuple[Prior, ...]:
     return (*core_priors(frame), *shape_priors(frame), *failure_priors(frame))
 
 
-def components(
-    xp: Any, p: Mapping[str, Any], frame: Frame, places: Places
-) -> dict[str, list[Component]]:
+def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     """Components of both states."""
-    c = core(xp, p, frame, places)
-    strongest = strongest_core(xp, p, frame, places)
-    broad = p["logit_broad"] + DEVIATION_SHAPE * smooth(p, "broad", frame, places)
-    if "broad_array" in p:
-        broad = broad + p["broad_array"][..., places.array]
+    p, c = here.p, core(xp, frame, here)
+    strongest_lrs = core(xp, frame, strongest).mean_lrs
+    broad = p["logit_broad"] + shift(p, "broad", DEVIATION_SHAPE)
     ln_near = ln_expit(xp, -p["logit_far"])
     hrs = [
         Component(ln_near + ln_expit(xp, -broad), c.mean_hrs, c.sd_hrs),
@@ -70,9 +61,9 @@ def components(
         ),
     ]
     # The way from HRS to the strongest LRS; the second part keeps a spread where there is no way.
-    way = xp.sqrt((c.mean_hrs - strongest.mean_lrs) ** 2 + c.sd_hrs**2)
-    stuck = ln_odds(p, "reset_floor", frame, places)
-    weak = ln_odds(p, "weak_reset", frame, places)
+    way = xp.sqrt((c.mean_hrs - strongest_lrs) ** 2 + c.sd_hrs**2)
+    stuck = ln_odds(here, "reset_floor")
+    weak = ln_odds(here, "weak_reset")
     ln_opens = ln_expit(xp, -stuck)
     weak_place = 0.5 + WEAK_REACH * xp.tanh(p["weak_place"])
     weak_sd = WEAK_SD * xp.exp(WEAK_SD_REACH * xp.tanh(p["weak_sd"]))
@@ -85,7 +76,7 @@ def components(
         Component(
             ln_expit(xp, stuck),
             # Bounded: a cluster at or below the LRS, never the tail of the HRS.
-            strongest.mean_lrs + STUCK_CENTRE + STUCK_REACH * xp.tanh(p["stuck_place"]),
+            strongest_lrs + STUCK_CENTRE + STUCK_REACH * xp.tanh(p["stuck_place"]),
             xp.exp(p["ln_sd_stuck"]),
         ),
     ]
@@ -93,9 +84,9 @@ def components(
         Component(ln_opens + ln_expit(xp, -weak) + h.ln_weight, h.location, h.scale) for h in hrs
     ]
     before = [*opened, *failed]
-    ln_works, ln_fails = set_outcome(xp, p, frame, places)
+    ln_works, ln_fails = set_outcome(xp, frame, here)
     gap = c.mean_hrs - c.mean_lrs
-    incomplete = ln_odds(p, "incomplete", frame, places)
+    incomplete = ln_odds(here, "incomplete")
     # Bounded as well: incomplete SETs never become the tail of the LRS.
     place = INCOMPLETE_LEAST + INCOMPLETE_REACH * xp.exp(ln_expit(xp, p["incomplete_place"]))
     gap_sd = INCOMPLETE_SD * xp.exp(INCOMPLETE_SD_REACH * xp.tanh(p["incomplete_sd"])) * gap
@@ -126,14 +117,4 @@ def components(
     return {"LRS": lrs, "HRS": before}
 
 
-def ln_likelihood(p: Mapping[str, Any], compressed: Compressed, frame: Frame) -> list[Term]:
-    """Terms of the log likelihood, from counts in fine bins."""
-    return ln_likelihood_of(components, p, compressed, frame)
-
-
-def mixtures(p: Mapping[str, FloatArray], frame: Frame, places: Places) -> dict[str, Mixture]:
-    """Law of ln R of each draw and place."""
-    return mixtures_of(components, p, frame, places)
-
-
-FAMILY = Family("skewed-failure", priors, ln_likelihood, mixtures)
+FAMILY = Family("skewed-failure", priors, laws)

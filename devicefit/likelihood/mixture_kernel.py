@@ -122,7 +122,7 @@ def binned_mixture(kernels, ln_weight, location, ln_scale, dof, condition, y, co
         `NORMAL`, `STUDENT` or `LOGISTIC`.
     ln_weight, location, ln_scale : float array, shape (condition, component)
         Parameters of the components.
-    dof : float array, shape (component,)
+    dof : float array, shape (condition, component)
         Degrees of freedom; read for Student-t components only.
     condition, y, count : array, shape (bin,)
         Condition index, ln R and number of readings of each bin. Fastest when bins of one
@@ -131,28 +131,26 @@ def binned_mixture(kernels, ln_weight, location, ln_scale, dof, condition, y, co
     Returns
     -------
     value : float
-    g_weight, g_location, g_scale : float array, shape (condition, component)
-    g_dof : float array, shape (component,)
+    g_weight, g_location, g_scale, g_dof : float array, shape (condition, component)
     """
     components = len(kernels)
     value = 0.0
     g_weight = np.zeros(ln_weight.shape)
     g_location = np.zeros(ln_weight.shape)
     g_scale = np.zeros(ln_weight.shape)
-    g_dof = np.zeros(components)
-    constant = np.empty(components)
-    d_constant = np.zeros(components)
+    g_dof = np.zeros(ln_weight.shape)
+    constant = np.zeros(ln_weight.shape)
+    d_constant = np.zeros(ln_weight.shape)
     for c in range(components):
         if kernels[c] == NORMAL:
-            constant[c] = -0.5 * math.log(2 * math.pi)
-        elif kernels[c] == LOGISTIC:
-            constant[c] = 0.0
-        else:
-            constant[c] = _student_constant(dof[c])
-            step = _STEP * dof[c]
-            d_constant[c] = (
-                _student_constant(dof[c] + step) - _student_constant(dof[c] - step)
-            ) / (2 * step)
+            constant[:, c] = -0.5 * math.log(2 * math.pi)
+        elif kernels[c] == STUDENT:
+            for k in range(len(dof)):
+                nu = dof[k, c]
+                step = _STEP * nu
+                constant[k, c] = _student_constant(nu)
+                slope = _student_constant(nu + step) - _student_constant(nu - step)
+                d_constant[k, c] = slope / (2 * step)
     # What does not depend on the reading is had once per condition and component.
     inverse = np.exp(-ln_scale)
     base = ln_weight - ln_scale + constant
@@ -168,18 +166,18 @@ def binned_mixture(kernels, ln_weight, location, ln_scale, dof, condition, y, co
         here = y[start:end]
         for c in range(components):
             _ln_densities(
-                kernels[c], base[k, c], location[k, c], inverse[k, c], dof[c], here, term[c, :n]
+                kernels[c], base[k, c], location[k, c], inverse[k, c], dof[k, c], here, term[c, :n]
             )
         value += _shares(term, largest, total, nearest, count[start:end])
         for c in range(components):
             if nearest[c] < -_NEGLIGIBLE:
                 continue
             zeroth, first, second, by_dof = _slopes(
-                kernels[c], location[k, c], inverse[k, c], dof[c], here, term[c, :n]
+                kernels[c], location[k, c], inverse[k, c], dof[k, c], here, term[c, :n]
             )
             g_weight[k, c] += zeroth
             g_location[k, c] += first * inverse[k, c]
             g_scale[k, c] += second - zeroth
-            g_dof[c] += by_dof + zeroth * d_constant[c]
+            g_dof[k, c] += by_dof + zeroth * d_constant[k, c]
         start = end
     return value, g_weight, g_location, g_scale, g_dof

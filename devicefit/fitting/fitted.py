@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from devicefit.compressed import IntArray
+from devicefit.families.frame import Frame
 from devicefit.filament import Filament
 from devicefit.mixture import Mixture
-from devicefit.models.frame import Frame
 from devicefit.programming import FloatArray
 
 

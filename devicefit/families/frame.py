@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devicefit.compressed import Compressed, IntArray
-from devicefit.levels import identifiable, level_priors
+from devicefit.families.levels import identifiable, level_priors
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming, beyond
 
 DEVIATION_TERMS = 8
@@ -41,12 +42,20 @@ class Places:
         Index of the array.
     basis : float array, shape (term, place)
         Basis of the smooth deviations, scaled to unit prior standard deviation of the function.
+    ln_middle, ln_width : float
+        Middle and width of the measured range of a compliance current, ln ampere.
+
+    Notes
+    -----
+    In a PyMC model all of them are PyTensor variables of the same names.
     """
 
-    position: FloatArray
-    second: FloatArray
-    array: IntArray
-    basis: FloatArray
+    position: Any
+    second: Any
+    array: Any
+    basis: Any
+    ln_middle: Any = 0.0
+    ln_width: Any = 0.0
 
 
 @dataclass(frozen=True)
@@ -227,7 +236,15 @@ class Frame:
             low, high = self.second.coordinate([self.second_low, self.second_high])
             other = (self.second.coordinate(value) - low) / (high - low) - 0.5
         index = np.broadcast_to(np.asarray(array, dtype=np.int64), x.shape)
-        return Places(position, other, index, deviation_basis(position, self.terms))
+        basis = deviation_basis(position, self.terms)
+        if self.is_single or not self.is_current:
+            return Places(position, other, index, basis)
+        ln_low, ln_high = np.log([self.low, self.high])
+        return Places(position, other, index, basis, (ln_low + ln_high) / 2, ln_high - ln_low)
+
+    def strong_end(self, array: IntArray) -> Places:
+        """Places of the strong end of the measured range, in these arrays, shape (place,)."""
+        return self.places(np.full(len(array), self.high), array=array)
 
 
 def deviation_basis(position: FloatArray, terms: int) -> FloatArray:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 
-from devicefit.density import ValueAndGradient
 from devicefit.programming import FloatArray
+
+ValueAndGradient = Callable[[FloatArray], tuple[float, FloatArray]]
+"""A log density: from a vector to the value and its gradient."""
 
 _STEP = 1e-4
 _ITERATIONS = 600

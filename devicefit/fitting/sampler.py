@@ -1,4 +1,4 @@
-"""The one place that knows which ArviZ and nutpie are installed.
+"""From a PyMC model to draws: the one place that knows which ArviZ and nutpie are installed.
 
 With ArviZ 0.23 nutpie hands over ``InferenceData``; with ArviZ 1 a ``DataTree``.
 Everything outside this module sees ``xarray.Dataset`` with dimensions ``chain, draw``.
@@ -9,18 +9,17 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
+import pymc as pm
 import xarray as xr
 
-from devicefit.density import ValueAndGradient
-from devicefit.laplace import find_modes
-from devicefit.native import Native
-from devicefit.numerics.compiled import cfunc
+from devicefit.families.prior import Prior, layout, moments
+from devicefit.fitting.compiled_model import CompiledModel, compile_model
+from devicefit.fitting.laplace import ValueAndGradient, find_modes
 from devicefit.programming import FloatArray
 
 
@@ -116,19 +115,135 @@ CLIMBS = 8
 
 @dataclass(frozen=True)
 class Sampled:
-    """What :func:`sample_density` gives back.
+    """Draws of a PyMC model.
 
     Parameters
     ----------
-    draws : float array, shape (chain, draw, parameter)
-        Vectors.
+    draws : xarray.Dataset
+        Free variables, dimensions ``chain, draw`` and their own.
     diverging : bool array, shape (chain, draw)
         Transitions that diverged.
     ln_evidence : float array, shape (start,)
         Laplace approximation of the ln evidence around the mode that each start led to.
     """
 
-    draws: FloatArray
+    draws: xr.Dataset
+    diverging: np.ndarray
+    ln_evidence: FloatArray
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """Log density of a model in units of its priors.
+
+    Parameters
+    ----------
+    model : CompiledModel
+        The model.
+    mean, sd : float array, shape (parameter,)
+        Of the priors.
+    """
+
+    model: CompiledModel
+    mean: FloatArray
+    sd: FloatArray
+
+    def __call__(self, z: FloatArray) -> tuple[float, FloatArray]:
+        """Value up to a constant, and gradient; `z` is standard normal before the data."""
+        value, gradient = self.model(self.mean + self.sd * z)
+        return value, self.sd * gradient
+
+
+def standardised(model: pm.Model, priors: Sequence[Prior]) -> Standardised:
+    """Compile a model; `priors` has its free variables, in their order.
+
+    Raises
+    ------
+    ValueError
+        A free variable has no prior in the table, or there is a prior of none; names them.
+    """
+    compiled = compile_model(model)
+    names = tuple(p.name for p in priors)
+    if compiled.names != names:
+        missing = sorted({*compiled.names} ^ {*names})
+        raise ValueError(
+            f"the table of priors and the free variables of the model differ in {missing or names};"
+            " give one row for each variable, in the order of the model"
+        )
+    return Standardised(compiled, *moments(tuple(priors)))
+
+
+def sample_model(
+    model: pm.Model,
+    priors: Sequence[Prior],
+    options: SamplerOptions,
+    *,
+    near: Mapping[str, float | FloatArray] | None = None,
+    climbs: int = CLIMBS,
+) -> Sampled:
+    """Sample a PyMC model with nutpie's NUTS.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        Free variables with normal priors.
+    priors : sequence of Prior
+        Their table.
+    options : SamplerOptions
+        Chains, draws, seed.
+    near : mapping of str to (float or float array), optional
+        Values near which chains should start, where data tell.
+    climbs : int, optional
+        Climbs to a mode; one is enough for a density with one mode.
+
+    Raises
+    ------
+    NotFinite
+        The density is not finite where a climb ended, or draws are not finite.
+    """
+    density = standardised(model, priors)
+    centre, spread = starts(priors, near or {})
+    sampled = sample_density(density, options, centre=centre, spread=spread, climbs=climbs)
+    named = _named(density, sampled.vectors)
+    return Sampled(named, sampled.diverging, sampled.ln_evidence)
+
+
+def starts(
+    priors: Sequence[Prior], near: Mapping[str, float | FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Centre and spread of the starts in the standard-normal vector."""
+    at = layout(tuple(priors))
+    size = sum(max(p.size, 1) for p in priors)
+    # Found in the data: start close to it. Everything else: within the prior.
+    centre, spread = np.zeros(size), np.full(size, 0.5)
+    for p in priors:
+        where = at[p.name]
+        if p.name in near:
+            centre[where] = (near[p.name] - p.mean) / p.sd
+            spread[where] = 0.02 / p.sd
+        elif p.size:
+            spread[where] = 0.1
+    return centre, spread
+
+
+def _named(density: Standardised, standard: FloatArray) -> xr.Dataset:
+    """Free variables by name, from vectors in units of the priors."""
+    values = density.mean + density.sd * standard
+    compiled, named, start = density.model, {}, 0
+    for name, shape, dims in zip(compiled.names, compiled.shapes, compiled.dims, strict=True):
+        size = int(np.prod(shape, dtype=np.int64))
+        part = values[..., start : start + size].reshape((*values.shape[:2], *shape))
+        named[name] = (("chain", "draw", *(f"{name}_{d}" for d in dims)), part)
+        start += size
+    coords = {d: np.arange(values.shape[i]) for i, d in enumerate(("chain", "draw"))}
+    return xr.Dataset(named, coords=coords)
+
+
+@dataclass(frozen=True)
+class SampledVectors:
+    """Draws of a density: vectors of shape (chain, draw, parameter), else as :class:`Sampled`."""
+
+    vectors: FloatArray
     diverging: np.ndarray
     ln_evidence: FloatArray
 
@@ -140,14 +255,13 @@ def sample_density(
     centre: FloatArray,
     spread: FloatArray,
     climbs: int = CLIMBS,
-) -> Sampled:
+) -> SampledVectors:
     """Sample a density with nutpie, in the scale of its Laplace approximation.
 
     Parameters
     ----------
     density : callable
-        Vector to log density and gradient; a standard normal law times a likelihood. One that has
-        a method ``native`` (:class:`devicefit.native.NativeDensity`) is sampled as machine code.
+        Vector to log density and gradient; a standard normal law times a likelihood.
     options : SamplerOptions
         Chains, draws, seed.
     centre, spread : float array, shape (parameter,)
@@ -181,10 +295,7 @@ def sample_density(
         own = np.random.default_rng(seed)
         return np.asarray(in_scale[own.integers(len(in_scale))] + own.standard_normal(len(centre)))
 
-    if hasattr(density, "native"):
-        model = _native_model(density.native(at, root), len(at), start)
-    else:
-        model = _model(density, at, root, start)
+    model = _model(density, at, root, start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trace = _run(model, options)
@@ -197,7 +308,7 @@ def sample_density(
             "computed; try another seed (--seed), and if it stays, report the table: it is no "
             "property of the device"
         )
-    return Sampled(
+    return SampledVectors(
         at + drawn @ root.T,
         np.asarray(_dataset(trace, "sample_stats")["diverging"].values),
         modes.ln_evidence,
@@ -224,41 +335,6 @@ def _model(
         ["w"],
         make_initial_point_fn=start,
     )
-
-
-def _native_model(compiled: Native, n: int, start: Callable[[Any], FloatArray]) -> Any:
-    """Model of nutpie for a density that is machine code: what it makes of PyMC models."""
-    return _nutpie("nutpie.compile_pymc").CompiledPyMCModel(
-        dims={},
-        compiled_logp_func=compiled.function,
-        compiled_expand_func=_expand,
-        initial_point_func=start,
-        shared_data={str(i): array for i, array in enumerate(compiled.kept)},
-        user_data=compiled.table,
-        n_expanded=n,
-        shape_info=(["w"], [slice(0, n)], [(n,)]),
-        logp_func=None,
-        expand_func=None,
-        _n_dim=n,
-        _shapes={"w": (n,)},
-        _coords={},
-    )
-
-
-@cfunc(
-    numba.types.int64(
-        numba.types.uint64,
-        numba.types.uint64,
-        numba.types.CPointer(numba.types.double),
-        numba.types.CPointer(numba.types.double),
-        numba.types.voidptr,
-    )
-)
-def _expand(n, n_out, w, out, data):  # type: ignore[no-untyped-def]
-    """What the sampler keeps of a place: all of it."""
-    for i in range(n):
-        out[i] = w[i]
-    return 0
 
 
 def _dataset(trace: Any, group: str) -> xr.Dataset:

@@ -1,7 +1,7 @@
 """Families of device models."""
 
-from devicefit.models import heavy_tailed, lognormal, skewed_failure, switching_failure
-from devicefit.models.family import Family
+from devicefit.families import heavy_tailed, lognormal, skewed_failure, switching_failure
+from devicefit.families.family import Family
 
 FAMILIES: dict[str, Family] = {
     family.name: family

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 
 from devicefit.compressed import Compressed, CompressedState
-from devicefit.models.frame import Frame
-from devicefit.models.skewed_failure import STUCK_CENTRE, STUCK_REACH
+from devicefit.families.frame import Frame
+from devicefit.families.skewed_failure import STUCK_CENTRE, STUCK_REACH
 from devicefit.programming import FloatArray
 
 _QUARTILES_OVER_SD = 1.349

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from devicefit.backend import SamplerOptions, bulk_ess, r_hat, sample_density, tail_ess
 from devicefit.compressed import Compressed, IntArray
-from devicefit.density import ONCE, Density, Posterior, Term
+from devicefit.families.frame import Frame
+from devicefit.families.prior import Prior, prior_record
+from devicefit.families.registry import FAMILIES, Family
 from devicefit.filament import Filament
+from devicefit.fitting.sampler import (
+    SamplerOptions,
+    Standardised,
+    bulk_ess,
+    r_hat,
+    sample_model,
+    standardised,
+    tail_ess,
+)
+from devicefit.fitting.starts import data_starts
 from devicefit.mixture import Mixture, mix
-from devicefit.models import FAMILIES, Family
-from devicefit.models.data_starts import data_starts
-from devicefit.models.frame import Frame
 from devicefit.prior_files import PriorFile, apply, without_missing
-from devicefit.priors import Prior, layout, moments, prior_record
 from devicefit.programming import FloatArray
-from devicefit.statements import Statement, ln_factor, statement_record
-from devicefit.tape import SYMBOLS, expressions
+from devicefit.statements import Statement, statement_record
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class DevicePosterior:
     Parameters
     ----------
     family : str
-        Key of :data:`devicefit.models.FAMILIES`.
+        Key of :data:`devicefit.families.registry.FAMILIES`.
     draws : xarray.Dataset
         Parameters, dimensions ``chain, draw``.
     frame : Frame
@@ -140,16 +145,15 @@ class DevicePosterior:
 def ln_posterior(
     family: Family,
     compressed: Compressed,
-    frame: Frame,
     *,
     priors: tuple[Prior, ...] | None = None,
     statements: tuple[Statement, ...] = (),
-) -> Posterior:
+) -> Standardised:
     """Log posterior density and its gradient, up to a constant.
 
     Parameters
     ----------
-    family, compressed, frame
+    family, compressed
         What is fitted to what.
     priors : tuple of Prior, optional
         The family's own when left out.
@@ -158,29 +162,12 @@ def ln_posterior(
 
     Returns
     -------
-    Posterior
+    Standardised
         Of the parameters in units of their priors, float array, shape (parameter,), in the order
-        of :func:`devicefit.priors.layout`: standard normal before the data.
+        of :func:`devicefit.families.prior.layout`: standard normal before the data.
     """
-    priors = family.priors(frame) if priors is None else priors
-    likelihood = ln_likelihood(family, compressed, frame, priors=priors, statements=statements)
-    return Posterior(likelihood, *moments(priors))
-
-
-def ln_likelihood(
-    family: Family,
-    compressed: Compressed,
-    frame: Frame,
-    *,
-    priors: tuple[Prior, ...],
-    statements: tuple[Statement, ...] = (),
-) -> Density:
-    """Log likelihood, times what is stated, of the vector of all parameters."""
-    p = expressions(layout(priors))
-    terms = family.ln_likelihood(p, compressed, frame)
-    if statements:
-        terms = [*terms, Term(ONCE, [ln_factor(SYMBOLS, p, frame, statements)])]
-    return Density.of(terms, len(compressed.conditions))
+    priors = family.priors(Frame.of(compressed)) if priors is None else priors
+    return standardised(family.model(compressed, priors=priors, statements=statements), priors)
 
 
 def fit(
@@ -197,7 +184,7 @@ def fit(
     compressed : Compressed
         Output of :func:`devicefit.compression.compress`.
     family : str, optional
-        Key of :data:`devicefit.models.FAMILIES`.
+        Key of :data:`devicefit.families.registry.FAMILIES`.
     options : SamplerOptions
         Chains, draws, seed.
     prior_file : PriorFile, optional
@@ -224,10 +211,9 @@ def fit(
     if prior_file is not None:
         known, _ = without_missing(prior_file, priors)
         priors, statements = apply(known, priors, programming=frame.programming)
-    density = ln_posterior(chosen, compressed, frame, priors=priors, statements=statements)
-    centre, spread = starts(priors, data_starts(compressed, frame))
-    sampled = sample_density(density, options, centre=centre, spread=spread)
-    draws = named_draws(sampled.draws, priors)
+    model = chosen.model(compressed, priors=priors, statements=statements)
+    sampled = sample_model(model, priors, options, near=data_starts(compressed, frame))
+    draws = sampled.draws
     record = {
         "modes": {
             "starts": len(sampled.ln_evidence),
@@ -242,32 +228,3 @@ def fit(
         "bins": {s: len(compressed.states[s].count) for s in compressed.states},
     }
     return DevicePosterior(family, draws, frame, Diagnostics.of(draws, sampled.diverging), record)
-
-
-def starts(
-    priors: tuple[Prior, ...], near: Mapping[str, float | FloatArray]
-) -> tuple[FloatArray, FloatArray]:
-    """Centre and spread of the starts in the standard-normal vector."""
-    size = sum(max(p.size, 1) for p in priors)
-    # Found in the data: start close to it. Everything else: within the prior.
-    centre, spread = np.zeros(size), np.full(size, 0.5)
-    at = layout(priors)
-    for p in priors:
-        where = at[p.name]
-        if p.name in near:
-            centre[where] = (near[p.name] - p.mean) / p.sd
-            spread[where] = 0.02 / p.sd
-        elif p.size:
-            spread[where] = 0.1
-    return centre, spread
-
-
-def named_draws(standard: FloatArray, priors: tuple[Prior, ...]) -> xr.Dataset:
-    """Parameters by name, from draws in units of their priors."""
-    named = {}
-    at = layout(priors)
-    for p in priors:
-        dims = ("chain", "draw", f"{p.name}_term") if p.size else ("chain", "draw")
-        named[p.name] = (dims, p.mean + p.sd * standard[..., at[p.name]])
-    coords = {d: np.arange(standard.shape[i]) for i, d in enumerate(("chain", "draw"))}
-    return xr.Dataset(named, coords=coords)

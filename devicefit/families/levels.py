@@ -9,21 +9,23 @@ A, D and e are standard normal. e is a first-order autoregressive series within 
 condition, state) and independent between cells; D of the two states of a device are correlated,
 A are independent. The shares add up to one: levels divide the marginal law, they do not change it.
 
-The formulas take ``xp``, numpy or what records them (:mod:`devicefit.tape`).
+The formulas take ``xp``, ``pytensor.tensor`` for the PyMC model or ``numpy``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
 
 from devicefit.compressed import DeviceCells, IntArray
-from devicefit.density import LEVELS, Term
-from devicefit.level_density import density_and_gradient, density_left_out
-from devicefit.priors import Prior
+from devicefit.families.at_places import group_sums, taken
+from devicefit.families.prior import Prior
 from devicefit.programming import FloatArray
 
 STATES = ("LRS", "HRS")
@@ -84,6 +86,21 @@ class Levels:
     state_correlation: Any = 0.0
     array_share_lrs: Any = 0.0
     array_share_hrs: Any = 0.0
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether arrays have a share of their own."""
+        return not (_is_zero(self.array_share_lrs) and _is_zero(self.array_share_hrs))
+
+    @property
+    def correlates_states(self) -> bool:
+        """Whether the effects of both states are correlated."""
+        shares = (self.device_share_lrs, self.device_share_hrs)
+        return not (_is_zero(self.state_correlation) or any(_is_zero(s) for s in shares))
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, float | int) and value == 0
 
 
 def levels_of(xp: Any, p: Mapping[str, Any]) -> Levels:
@@ -171,6 +188,70 @@ def level_priors(names: frozenset[str]) -> tuple[Prior, ...]:
     return tuple(p for p in _PRIORS if p.name in names)
 
 
+@dataclass(frozen=True)
+class CellStatistics:
+    """What the density needs of the cells of one state (arrays, or data of a PyMC model).
+
+    Parameters
+    ----------
+    device, condition : int array, shape (cell,)
+        Of each cell.
+    n, mean, squares, lags : float array, shape (cell,)
+        Readings, their mean, sums of squared deviations and of products of successive ones.
+    ends, ends_squares : float array, shape (cell,)
+        Sum of the first and the last deviation, and of their squares.
+    """
+
+    device: Any
+    condition: Any
+    n: Any
+    mean: Any
+    squares: Any
+    lags: Any
+    ends: Any
+    ends_squares: Any
+
+    @classmethod
+    def of(cls, cells: DeviceCells) -> CellStatistics:
+        """Of the readings of a state."""
+        return cls(
+            cells.device,
+            cells.condition,
+            cells.n.astype(np.float64),
+            cells.mean,
+            cells.sum_of_squares,
+            cells.lag_product,
+            cells.first + cells.last,
+            cells.first**2 + cells.last**2,
+        )
+
+    def as_data(self, state: str) -> CellStatistics:
+        """The same as data of the PyMC model in whose context this runs."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return CellStatistics(
+            **{
+                name: pm.Data(
+                    f"{state}_cell_{name}",
+                    v.astype(np.int32) if v.dtype.kind == "i" else v,
+                    dims=f"{state}_cell",
+                )
+                for name, v in values.items()
+            }
+        )
+
+
+@dataclass(frozen=True)
+class _Effects:
+    """Lasting effects integrated over: ``exp(constant + g' y - y' K y / 2)`` of their mean y."""
+
+    constant: Any
+    k_ll: Any
+    k_lh: Any
+    k_hh: Any
+    g_l: Any
+    g_h: Any
+
+
 def ln_likelihood(
     levels: Levels,
     cells_lrs: DeviceCells,
@@ -216,43 +297,42 @@ def ln_likelihood(
     The effects of a device (LRS, HRS) then have a Gaussian integrand against a normal law, and
     what that leaves for the effects of its array has the same form.
     """
-    arguments = _arguments(levels, cells_lrs, cells_hrs, mean, sd, device_array)
-    return float(density_and_gradient(*arguments)[0])
+    cells = {"LRS": cells_lrs, "HRS": cells_hrs}
+    _check(cells, mean, sd, device_array)
+    statistics = {s: CellStatistics.of(c) for s, c in cells.items()}
+    return float(ln_density(np, levels, statistics, mean, sd, device_array, _arrays(device_array)))
 
 
-def ln_likelihood_term(
+def ln_density(
+    xp: Any,
     levels: Levels,
-    cells: Mapping[str, DeviceCells],
+    cells: Mapping[str, CellStatistics],
     mean: Mapping[str, Any],
     sd: Mapping[str, Any],
-    device_array: IntArray,
-    conditions: int,
-) -> Term:
-    """:func:`ln_likelihood` of expressions, as a term of a density.
+    device_array: Any,
+    arrays: int,
+    *,
+    within: Mapping[str, Levels] | None = None,
+) -> Any:
+    """:func:`ln_likelihood` in formulas of ``xp``.
 
-    Parameters
-    ----------
-    levels : Levels
-        Of expressions.
-    cells, mean, sd : mapping of str to (DeviceCells, expression, expression)
-        For ``"LRS"`` and ``"HRS"``.
-    device_array : int array, shape (device,)
-        Array of each device.
-    conditions : int
-        Number of conditions.
+    In a PyMC model `levels` are vectors over devices and `within`, for each state, the same levels
+    as vectors over cells: formulas of vectors of one length compile to one loop.
     """
-    names = [f.name for f in fields(Levels)]
-    placeholder = dict.fromkeys(STATES, np.ones(conditions))
-    data = _arguments(Levels(), cells["LRS"], cells["HRS"], placeholder, placeholder, device_array)[
-        3:
-    ]
-    inputs = [
-        *(mean[s] for s in STATES),
-        *(sd[s] for s in STATES),
-        *(getattr(levels, name) for name in names),
-    ]
-
-    return Term(LEVELS, inputs, data)
+    within = dict.fromkeys(STATES, levels) if within is None else within
+    of_device: Any
+    of_array: Any
+    if xp is np:
+        of_device, of_array = np.zeros(len(device_array)), np.zeros(arrays)
+    else:
+        of_device = next(v for v in vars(levels).values() if not isinstance(v, float))
+        of_array = pt.zeros(arrays)
+    own, effects = _of_devices(xp, levels, within, cells, mean, sd, of_device)
+    total = own.sum() + effects.constant.sum()
+    if not levels.has_arrays:
+        return total
+    sums = [_total(xp, device_array, v, of_array) for v in _parts(effects)]
+    return total + _above(xp, levels, sums).sum()
 
 
 def ln_left_out(
@@ -282,52 +362,143 @@ def ln_left_out(
     cross-validation needs (Buerkner, Gabry and Vehtari 2021, section 2): the integral over the
     effects of an array with the device, over that without it.
     """
-    return np.asarray(
-        density_left_out(*_arguments(levels, cells_lrs, cells_hrs, mean, sd, device_array))
+    cells = {"LRS": cells_lrs, "HRS": cells_hrs}
+    _check(cells, mean, sd, device_array)
+    statistics = {s: CellStatistics.of(c) for s, c in cells.items()}
+    within = dict.fromkeys(STATES, levels)
+    like = np.zeros(len(device_array))
+    own, effects = _of_devices(np, levels, within, statistics, mean, sd, like)
+    found = own + effects.constant
+    if levels.has_arrays:
+        parts = _parts(effects)
+        arrays = np.zeros(_arrays(device_array))
+        sums = [_total(np, device_array, v, arrays)[device_array] for v in parts]
+        without = [total - part for total, part in zip(sums, parts, strict=True)]
+        found = found + _above(np, levels, sums) - _above(np, levels, without)
+    return np.asarray(found)
+
+
+def _of_devices(
+    xp: Any,
+    levels: Levels,
+    within: Mapping[str, Levels],
+    cells: Mapping[str, CellStatistics],
+    mean: Mapping[str, Any],
+    sd: Mapping[str, Any],
+    like: Any,
+) -> tuple[Any, _Effects]:
+    """Log density of each device's readings without lasting effects, and with them integrated.
+
+    Notes
+    -----
+    About the cell's mean the deviations sum to zero, so with ``x`` the cell's mean less the model's
+
+        1' S^-1 1 = w,  1' S^-1 r = w x + b (r_1 + r_n),  r' S^-1 r = z + 2 x b (r_1 + r_n) + w x^2.
+    """
+    own: Any = 0.0
+    precision, linear = {}, {}
+    for state in STATES:
+        s, of = state.lower(), cells[state]
+        here = within[state]
+        phi = getattr(here, f"cycle_correlation_{s}")
+        new = 1.0 - getattr(here, f"device_share_{s}") - getattr(here, f"array_share_{s}")
+        scale = _taken(xp, sd[state], of.condition)
+        x = (of.mean - _taken(xp, mean[state], of.condition)) / scale
+        ends = phi / (1.0 + phi) * of.ends / scale
+        weight = (of.n - (of.n - 2.0) * phi) / (1.0 + phi)
+        z = of.squares + phi * (phi * (of.squares - of.ends_squares) - 2.0 * of.lags)
+        z = z / (scale**2 * (1.0 - phi**2))
+        quadratic = z + 2.0 * x * ends + weight * x * x
+        ln_scale = xp.log(scale) + 0.5 * xp.log(new) + 0.5 * math.log(2 * math.pi)
+        of_cell = (
+            -0.5 * quadratic / new - of.n * ln_scale - 0.5 * (of.n - 1.0) * xp.log1p(-(phi**2))
+        )
+        own = own + _total(xp, of.device, of_cell, like)
+        precision[state] = _total(xp, of.device, weight / new, like)
+        linear[state] = _total(xp, of.device, (weight * x + ends) / new, like)
+    share_lrs, share_hrs = levels.device_share_lrs, levels.device_share_hrs
+    effects = _integrate(
+        xp,
+        precision["LRS"],
+        0.0,
+        precision["HRS"],
+        linear["LRS"],
+        linear["HRS"],
+        share_lrs,
+        # A state whose share is not told apart has none, and the square root of zero no slope.
+        levels.state_correlation * xp.sqrt(share_lrs * share_hrs)
+        if levels.correlates_states
+        else 0.0,
+        share_hrs,
+    )
+    return own, effects
+
+
+def _integrate(xp: Any, a: Any, b: Any, c: Any, p: Any, q: Any, s: Any, t: Any, u: Any) -> _Effects:
+    """Integrate ``exp(h' x - x' J x / 2)`` over ``x ~ N(y, Sigma)``, both of two states.
+
+    J = ((a, b), (b, c)), h = (p, q), Sigma = ((s, t), (t, u)). With ``T = I + J Sigma`` and
+    ``P = Sigma T^-1`` the result is ``exp(constant + g' y - y' K y / 2)``,
+
+        constant = -ln|T| / 2 + h' P h / 2,   K = T^-1 J,   g = T^-1 h.
+
+    Nothing is divided by a variance or a precision, so both may be zero.
+    """
+    det_j = a * c - b * b
+    det_sigma = s * u - t * t
+    det = 1.0 + a * s + c * u + 2.0 * b * t + det_j * det_sigma
+    p_ll = (s + det_sigma * c) / det
+    p_lh = (t - det_sigma * b) / det
+    p_hh = (u + det_sigma * a) / det
+    return _Effects(
+        -0.5 * xp.log(det) + 0.5 * (p_ll * p * p + 2.0 * p_lh * p * q + p_hh * q * q),
+        (a + det_j * u) / det,
+        (b - det_j * t) / det,
+        (c + det_j * s) / det,
+        ((1.0 + b * t + c * u) * p - (a * t + b * u) * q) / det,
+        ((1.0 + a * s + b * t) * q - (b * s + c * t) * p) / det,
     )
 
 
-def _arguments(
-    levels: Levels,
-    cells_lrs: DeviceCells,
-    cells_hrs: DeviceCells,
+def _above(xp: Any, levels: Levels, sums: list[Any]) -> Any:
+    """Ln of the integral over the effects of arrays, from sums over their devices."""
+    a, b, c, p, q = sums
+    shares = levels.array_share_lrs, levels.array_share_hrs
+    return _integrate(xp, a, b, c, p, q, shares[0], 0.0, shares[1]).constant
+
+
+def _parts(effects: _Effects) -> tuple[Any, ...]:
+    return effects.k_ll, effects.k_lh, effects.k_hh, effects.g_l, effects.g_h
+
+
+def _total(xp: Any, index: Any, values: Any, like: Any) -> Any:
+    """Sum of the values of each index."""
+    if xp is np:
+        return np.bincount(index, values, minlength=len(like))
+    return group_sums(values, index, like)
+
+
+def _taken(xp: Any, values: Any, index: Any) -> Any:
+    return values[index] if xp is np else taken(values, index)
+
+
+def _arrays(device_array: IntArray) -> int:
+    return int(np.max(device_array, initial=-1)) + 1
+
+
+def _check(
+    cells: Mapping[str, DeviceCells],
     mean: Mapping[str, FloatArray],
     sd: Mapping[str, FloatArray],
     device_array: IntArray,
-) -> tuple[Any, ...]:
-    """Levels, laws and readings in the form of :mod:`devicefit.level_density`."""
-    both = (cells_lrs, cells_hrs)
-    laws = [np.stack([law[state] for state in STATES]) * 1.0 for law in (mean, sd)]
-    # The compiled loops do not check bounds.
+) -> None:
+    """Refuse cells beyond the ends of what they point into."""
     lengths = [("device", "device_array", len(device_array))]
-    lengths += [
-        ("condition", name, law.shape[1]) for name, law in zip(("mean", "sd"), laws, strict=True)
-    ]
+    for name, law in (("mean", mean), ("sd", sd)):
+        lengths.append(("condition", name, min(len(law[state]) for state in STATES)))
     for field, name, length in lengths:
-        last = max(int(getattr(cells, field).max(initial=-1)) for cells in both)
+        last = max(int(getattr(c, field).max(initial=-1)) for c in cells.values())
         if last >= length:
             raise ValueError(
                 f"a cell has {field} {last}, but {name} has {length} entries; give one for each"
             )
-
-    def joined(name: str) -> Any:
-        return np.concatenate([getattr(cells, name) for cells in both])
-
-    state = np.repeat([0, 1], [len(cells.n) for cells in both])
-    first, last = joined("first"), joined("last")
-    index = np.stack([state, joined("device"), joined("condition")], axis=1)
-    statistics = (
-        joined("n"),
-        joined("mean"),
-        joined("sum_of_squares"),
-        joined("lag_product"),
-        first + last,
-        first**2 + last**2,
-    )
-    return (
-        np.stack([getattr(levels, f.name) for f in fields(Levels)]) * 1.0,
-        *laws,
-        index.astype(np.int64),
-        np.stack(statistics, axis=1).astype(np.float64),
-        np.asarray(device_array, dtype=np.int64),
-    )

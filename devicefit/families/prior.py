@@ -10,7 +10,7 @@ import numpy as np
 from devicefit.programming import FloatArray
 
 if TYPE_CHECKING:
-    from devicefit.models.frame import Frame
+    from devicefit.families.frame import Frame
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class Prior:
         Where the numbers come from. "weak" marks a range chosen wide enough not to matter.
     size : int
         0 for a number, otherwise the length of a vector of independent parameters.
+    dim : str
+        Dimension of a vector, ``"term"`` (of a smooth deviation) or ``"array"``; empty for a
+        number.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Prior:
     meaning: str
     source: str
     size: int = 0
+    dim: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.sd < np.inf:
@@ -288,6 +292,7 @@ def _deviations(frame: Frame, names: tuple[str, ...]) -> tuple[Prior, ...]:
             f"smooth deviation of {name.replace('_', ' ')} from the physics, standardised",
             "Gaussian process, length scale a fifth of the range",
             size=frame.terms,
+            dim="term",
         )
         for name in names
     )
@@ -304,6 +309,7 @@ def _array_priors(frame: Frame, sds: dict[str, float]) -> tuple[Prior, ...]:
             f"shift of {name.replace('_', ' ')} of each array",
             "weak; arrays of one technology: medians a few tenths in ln R, spreads up to tenfold",
             size=len(frame.arrays),
+            dim="array",
         )
         for name, sd in sds.items()
     )
@@ -344,6 +350,7 @@ def prior_record(priors: tuple[Prior, ...]) -> list[dict[str, Any]]:
             "mean": p.mean,
             "sd": p.sd,
             "size": p.size,
+            "dim": p.dim,
             "meaning": p.meaning,
             "source": p.source,
         }

@@ -1,0 +1,78 @@
+"""Two lognormal states: the default of the literature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from devicefit.compressed import Compressed, Summaries
+from devicefit.families.at_places import everywhere
+from devicefit.families.components import Component, Laws, add_normal_summaries, add_readings
+from devicefit.families.core import Here, core
+from devicefit.families.family import Family
+from devicefit.families.frame import Frame
+from devicefit.families.levels import CellStatistics, level_priors, levels_of, ln_density
+from devicefit.families.prior import Prior, core_priors
+
+
+def priors(frame: Frame) -> tuple[Prior, ...]:
+    """Priors of the cores, and of the levels that the readings can tell apart."""
+    return (*core_priors(frame), *level_priors(frozenset(frame.levels)))
+
+
+def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
+    """One normal component in ln R for each state."""
+    c = core(xp, frame, here)
+    return {
+        "LRS": [Component(0.0, c.mean_lrs, c.sd_lrs)],
+        "HRS": [Component(0.0, c.mean_hrs, c.sd_hrs)],
+    }
+
+
+def add_likelihood(
+    p: Mapping[str, Any], here: Here, laws: Laws, compressed: Compressed, frame: Frame
+) -> None:
+    """Add the likelihood of exact sufficient statistics, at the cost of a few numbers.
+
+    Where devices were read repeatedly, readings of a device are correlated normal variables:
+    device-to-device and cycle-to-cycle parts, successive cycles, the two states of a device
+    (:mod:`devicefit.families.levels`).
+    """
+    if frame.levels:
+        names = [q.name for q in level_priors(frozenset(frame.levels))]
+        cells = {
+            s: CellStatistics.of(data.cells).as_data(s) for s, data in compressed.states.items()
+        }
+        means = {s: law.location for s, (law,) in laws.items()}
+        sds = {s: law.scale for s, (law,) in laws.items()}
+        array = pm.Data("device_array", compressed.device_array.astype("int32"), dims="device")
+        levels = {name: p[name] for name in names}
+        density = ln_density(
+            pt,
+            levels_of(pt, everywhere(levels, array)),
+            cells,
+            means,
+            sds,
+            array,
+            len(compressed.arrays),
+            within={s: levels_of(pt, everywhere(levels, of.device)) for s, of in cells.items()},
+        )
+        pm.Potential("readings", density)
+    for state, data in compressed.states.items():
+        (law,) = laws[state]
+        if not frame.levels:
+            own = Summaries(np.arange(len(data.n)), data.n, data.mean, data.sum_of_squares)
+            add_normal_summaries(f"{state}_statistics", own, law.location, law.scale**2)
+        if len(data.intervals.count) or len(data.summaries.n):
+            # The readings themselves are in the exact statistics.
+            none = data.count[:0]
+            rest = replace(data, condition=data.condition[:0], ln_r=data.ln_r[:0], count=none)
+            add_readings(state, [law], rest)
+
+
+FAMILY = Family("lognormal", priors, laws, add_likelihood)

@@ -1,0 +1,235 @@
+"""Value and gradient of a PyMC model as machine code, from one vector of all its variables.
+
+nutpie compiles a PyMC model anew in every process (17 s for a family, with all of PyTensor's pieces
+found on disk). PyTensor's own function, from a vector to value and gradient, is found on disk as a
+whole, takes the readings as arguments, so that it serves all data of the same kind, and does not
+hold Python's lock while it runs, so that chains run beside each other.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.gradient import DisconnectedType
+from pytensor.graph.basic import Apply, equal_computations
+from pytensor.graph.op import Op
+from pytensor.graph.traversal import graph_inputs
+from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
+
+from devicefit.numerics.graph_code import WITHOUT_LOCK, of_lines
+from devicefit.programming import FloatArray
+
+
+class Parts(Op):
+    """Variables of a model from one vector: a number or a vector each.
+
+    Parameters
+    ----------
+    ranks : tuple of int
+        0 for a number, 1 for a vector. The second input says where each part ends.
+    """
+
+    __props__ = ("ranks",)
+
+    def __init__(self, ranks: tuple[int, ...]) -> None:
+        self.ranks = ranks
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Apply to the vector and the ends of its parts."""
+        outputs = [pt.dvector() if rank else pt.dscalar() for rank in self.ranks]
+        return Apply(self, list(inputs), outputs)
+
+    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
+        """Cut the vector, in Python."""
+        joined, ends = inputs
+        for rank, part, output in zip(
+            self.ranks, np.split(joined, ends[:-1]), outputs, strict=True
+        ):
+            output[0] = part.copy() if rank else np.asarray(part[0])
+
+    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:  # noqa: N802
+        """Slope by the vector: the slopes by its parts, joined."""
+        slopes = [
+            pt.zeros_like(part) if isinstance(g.type, DisconnectedType) else g
+            for part, g in zip(outputs, output_gradients, strict=True)
+        ]
+        return [_Joined(self.ranks)(*slopes, inputs[1]), DisconnectedType()()]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Every part changes with the vector."""
+        return [[True] * len(self.ranks), [False] * len(self.ranks)]
+
+
+class _Joined(Op):
+    __props__ = ("ranks",)
+
+    def __init__(self, ranks: tuple[int, ...]) -> None:
+        self.ranks = ranks
+
+    def make_node(self, *inputs: Any) -> Apply:
+        return Apply(self, list(inputs), [pt.dvector()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
+        outputs[0][0] = np.concatenate([np.atleast_1d(i) for i in inputs[:-1]])
+
+
+@register_funcify_default_op_cache_key(Parts)
+def _parts(op: Parts, **_: Any) -> Any:
+    each = [
+        f"joined[{f'ends[{i - 1}]' if i else '0'} : ends[{i}]].copy()"
+        if rank
+        else f"np.asarray(joined[ends[{i}] - 1])"
+        for i, rank in enumerate(op.ranks)
+    ]
+    return of_lines(
+        "parts", ["def parts(joined, ends):", f"    return {', '.join(each)}"], {"np": np}, __file__
+    )
+
+
+@register_funcify_default_op_cache_key(_Joined)
+def _joined(op: _Joined, **_: Any) -> Any:
+    names = [f"p{i}" for i in range(len(op.ranks))]
+    lines = [f"def joined({', '.join(names)}, ends):", "    found = np.empty(ends[-1])"]
+    for i, rank in enumerate(op.ranks):
+        if rank:
+            lines.append(f"    for j in range(len(p{i})):")
+            lines.append(f"        found[ends[{i}] - len(p{i}) + j] = p{i}[j]")
+        else:
+            lines.append(f"    found[ends[{i}] - 1] = p{i}[()]")
+    return of_lines("joined", [*lines, "    return found"], {"np": np}, __file__)
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """A compiled graph, and the graph, for the next model of the same kind."""
+
+    inputs: list[Any]
+    ln_density: Any
+    function: Any
+
+
+_KNOWN: list[_Compiled] = []
+"""Graphs that this process has compiled."""
+
+_MOST_KNOWN = 64
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """Log density and gradient of a PyMC model.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Free variables, in the order of the vector.
+    shapes : tuple of tuple of int
+        Their shapes.
+    dims : tuple of tuple of str
+        Their dimensions.
+    transforms : tuple
+        PyMC's transform of each, None for most: the vector then holds the transformed value.
+    function : PyTensor function
+        Of the vector, the ends of its parts and the data.
+    arguments : tuple of arrays
+        All but the first.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    dims: tuple[tuple[str, ...], ...]
+    transforms: tuple[Any, ...]
+    function: Any
+    arguments: tuple[np.ndarray, ...]
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return int(self.arguments[0][-1])
+
+    def __call__(self, vector: FloatArray) -> tuple[float, FloatArray]:
+        """Log density and its gradient."""
+        value, gradient = self.function(vector, *self.arguments)
+        return float(value), gradient
+
+
+def compile_model(model: pm.Model) -> CompiledModel:
+    """Compile a PyMC model, or find it compiled.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        All its free variables are continuous, numbers or vectors.
+
+    Returns
+    -------
+    CompiledModel
+
+    Raises
+    ------
+    ValueError
+        A free variable is discrete or has more than one dimension; names it.
+    """
+    values = model.value_vars
+    rvs = [model.values_to_rvs[v] for v in values]
+    for value, rv in zip(values, rvs, strict=True):
+        if value.dtype.startswith("int") or value.ndim > 1:
+            raise ValueError(
+                f"variable {rv.name} is {value.type}; only continuous numbers and vectors can be "
+                "sampled: sum discrete ones out, and split or flatten tables"
+            )
+    dims = [tuple(model.named_vars_to_dims.get(rv.name) or ()) for rv in rvs]
+    shapes = [_shape(v, d, model) for v, d in zip(values, dims, strict=True)]
+    ln_density = model.logp()
+    shared = [v for v in graph_inputs([ln_density]) if isinstance(v, SharedVariable)]
+    joined, ends = pt.dvector("joined"), pt.lvector("ends")
+    data = [v.type(name=v.name) for v in shared]
+    parts: Any = Parts(tuple(v.ndim for v in values))(joined, ends, return_list=True)
+    replaced = dict(zip([*values, *shared], [*parts, *data], strict=True))
+    (ln_density,) = pytensor.clone_replace([ln_density], replaced)
+    inputs = [joined, ends, *data]
+    lengths = [int(np.prod(s, dtype=np.int64)) for s in shapes]
+    arguments = [np.cumsum(lengths), *(np.asarray(v.get_value()) for v in shared)]
+    return CompiledModel(
+        tuple(rv.name for rv in rvs),
+        tuple(shapes),
+        tuple(dims),
+        tuple(model.rvs_to_transforms.get(rv) for rv in rvs),
+        _function(inputs, ln_density),
+        tuple(np.asarray(a, order="C") for a in arguments),
+    )
+
+
+def _shape(value: Any, dims: Sequence[str], model: pm.Model) -> tuple[int, ...]:
+    if not value.ndim:
+        return ()
+    if value.type.shape[0] is not None:
+        return (int(value.type.shape[0]),)
+    return (len(model.coords[dims[0]]),)
+
+
+def _function(inputs: list[Any], ln_density: Any) -> Any:
+    """Compiled value and gradient, from what this process has if there is an equal graph."""
+    for known in _KNOWN:
+        same = [a.type for a in known.inputs] == [b.type for b in inputs]
+        if same and equal_computations([known.ln_density], [ln_density], known.inputs, inputs):
+            return known.function
+    gradient: Any = pytensor.grad(ln_density, inputs[0])
+    with warnings.catch_warnings():
+        # PyTensor looks for a BLAS library that its C code would link to; there is no C code here.
+        warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
+        function = pytensor.function(
+            inputs, [ln_density, gradient], mode=WITHOUT_LOCK, on_unused_input="ignore"
+        )
+    # Types and shapes are right by construction; checking them takes longer than some densities.
+    function.trust_input = True
+    _KNOWN.insert(0, _Compiled(inputs, ln_density, function))
+    del _KNOWN[_MOST_KNOWN:]
+    return function
