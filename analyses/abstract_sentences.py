@@ -60,7 +60,8 @@ from reliability.accuracy.surface import (
 )
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.decision.limits import weakest_condition
-from reliability.decision.saving import Saving
+from reliability.decision.saving import Saving, gated
+from reliability.decision.series_gate import series_gate
 from reliability.device_study import DeviceStudy
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 from reliability.energy import EnergyOptions, energy_at, programming_energy
@@ -356,11 +357,12 @@ class Device:
             self.grid, ln_reference[:, None] - self.ln_ber, self.programming
         )
         design = weakest_condition(self.grid, ln_design[:, None] - self.ln_ber, self.programming)
-        return Saving(
+        found = Saving(
             cells * energy_at(self.energy, reference.x) / energy_at(self.energy, design.x),
             reference.not_reached | design.at_edge,
             reference.at_edge | design.not_reached,
         ).record(probability=PROBABILITY)
+        return gated(found, series_gate(self.energy, design, reference))
 
     def rate(self, ber: float) -> FloatArray:
         """Ln of a BER for every draw."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devicefit.backend import SamplerOptions
-from devicefit.checks import convergence_gates
+from devicefit.checks.fit_gates import convergence_gates
 from devicefit.compression import compress
 from devicefit.fitting import fit
 from devicefit.measurements import Measurements

@@ -1,10 +1,12 @@
 """Do device models predict unseen devices, are their error rates exact, and what do they cost?
 
-Four parts, each with its own module: predictions for left-out devices of measured arrays
+Six parts, most with a module of their own: predictions for left-out devices of measured arrays
 (``prediction``), error rates from draws against references and a time limit (``ber``), effective
-draws per second against PyMC's default sampler (``sampling``), and independence of units and row
-order (``invariance``). Each part, and each data set of the first, is stored as it comes; parts that
-the file has already are not measured again unless ``--force``.
+draws per second against PyMC's default sampler (``sampling``), leaving out each of 3.3e5 devices
+next to the fit (``loo``), independence of units and row order (``invariance``), and how often gates
+fail on good and on wrong devices (``gates``). Each part, and
+each data set of the first, is stored as it comes; parts that the file has already are not measured
+again unless ``--force``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import devicefit_ber, devicefit_sampling
+from benchmarks import devicefit_ber, devicefit_gates, devicefit_loo, devicefit_sampling
 from benchmarks.devicefit_prediction import DATA_SETS, SEED, predict_data_set
 from devicefit.backend import SamplerOptions, versions
 from devicefit.compression import compress
@@ -27,7 +29,7 @@ from devicefit.measurements import check_measurements
 from devicefit.reference_device import reference_measurements
 from reliability.cli_inputs import chosen_models
 
-PARTS = ("prediction", "ber", "sampling", "invariance")
+PARTS = ("prediction", "ber", "sampling", "loo", "invariance", "gates")
 
 
 def invariance() -> dict[str, Any]:
@@ -99,7 +101,9 @@ def main() -> int:
     others = {
         "ber": devicefit_ber.measure,
         "sampling": lambda: devicefit_sampling.measure(100),
+        "loo": devicefit_loo.measure,
         "invariance": invariance,
+        "gates": lambda: devicefit_gates.measure(arguments.json.with_suffix(".gates.jsonl")),
     }
     for part, measure in others.items():
         if part in arguments.parts and (part not in record or arguments.force):

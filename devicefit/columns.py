@@ -13,10 +13,14 @@ OPTIONAL_UNITS = {
     "programming_2": None,
     "cycle": None,
     "array_id": None,
+    "row": None,
+    "column": None,
     "time_after_program_s": "s",
     "temperature_k": "K",
     "prior_cycles": None,
 }
+PLACE = ("row", "column")
+"""Place of a cell in its array."""
 # The other kinds of row: a reading of which only bounds are known, errors counted against a
 # threshold, and a published mean and spread.
 BOUNDS = ("resistance_low_ohm", "resistance_high_ohm")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from devicefit.compressed import IntArray
+from devicefit.filament import Filament
 from devicefit.mixture import Mixture
 from devicefit.models.frame import Frame
 from devicefit.programming import FloatArray
@@ -36,3 +37,12 @@ class Fitted(Protocol):
         array: IntArray | int | None = None,
     ) -> dict[str, Mixture]:
         """Law of ln R of each state, trailing shape (chain, draw, programming)."""
+
+    def filament(
+        self,
+        x: FloatArray,
+        *,
+        second: FloatArray | float | None = None,
+        array: IntArray | int | None = None,
+    ) -> Filament:
+        """Resistance of the filament alone, shape (chain, draw, programming)."""

@@ -12,6 +12,7 @@ import xarray as xr
 from devicefit.backend import SamplerOptions, bulk_ess, r_hat, sample_density, tail_ess
 from devicefit.compressed import Compressed, IntArray
 from devicefit.density import ONCE, Density, Posterior, Term
+from devicefit.filament import Filament
 from devicefit.mixture import Mixture, mix
 from devicefit.models import FAMILIES, Family
 from devicefit.models.data_starts import data_starts
@@ -108,12 +109,32 @@ class DevicePosterior:
             each = [self.mixtures(x, second=second, array=a) for a in range(len(self.frame.arrays))]
             even = np.full(len(each), -np.log(len(each)))
             return {state: mix([law[state] for law in each], even) for state in each[0]}
-        parameters = {
-            str(name): np.asarray(self.draws[name].values, dtype=np.float64)
-            for name in self.draws.data_vars
-        }
         places = self.frame.places(x, second=second, array=0 if array is None else array)
-        return FAMILIES[self.family].mixtures(parameters, self.frame, places)
+        return FAMILIES[self.family].mixtures(self._parameters(), self.frame, places)
+
+    def filament(
+        self,
+        x: FloatArray,
+        *,
+        second: FloatArray | float | None = None,
+        array: IntArray | int | None = None,
+    ) -> Filament:
+        """Resistance of the filament alone, shape (chain, draw, programming).
+
+        Parameters as of :meth:`mixtures`; without `array` the mean over the measured arrays.
+        """
+        if array is None and len(self.frame.arrays) > 1:
+            arrays = range(len(self.frame.arrays))
+            return Filament.mean([self.filament(x, second=second, array=a) for a in arrays])
+        places = self.frame.places(x, second=second, array=0 if array is None else array)
+        return Filament.of(self._parameters(), self.frame, places)
+
+    def _parameters(self) -> dict[str, FloatArray]:
+        """Draws by name, vectors with their terms last."""
+        return {
+            str(name): np.asarray(variable.values, dtype=np.float64)
+            for name, variable in self.draws.data_vars.items()
+        }
 
 
 def ln_posterior(
@@ -187,7 +208,7 @@ def fit(
     -------
     DevicePosterior
         Also when the chains did not converge: the diagnostics tell, and the gates of
-        :mod:`devicefit.checks` fail.
+        :mod:`devicefit.checks.fit_gates` fail.
 
     Raises
     ------

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from devicefit.backend import SamplerOptions
-from devicefit.checks import COVERED_LIMIT, R_HAT_LIMIT
+from devicefit.checks.fit_gates import COVERED_LIMIT, R_HAT_LIMIT
+from devicefit.checks.gate import Gate
 from devicefit.compression import compress
 from devicefit.fitting import fit
-from devicefit.gates import Gate
 from devicefit.measurements import STATES, Measurements
 from devicefit.prediction import fit_persistence, predict
 from devicefit.prior_files import PriorFile

@@ -11,9 +11,9 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
 from devicefit import endurance, retention, wear_out
+from devicefit.checks.gate import Gate
 from devicefit.endurance import EnduranceState
 from devicefit.fitting import Diagnostics
-from devicefit.gates import Gate
 from devicefit.life_fit import LifeDraws
 from devicefit.life_study import STATES, CycledCells, Endurance, Life, Retention
 from devicefit.numerics.datasets import read_datasets, write_datasets

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 
 from devicefit import endurance, retention
 from devicefit.backend import SamplerOptions
-from devicefit.checks import convergence_gates
+from devicefit.checks.fit_gates import convergence_gates
+from devicefit.checks.gate import Gate
 from devicefit.endurance import EnduranceCounts, EnduranceState
-from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY
 from devicefit.life_checks import CountCheck, each_gate, held_out_gate, not_checked, spread_gate
 from devicefit.life_fit import LifeDraws

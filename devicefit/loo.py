@@ -13,13 +13,30 @@ from devicefit.fitting import DevicePosterior
 from devicefit.measurements import Measurements
 from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
-from devicefit.reading_density import device_terms, ln_device_likelihoods, thinned
+from devicefit.reading_density import (
+    DeviceReadings,
+    device_readings,
+    draw_blocks,
+    is_joint,
+    ln_densities,
+    ln_device_likelihoods,
+    ln_left_out,
+    number_of_draws,
+    powers,
+    thinned,
+)
 
 DRAWS = 500
 """Draws that densities are evaluated for, evenly spaced over the posterior."""
 
 K_LIMIT = 0.7
 """Pareto k above which an importance-sampling estimate is not to be trusted."""
+
+ALIKE = 0.2
+"""Range of a device's ln importance ratios over the draws up to which they are not smoothed."""
+
+# Devices whose ratios are smoothed at a time.
+_SMOOTHED = 1024
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,8 @@ class Loo:
     lpd : float array, shape (device,)
         Sum over the device's readings of the log density predicted without the device, in ln R.
     pareto_k : float array, shape (device,)
-        Shape of the tail of the device's importance ratios.
+        Shape of the tail of the device's importance ratios; 0 where they range over `ALIKE` at
+        most and have no tail that matters.
     reading_lpd, reading_count : float array, shape (pair,)
         The same by pairs of a device and a bin: log density of a reading, and number of readings.
         None where only the sums are known.
@@ -113,29 +131,106 @@ def loo(
     Densities are those of a reading's bin (:data:`devicefit.compression.BINS_PER_SPREAD`); a
     reading known by bounds counts with its probability. Readings of devices without a name, and
     published tables, are not scored.
+
+    Ratios that range over `ALIKE` at most are used as they are: the largest is at most 1.22 times
+    their mean. A tail of shape k beyond the sampled draws would add about
+    ``0.22 / (draws (1 - k))`` to that mean, 0.0015 for 500 draws and k = 0.7, as much as the error
+    of the draws. Smoothing all devices would change the sum over 3.3e5 of them by 0.14 at most,
+    where the draws leave an error of 0.16 to 0.22 and the devices one of 700 to 1,100. The
+    variances of all ln ratios add up to the effective number of parameters (Gelman, Hwang and
+    Vehtari 2014, Stat. Comput. 24:997), so the number of devices that need smoothing has a bound
+    that does not grow with the devices. The others take one exponential for each device and draw,
+    and memory for a block of draws.
     """
-    names, terms = device_terms(measurements, compressed)
+    readings = device_readings(measurements, compressed)
     few = thinned(posterior, draws)
-    ln_weight, pareto_k = psis(-ln_device_likelihoods(few, compressed, terms))
-    lpd, scored = np.zeros(len(names)), np.zeros(len(names), dtype=bool)
-    of_readings, counts = [], []
-    for term in terms:
-        for columns, ln_f in term.blocks(few):
-            part = term.counts[:, columns].tocoo()
-            device, column = part.coords
-            found = _weighted_sums(ln_weight, ln_f, device, column)
-            lpd += np.bincount(device, part.data * found, len(names))
-            scored[device] = True
-            of_readings.append(found)
-            counts.append(part.data.astype(np.float64))
-    kept = np.flatnonzero(scored)
+    counts = readings.counts
+    found, alike = _unsmoothed(few, compressed, readings)
+    pareto_k = np.zeros(len(readings.devices))
+    rest = np.flatnonzero(~alike)
+    # Devices that share columns together: their densities are evaluated once.
+    rest = rest[np.argsort(counts.indices[counts.indptr[rest]], kind="stable")]
+    for start in range(0, len(rest), _SMOOTHED):
+        some = rest[start : start + _SMOOTHED]
+        ln_weight, pareto_k[some] = psis(-ln_device_likelihoods(few, compressed, readings, some))
+        mine = counts[some]
+        columns, column = np.unique(mine.indices, return_inverse=True)
+        ln_f = ln_densities(few, compressed, readings, columns)
+        row = np.repeat(np.arange(len(some)), np.diff(mine.indptr))
+        entries = np.repeat(counts.indptr[some] - mine.indptr[:-1], np.diff(mine.indptr))
+        entries += np.arange(len(entries))
+        found[entries] = _weighted_sums(ln_weight, ln_f, row, column)
+    each = np.diff(counts.indptr)
+    device = np.repeat(np.arange(len(each)), each)
+    lpd = np.bincount(device, counts.data * found, len(each)).astype(np.float64)
+    kept = np.flatnonzero(each)
     return Loo(
-        tuple(names[i] for i in kept),
+        tuple(readings.devices[i] for i in kept),
         lpd[kept],
         pareto_k[kept],
-        np.concatenate([*of_readings, np.zeros(0)]),
-        np.concatenate([*counts, np.zeros(0)]),
+        found,
+        counts.data,
     )
+
+
+def _unsmoothed(
+    posterior: DevicePosterior, compressed: Compressed, readings: DeviceReadings
+) -> tuple[FloatArray, np.ndarray]:
+    """Log density of each (device, column) under plain ratios; devices whose ratios are alike."""
+    counts, devices = readings.counts, len(readings.devices)
+    joint = is_joint(posterior)
+    columns = np.arange(counts.shape[1])
+    power = counts.data * powers(posterior, readings)[counts.indices]
+    # Everything relative to the first draw, so that exponentials stay near one.
+    of_first: FloatArray | None = None
+    first = np.full(devices, np.nan)
+    low, high, total = np.full(devices, np.inf), np.full(devices, -np.inf), np.zeros(devices)
+    weighted = np.zeros(len(counts.data))
+    for part in draw_blocks(posterior, max(len(columns), devices * joint)):
+        ln_f = ln_densities(part, compressed, readings, columns)
+        of_first = ln_f[:, 0].copy() if of_first is None else of_first
+        base = ln_left_out(part, compressed) if joint else np.zeros((0, number_of_draws(part)))
+        with np.errstate(all="ignore"):  # where this matters the ratios are smoothed
+            f = np.exp(ln_f - of_first[:, None])
+        _add(
+            (counts.indptr, counts.indices, power), (base, ln_f, f),
+            (first, low, high, total, weighted),
+        )  # fmt: skip
+    with np.errstate(all="ignore"):
+        each = np.diff(counts.indptr)
+        found = np.log(weighted) - np.repeat(np.log(total), each)
+        if of_first is not None:
+            found += of_first[counts.indices]
+    alike = (high - low <= ALIKE) | (each == 0)
+    alike[np.repeat(np.arange(devices), each)[~np.isfinite(found)]] = False
+    return found, alike
+
+
+@njit(error_model="numpy")
+def _add(entries, densities, sums):  # type: ignore[no-untyped-def]
+    """Add a block of draws to the sums over draws of each device and (device, column)."""
+    start, column, power = entries
+    base, ln_f, f = densities
+    first, low, high, total, weighted = sums
+    draws = ln_f.shape[1]
+    ratio = np.empty(draws)
+    for d in range(len(first)):
+        ratio[:] = 0.0
+        if len(base):
+            ratio -= base[d]
+        for i in range(start[d], start[d + 1]):
+            for s in range(draws):
+                ratio[s] -= power[i] * ln_f[column[i], s]
+        if np.isnan(first[d]):
+            first[d] = ratio[0]
+        for s in range(draws):
+            r = ratio[s] - first[d]
+            low[d], high[d] = min(low[d], r), max(high[d], r)
+            ratio[s] = np.exp(r)
+            total[d] += ratio[s]
+        for i in range(start[d], start[d + 1]):
+            for s in range(draws):
+                weighted[i] += ratio[s] * f[column[i], s]
 
 
 def elpd_difference(first: Loo, second: Loo) -> tuple[float, float]:

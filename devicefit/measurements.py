@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 
 from devicefit.accumulation import ORDER
-from devicefit.columns import BOUNDS, COUNTS, OPTIONAL_UNITS, REQUIRED, SUMMARY, ColumnMapping
+from devicefit.cell_places import cell_places, refuse_places
+from devicefit.columns import (
+    BOUNDS,
+    COUNTS,
+    OPTIONAL_UNITS,
+    PLACE,
+    REQUIRED,
+    SUMMARY,
+    ColumnMapping,
+)
 from devicefit.device_counts import CONDITION, devices_per_state, unnamed_devices
 from devicefit.input_tables import conditions_in, open_tables
 from devicefit.measurement_files import keep_where
@@ -85,6 +94,9 @@ class Measurements:
         n - 1, and, where given, ``programming_2, array_id, device_id``. Sorted.
     treatment : Treatment
         What became a bound, which cells never switch, what was left out.
+    places : pandas.DataFrame
+        Place of each device that has one: ``device_id, array_id`` (empty text without arrays),
+        ``row, column``. Sorted by device.
     """
 
     table: pd.DataFrame
@@ -97,6 +109,7 @@ class Measurements:
     intervals: pd.DataFrame = field(default_factory=pd.DataFrame)
     summaries: pd.DataFrame = field(default_factory=pd.DataFrame)
     treatment: Treatment = field(default_factory=Treatment)
+    places: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def devices(self) -> int:
@@ -283,6 +296,7 @@ def _checked(
             table = table.assign(device_id=table["array_id"] + "/" + table["device_id"])
     treated = treat(table, overrange, exclude, faults)
     readable = ~faults.named(treated.table)
+    places = cell_places(treated.table[readable], faults)
     rows = split_rows(treated.table[readable], faults)
     switches = ~treated.never_switches[readable]
     refuse_mixed_units(rows.readings[switches[rows.is_reading]], faults)
@@ -290,7 +304,8 @@ def _checked(
         pd.concat([rows.readings, rows.bounds]) if len(rows.bounds) else rows.readings, faults
     )
     by_one = ["state", "programming", "programming_2", "device_id", "array_id", *ORDER]
-    readings = _ordered(rows.readings, [*by_one, "resistance_ohm"], (*REQUIRED, *OPTIONAL_UNITS))
+    columns = [name for name in (*REQUIRED, *OPTIONAL_UNITS) if name not in PLACE]
+    readings = _ordered(rows.readings, [*by_one, "resistance_ohm"], columns)
     whose = ("state", *CONDITION, "device_id")
     numbers = ("low_ohm", "high_ohm", "count")
     intervals = _ordered(rows.intervals, [*whose, *numbers], (*whose, *numbers, "is_reading"))
@@ -319,6 +334,7 @@ def _checked(
         intervals=intervals,
         summaries=summaries,
         treatment=treated.treatment,
+        places=places,
     )
 
 
@@ -354,7 +370,7 @@ def check_rows(table: pd.DataFrame, faults: Faults, *, plain: bool = True) -> pd
 def check_numbers(
     table: pd.DataFrame, programming: Programming, second: Programming | None, faults: Faults
 ) -> None:
-    """Refuse resistances and programming values that cannot be."""
+    """Refuse resistances, programming values and places of cells that cannot be."""
     if "resistance_ohm" in table:
         other_kinds = any(name in table for name in (*BOUNDS, *COUNTS, *SUMMARY))
         # Beside other kinds of rows an empty cell is a row of another kind.
@@ -364,6 +380,7 @@ def check_numbers(
     for name, variable in (("programming", programming), ("programming_2", second)):
         if variable is not None:
             refuse_programming(table, name, variable, faults)
+    refuse_places(table, faults)
 
 
 def _ordered(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:

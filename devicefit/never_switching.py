@@ -117,7 +117,9 @@ def never_switching(
     table = pd.DataFrame({"device": device, "hrs": is_hrs, "y": ln_r, "count": number})
     medians = weighted_medians(table, ["device", "hrs"])["y"].unstack().reindex(range(devices))
     with np.errstate(invalid="ignore"):  # both states beyond the range are alike
-        ratio = np.nan_to_num((medians[True] - medians[False]).to_numpy(dtype=np.float64))
+        ratio = (medians[True] - medians[False]).to_numpy(dtype=np.float64)
+    # One state beyond the range: so large that it is unlike, and that two of them can be added.
+    ratio = np.nan_to_num(ratio, posinf=1e300, neginf=-1e300)
     usual = float(np.median(ratio[switches]))
     found = []
     for is_low in (False, True):

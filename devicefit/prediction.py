@@ -220,7 +220,7 @@ def sides(
     laws = device.mixtures(places.x, second=places.second, array=places.array)
     probability = {}
     for state in STATES:
-        law = _flat_draws(laws[state], draws)
+        law = flat_draws(laws[state], draws)
         tail = law.ln_survival if state == "LRS" else law.ln_distribution
         probability[state] = np.exp(tail(threshold))
     above, decided = is_above(table, np.exp(threshold)[places.of_row])
@@ -228,7 +228,7 @@ def sides(
     return Sides(table, places, decided, decided & (above == lrs), probability)
 
 
-def _flat_draws(law: Mixture, draws: int) -> Mixture:
+def flat_draws(law: Mixture, draws: int) -> Mixture:
     """About `draws` evenly spaced draws of all chains, trailing shape (draw, place)."""
     thin = law.thinned(max(1, draws // law.location.shape[1]))
     shape = (thin.components, -1, thin.location.shape[-1])
@@ -355,7 +355,7 @@ def predict(
     for state in STATES:
         rows = np.flatnonzero(state_of_row == state)
         ln_density[rows] = _ln_predictive(
-            _flat_draws(laws[state], DRAWS // 2), found.places.of_row[rows], *ends[:, rows]
+            flat_draws(laws[state], DRAWS // 2), found.places.of_row[rows], *ends[:, rows]
         )
     records = []
     for low, high in _bins(measurements, devices_per_bin):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,48 +14,51 @@ from devicefit.compressed import Compressed, CompressedState, IntArray
 from devicefit.fitting import DevicePosterior
 from devicefit.kernels import LOGISTIC, NORMAL, STUDENT, ln_pdf, logistic_ln_pdf
 from devicefit.measurements import STATES, Measurements
+from devicefit.mixture import Mixture
 from devicefit.numerics.compiled import njit
 from devicefit.programming import FloatArray
 
-# Densities (bin, draw) that are held at a time: 32 MiB.
+# Numbers that are held at a time for columns, or for devices, and draws: 32 MiB.
 _BLOCK = 2**22
-
-Blocks = Iterator[tuple[slice, FloatArray]]
 
 
 @dataclass(frozen=True)
-class Term:
-    """Readings of one state and kind, in columns that readings share.
+class DeviceReadings:
+    """Readings of named devices, in columns that readings share.
+
+    A column is a bin of the fit, or a pair of bounds. However many devices there are, a density is
+    evaluated once for each column and draw.
 
     Parameters
     ----------
-    counts : sparse array, shape (device, column)
-        Readings of each device in each column: a bin, or a pair of bounds.
-    blocks : callable
-        Gives, for a posterior, slices of columns with the log density (column, draw) in ln R, or
-        the log probability where only bounds are known.
-    effect : float
-        Design effect by which the fit divides the log likelihood.
-    is_binned : bool
-        Whether the columns are bins of readings, not bounds.
-    """
-
-    counts: csr_array
-    blocks: Callable[[DevicePosterior], Blocks]
-    effect: float
-    is_binned: bool
-
-
-def device_terms(
-    measurements: Measurements, compressed: Compressed
-) -> tuple[tuple[str, ...], list[Term]]:
-    """Readings, and readings known by bounds, of every named device.
-
-    Returns
-    -------
     devices : tuple of str
         Names, in the numbering of :class:`devicefit.compressed.DeviceCells`.
-    terms : list of Term
+    counts : sparse array, shape (device, column)
+        Readings of each device in each column.
+    state, condition : int array, shape (column,)
+        Indices into :data:`devicefit.measurements.STATES` and into the conditions.
+    ln_low, ln_high : float array, shape (column,)
+        Bounds of ln R; both are the mean of ln R where the column is a bin.
+    effect : float array, shape (column,)
+        Design effect by which the fit divides the log likelihood of the column's readings.
+    """
+
+    devices: tuple[str, ...]
+    counts: csr_array
+    state: IntArray
+    condition: IntArray
+    ln_low: FloatArray
+    ln_high: FloatArray
+    effect: FloatArray
+
+    @property
+    def is_binned(self) -> np.ndarray:
+        """Which columns are bins, bool, shape (column,)."""
+        return self.ln_low == self.ln_high
+
+
+def device_readings(measurements: Measurements, compressed: Compressed) -> DeviceReadings:
+    """Readings, and readings known by bounds, of every named device.
 
     Raises
     ------
@@ -63,92 +66,126 @@ def device_terms(
         The readings are not those that were compressed.
     """
     parts = (measurements.table, measurements.intervals, measurements.summaries)
-    names = sorted({name for p in parts if "device_id" in p for name in p["device_id"].dropna()})
+    of_parts = [pd.unique(p["device_id"].dropna()) for p in parts if "device_id" in p]
+    names = pd.Index(sorted(set().union(*of_parts)))
     if len(names) != len(compressed.device_array):
         raise ValueError(
             f"{len(names)} devices, {len(compressed.device_array)} were compressed; compress these "
             "measurements and fit again"
         )
-    terms = []
-    for state in STATES:
+    bounds = measurements.intervals
+    if "device_id" in bounds:
+        bounds = bounds[bounds["device_id"].notna()]
+    columns, entries, before = [], [], 0
+    for code, state in enumerate(STATES):
+        data = compressed.states[state]
         rows = measurements.table[measurements.table["state"] == state]
         if len(rows):
-            terms.append(_binned(rows, names, compressed, state))
-        if "device_id" in measurements.intervals:
-            bounds = measurements.intervals
-            bounds = bounds[(bounds["state"] == state) & bounds["device_id"].notna()]
-            if len(bounds):
-                terms.append(_bounded(bounds, names, compressed, state))
-    return tuple(names), terms
+            place = _bins(rows, compressed, state)
+            found = (data.condition, data.ln_r, data.ln_r)
+            columns.append((code, data.design_effect, found))
+            entries.append((rows["device_id"], before + place, np.ones(len(rows))))
+            before += len(data.count)
+        rows = bounds[bounds["state"] == state] if "device_id" in bounds else bounds
+        if len(rows):
+            found, place = _distinct_bounds(rows, compressed)
+            columns.append((code, 1.0, found))
+            entries.append((rows["device_id"], before + place, rows["count"].to_numpy(np.float64)))
+            before += len(found[0])
+    lengths = [len(found[0]) for *_, found in columns]
+    condition, low, high = (
+        np.concatenate([found[i] for *_, found in columns]) if columns else np.zeros(0)
+        for i in range(3)
+    )
+    device, column, count = (
+        np.concatenate([entry[i] for entry in entries]) if entries else np.zeros(0)
+        for i in range(3)
+    )
+    at = (names.get_indexer(device), column.astype(np.int64))
+    return DeviceReadings(
+        tuple(names),
+        csr_array((count, at), shape=(len(names), before)),
+        np.repeat([code for code, *_ in columns], lengths).astype(np.int64),
+        condition.astype(np.int64),
+        low,
+        high,
+        np.repeat([effect for _, effect, _ in columns], lengths),
+    )
 
 
-def _binned(rows: pd.DataFrame, names: list[str], compressed: Compressed, state: str) -> Term:
-    data = compressed.states[state]
+def _bins(rows: pd.DataFrame, compressed: Compressed, state: str) -> IntArray:
+    """Bin of each reading: bins are intervals of ln R, so ranks tell."""
+    data: CompressedState = compressed.states[state]
     condition = conditions_of(rows, compressed)
     if not np.array_equal(np.bincount(condition, minlength=len(data.n)), data.n):
         raise ValueError(
             f"the {state} readings are not those that were compressed; compress these "
             "measurements and fit again"
         )
-    place = _bins(condition, rows["resistance_ohm"].to_numpy(), data)
-    device = pd.Index(names).get_indexer(rows["device_id"])
-    return Term(
-        csr_array((np.ones(len(rows)), (device, place)), shape=(len(names), len(data.count))),
-        lambda posterior: density_blocks(posterior, compressed, state),
-        data.design_effect,
-        True,
-    )
+    order = np.lexsort((rows["resistance_ohm"].to_numpy(), condition))
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.repeat(np.arange(len(data.count)), data.count)
+    return place
 
 
-def _bounded(rows: pd.DataFrame, names: list[str], compressed: Compressed, state: str) -> Term:
-    condition = conditions_of(rows, compressed)
+def _distinct_bounds(
+    rows: pd.DataFrame, compressed: Compressed
+) -> tuple[tuple[IntArray, FloatArray, FloatArray], IntArray]:
+    """Condition, lower and upper bound of ln R of each distinct column; column of each row."""
     with np.errstate(divide="ignore"):  # no lower bound is written as 0 ohm
         low, high = (np.log(rows[name].to_numpy()) for name in ("low_ohm", "high_ohm"))
-    device = pd.Index(names).get_indexer(rows["device_id"])
-    column = np.arange(len(rows))
-    count = rows["count"].to_numpy(dtype=np.float64)
-
-    def blocks(posterior: DevicePosterior) -> Blocks:
-        size = max(1, _BLOCK // (16 * _number(posterior)))
-        for start in range(0, len(rows), size):
-            some = slice(start, min(start + size, len(rows)))
-            law = posterior.mixtures(
-                compressed.conditions[condition[some]],
-                second=compressed.second_values[condition[some]],
-                array=compressed.array[condition[some]],
-            )[state]
-            found = law.ln_interval(low[some], high[some])
-            yield some, np.ascontiguousarray(found.reshape(_number(posterior), -1).T)
-
-    shape = (len(names), len(rows))
-    return Term(csr_array((count, (device, column)), shape=shape), blocks, 1.0, False)
+    keys = np.stack([conditions_of(rows, compressed), low, high], axis=1)
+    distinct, place = np.unique(keys, axis=0, return_inverse=True)
+    condition, low, high = distinct.T
+    return (condition.astype(np.int64), low, high), place.ravel()
 
 
 def ln_device_likelihoods(
-    posterior: DevicePosterior, compressed: Compressed, terms: list[Term]
+    posterior: DevicePosterior,
+    compressed: Compressed,
+    readings: DeviceReadings,
+    chosen: IntArray | None = None,
 ) -> FloatArray:
     """What each device adds to the log likelihood of the fit, shape (device, draw).
 
     For the lognormal family with levels the density of the device's readings given all others,
-    otherwise the sum over its readings, divided by the design effect.
+    otherwise the sum over its readings, divided by the design effect. Of the `chosen` devices only,
+    if any are named.
     """
-    total = np.zeros((len(compressed.device_array), _number(posterior)))
-    joint = bool(set(posterior.frame.levels) & set(posterior.draws.data_vars))
-    if joint:
-        total += _ln_left_out(posterior, compressed)
-    for term in terms:
-        if term.is_binned and joint:
-            continue
-        for columns, ln_f in term.blocks(posterior):
-            total += term.counts[:, columns] @ ln_f / term.effect
-    return total
+    if chosen is None:
+        chosen = np.arange(len(readings.devices))
+    total = np.zeros((len(chosen), number_of_draws(posterior)))
+    if is_joint(posterior):
+        # Of all devices, because those of one array depend on each other.
+        parts = [
+            ln_left_out(part, compressed)[chosen].reshape(len(chosen), *_shape(part))
+            for part in draw_blocks(posterior, len(readings.devices))
+        ]
+        total += np.concatenate(parts, axis=2).reshape(total.shape)
+    mine = readings.counts[chosen]
+    columns = np.unique(mine.indices)
+    power = powers(posterior, readings)[columns]
+    of_columns = ln_densities(posterior, compressed, readings, columns)
+    return total + (mine[:, columns] * power) @ of_columns
 
 
-def _ln_left_out(posterior: DevicePosterior, compressed: Compressed) -> FloatArray:
+def powers(posterior: DevicePosterior, readings: DeviceReadings) -> FloatArray:
+    """Power of a reading's density in the likelihood, beside the joint law if there is one."""
+    joint = readings.is_binned & is_joint(posterior)
+    return np.where(joint, 0.0, 1.0 / readings.effect)
+
+
+def is_joint(posterior: DevicePosterior) -> bool:
+    """Whether the fit used the joint law of the readings of a device."""
+    return bool(set(posterior.frame.levels) & set(posterior.draws.data_vars))
+
+
+def ln_left_out(posterior: DevicePosterior, compressed: Compressed) -> FloatArray:
+    """Log density of each device's readings given all others, shape (device, draw)."""
     laws = posterior.mixtures(
         compressed.conditions, second=compressed.second_values, array=compressed.array
     )
-    n = _number(posterior)
+    n = number_of_draws(posterior)
     mean = {s: law.location.reshape(n, -1) for s, law in laws.items()}
     sd = {s: law.scale.reshape(n, -1) for s, law in laws.items()}
     values = {name: posterior.draws[name].values.ravel() for name in posterior.frame.levels}
@@ -168,8 +205,21 @@ def _ln_left_out(posterior: DevicePosterior, compressed: Compressed) -> FloatArr
     )
 
 
-def _number(posterior: DevicePosterior) -> int:
-    return int(posterior.draws.sizes["chain"] * posterior.draws.sizes["draw"])
+def _shape(posterior: DevicePosterior) -> tuple[int, int]:
+    return posterior.draws.sizes["chain"], posterior.draws.sizes["draw"]
+
+
+def number_of_draws(posterior: DevicePosterior) -> int:
+    """Draws of all chains."""
+    return int(np.prod(_shape(posterior)))
+
+
+def draw_blocks(posterior: DevicePosterior, rows: int) -> Iterator[DevicePosterior]:
+    """The posterior a few draws at a time: as many as fit for so many `rows` of numbers."""
+    chains, length = _shape(posterior)
+    size = max(1, _BLOCK // (max(rows, 1) * chains))
+    for start in range(0, length, size):
+        yield replace(posterior, draws=posterior.draws.isel(draw=slice(start, start + size)))
 
 
 def thinned(posterior: DevicePosterior, draws: int) -> DevicePosterior:
@@ -185,47 +235,64 @@ def thinned(posterior: DevicePosterior, draws: int) -> DevicePosterior:
 
 def thinned_places(posterior: DevicePosterior, draws: int) -> IntArray:
     """Indices along ``draw`` that :func:`thinned` keeps."""
-    chains, length = posterior.draws.sizes["chain"], posterior.draws.sizes["draw"]
+    chains, length = _shape(posterior)
     each = min(draws // chains, length)
     if each < 1:
         raise ValueError(f"draws is {draws}; ask for at least one of each of {chains} chains")
     return ((np.arange(each) + 0.5) * length / each).astype(np.int64)
 
 
-def density_blocks(posterior: DevicePosterior, compressed: Compressed, state: str) -> Blocks:
-    """Log densities of all bins of a state under every draw, a block of bins at a time.
+def ln_densities(
+    posterior: DevicePosterior,
+    compressed: Compressed,
+    readings: DeviceReadings,
+    columns: IntArray,
+) -> FloatArray:
+    """Log density in ln R of these columns, or log probability of bounds, shape (column, draw).
 
-    Yields
-    ------
-    rows : slice
-        Bins of the block.
-    ln_f : float array, shape (bin, draw)
-        Log density of ln R; draws chain by chain.
+    Draws are chain by chain.
     """
-    data = compressed.states[state]
-    draws = _number(posterior)
-    size = max(1, _BLOCK // draws)
-    for start in range(0, len(data.count), size):
-        rows = slice(start, min(start + size, len(data.count)))
-        conditions, place = np.unique(data.condition[rows], return_inverse=True)
-        law = posterior.mixtures(
-            compressed.conditions[conditions],
-            second=compressed.second_values[conditions],
-            array=compressed.array[conditions],
-        )[state]
-        kernels, *parts = law.flat(law.trailing)
-        ln_weight, location, scale, dof = (
-            np.ascontiguousarray(
-                np.broadcast_to(part, (law.components, draws, len(conditions))).transpose(2, 1, 0)
-            )
-            for part in parts
+    draws = number_of_draws(posterior)
+    found = np.empty((len(columns), draws))
+    size = max(1, _BLOCK // (16 * draws))
+    for code, state in enumerate(STATES):
+        for is_binned in (True, False):
+            kind = (readings.state == code) & (readings.is_binned == is_binned)
+            places = np.flatnonzero(kind[columns])
+            for start in range(0, len(places), size):
+                some = places[start : start + size]
+                mine = columns[some]
+                conditions, place = np.unique(readings.condition[mine], return_inverse=True)
+                law = posterior.mixtures(
+                    compressed.conditions[conditions],
+                    second=compressed.second_values[conditions],
+                    array=compressed.array[conditions],
+                )[state]
+                low, high = readings.ln_low[mine], readings.ln_high[mine]
+                if is_binned:
+                    found[some] = _of_bins(law, place, low)
+                else:
+                    inside = law.part((slice(None), slice(None), place)).ln_interval(low, high)
+                    found[some] = inside.reshape(draws, -1).T
+    return found
+
+
+def _of_bins(law: Mixture, place: IntArray, y: FloatArray) -> FloatArray:
+    """Log density at each `y` of the law at its place, shape (y, draw)."""
+    *draws, places = law.trailing
+    kernels, *parts = law.flat(law.trailing)
+    ln_weight, location, scale, dof = (
+        np.ascontiguousarray(
+            np.broadcast_to(part, (law.components, int(np.prod(draws)), places)).transpose(2, 1, 0)
         )
-        norm = np.full(dof.shape, -0.5 * np.log(2 * np.pi))
-        for c in np.flatnonzero(kernels == STUDENT):
-            norm[..., c] = ln_pdf(0.0, "student-t", dof[..., c])
-        norm[..., kernels == LOGISTIC] = 0.0
-        base = ln_weight - np.log(scale) + norm
-        yield rows, _ln_densities(kernels, base, location, scale, dof, place, data.ln_r[rows])
+        for part in parts
+    )
+    norm = np.full(dof.shape, -0.5 * np.log(2 * np.pi))
+    for c in np.flatnonzero(kernels == STUDENT):
+        norm[..., c] = ln_pdf(0.0, "student-t", dof[..., c])
+    norm[..., kernels == LOGISTIC] = 0.0
+    base = ln_weight - np.log(scale) + norm
+    return np.asarray(_ln_densities(kernels, base, location, scale, dof, place, y))
 
 
 def conditions_of(table: pd.DataFrame, compressed: Compressed) -> IntArray:
@@ -249,14 +316,6 @@ def conditions_of(table: pd.DataFrame, compressed: Compressed) -> IntArray:
         row = wanted.iloc[int(np.argmin(found))].to_dict()
         raise ValueError(f"no readings were compressed at {row}; compress these measurements")
     return np.asarray(found, dtype=np.int64)
-
-
-def _bins(condition: IntArray, r_ohm: FloatArray, data: CompressedState) -> IntArray:
-    """Bin of each reading: bins are intervals of ln R, so ranks tell."""
-    order = np.lexsort((r_ohm, condition))
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.repeat(np.arange(len(data.count)), data.count)
-    return place
 
 
 @njit(error_model="numpy")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from devicefit.programming import Programming
+from devicefit.programming import FloatArray, Programming
 
 STATES = ("LRS", "HRS")
 MINIMUM_DEVICES = 10
@@ -264,6 +264,12 @@ def refuse_few_devices(devices: dict[str, int], faults: Faults) -> None:
                 f"column device_id has {number} devices in {state}, at least "
                 f"{MINIMUM_DEVICES} are needed to tell the spread of devices; measure more"
             )
+
+
+def is_count(values: FloatArray, least: int) -> np.ndarray:
+    """Which values are whole numbers of at least `least`."""
+    whole: np.ndarray = np.isfinite(values) & (values == np.rint(values))
+    return whole & (values >= least) & (values < 2**53)
 
 
 def rows_of(table: pd.DataFrame | pd.Series, bad: np.ndarray | pd.Series) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from devicefit.columns import BOUNDS, COUNTS, SUMMARY
 from devicefit.overrange import LN_R_LIMIT, NO_RESISTANCE_OHM
 from devicefit.programming import FloatArray
-from devicefit.refusals import Faults, rows_of
+from devicefit.refusals import Faults, is_count, rows_of
 
 KINDS: dict[str, tuple[str, ...]] = {
     "a reading": ("resistance_ohm",),
@@ -172,11 +172,11 @@ def _refuse_counts(table: pd.DataFrame, faults: Faults) -> None:
         )  # fmt: skip
     errors, trials, threshold = (table[name].to_numpy(dtype=np.float64) for name in COUNTS)
     faults.rows(
-        table, ~_is_count(trials, 1), "trials",
+        table, ~is_count(trials, 1), "trials",
         "is not a whole number of at least 1", "count readings, not shares",
     )  # fmt: skip
     faults.rows(
-        table, ~_is_count(errors, 0), "errors",
+        table, ~is_count(errors, 0), "errors",
         "is not a whole number of at least 0", "count errors, not shares",
     )  # fmt: skip
     faults.rows(
@@ -200,7 +200,7 @@ def _refuse_summaries(table: pd.DataFrame, faults: Faults) -> None:
             empty = empty & ~lone
         faults.rows(table, empty, name, "is empty", f"a summary needs {', '.join(SUMMARY)}")
     faults.rows(
-        table, ~_is_count(n, 1), "n",
+        table, ~is_count(n, 1), "n",
         "is not a whole number of at least 1", "give the number of readings behind the mean",
     )  # fmt: skip
     faults.rows(
@@ -213,8 +213,3 @@ def _refuse_summaries(table: pd.DataFrame, faults: Faults) -> None:
         "is not a standard deviation of ln R",
         "give the one of single readings (divided by n - 1), not that of their mean",
     )  # fmt: skip
-
-
-def _is_count(values: FloatArray, least: int) -> np.ndarray:
-    whole: np.ndarray = np.isfinite(values) & (values == np.rint(values))
-    return whole & (values >= least) & (values < 2**53)

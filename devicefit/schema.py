@@ -13,6 +13,7 @@ from devicefit.columns import (
     BOUNDS,
     COUNTS,
     NAMES,
+    PLACE,
     PROGRAMMING_COLUMNS,
     SUMMARY,
     UNIT_OF,
@@ -109,10 +110,12 @@ def schema_of(
     one_by_one = any(name in found for name in ("resistance_ohm", *BOUNDS))
     tables = ((COUNTS, "counted errors need"), (SUMMARY, "a summary needs"))
     is_table = any(all(name in found for name in group) for group, _ in tables)
-    for group, what in tables:
+    for group, what in (*tables, (PLACE, "the place of a cell needs")):
         missing = [name for name in group if name not in found]
-        # Columns that happen to be called n or errors mean nothing beside readings.
-        meant = [n for n in group if n in found and (n in mapped or not (one_by_one or is_table))]
+        # Columns that happen to be called n or errors mean nothing beside readings, and a row
+        # without a column may be the number of a line.
+        alone = not (one_by_one or is_table) and group != PLACE
+        meant = [n for n in group if n in found and (n in mapped or alone)]
         if missing and meant:
             raise MeasurementError(
                 f"{source}: {what} the columns {', '.join(group)}; {missing[0]} is missing, "

@@ -33,8 +33,9 @@ DRAWS = 1000
 
 # Ending of parameters whose prior is the smoothness of a function, not a stated belief.
 _STRUCTURE = "_deviation"
-# Rotations that tell the noise.
+# Rotations that tell what chance adds, and how many errors it exceeds once in a hundred.
 _SHIFTS = 99
+_CHANCE = 2.3
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,24 @@ class Scaling:
     ----------
     change : float array, shape (quantity,)
         Change of the distribution of each quantity, as cumulative Jensen-Shannon distance, for
-        each doubling of the power.
+        each doubling of the power, less what chance adds to a distance.
     shift : float array, shape (quantity,)
         Change of its mean for each doubling, in posterior standard deviations.
-    noise : float array, shape (quantity,)
-        A change that so many draws show, once in a hundred, where there is none.
+    moved : float array, shape (quantity,)
+        The same in units of the quantity.
+    error : float array, shape (quantity,)
+        Monte-Carlo standard error of the change.
     """
 
     change: FloatArray
     shift: FloatArray
-    noise: FloatArray
+    moved: FloatArray
+    error: FloatArray
 
     @property
     def matters(self) -> np.ndarray:
-        """Quantities whose change is of note and more than noise, bool, shape (quantity,)."""
-        return (self.change >= SENSITIVE) & (self.change > self.noise)
+        """Quantities whose change is of note and more than chance, bool, shape (quantity,)."""
+        return (self.change >= SENSITIVE) & (self.change > _CHANCE * self.error)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ class Sensitivity:
                 row |= {
                     factor: float(scaling.change[i]),
                     f"{factor}_shift": float(scaling.shift[i]),
-                    f"{factor}_noise": float(scaling.noise[i]),
+                    f"{factor}_moved": float(scaling.moved[i]),
+                    f"{factor}_error": float(scaling.error[i]),
                 }
             rows.append(row | {"rests_on": diagnosis[i], "is_answer": bool(self.is_answer[i])})
         return rows
@@ -136,8 +141,11 @@ def power_scaling(quantities: Mapping[str, FloatArray], ln_density: FloatArray) 
     smoothing. The shift is exact at power one: ``ln 2 cov(quantity, ln density) / sd``.
 
     All priors together have a wide ln density, most of which has nothing to do with a quantity;
-    with few draws chance alone relates them. The noise is the largest change over 99 rotations of
-    the ln density against the quantities, which keep both autocorrelations.
+    with few draws chance alone relates them. What chance adds is had from 99 rotations of the ln
+    density against the quantities, which keep both autocorrelations: the mean of its square is
+    taken from the squared change. A distance is changed only by what goes its own way, which is
+    about half of the root mean square: 0.47 to 0.61 of it for normal quantities, 29 other
+    priors, 1000 and 4000 draws.
     """
     n = len(ln_density)
     for name, values in {"ln_density": ln_density, **quantities}.items():
@@ -148,7 +156,7 @@ def power_scaling(quantities: Mapping[str, FloatArray], ln_density: FloatArray) 
     turns = np.unique(np.arange(1, _SHIFTS + 1) * n // (_SHIFTS + 1))
     turned = np.stack([ln_density, *(np.roll(ln_density, turn) for turn in turns)], axis=1)
     weights = [np.exp((power - 1) * (turned - turned.max(axis=0))) for power in _POWERS]
-    change, noise, shift = [], [], []
+    change, error, shift, moved = [], [], [], []
     for values in quantities.values():
         all_changes = np.mean(
             [
@@ -157,10 +165,12 @@ def power_scaling(quantities: Mapping[str, FloatArray], ln_density: FloatArray) 
             ],
             axis=0,
         )
-        change.append(all_changes[0])
-        noise.append(all_changes[1:].max(initial=0.0))
+        by_chance = float(np.mean(all_changes[1:] ** 2)) if len(turns) else 0.0
+        change.append(np.sqrt(max(all_changes[0] ** 2 - by_chance, 0.0)))
+        error.append(0.5 * np.sqrt(by_chance))
         shift.append(_shift(values, ln_density))
-    return Scaling(np.array(change), np.array(shift), np.array(noise))
+        moved.append(shift[-1] * values.std())
+    return Scaling(np.array(change), np.array(shift), np.array(moved), np.array(error))
 
 
 def curve_sensitivity(

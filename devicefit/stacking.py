@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from devicefit.compressed import IntArray
+from devicefit.filament import Filament
 from devicefit.fitting import DevicePosterior, Diagnostics
 from devicefit.loo import Loo
 from devicefit.mixture import Mixture
@@ -253,6 +254,29 @@ class StackedDevice:
         ]
         masks = [mask for mask in masks if mask.any()]
         return {state: _side_by_side([p[state] for p in parts], masks) for state in parts[0]}
+
+    def filament(
+        self,
+        x: FloatArray,
+        *,
+        second: FloatArray | float | None = None,
+        array: IntArray | int | None = None,
+    ) -> Filament:
+        """Resistance of the filament alone, shape (chain, draw, programming).
+
+        Each draw is that of one family. Parameters as of
+        :meth:`devicefit.fitting.DevicePosterior.filament`.
+        """
+        allotted = self.allotment()
+        parts = [
+            self.posteriors[name].filament(x, second=second, array=array) for name in self.used
+        ]
+
+        def chosen(values: Sequence[FloatArray]) -> FloatArray:
+            return np.choose(allotted[..., None], values)
+
+        shares = [part.series_share for part in parts if part.series_share is not None]
+        return Filament(chosen([part.ln_r for part in parts]), chosen(shares) if shares else None)
 
 
 def _chosen(posterior: DevicePosterior, mask: np.ndarray) -> DevicePosterior:

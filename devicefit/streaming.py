@@ -77,7 +77,7 @@ def compress_file(
         the next (within a piece they need not), else they are refused with the device's name;
         repeated readings are found in this order. A censored reading that repeats another, and
         readings that repeat at an edge, are found only by ``read_measurements``; so are values
-        decades from their group.
+        decades from their group, and places of cells that contradict each other.
     ValueError
         ``chunk_rows`` below 1, or ``bins_per_spread`` below 4.
     """

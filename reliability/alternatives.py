@@ -9,7 +9,7 @@ import numpy as np
 
 from devicefit.intervals import PROBABILITY
 from devicefit.programming import FloatArray, Programming
-from reliability.decision.saving import saving_of
+from reliability.decision.saving import stated_saving
 from reliability.designs import Comparison, Design, design_energy
 from reliability.ecc import NO_CODE
 from reliability.energy import energy_at
@@ -98,7 +98,7 @@ def _record(
         **record,
         "e_bit_j": band(design_energy(design, comparison.energy), axis=0),
         "e_network_j": band(e_cell * storage.cells_for(bits), axis=0),
-        "saving": {r.key: saving_of(comparison, design, r).record() for r in comparison.references},
+        "saving": {r.key: stated_saving(comparison, design, r) for r in comparison.references},
     }
 
 

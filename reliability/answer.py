@@ -170,7 +170,7 @@ def answer(
             device,
             c,
             networks,
-            shares=None if uncertainty is None else uncertainty["against"][STANDARD]["share"],
+            shares=((uncertainty or {}).get("against", {}).get(STANDARD) or {}).get("share"),
             seed=seed,
             life=bool(lives),
         )

@@ -230,7 +230,7 @@ EnergySdOption = Annotated[
         "--energy-sd",
         metavar="NAME=SD",
         help="What is not known of the pulses: voltage, pulse, current, current_slope, "
-        "reset_current or inference, e.g. voltage=0.05. Repeatable.",
+        "reset_current, v_c or inference, e.g. voltage=0.05. Repeatable.",
     ),
 ]
 OneIsOption = Annotated[

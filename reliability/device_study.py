@@ -10,19 +10,18 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from devicefit.backend import SamplerOptions
-from devicefit.checks import (
+from devicefit.checks.fit_gates import (
     convergence_gates,
     loo_gate,
     modes_gate,
-    overlap_gate,
     sensitivity_gate,
-    tail_gate,
 )
+from devicefit.checks.gate import Gate
+from devicefit.checks.predictive_tests import predictive_tests
 from devicefit.compressed import Compressed
 from devicefit.compression import compress
 from devicefit.condition_readings import ConditionReadings, condition_readings, pooled_errors
 from devicefit.fitting import DevicePosterior, fit
-from devicefit.gates import Gate
 from devicefit.intervals import PROBABILITY
 from devicefit.left_out_conditions import (
     check_groups,
@@ -31,6 +30,7 @@ from devicefit.left_out_conditions import (
 )
 from devicefit.loo import Loo, elpd_difference, loo
 from devicefit.measurements import STATES, Measurements
+from devicefit.neighbours import likenesses, neighbours_gate
 from devicefit.persistence_windows import WindowedPersistence
 from devicefit.predicted_failures import predicted_failures
 from devicefit.prediction import fit_persistence, threshold_words
@@ -214,24 +214,31 @@ def study_device(
     }
     rng = np.random.default_rng([sampler.seed, 1])
     persistence: dict[str, WindowedPersistence] = {}
-    gates: tuple[Gate, ...] = (*convergence_gates(leading), modes_gate(leading))
+    own = curves if main is leading else ber_curves(leading, grid, options=sensing)
+    gates: tuple[Gate, ...] = (*convergence_gates(leading, own), modes_gate(leading))
     if failed:
         gates += (fitted_gate(failed, tuple(posteriors)),)
     if read:
         per_group = max(100, measurements.devices // 40)
         counts = count_errors(measurements, curves["1T1R"], devices_per_group=per_group)
         cells = predicted_failures(main, compressed, counts, curves["1T1R"], rng=rng)
-        own = curves if main is leading else ber_curves(leading, grid, options=sensing)
+        tests = predictive_tests(main, measurements, options=sensing)
         gates += (
-            overlap_gate(cells),
-            tail_gate(leading, compressed, measurements),
+            *tests.gates,
             loo_gate(loos[leading.family]),
             sensitivity_gate(curve_sensitivity(leading, compressed, own)),
         )
+        if len(measurements.places):
+            say("comparing neighbouring cells")
+            placed = np.random.default_rng([sampler.seed, 17])
+            gates += (neighbours_gate(likenesses(measurements, main, sensing, rng=placed)),)
         say("how much devices differ")
         persistence = fit_persistence(main, measurements, options=sensing, rng=rng)
         record["counts"] = _counts_record(counts, main)
-        record["checks"] = device_checks_record(posteriors, cells)
+        record["checks"] = {
+            **device_checks_record(posteriors, cells),
+            "predictive": tests.record(),
+        }
         record["quantiles"] = _quantiles(measurements, main)
         record["levels"] = levels_record(leading, measurements, compressed, persistence, sampler)
     if left_out:

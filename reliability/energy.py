@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from devicefit.filament import Filament
 from devicefit.fitted import Fitted
 from devicefit.models.frame import Frame
 from devicefit.programming import Programming
@@ -18,6 +20,10 @@ IntArray = NDArray[np.int64]
 NO_ENERGY = "none"
 """Basis of an energy of which nothing is known."""
 
+_PULSES = {"e_set_j": "SET", "e_reset_j": "RESET"}
+
+I_REFERENCE_A = 1e-4
+"""Current at which V_c is stated, a usual compliance current; it cancels in a saving."""
 
 _LARGEST = 1e3
 """Volts or seconds that no pulse has."""
@@ -42,14 +48,19 @@ class EnergyOptions:
         Relative standard deviation of all stated currents together (calibration).
     current_slope_sd : float
         Standard deviation of s in I ~ I_stated^(1 + s) about the middle of the range: whether the
-        true current follows the stated one, as it does not when a parasitic capacitance
-        discharges through the cell. Unlike common factors it does not cancel in a saving.
+        true current follows the stated one. At weak programming it lies above, where a parasitic
+        capacitance discharges through the cell, or below, where cells switch late in the pulse.
+        No factor common to all currents, it does not cancel in a saving. The default is assumed: a
+        factor 1.26 in the current over a decade.
     reset_current_sd : float
         Standard deviation of ln(I_RESET / I_cc); the RESET current of a filament is about the
         compliance current that formed it.
+    v_c_v, v_c_sd : float
+        V_c in R_filament = V_c / I^b (I in units of 100 uA), by which a current that is not known
+        is inferred, and the standard deviation of ln V_c. 0.4 to 0.6 V is recalled, not looked up,
+        and taken for the range that holds with 80 %.
     inference_sd : float
-        Standard deviation of the exponent k in I ~ R_LRS^-k (mean 1), used where the current is
-        not known but inferred from the resistance; the published range 0.8 to 1.2 is recalled.
+        Standard deviation of ln b. 0.8 to 1.2 is recalled, and taken likewise.
     """
 
     set_voltage_v: float = 1.2
@@ -58,10 +69,12 @@ class EnergyOptions:
     reset_pulse_s: float = 1e-7
     voltage_sd: float = 0.05
     reset_current_sd: float = 0.1
-    inference_sd: float = 0.1
+    v_c_v: float = 0.5
+    v_c_sd: float = 0.15
+    inference_sd: float = 0.15
     pulse_sd: float = 0.0
     current_sd: float = 0.0
-    current_slope_sd: float = 0.0
+    current_slope_sd: float = 0.1
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -86,32 +99,32 @@ class EnergyOptions:
 
 @dataclass(frozen=True)
 class Inferred:
-    """The part of an energy that is worked out from the resistance of the device.
+    """The part of an energy whose current is worked out from the filament of the device.
 
     Parameters
     ----------
-    stated_j : float array, shape (draw, x), or float
+    stated_j : float array, shape (draw, x) or (draw, 1)
         The other part, which does not depend on the device.
-    v2_s : float array, shape (draw, x) or (draw, 1)
-        Squared voltages times pulse widths, summed over the pulses that are inferred.
-    exponent : float array, shape (draw, 1)
-        Of the conductance relative to its middle over the programming values.
-    ln_r : float array, shape (draw, x)
-        ln of the median LRS resistance of the device of each draw.
+    v_s : float array, shape (draw, x) or (draw, 1)
+        What the current is multiplied with: voltages times pulse widths, summed over the pulses.
+    ln_v_c, b : float array, shape (draw, 1)
+        ``R_filament = V_c / I^b``, the current in units of :data:`I_REFERENCE_A`.
+    filament : Filament
+        Of the device of each draw, shape (draw, x).
     """
 
-    stated_j: FloatArray | float
-    v2_s: FloatArray
-    exponent: FloatArray
-    ln_r: FloatArray
+    stated_j: FloatArray
+    v_s: FloatArray
+    ln_v_c: FloatArray
+    b: FloatArray
+    filament: Filament
 
     def joined(self, device: IntArray | slice, inputs: IntArray | slice) -> FloatArray:
         """Energy with the device of one draw and the inputs of another, shape (draw, x)."""
-        ln_r, stated = self.ln_r[device], self.stated_j
-        middle = ln_r.mean(axis=1, keepdims=True)
-        conductance = np.exp(-(middle + self.exponent[inputs] * (ln_r - middle)))
-        fixed = stated if isinstance(stated, float) else stated[inputs]
-        return np.asarray(fixed + self.v2_s[inputs] * conductance)
+        ln_reference = np.log(I_REFERENCE_A)
+        ln_over = self.ln_v_c[inputs] - ln_reference - self.filament.ln_r[device]
+        current = np.exp(ln_reference + ln_over / self.b[inputs])
+        return np.asarray(self.stated_j[inputs] + self.v_s[inputs] * current)
 
 
 @dataclass(frozen=True)
@@ -178,7 +191,7 @@ def programming_energy(
     """Energy to program one cell, for each draw and value of the programming variable.
 
     SET and RESET each take the best that is there: measured energies; current, voltage and time;
-    current inferred from the resistance.
+    current inferred from the filament's resistance.
 
     Parameters
     ----------
@@ -207,11 +220,11 @@ def programming_energy(
 
     Notes
     -----
-    With the compliance current known: ``E = V_SET I t_SET + V_RESET I_RESET t_RESET``. Otherwise
-    the current after switching is inferred from the median LRS, ``I = V / R_LRS``, with an
-    uncertain exponent that acts relative to the middle of the range. Cells that switch early
-    spend the rest of the pulse at this current, so both are upper estimates of a self-terminated
-    pulse. Read and compute energy are not included.
+    ``E = V_SET I t_SET + V_RESET I_RESET t_RESET`` with the compliance current I. Where it is not
+    known it is inferred from the filament that it left, ``R_filament = V_c / I^b`` with V_c and b
+    uncertain: the transistor and the wires in series, a part of the LRS, tell nothing of it. Cells
+    that switch early spend the rest of the pulse at this current, so both are upper estimates of a
+    self-terminated pulse. Read and compute energy are not included.
     """
     n, programming = len(draw), posterior.frame.programming
     found: dict[str, FloatArray] = {}
@@ -236,44 +249,26 @@ def programming_energy(
                 "the pulses; give both energies, or voltages and pulse widths"
             )
         return no_energy(x, n, programming)
-    pulses = _pulses(posterior, x, draw, options, found.get("i_set_a"), rng)
-    words = pulses.words
-    known = [key for key in ("e_set_j", "e_reset_j") if key in found]
+    total, words, inferred = _of_pulses(posterior, x, draw, options, found, rng)
+    known = [name for key, name in _PULSES.items() if key in found]
     if known:
-        name = "SET" if known == ["e_set_j"] else "RESET"
-        other = "RESET" if name == "SET" else "SET"
-        words = f"{name} energy measured ({source}); {other}: {words}"
+        (other,) = set(_PULSES.values()) - set(known)
+        words = f"{known[0]} energy measured ({source}); {other}: {words}"
     elif "i_set_a" in found:
         words = f"SET current measured ({source}); {words}"
-    asked = {key: pulses.factor[key] for key in ("e_set_j", "e_reset_j") if key not in found}
-    stated: FloatArray | float = found[known[0]] if known else 0.0
-    factor = np.asarray(sum(asked.values()))
-    if pulses.ln_r is None:
-        return Energy(x, stated + factor, programming, words, measured_range)
-    inferred = Inferred(stated, factor, pulses.exponent, pulses.ln_r)
-    total = inferred.joined(slice(None), slice(None))
     return Energy(x, total, programming, words, measured_range, inferred)
 
 
-@dataclass(frozen=True)
-class _Pulses:
-    """Energies of both pulses; where `ln_r` is given, what the conductance multiplies."""
-
-    factor: dict[str, FloatArray]
-    words: str
-    exponent: FloatArray
-    ln_r: FloatArray | None = None
-
-
-def _pulses(
+def _of_pulses(
     posterior: Fitted,
     x: FloatArray,
     draw: IntArray,
     options: EnergyOptions,
-    i_set_a: FloatArray | None,
+    found: Mapping[str, FloatArray],
     rng: np.random.Generator,
-) -> _Pulses:
-    n, programming = len(draw), posterior.frame.programming
+) -> tuple[FloatArray, str, Inferred | None]:
+    """Energy by current, voltage and time of the pulses whose energy was not found, in words."""
+    n, frame = len(draw), posterior.frame
 
     def factor(sd: float) -> FloatArray:
         return np.exp(sd * rng.standard_normal((n, 1)))
@@ -282,39 +277,42 @@ def _pulses(
     v_reset = options.reset_voltage_v * factor(options.voltage_sd)
     ratio = factor(options.reset_current_sd)
     t_set = options.set_pulse_s * factor(options.pulse_sd)
-    if programming.unit == "s":
+    if frame.programming.unit == "s":
         t_set = np.asarray(x, dtype=np.float64)[None, :] * t_set / options.set_pulse_s
     t_reset = options.reset_pulse_s * factor(options.pulse_sd)
-    second = posterior.frame.second
-    if i_set_a is not None or programming.is_current or (second and second.is_current):
-        if i_set_a is None and second is not None and second.is_current:
-            i_set_a = posterior.frame.second_reference * factor(options.current_sd)
-            words = f"{second.name} known; voltages and pulse widths as given"
-        elif i_set_a is None:
-            ln_x = np.log(np.asarray(x, dtype=np.float64))[None, :]
-            slope = options.current_slope_sd * rng.standard_normal((n, 1))
-            stated = np.exp(ln_x + slope * (ln_x - ln_x.mean()))
-            i_set_a = stated * factor(options.current_sd)
-            words = f"{programming.name} known; voltages and pulse widths as given"
-        else:
-            words = "voltages and pulse widths as given"
-        return _Pulses(
-            {
-                key: np.broadcast_to(volt * i_set_a * width, (n, len(x)))
-                for key, volt, width in (
-                    ("e_set_j", v_set, t_set),
-                    ("e_reset_j", v_reset * ratio, t_reset),
-                )
-            },
-            words,
-            np.ones((n, 1)),
-        )
-    return _Pulses(
-        {"e_set_j": v_set**2 * t_set, "e_reset_j": v_reset**2 * ratio * t_reset},
-        "programming current not known; inferred from the median LRS resistance of the whole "
-        "read path (I = V / R_LRS)",
-        1 + options.inference_sd * rng.standard_normal((n, 1)),
-        posterior.mixtures(x)["LRS"].location[0].reshape(-1, len(x))[draw],
+    v_s = {"e_set_j": v_set * t_set, "e_reset_j": v_reset * ratio * t_reset}
+    stated = sum((found[key] for key in v_s if key in found), np.zeros((n, 1)))
+    wanted = np.asarray(sum(v_s[key] for key in v_s if key not in found))
+    words = "voltages and pulse widths as given"
+    if "i_set_a" in found:
+        current = found["i_set_a"]
+    elif frame.is_current:
+        ln_x = np.log(np.asarray(x, dtype=np.float64))[None, :]
+        slope = options.current_slope_sd * rng.standard_normal((n, 1))
+        current = np.exp(ln_x + slope * (ln_x - ln_x.mean())) * factor(options.current_sd)
+        words = f"{frame.programming.name} known; {words}"
+    elif frame.second is not None and frame.second.is_current:
+        current = frame.second_reference * factor(options.current_sd)
+        words = f"{frame.second.name} known; {words}"
+    else:
+        filament = posterior.filament(x).flat(draw)
+        ln_v_c = np.log(options.v_c_v * factor(options.v_c_sd))
+        inferred = Inferred(stated, wanted, ln_v_c, factor(options.inference_sd), filament)
+        return inferred.joined(slice(None), slice(None)), _inferred_from(filament), inferred
+    return np.broadcast_to(stated + wanted * current, (n, len(x))), words, None
+
+
+def _inferred_from(filament: Filament) -> str:
+    """What a current rests on that is not known, in words."""
+    part = (
+        "the filament's part of the median LRS resistance"
+        if filament.series_share is not None
+        else "the median LRS resistance, which is taken for the filament's (assumed: at one "
+        "condition the series resistance is not told apart)"
+    )
+    return (
+        f"programming current not known; inferred from {part}, R_filament = V_c / I^b with assumed "
+        "V_c and b; voltages and pulse widths as given"
     )
 
 
@@ -332,11 +330,26 @@ def energy_at(energy: Energy, at: FloatArray | float) -> FloatArray:
     -------
     float array, shape (draw,)
     """
+    return np.exp(_between(energy, np.log(energy.e_cell_j), at))
+
+
+def series_share_at(energy: Energy, at: FloatArray | float) -> FloatArray | None:
+    """Share of the series resistance in the LRS of each draw at its own programming value.
+
+    Parameters as of :func:`energy_at`. None where the energies do not rest on this share: the
+    current is known, or the series resistance is not told apart.
+    """
+    inferred = energy.inferred
+    if inferred is None or inferred.filament.series_share is None:
+        return None
+    return _between(energy, inferred.filament.series_share, at)
+
+
+def _between(energy: Energy, values: FloatArray, at: FloatArray | float) -> FloatArray:
+    """Values (draw, x) of each draw at its own programming value, linear between those of `x`."""
     u = energy.programming.coordinate(energy.x)
-    draws = len(energy.e_cell_j)
-    v = np.broadcast_to(energy.programming.coordinate(at), (draws,))
+    v = np.broadcast_to(energy.programming.coordinate(at), (len(values),))
     right = np.clip(np.searchsorted(u, v), 1, len(u) - 1)
     weight = np.clip((v - u[right - 1]) / (u[right] - u[right - 1]), 0.0, 1.0)
-    rows = np.arange(draws)
-    below, above = (np.log(energy.e_cell_j[rows, right - k]) for k in (1, 0))
-    return np.asarray(np.exp((1 - weight) * below + weight * above))
+    rows = np.arange(len(values))
+    return np.asarray((1 - weight) * values[rows, right - 1] + weight * values[rows, right])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from devicefit.gates import Gate
+from devicefit.checks.gate import Gate
 from devicefit.intervals import PROBABILITY, equal_tailed
 from devicefit.programming import FloatArray
 from devicefit.sensing import SCHEMES, BerCurve, SensingOptions

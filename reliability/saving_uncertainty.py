@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from reliability.decision.saving import is_withheld, stated_saving
 from reliability.designs import Comparison
 from reliability.saving_shares import DRAWS, SavingSources, saving_sources
 from reliability.source_shares import INTERACTION
@@ -47,13 +48,18 @@ def saving_uncertainty(comparison: Comparison, *, seed: int) -> dict[str, Any] |
     Returns
     -------
     dict or None
-        None where there is no saving: no energy is known, or nothing is safe. ``sentence`` says
-        where most of the uncertainty comes from; under ``against`` the shares by reference.
+        None where there is no saving: no energy is known, nothing is safe, or gates failed.
+        ``sentence`` says where most of the uncertainty comes from; under ``against`` the shares by
+        reference, those that are stated.
     """
     c = comparison
     if c.best is None or not c.energy.is_known:
         return None
+    stated = [r.key for r in c.references if not is_withheld(stated_saving(c, c.focus, r))]
+    if not stated:
+        return None
     found = saving_sources(c, c.focus, seed=seed)
+    found = {key: found[key] for key in stated}
     findings = {key: _finding(c, sources) for key, sources in found.items()}
     said: dict[str, list[str]] = {}
     for key, name in NAMES.items():

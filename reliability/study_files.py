@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from devicefit.checks.gate import Gate
 from devicefit.fitting import DevicePosterior
-from devicefit.gates import Gate
 from devicefit.measurements import STATES
 from devicefit.models import FAMILIES
 from devicefit.numerics.stored import (

@@ -14,7 +14,7 @@ from reliability.confirmation.words import (
     refused_lines,
 )
 from reliability.decision.safe_set import points
-from reliability.decision.saving import NO_SAVING_STATED
+from reliability.decision.saving import NO_SAVING_STATED, is_withheld
 from reliability.designs import Comparison, Design
 from reliability.device_study import FITTED
 from reliability.requirement import Life
@@ -106,7 +106,7 @@ def verdict_record(
         "failed_gates": failed,
         "failed_families": unfitted,
         "gates_passed": not failed,
-        "failed": _failed_words(gates, unfitted, comparison),
+        "failed": _failed_words(gates, unfitted, comparison, saving),
     }
     said = [line for line in (uncertainty, regret) if line is not None]
     best = comparison.best
@@ -299,11 +299,25 @@ def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str
         "Saving in programming energy (that of the other over that of this design, both held to "
         f"the same rule): {against}."
     ]
+    lines += [
+        f"Gate failed, {gate['name']}: {gate['finding']}. No saving is stated against {names}. "
+        f"What to do: {gate['remedy']}."
+        for gate, names in _failed_savings(saving)
+    ]
     energy = comparison.energy
     if energy.measured is not None and energy.extrapolated.any():
         low, high = (comparison.programming.format(end) for end in energy.measured)
         lines.append(f"Energies were measured from {low} to {high}; beyond, they are extrapolated.")
     return lines
+
+
+def _failed_savings(saving: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
+    """The gate of savings that failed, at its largest value, and the references."""
+    failed = {key: record for key, record in saving.items() if is_withheld(record)}
+    if not failed:
+        return []
+    worst = max((record["gate"] for record in failed.values()), key=lambda gate: gate["value"])
+    return [(worst, ", ".join(NAMES.get(key, key) for key in failed))]
 
 
 def _holds_for(asked: Life | None, life: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -368,7 +382,10 @@ def failed_families(device: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _failed_words(
-    gates: Sequence[Mapping[str, Any]], unfitted: Mapping[str, str], comparison: Comparison
+    gates: Sequence[Mapping[str, Any]],
+    unfitted: Mapping[str, str],
+    comparison: Comparison,
+    saving: Mapping[str, Any],
 ) -> str:
     """What failed, in a sentence."""
     parts = [f"{gate['name']} ({gate['finding']})" for gate in gates if not gate["passed"]]
@@ -377,6 +394,10 @@ def _failed_words(
             f"{', '.join(unfitted)} could not be fitted; the answer rests on "
             f"{next(iter(comparison.ber))}"
         )
+    parts += [
+        f"{gate['name']} ({gate['finding']}), so that no saving is stated against {names}"
+        for gate, names in _failed_savings(saving)
+    ]
     if not parts:
         return f"Nothing failed: all {len(gates)} gates passed."
     return f"Failed: {'; '.join(parts)}."

@@ -26,12 +26,18 @@ DEVIATION_LN_SD = 0.3
 
 @dataclass(frozen=True)
 class Core:
-    """Mean and standard deviation of ln R of well-programmed cells (arrays or expressions)."""
+    """Mean and standard deviation of ln R of well-programmed cells (arrays or expressions).
+
+    `mean_lrs` is that of the read path: series resistance and filament. The two apart are
+    `ln_series` and `ln_filament`, ln ohm; None where one condition does not tell them apart.
+    """
 
     mean_lrs: Any
     sd_lrs: Any
     mean_hrs: Any
     sd_hrs: Any
+    ln_series: Any = None
+    ln_filament: Any = None
 
 
 def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
@@ -108,25 +114,12 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
         mean_hrs = mean_hrs + p["hrs_second"] * after_second
         if frame.is_current:
             lrs_shift = lrs_shift + p["lrs_second"] * after_second
-    if frame.is_current:
-        ln_low, ln_high = np.log(frame.low), np.log(frame.high)
-        ln_relative = (position - 0.5) * (ln_high - ln_low)
-        ln_filament = p["ln_v_c"] - 0.5 * (ln_low + ln_high) - p["exponent"] * ln_relative
-    else:
-        ln_over = _ln_overdrive(xp, position - p["onset"], p["ln_onset_width"], OVERDRIVE_REFERENCE)
-        ln_filament = p["ln_r_filament"] - p["exponent"] * ln_over
-        if frame.second is not None:
-            ln_over = _ln_overdrive(
-                xp, places.second - p["second_centre"], p["ln_second_width"], SECOND_REFERENCE
-            )
-            ln_filament = xp.logaddexp(ln_filament, p["ln_r_second"] - ln_over)
-    ln_path = xp.logaddexp(p["ln_r_series"], ln_filament)
-    filament_share = xp.exp(ln_filament - ln_path)
+    ln_own = ln_filament(xp, p, frame, places, position)
+    ln_path = xp.logaddexp(p["ln_r_series"], ln_own)
+    filament_share = xp.exp(ln_own - ln_path)
     ln_path = ln_path + lrs_shift
     ln_filament_sd = (
-        p["ln_sd_filament"]
-        + ln_sd_shift
-        + p["sd_exponent"] * (ln_filament - np.log(R_REFERENCE_OHM))
+        p["ln_sd_filament"] + ln_sd_shift + p["sd_exponent"] * (ln_own - np.log(R_REFERENCE_OHM))
     )
     variance = xp.exp(2 * (p["ln_sd_floor"] + ln_sd_shift))
     if frame.is_current:
@@ -142,7 +135,38 @@ def core(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places) -> Core:
             + _capped_square(xp, ln_filament_sd, filament_share * path_share)
             + (hrs_share * xp.exp(ln_sd_hrs)) ** 2
         )
-    return Core(mean_lrs, xp.sqrt(variance), mean_hrs, xp.exp(ln_sd_hrs))
+    return Core(
+        mean_lrs,
+        xp.sqrt(variance),
+        mean_hrs,
+        xp.exp(ln_sd_hrs),
+        p["ln_r_series"] + lrs_shift,
+        ln_own + lrs_shift,
+    )
+
+
+def ln_filament(xp: Any, p: Mapping[str, Any], frame: Frame, places: Places, position: Any) -> Any:
+    """Logarithm of the filament's resistance in ohm by the physics, without the smooth deviation.
+
+    Parameters
+    ----------
+    xp, p, frame, places
+        As of :func:`core`; more than one condition.
+    position : array or expression
+        Of :func:`shifted_position`.
+    """
+    if frame.is_current:
+        ln_low, ln_high = np.log(frame.low), np.log(frame.high)
+        ln_relative = (position - 0.5) * (ln_high - ln_low)
+        return p["ln_v_c"] - 0.5 * (ln_low + ln_high) - p["exponent"] * ln_relative
+    ln_over = _ln_overdrive(xp, position - p["onset"], p["ln_onset_width"], OVERDRIVE_REFERENCE)
+    found = p["ln_r_filament"] - p["exponent"] * ln_over
+    if frame.second is None:
+        return found
+    ln_over = _ln_overdrive(
+        xp, places.second - p["second_centre"], p["ln_second_width"], SECOND_REFERENCE
+    )
+    return xp.logaddexp(found, p["ln_r_second"] - ln_over)
 
 
 def shifted_position(p: Mapping[str, Any], frame: Frame, places: Places) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from devicefit.gates import Gate
+from devicefit.checks.gate import Gate
 from devicefit.intervals import equal_tailed
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.chips import StoredNetwork, count_chips
 from reliability.confirmation.lots import BLOCK, ROUNDING, Confirmation, Lot, LotSizes, confirm
 from reliability.confirmation.rates import ChipRates, chip_rates
-from reliability.confirmation.readings import checks_near
+from reliability.confirmation.readings import checks_near, errors_near
 from reliability.decision.safe_set import SafeSet
 from reliability.designs import Comparison, Design, loss_limits
 from reliability.second_variable import leading
@@ -237,17 +237,9 @@ def beside_readings(comparison: Comparison, confirming: Confirming, say: Say) ->
     subject = of.networks[best.network]
     limit = loss_limits(c.curves, c.requirement)[best.network]
     chips = DesignChips(subject, best.storage, c.sensing, c.one_is, of)
+    at = best.stated(c.grid)[0], of.measured, of.device, best.storage
     checks = []
-    for side, check in enumerate(
-        checks_near(
-            best.stated(c.grid)[0],
-            of.measured,
-            of.device,
-            best.storage,
-            sensing=c.sensing,
-            one_is=c.one_is,
-        )
-    ):
+    for side, check in enumerate(checks_near(*at, sensing=c.sensing, one_is=c.one_is)):
         rng = np.random.default_rng([of.seed, 6, side])
         arrays = ChipArrays(check.arrays, of.arrays_per_chip)
         number = max(BLOCK, of.sizes(subject).choosing // 2) * arrays.groups
@@ -260,7 +252,9 @@ def beside_readings(comparison: Comparison, confirming: Confirming, say: Say) ->
             losses = chips.count(of_key, engine, number, seed, 0, arrays)
             lots[key] = Lot(check.low, number, int((losses <= limit + ROUNDING).sum()))
         checks.append(replace(check, by_readings=lots["by_readings"], by_model=lots["by_model"]))
-    done = replace(best, confirmation=replace(best.confirmation, readings=tuple(checks)))
+    near = errors_near(*at, sensing=c.sensing, one_is=c.one_is)
+    confirmation = replace(best.confirmation, readings=tuple(checks), near=near)
+    done = replace(best, confirmation=confirmation)
     return replace(c, designs=tuple(done if d is best else d for d in c.designs))
 
 

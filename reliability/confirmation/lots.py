@@ -150,6 +150,8 @@ class Confirmation:
         Which arrays chips lie on.
     readings : tuple of ReadingsCheck
         Chips by readings alone at measured values near the chosen one.
+    near : ReadingsCheck or None
+        Errors counted and predicted there, over more readings.
     """
 
     tried: tuple[Lot, ...]
@@ -158,6 +160,7 @@ class Confirmation:
     losses: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     arrays: ChipArrays = field(default_factory=ChipArrays)
     readings: tuple[ReadingsCheck, ...] = ()
+    near: ReadingsCheck | None = None
 
     @property
     def programming(self) -> float | None:

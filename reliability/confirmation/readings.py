@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta, binom, fisher_exact
 
+from devicefit.checks.counted_share import CountedShare
+from devicefit.checks.gate import Gate
+from devicefit.checks.totals import MATERIAL, shares_gate
 from devicefit.condition_readings import ConditionReadings
 from devicefit.fitted import Fitted
-from devicefit.gates import Gate
 from devicefit.measurements import STATES
 from devicefit.programming import FloatArray, Programming
 from devicefit.sensing import CELLS_PER_BIT, SensingOptions
@@ -34,8 +36,17 @@ POWER = 0.8
 LEAST_READINGS = 50
 """Readings of each state for which neighbouring measured values are taken together."""
 
+NEAR_READINGS = 1000
+"""Readings of each state near the recommended programming whose errors are added up."""
+
 PAIR = "pair"
 """Stands for the state where two cells store a bit."""
+
+
+_REMEDY = (
+    "the model misses the failures near the recommended programming: fit another family (--model), "
+    "leave out conditions far from it (--where), or measure more devices there"
+)
 
 
 @dataclass(frozen=True)
@@ -218,10 +229,7 @@ def checks_near(
     tuple of ReadingsCheck
         Chips are not yet counted. None for a side where no array was read in both states.
     """
-    both = [c for c in measured if all(c.trials(s) for s in STATES)]
-    if device.frame.second is not None:
-        both = [c for c in both if c.second == device.frame.second_reference]
-    values = sorted({c.programming for c in both})
+    both, values = _in_both_states(measured, device)
     split = x + 1e-9 * abs(x)
     below, above = [v for v in values if v <= split][::-1], [v for v in values if v > split]
     found = []
@@ -236,6 +244,45 @@ def checks_near(
             ends = [c.programming for c in taken]
             found.append(ReadingsCheck(min(ends), max(ends), counts))
     return tuple(found)
+
+
+def errors_near(
+    x: float,
+    measured: Sequence[ConditionReadings],
+    device: Fitted,
+    storage: Storage,
+    *,
+    sensing: SensingOptions,
+    one_is: str,
+) -> ReadingsCheck | None:
+    """Errors that were counted at the measured values nearest to a programming value.
+
+    As many values as give `NEAR_READINGS` of each state, or all; arguments as of
+    :func:`checks_near`. None where no value was read in both states.
+    """
+    both, values = _in_both_states(measured, device)
+    scale = device.frame.programming.coordinate
+    at = float(scale(x))
+    taken: list[ConditionReadings] = []
+    for value in sorted(values, key=lambda v: abs(float(scale(v)) - at)):
+        taken += [c for c in both if c.programming == value]
+        if min(sum(c.trials(s) for c in taken) for s in STATES) >= NEAR_READINGS:
+            break
+    if not taken:
+        return None
+    ends = [c.programming for c in taken]
+    counts = _counted(taken, device, storage, sensing, one_is)
+    return ReadingsCheck(min(ends), max(ends), counts)
+
+
+def _in_both_states(
+    measured: Sequence[ConditionReadings], device: Fitted
+) -> tuple[list[ConditionReadings], list[float]]:
+    """Conditions that were read in both states, and their programming values, ascending."""
+    both = [c for c in measured if all(c.trials(s) for s in STATES)]
+    if device.frame.second is not None:
+        both = [c for c in both if c.second == device.frame.second_reference]
+    return both, sorted({c.programming for c in both})
 
 
 def _counted(
@@ -343,8 +390,35 @@ def readings_gate(checks: Sequence[ReadingsCheck], programming: Programming) -> 
         worst,
         FALSE_ALARMS,
         "; ".join(said),
-        "the model misses the failures near the recommended programming: fit another family "
-        "(--model), leave out conditions far from it (--where), or measure more devices there",
+        _REMEDY,
+    )
+
+
+def near_gate(near: ReadingsCheck, programming: Programming) -> Gate:
+    """Whether the errors counted near the recommended programming are those of the model.
+
+    Fails as :func:`devicefit.checks.totals.totals_gate` does, whatever the chips say: of errors
+    that are off by a factor a chip with less to spare would fail.
+    """
+    where = programming_range(near, programming)
+    shares = [
+        CountedShare(
+            c.state,
+            f"{where}, array {c.array}" if c.array else where,
+            c.errors / c.trials,
+            round(c.trials),
+            float(c.effective),
+            c.model,
+        )
+        for c in near.counts
+    ]
+    return shares_gate(
+        shares,
+        name="errors near the recommended programming",
+        question="Does the model predict the errors counted near the recommended programming?",
+        what="shares of errors",
+        factor=MATERIAL,
+        remedy=_REMEDY,
     )
 
 

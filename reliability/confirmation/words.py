@@ -8,7 +8,7 @@ from typing import Any
 from devicefit.programming import Programming
 from reliability.confirmation.arrays import ENOUGH
 from reliability.confirmation.lots import CONFIDENCE, Lot
-from reliability.confirmation.readings import readings_gate
+from reliability.confirmation.readings import near_gate, readings_gate
 from reliability.designs import Comparison, Design
 
 NEW_ARRAY = "a new array is taken as one of those measured, drawn for each chip"
@@ -110,11 +110,14 @@ def array_line(design: Design, names: Sequence[str]) -> str:
 
 
 def readings_gates(comparison: Comparison) -> list[dict[str, Any]]:
-    """The gate on readings without a model of the best design; none where they were not counted."""
+    """Gates on readings without a model near the best design; none where they were not counted."""
     best = comparison.best
     if best is None or best.confirmation is None or not best.confirmation.readings:
         return []
-    return [readings_gate(best.confirmation.readings, comparison.programming).record()]
+    gates = [readings_gate(best.confirmation.readings, comparison.programming)]
+    if best.confirmation.near is not None:
+        gates.append(near_gate(best.confirmation.near, comparison.programming))
+    return [gate.record() for gate in gates]
 
 
 def readings_line(design: Design, programming: Programming) -> str:

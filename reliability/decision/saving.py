@@ -9,14 +9,17 @@ of the ratio of the two energies per bit, so that a design saves exactly 1 times
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from devicefit.checks.gate import Gate
 from devicefit.intervals import PROBABILITY, equal_tailed
 from devicefit.programming import FloatArray
+from reliability.decision.series_gate import series_gate
 from reliability.designs import STANDARD, Comparison, Design, Reference
 from reliability.energy import energy_at
 
@@ -132,12 +135,43 @@ def saving_of(comparison: Comparison, design: Design, reference: Reference) -> S
     )
 
 
+def stated_saving(comparison: Comparison, design: Design, reference: Reference) -> dict[str, Any]:
+    """Record of a saving where its own gate passes; see :func:`gated`."""
+    gate = series_gate(comparison.energy, design.condition, reference.condition)
+    return gated(saving_of(comparison, design, reference).record(), gate)
+
+
+def gated(found: dict[str, Any], gate: Gate | None) -> dict[str, Any]:
+    """Record of a saving, as of :meth:`Saving.record`, with what its gate says of it.
+
+    ``gate`` is the record of :func:`reliability.decision.series_gate.series_gate`, or None. Where
+    it failed there is neither a number nor a bound, and what they would have been stands in
+    ``not_to_be_relied_on``.
+    """
+    if gate is None or gate.passed:
+        return {**found, "gate": None if gate is None else gate.record()}
+    figures = ("median", "low", "high", "bound")
+    return {
+        **found,
+        **dict.fromkeys(figures),
+        "gate": gate.record(),
+        "sentence": f"not stated (the gate {gate.name!r} failed)",
+        "not_to_be_relied_on": {key: found[key] for key in (*figures, "sentence")},
+    }
+
+
+def is_withheld(record: Mapping[str, Any]) -> bool:
+    """Whether a saving is not stated because its gate failed."""
+    gate = record.get("gate")
+    return gate is not None and not gate["passed"]
+
+
 def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any]:
     """Saving of the design in focus against a reference, and where the reference stands."""
     design, condition = comparison.focus, reference.condition
     if design.safe.lowest is None:
         # what has no safe programming saves nothing
-        saving = dict.fromkeys(("median", "low", "high", "bound"))
+        saving = dict.fromkeys(("median", "low", "high", "bound", "gate"))
         found = {
             **saving,
             "kind": "ETI",
@@ -145,7 +179,7 @@ def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any
             "sentence": "none, because no measured programming is safe",
         }
     else:
-        found = saving_of(comparison, design, reference).record()
+        found = stated_saving(comparison, design, reference)
         if reference.key == STANDARD and not comparison.designs[0].chip_yield.known.any():
             found["sentence"] = (
                 "not known, because the standard network was not counted at the unequal rates of "
@@ -161,7 +195,7 @@ def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any
             "share_at_weakest_measured": float(condition.at_edge.mean()),
         },
         **found,
-        "at_recommended": _at_recommended(comparison, reference),
+        "at_recommended": None if is_withheld(found) else _at_recommended(comparison, reference),
     }
 
 

@@ -185,8 +185,8 @@ class MovedDraws:
         energy = self.c.energy
         if energy.inferred is None:
             return replace(energy, e_cell_j=energy.e_cell_j[rows])
-        ln_r = posterior.mixtures(energy.x)["LRS"].location[0].reshape(-1, len(energy.x))
-        moved = replace(energy.inferred, ln_r=ln_r).joined(slice(None), rows)
+        filament = posterior.filament(energy.x).flat()
+        moved = replace(energy.inferred, filament=filament).joined(slice(None), rows)
         return replace(energy, e_cell_j=moved, inferred=None)
 
 

@@ -20,6 +20,7 @@ from devicefit.intervals import PROBABILITY, weighted_quantiles
 from devicefit.preposterior import NewReadings
 from devicefit.programming import FloatArray
 from reliability.decision.saving import saving_of
+from reliability.decision.series_gate import series_gate
 from reliability.designs import Comparison, both
 from reliability.device_study import DeviceStudy
 from reliability.measure_next.candidates import (
@@ -209,7 +210,7 @@ class Ranking:
     Raises
     ------
     ValueError
-        No energy is known, or an unknown design.
+        No energy is known, the saving is not stated because its gate failed, or an unknown design.
     """
 
     def __init__(
@@ -236,6 +237,9 @@ class Ranking:
             self.design = self.of_saving.designs[-1]
         self.reference = next(r for r in self.of_saving.references if r.key == options.reference)
         self.saving = saving_of(self.of_saving, self.design, self.reference)
+        gate = series_gate(comparison.energy, self.design.condition, self.reference.condition)
+        if gate is not None and not gate.passed:
+            raise ValueError(f"the gate {gate.name!r} failed: {gate.finding}; {gate.remedy}")
         self.ln_saving = np.log(self.saving.factor)
         draws = len(self.ln_saving)
         self.even = np.full((1, draws), 1 / draws)

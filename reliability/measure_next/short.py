@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reliability.designs import Comparison
+from reliability.decision.series_gate import series_gate
+from reliability.designs import STANDARD, Comparison
 from reliability.device_study import DeviceStudy
 from reliability.measure_next.candidates import Candidate, MoreCycles, MoreDevices
 from reliability.measure_next.options import MeasureNextOptions
@@ -39,6 +40,14 @@ def next_record(
     """
     if not comparison.energy.is_known:
         return {"ranking": None, "why_not": "no energy is known, so there is no saving to rank by"}
+    standard = next(r for r in comparison.references if r.key == STANDARD)
+    gate = series_gate(comparison.energy, comparison.focus.condition, standard.condition)
+    if gate is not None and not gate.passed:
+        return {
+            "ranking": None,
+            "why_not": f"the gate {gate.name!r} failed for the saving against the standard network "
+            f"({gate.finding})",
+        }
     if life:
         return {
             "ranking": None,

@@ -33,7 +33,9 @@ def saving_share_table(values: Mapping[str, Any]) -> Table | None:
     missing = found["not_in_the_shares"] or "nothing"
     rows, sources = [], []
     for key, name in references(values).items():
-        record = found["against"][key]
+        record = found["against"].get(key)
+        if record is None:  # this saving is not stated
+            continue
         sources = list(record["share"])
         rows.append(
             (

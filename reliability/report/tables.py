@@ -35,7 +35,9 @@ ENERGY_WORDS = {
     "reset_pulse_s": "RESET pulse width",
     "voltage_sd": "relative standard deviation of each voltage",
     "reset_current_sd": "standard deviation of ln(RESET current / SET current)",
-    "inference_sd": "standard deviation of the exponent when current is inferred from resistance",
+    "v_c_v": "V_c of the filament, by which a current that is not known is inferred",
+    "v_c_sd": "standard deviation of ln V_c",
+    "inference_sd": "standard deviation of ln b, the exponent with which a current is inferred",
     "pulse_sd": "relative standard deviation of each pulse width",
     "current_sd": "relative standard deviation of all stated currents together",
     "current_slope_sd": "standard deviation of the exponent of true over stated current, less 1",
@@ -140,7 +142,7 @@ def energy_table(record: Mapping[str, Any]) -> Table | None:
             text = number(value)
         rows.append((ENERGY_WORDS.get(key, key), text))
     return Table(
-        "Pulses that the energy rests on: as given by the user, else assumed values of usual size.",
+        "What the energy rests on: as given by the user, else assumed values of usual size.",
         ("Quantity", "Value"),
         tuple(rows),
     )

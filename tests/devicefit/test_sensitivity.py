@@ -133,11 +133,14 @@ def test_what_quantities_rest_on() -> None:
     assert found.diagnosis == ("data", "prior", "data")
     # prior power 2 makes a normal law narrower by sqrt 2; nothing moves
     assert abs(found.prior.shift[1]) < 0.05
-    assert (found.prior.change[2], found.prior.shift[2], found.prior.noise[2]) == (0, 0, 0)
+    assert found.prior.moved == pytest.approx(
+        found.prior.shift * [known.std(), unknown.std(), 0.0], abs=1e-12
+    )
+    assert (found.prior.change[2], found.prior.shift[2], found.prior.error[2]) == (0, 0, 0)
     rows = found.record()
     assert [row["rests_on"] for row in rows] == list(found.diagnosis)
     assert [row["is_answer"] for row in rows] == [True, False, False]
-    assert rows[1]["likelihood_noise"] == found.likelihood.noise[1]
+    assert rows[1]["likelihood_error"] == found.likelihood.error[1]
 
 
 @pytest.mark.parametrize("draws", [200, 4000])
@@ -150,10 +153,25 @@ def test_chance_is_told_from_change(draws: int) -> None:
     assert not unrelated.matters[0]
     related = power_scaling({"q": z[:, 0]}, ln_density - 3 * z[:, 0])
     assert related.matters[0]
-    # noise falls with the square root of the draws: a shift of ln 2 sqrt(15 / draws), 0.05 for
-    # each 0.22 of it, times about 2.6 for the largest of 99
-    expected = 2.6 * np.log(2) * np.sqrt(15 / draws) * 0.05 / 0.22
-    assert 0.5 * expected < unrelated.noise[0] < 2 * expected
+    assert unrelated.change[0] < 4 * unrelated.error[0]
+
+
+@pytest.mark.parametrize("draws", [1000, 4000])
+def test_the_error_is_that_of_the_change(draws: int) -> None:
+    # a quantity whose own prior matters among thirty, 60 times; a standard deviation from 60 values
+    # is known within 9 %
+    rng = np.random.default_rng(21)
+    found, exact = [], []
+    for _ in range(60):
+        z = rng.standard_normal((draws, 30))
+        ln_density = -0.5 * (z[:, 1:] ** 2).sum(axis=1) - 0.6 * z[:, 0]
+        found.append(power_scaling({"q": z[:, 0]}, ln_density))
+        exact.append(power_scaling({"q": z[:, 0]}, -0.6 * z[:, 0]).change[0])
+    change = np.array([f.change[0] for f in found])
+    error = np.array([f.error[0] for f in found])
+    assert change.std() == pytest.approx(error.mean(), rel=0.35)
+    # the same draws without the other priors, which have nothing to do with the quantity
+    assert change.mean() == pytest.approx(np.mean(exact), rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -350,7 +350,7 @@ def test_a_required_life_leads(
         (["--energy", "e.csv"], {"e.csv": "programming,e_cell_j,e_cell_se_j\n100,1,0\n600,2,0\n"},
          "which is 0 % of the range of the device fit (20 uA to 600 uA)"),
         (["--energy", "none", "--pulse-s", "1e-7"], {}, "--energy none says that nothing is known"),
-        (["--energy-sd", "volt=0.1"], {}, "names: voltage, reset_current, inference, pulse"),
+        (["--energy-sd", "volt=0.1"], {}, "names: voltage, reset_current, v_c, inference, pulse"),
         (["--energy-sd", "voltage=x"], {}, "'x' is not a number"),
     ],
 )  # fmt: skip

@@ -1,14 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicefit.fitting import DevicePosterior, Diagnostics
+from devicefit.backend import SamplerOptions
+from devicefit.compression import compress
+from devicefit.fitting import DevicePosterior, Diagnostics, fit
+from devicefit.measurements import check_measurements
 from devicefit.models.frame import Frame
 from devicefit.priors import core_priors
 from devicefit.programming import Programming
-from reliability.energy import Energy, EnergyOptions, energy_at, programming_energy
+from reliability.energy import Energy, EnergyOptions, energy_at, programming_energy, series_share_at
 from reliability.energy_table import read_energies
 
 CURRENT = Programming("SET compliance current", "A")
@@ -29,7 +35,9 @@ def _posterior(programming: Programming, low: float, high: float) -> DevicePoste
 def test_known_current_gives_voltage_times_current_times_time() -> None:
     posterior = _posterior(Programming("SET compliance current", "A"), 2e-5, 6e-4)
     x = np.array([2e-5, 1e-4, 6e-4])
-    options = EnergyOptions(1.2, 1.6, 1e-7, 2e-7, voltage_sd=0, reset_current_sd=0)
+    options = EnergyOptions(
+        1.2, 1.6, 1e-7, 2e-7, voltage_sd=0, reset_current_sd=0, current_slope_sd=0
+    )
     found = programming_energy(
         posterior, x, np.arange(50), options=options, rng=np.random.default_rng(0)
     )
@@ -38,34 +46,168 @@ def test_known_current_gives_voltage_times_current_times_time() -> None:
     assert "known" in found.basis
 
 
-def test_unknown_voltages_cancel_in_a_ratio_of_known_currents() -> None:
-    posterior = _posterior(Programming("SET compliance current", "A"), 2e-5, 6e-4)
-    found = programming_energy(
-        posterior,
-        np.array([2e-5, 6e-4]),
-        np.arange(50),
-        options=EnergyOptions(),
-        rng=np.random.default_rng(1),
-    ).e_cell_j
-    assert found[:, 0].std() > 0
-    np.testing.assert_allclose(found[:, 1] / found[:, 0], 30.0)
+def test_only_how_the_current_follows_the_stated_one_is_left_in_a_ratio() -> None:
+    """Voltages, RESET current and widths cancel; the default slope of the current does not."""
+    posterior = _posterior(CURRENT, 2e-5, 6e-4)
+    x = np.array([2e-5, 6e-4])
+
+    def ln_ratio(options: EnergyOptions) -> np.ndarray:
+        e = programming_energy(
+            posterior, x, np.arange(2000) % 50, options=options, rng=np.random.default_rng(1)
+        ).e_cell_j
+        assert e[:, 0].std() > 0
+        return np.log(e[:, 1] / e[:, 0])
+
+    np.testing.assert_allclose(ln_ratio(EnergyOptions(current_slope_sd=0)), np.log(30))
+    found = ln_ratio(EnergyOptions())
+    # Standard error of the mean and of a standard deviation of 2000 normal draws, z = 4.
+    assert found.mean() == pytest.approx(np.log(30), abs=4 * 0.1 * np.log(30) / np.sqrt(2000))
+    assert found.std() == pytest.approx(0.1 * np.log(30), rel=0.065)
 
 
-def test_inferred_energy_follows_the_resistance() -> None:
+def _filament_by_hand(p: dict[str, float], position: np.ndarray) -> np.ndarray:
+    """Filament beside the HRS of a cell with a gate voltage, in ohm, from the definitions."""
+    width = np.exp(p["ln_onset_width"])
+    overdrive = width * np.log1p(np.exp((position - p["onset"]) / width))
+    filament = np.exp(p["ln_r_filament"]) / (overdrive / 0.1) ** p["exponent"]
+    slope = p["hrs_slope"] * np.maximum(position - p["onset"], 0)
+    return 1 / (1 / filament + 1 / np.exp(p["ln_r_hrs"] + slope))
+
+
+def test_inferred_energy_follows_the_filament() -> None:
+    """Closed form of one draw; the series resistance takes no part in it."""
     posterior = _posterior(Programming("SET gate voltage", "V"), 1.0, 3.0)
-    x = np.linspace(1.4, 3.0, 6)
+    x = np.linspace(1.6, 3.0, 6)
     draw = np.arange(50)
-    exact = EnergyOptions(2.0, 2.0, 1e-6, 1e-6, 0.0, 0.0, inference_sd=0.0)
+    exact = EnergyOptions(2.0, 3.0, 1e-6, 1e-7, 0.0, 0.0, v_c_v=0.4, v_c_sd=0.0, inference_sd=0.0)
     found = programming_energy(posterior, x, draw, options=exact, rng=np.random.default_rng(2))
-    r_ohm = np.exp(posterior.mixtures(x)["LRS"].location[0].reshape(-1, len(x)))
-    np.testing.assert_allclose(found.e_cell_j, 2 * 4.0 * 1e-6 / r_ohm)
-    assert "inferred" in found.basis
-    unsure = programming_energy(
-        posterior, x, draw, options=EnergyOptions(), rng=np.random.default_rng(2)
-    ).e_cell_j
-    # The exponent acts relative to the middle of the range: ends spread more than the middle.
-    ratio = unsure[:, -1] / unsure[:, 0]
-    assert ratio.std() > 0
+    p = {str(name): float(v.values[0, 0]) for name, v in posterior.draws.data_vars.items()}
+    r_ohm = _filament_by_hand(p, (x - 1) / 2)
+    expected = (2.0 * 1e-6 + 3.0 * 1e-7) * 0.4 / r_ohm
+    np.testing.assert_allclose(found.e_cell_j, np.broadcast_to(expected, (50, 6)), rtol=1e-9)
+    assert "inferred from the filament's part" in found.basis
+    assert "assumed V_c and b" in found.basis
+    path = np.exp(posterior.mixtures(x)["LRS"].location[0, 0, 0])
+    assert (r_ohm < 0.9 * path).all()
+    # one b for all values of a draw: R = V_c / I^b, in units of 100 uA and its V_c
+    unsure = replace(exact, inference_sd=0.2)
+    moved = programming_energy(posterior, x, draw, options=unsure, rng=np.random.default_rng(2))
+    current = moved.e_cell_j / (2.0 * 1e-6 + 3.0 * 1e-7)
+    b = np.log(0.4 / 1e-4 / r_ohm) / np.log(current / 1e-4)
+    np.testing.assert_allclose(b, np.broadcast_to(b[:, :1], b.shape), rtol=1e-9)
+    assert np.log(b[:, 0]).std() == pytest.approx(0.2, rel=0.4)  # 50 draws, z = 4
+
+
+def test_level_and_dependence_of_an_inferred_current_are_both_unknown() -> None:
+    posterior = _posterior(Programming("SET gate voltage", "V"), 1.0, 3.0)
+    x = np.array([1.5, 3.0])
+    none = EnergyOptions(voltage_sd=0.0, reset_current_sd=0.0, v_c_sd=0.0, inference_sd=0.0)
+
+    def ratio_and_level(**changes: float) -> tuple[float, float, float]:
+        e = programming_energy(
+            posterior, x, np.arange(2000) % 50, options=replace(none, **changes),
+            rng=np.random.default_rng(3),
+        ).e_cell_j  # fmt: skip
+        ratio = np.log(e[:, 1] / e[:, 0])
+        return float(np.median(ratio)), float(ratio.std()), float(np.log(e[:, 0]).std())
+
+    exact, *both = ratio_and_level()
+    assert both == pytest.approx([0, 0], abs=1e-9)
+    _, *both = ratio_and_level(v_c_sd=0.2)
+    assert both == pytest.approx([0, 0.2], rel=0.065, abs=1e-9)
+    median, sd, _ = ratio_and_level(inference_sd=0.1)
+    # ln ratio / b: half of the draws on each side, and to first order this spread
+    assert (median, sd) == pytest.approx((exact, 0.1 * exact), rel=0.1)
+
+
+def test_one_condition_does_not_tell_the_filament_from_the_series_resistance() -> None:
+    posterior = _posterior(Programming("SET gate voltage", "V"), 2.0, 2.0)
+    options = EnergyOptions(2.0, 3.0, 1e-6, 1e-7, 0.0, 0.0, v_c_sd=0.0, inference_sd=0.0)
+    found = programming_energy(
+        posterior, np.array([2.0]), np.arange(50), options=options, rng=np.random.default_rng(2)
+    )
+    path = np.exp(posterior.draws["ln_r_lrs"].values[0])
+    np.testing.assert_allclose(found.e_cell_j[:, 0], 2.3e-6 * 0.5 / path)
+    assert "taken for the filament's (assumed" in found.basis
+    assert series_share_at(found, 2.0) is None
+
+
+def test_share_of_the_series_resistance_at_each_draws_own_value() -> None:
+    posterior = _posterior(Programming("SET gate voltage", "V"), 1.0, 3.0)
+    rng = np.random.default_rng(6)
+    posterior.draws["ln_r_series"] = posterior.draws["ln_r_series"] + rng.standard_normal((1, 50))
+    x = np.linspace(1.4, 3.0, 5)
+    found = programming_energy(
+        posterior, x, np.arange(50), options=EnergyOptions(), rng=np.random.default_rng(2)
+    )
+    p = {str(n): v.values[0] for n, v in posterior.draws.data_vars.items()}
+    p["ln_r_hrs"] = np.full(50, 200.0)  # the share is that of well-programmed cells
+    series = np.exp(p["ln_r_series"])
+    for at in (x[1], x[4]):
+        own = _filament_by_hand(p, np.full(50, (at - 1) / 2))
+        np.testing.assert_allclose(series_share_at(found, at), series / (series + own), rtol=1e-9)
+    current = _posterior(CURRENT, 2e-5, 6e-4)
+    known = programming_energy(
+        current, x * 1e-4, np.arange(50), options=EnergyOptions(), rng=np.random.default_rng(2)
+    )
+    assert series_share_at(known, 2e-4) is None
+
+
+def test_a_square_law_transistor_in_series() -> None:
+    """Simulated truth: I = 2.04e-4 (V - 0.6)^2, R = R_s + V_c / I; energy ratio 12.25, not 6."""
+    programming = Programming("SET gate voltage", "V")
+    v_c, r_series = 0.5, 1300.0
+    p = {
+        "onset": (0.6 - 0.9) / 1.1, "exponent": 2.0, "ln_onset_width": np.log(1e-4),
+        "ln_r_filament": np.log(v_c / 2.04e-4 / (0.1 * 1.1) ** 2), "ln_r_series": np.log(r_series),
+        "ln_r_hrs": 200.0, "hrs_slope": 0.0,
+    }  # fmt: skip
+    posterior = _posterior(programming, 0.9, 2.0)
+    for name, value in p.items():
+        posterior.draws[name] = xr.full_like(posterior.draws[name], value)
+    x = np.array([1.0, 2.0])
+    path = np.exp(posterior.mixtures(x)["LRS"].location[0, 0, 0])
+    current = 2.04e-4 * (x - 0.6) ** 2
+    np.testing.assert_allclose(path, r_series + v_c / current, rtol=1e-9)
+    assert path[0] / path[1] == pytest.approx(6.5, abs=0.1)
+    for options in (EnergyOptions(inference_sd=0.0), EnergyOptions()):
+        e = programming_energy(
+            posterior, x, np.arange(2000) % 50, options=options, rng=np.random.default_rng(4)
+        ).e_cell_j
+        low, high = np.quantile(e[:, 1] / e[:, 0], [0.05, 0.95])
+        assert low <= 1.4**2 / 0.4**2 * (1 + 1e-6)
+        assert high >= 1.4**2 / 0.4**2 * (1 - 1e-6)
+    assert high / low > 1.5
+
+
+def test_a_fit_to_readings_of_such_a_device_holds_the_true_ratio() -> None:
+    """The same truth, known by 100 readings at each of 8 voltages; the whole path says 6."""
+    rng, volts = np.random.default_rng(23), 0.6 + np.sqrt(np.geomspace(2e-5, 4e-4, 8) / 2.04e-4)
+    rows = []
+    for volt in volts:
+        lrs = 1300 + 0.5 / (2.04e-4 * (volt - 0.6) ** 2) * np.exp(0.1 * rng.standard_normal(100))
+        hrs = 1.5e5 * np.exp(0.5 * rng.standard_normal(100))
+        for state, values in (("LRS", lrs), ("HRS", hrs)):
+            rows += [(f"{volt:.4f}-{i}", state, volt, r) for i, r in enumerate(values)]
+    table = pd.DataFrame(rows, columns=["device_id", "state", "programming", "resistance_ohm"])
+    measurements = check_measurements(
+        table, Programming("SET gate voltage", "V"), simulated=True, source="a test"
+    )
+    sampler = SamplerOptions(chains=2, draws=200, warmup=300, cores=1, seed=1)
+    posterior = fit(compress(measurements), family="lognormal", options=sampler)
+    found = programming_energy(
+        posterior, np.array([1.0, 2.0]), np.arange(400), options=EnergyOptions(),
+        rng=np.random.default_rng(5),
+    )  # fmt: skip
+    ratio = found.e_cell_j[:, 1] / found.e_cell_j[:, 0]
+    low, high = np.quantile(ratio, [0.05, 0.95])
+    assert low < 12.25 < high
+    assert low > 4
+    share = series_share_at(found, 2.0)
+    assert share is not None
+    assert np.quantile(share, 0.95) < 0.9
+    path = posterior.mixtures(found.x)["LRS"].location[0]
+    assert np.exp(path[..., 0] - path[..., 1]).max() < 8
 
 
 @pytest.mark.parametrize("unit", ["A", "V"])
@@ -74,7 +216,8 @@ def test_devices_and_inputs_of_different_draws_go_together(unit: str) -> None:
     programming = Programming("SET compliance current" if unit == "A" else "SET gate voltage", unit)
     posterior = _posterior(programming, 1.0, 3.0)
     rng = np.random.default_rng(4)
-    posterior.draws["ln_r_series"] = posterior.draws["ln_r_series"] + rng.standard_normal((1, 50))
+    own = posterior.draws["exponent"]
+    posterior.draws["exponent"] = own + 0.2 * rng.standard_normal((1, 50))
     x = np.linspace(1.4, 3.0, 6)
     draw, other = rng.permutation(50), rng.permutation(50)
 
@@ -141,7 +284,9 @@ def test_a_measured_part_and_a_part_worked_out(tmp_path) -> None:
         f"{i},{9e-7 * i},0\n" for i in (4e-5, 1e-4, 2e-4, 6e-4)
     )
     x = np.geomspace(2e-5, 6e-4, 5)
-    options = EnergyOptions(1.2, 1.6, 1e-7, 2e-7, voltage_sd=0, reset_current_sd=0)
+    options = EnergyOptions(
+        1.2, 1.6, 1e-7, 2e-7, voltage_sd=0, reset_current_sd=0, current_slope_sd=0
+    )
     found = programming_energy(
         posterior, x, np.arange(50), options=options, table=_table(tmp_path, text),
         rng=np.random.default_rng(4),
@@ -174,18 +319,18 @@ def test_measured_current_takes_the_place_of_the_inferred_one(tmp_path) -> None:
 def test_the_programmed_pulse_width_is_the_time_of_the_set() -> None:
     posterior = _posterior(Programming("SET pulse width", "s"), 1e-8, 1e-6)
     x = np.array([1e-7, 1e-6])
-    exact = EnergyOptions(2.0, 1e-6, 1e-7, 1e-7, 0.0, 0.0, inference_sd=0.0)
+    exact = EnergyOptions(2.0, 1e-6, 1e-7, 1e-7, 0.0, 0.0, v_c_sd=0.0, inference_sd=0.0)
     found = programming_energy(
         posterior, x, np.arange(50), options=exact, rng=np.random.default_rng(6)
     )
-    r_ohm = np.exp(posterior.mixtures(x)["LRS"].location[0].reshape(-1, 2))
-    np.testing.assert_allclose(found.e_cell_j, 4.0 * x / r_ohm, rtol=1e-6)
+    r_ohm = np.exp(posterior.filament(x).ln_r.reshape(-1, 2))
+    np.testing.assert_allclose(found.e_cell_j, 2.0 * 0.5 * x / r_ohm, rtol=1e-6)
 
 
 def test_every_uncertainty_is_drawn_and_only_the_slope_is_left_in_a_ratio() -> None:
     posterior = _posterior(CURRENT, 2e-5, 6e-4)
     x = np.array([2e-5, 6e-4])
-    none = dict.fromkeys(("voltage_sd", "reset_current_sd"), 0.0)
+    none = dict.fromkeys(("voltage_sd", "reset_current_sd", "current_slope_sd"), 0.0)
 
     def ratio_and_level(**changes: float) -> tuple[float, float]:
         e = programming_energy(

@@ -369,8 +369,12 @@ def test_chips_by_readings_alone_stand_beside_those_of_the_model(
         assert best.confirmation is not None
         below, above = best.confirmation.readings
         assert below.low <= best.safe.lowest < above.low
-        (gate,) = readings_gates(found)
-        assert gate["passed"] == passes
+        gates = readings_gates(found)
+        assert [gate["name"] for gate in gates] == [
+            "readings without a model",
+            "errors near the recommended programming",
+        ]
+        assert [gate["passed"] for gate in gates] == [passes, passes], gates
         assert ("CONTRADICT" in readings_line(best, found.programming)) != passes
         record = confirmation_record(found)[0]["readings"]
         assert [r["programming_low"] for r in record] == [below.low, above.low]

@@ -16,9 +16,12 @@ from reliability.confirmation.rates import chip_rates
 from reliability.confirmation.readings import (
     FALSE_ALARMS,
     LEAST_READINGS,
+    NEAR_READINGS,
     CountedErrors,
     ReadingsCheck,
     checks_near,
+    errors_near,
+    near_gate,
     readings_gate,
 )
 from reliability.storage import PLAIN, Storage
@@ -203,3 +206,36 @@ def test_readings_of_persistent_devices_are_no_independent_ones(
         assert [c.effective for c in checks[0].counts] == [60, 60]
         failed += not readings_gate([replace(c, **APART) for c in checks], VOLT).passed
     assert stats.binomtest(failed, 400, FALSE_ALARMS, alternative="greater").pvalue > 1e-3
+
+
+def test_errors_near_are_those_of_the_nearest_values(device: DevicePosterior) -> None:
+    none = {"LRS": 0, "HRS": 0}
+    each = NEAR_READINGS // 4
+    values = (2e-5, 4e-5, 5e-5, 6e-5, 7e-5, 1.2e-4)
+    measured = [condition(x, none, trials=each // 2 + 1, array=a) for x in values for a in "AB"]
+    common = {"sensing": SensingOptions(), "one_is": "LRS"}
+    near = errors_near(5.5e-5, measured, device, PLAIN, **common)
+    # four values hold a thousand readings; on the scale of logarithms 4e-5 is nearer than 1.2e-4
+    assert near is not None
+    assert (near.low, near.high) == (4e-5, 7e-5)
+    assert sum(c.trials for c in near.counts if c.state == "LRS") == 8 * (each // 2 + 1)
+    # with few readings all values
+    few = errors_near(5.5e-5, measured[:6], device, PLAIN, **common)
+    assert few is not None
+    assert (few.low, few.high) == (2e-5, 5e-5)
+    assert errors_near(5.5e-5, [], device, PLAIN, **common) is None
+
+
+@pytest.mark.parametrize(
+    ("errors", "passed"), [(10, True), (25, True), (45, False), (0, False), (11, True)]
+)
+def test_errors_near_that_the_model_misses(errors: int, passed: bool) -> None:
+    # 20 of 2,000 are predicted: 25 are a quarter more, but no surprise; the law is binomial
+    near = ReadingsCheck(1.0, 1.2, (counted(errors, 2000, np.full(50, 0.01)),))
+    gate = near_gate(near, VOLT)
+    assert gate.passed is passed
+    law = stats.binom(2000, 0.01)
+    p = min(1.0, 2 * min(law.sf(errors - 1), law.cdf(errors)))
+    if not passed:
+        assert gate.value == pytest.approx(p, rel=1e-6)
+    assert "1 V to 1.2 V" in gate.finding
