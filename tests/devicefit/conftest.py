@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytensor
 import pytest
 import xarray as xr
-from devicefit.density import Density
+from pytensor.compile.mode import Mode
 
 from devicefit.compressed import (
     Compressed,
@@ -23,7 +24,7 @@ from devicefit.compression import compress
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
-from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit, ln_likelihood
+from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements import Measurements, check_measurements
 from devicefit.programming import FloatArray, Programming
@@ -221,13 +222,30 @@ def prior_vectors() -> Callable[..., FloatArray]:
     return make
 
 
-@pytest.fixture(scope="session")
-def likelihood_of() -> Callable[..., Density]:
-    """Make the likelihood of a family with its gradient, a function of a flat vector."""
+ValueAndGradient = Callable[[FloatArray], tuple[float, FloatArray]]
+# Machine code for a graph takes half a minute; a few evaluations in Python do not.
+IN_PYTHON = Mode(linker="py", optimizer=None)
 
-    def make(family: str, compressed: Compressed, frame: Frame) -> Density:
-        priors = FAMILIES[family].priors(frame)
-        return ln_likelihood(FAMILIES[family], compressed, frame, priors=priors)
+
+@pytest.fixture(scope="session")
+def likelihood_of() -> Callable[..., ValueAndGradient]:
+    """Make the likelihood of a family's PyMC model with its gradient, of a flat vector."""
+
+    def make(family: str, compressed: Compressed) -> ValueAndGradient:
+        model = FAMILIES[family].model(compressed)
+        inputs = model.value_vars
+        value = sum(model.logp(model.potentials, sum=False))
+        gradient = pytensor.grad(value, inputs, disconnected_inputs="ignore")
+        function = pytensor.function(
+            inputs, [value, *gradient], mode=IN_PYTHON, on_unused_input="ignore"
+        )
+        frame = Frame.of(compressed)
+
+        def evaluate(vector: FloatArray) -> tuple[float, FloatArray]:
+            found, *slopes = function(*named(family, frame, vector).values())
+            return float(found), np.concatenate([np.atleast_1d(s) for s in slopes])
+
+        return evaluate
 
     return make
 
