@@ -136,8 +136,8 @@ class CompiledModel:
         Their dimensions.
     transforms : tuple
         PyMC's transform of each, None for most: the vector then holds the transformed value.
-    function : PyTensor function
-        Of the vector, the ends of its parts and the data.
+    function : callable
+        Machine code of the vector, the ends of its parts and the data.
     arguments : tuple of arrays
         All but the first.
     """
@@ -228,8 +228,9 @@ def _function(inputs: list[Any], ln_density: Any) -> Any:
         function = pytensor.function(
             inputs, [ln_density, gradient], mode=WITHOUT_LOCK, on_unused_input="ignore"
         )
-    # Types and shapes are right by construction; checking them takes longer than some densities.
-    function.trust_input = True
-    _KNOWN.insert(0, _Compiled(inputs, ln_density, function))
+    # A PyTensor function keeps its arguments in itself while it runs, so that chains that call it
+    # at once would get each other's; the machine code behind it keeps nothing.
+    machine_code = function.vm.jit_fn
+    _KNOWN.insert(0, _Compiled(inputs, ln_density, machine_code))
     del _KNOWN[_MOST_KNOWN:]
-    return function
+    return machine_code
