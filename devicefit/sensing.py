@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.special import logsumexp
 
 from devicefit.fitting.fitted import Fitted
 from devicefit.intervals import Interval, clopper_pearson
@@ -230,7 +231,8 @@ def ber_curves(posterior: Fitted, x: FloatArray, *, options: SensingOptions) -> 
     Returns
     -------
     dict of str to BerCurve
-        Keys ``"1T1R"`` and ``"2T2R"``.
+        Keys ``"1T1R"`` and ``"2T2R"``; of a cell, or a pair of cells, of any of the measured
+        arrays.
 
     Raises
     ------
@@ -240,13 +242,43 @@ def ber_curves(posterior: Fitted, x: FloatArray, *, options: SensingOptions) -> 
     x = np.atleast_1d(np.asarray(x, dtype=np.float64))
     frame = posterior.frame
     frame.check(x)
-    return curves_of_laws(
+    curves = curves_of_laws(
         posterior.mixtures(x),
         x,
         extrapolated=frame.extrapolated(x),
         support=1.0 / posterior.record["devices"],
         options=options,
     )
+    if len(frame.arrays) == 1:
+        return curves
+    pairs = ln_ber_of_pairs(posterior, x, options.offset_ln_r)
+    return curves | {"2T2R": replace(curves["2T2R"], ln_ber=pairs)}
+
+
+def ln_ber_of_pairs(posterior: Fitted, x: FloatArray, offset_ln_r: float) -> FloatArray:
+    """Ln of the 2T2R error rate of a pair on any of the measured arrays, each as likely.
+
+    Both cells of a pair lie on one array, so what arrays differ by in both states cancels.
+
+    Parameters
+    ----------
+    posterior : Fitted
+        Fitted device.
+    x : float array, shape (x,)
+        Values of the programming variable, SI.
+    offset_ln_r : float
+        Standard deviation of the offset of the sense amplifier in ln R.
+
+    Returns
+    -------
+    float array, shape (chain, draw, x)
+    """
+    arrays = len(posterior.frame.arrays)
+    each = []
+    for array in range(arrays):
+        laws = posterior.mixtures(x, array=array)
+        each.append(ln_ber_2t2r(laws["LRS"], laws["HRS"], offset_ln_r))
+    return np.asarray(logsumexp(each, axis=0) - np.log(arrays))
 
 
 def array_curves(

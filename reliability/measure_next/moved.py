@@ -18,7 +18,7 @@ from devicefit.sensing import (
     SensingOptions,
     array_curves,
     ln_ber_1t1r,
-    ln_ber_2t2r,
+    ln_ber_of_pairs,
     tilt_1t1r,
 )
 from devicefit.threshold import choose_threshold
@@ -205,6 +205,6 @@ def _read(
     tilt = tilt_1t1r(hrs, threshold, single)
     found = {"1T1R": BerCurve("1T1R", x, single, np.exp(threshold), beyond, 0.0, tilt)}
     if "2T2R" in schemes:
-        pairs = ln_ber_2t2r(lrs, hrs, sensing.offset_ln_r)
+        pairs = ln_ber_of_pairs(posterior, x, sensing.offset_ln_r)
         found["2T2R"] = BerCurve("2T2R", x, pairs, None, beyond, 0.0)
     return found

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import log_ndtr, logsumexp
 
+from devicefit.families.frame import Frame
 from devicefit.measurements import Measurements
 from devicefit.mixture import Mixture, mix
 from devicefit.programming import Programming
@@ -518,3 +519,31 @@ def test_counted_ber_weighs_both_states_alike() -> None:
 def test_a_current_of_zero_has_no_curve(known_posterior: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="programming is 0.0; a .* must be finite and positive"):
         ber_curves(known_posterior(), np.array([0.0, 1e-4]), options=SensingOptions())
+
+
+class _TwoArrays:
+    """Arrays that differ by one factor of 16 in both states; else constant laws."""
+
+    frame = Frame(CURRENT, 2e-5, 2e-4, arrays=("thin", "thick"))
+    record: dict[str, Any] = {"devices": 1000}  # noqa: RUF012
+
+    def mixtures(self, x: Any, *, second: Any = None, array: Any = None) -> dict[str, Mixture]:
+        if array is None:
+            both = [self.mixtures(x, array=a) for a in (0, 1)]
+            return {s: mix([law[s] for law in both], np.log([0.5, 0.5])) for s in both[0]}
+        factor = np.log((0.25, 4.0)[array])
+        return {
+            state: Mixture(
+                *(np.full((1, 1, 1, len(x)), v) for v in (0.0, np.log(median) + factor, sd))
+            )
+            for state, median, sd in (("LRS", 1.04e4, 0.15), ("HRS", 1e5, 0.5))
+        }
+
+
+def test_a_factor_that_an_array_has_in_both_states_cancels_in_its_pairs() -> None:
+    curves = ber_curves(_TwoArrays(), np.array([5e-5]), options=SensingOptions(offset_ln_r=0.0))
+    by_hand = stats.norm.sf(np.log(1e5 / 1.04e4) / np.hypot(0.15, 0.5))
+    assert np.exp(curves["2T2R"].ln_ber) == pytest.approx(by_hand, rel=1e-9)
+    # control: cells of different arrays would be confused a thousand times as often
+    mixed = _TwoArrays().mixtures(np.array([5e-5]))
+    assert np.exp(ln_ber_2t2r(mixed["LRS"], mixed["HRS"], 0.0)).item() > 1000 * by_hand
