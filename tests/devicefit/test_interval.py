@@ -13,22 +13,24 @@ KERNEL = np.array([KERNELS[name] for name in KERNEL_NAMES])
 LN_WEIGHT = np.log([[0.5, 0.3, 0.2]])
 LOCATION = np.array([[8.5, 9.0, 11.0]])
 LN_SCALE = np.log([[0.1, 0.3, 0.4]])
-DOF = np.array([1.0, 3.5, 1.0])
+DOF = np.array([[1.0, 3.5, 1.0]])
 LOW = np.array([-np.inf, 8.4, 10.0, 12.0])
 HIGH = np.array([8.3, 8.6, np.inf, 12.01])
 COUNT = np.array([3.0, 10.0, 7.0, 1.0])
 AT = np.zeros(4, dtype=np.int64)
 
 
-def value(ln_weight: np.ndarray, location: np.ndarray, ln_scale: np.ndarray) -> float:
-    found = interval_mixture(KERNEL, ln_weight, location, ln_scale, DOF, AT, LOW, HIGH, COUNT)
+def value(
+    ln_weight: np.ndarray, location: np.ndarray, ln_scale: np.ndarray, dof: np.ndarray = DOF
+) -> float:
+    found = interval_mixture(KERNEL, ln_weight, location, ln_scale, dof, AT, LOW, HIGH, COUNT)
     return float(found[0])
 
 
 def test_value_is_that_of_scipy() -> None:
     laws = (
         stats.norm(LOCATION[0, 0], np.exp(LN_SCALE[0, 0])),
-        stats.t(DOF[1], LOCATION[0, 1], np.exp(LN_SCALE[0, 1])),
+        stats.t(DOF[0, 1], LOCATION[0, 1], np.exp(LN_SCALE[0, 1])),
         stats.logistic(LOCATION[0, 2], np.exp(LN_SCALE[0, 2])),
     )
     inside = [law.cdf(HIGH) - law.cdf(LOW) for law in laws]
@@ -38,8 +40,8 @@ def test_value_is_that_of_scipy() -> None:
 
 def test_gradient_is_that_of_differences() -> None:
     found = interval_mixture(KERNEL, LN_WEIGHT, LOCATION, LN_SCALE, DOF, AT, LOW, HIGH, COUNT)
-    arguments = [LN_WEIGHT, LOCATION, LN_SCALE]
-    for i in range(3):
+    arguments = [LN_WEIGHT, LOCATION, LN_SCALE, DOF]
+    for i in range(4):
         for c in range(3):
             ends = []
             for step in (1e-6, -1e-6):
@@ -55,7 +57,8 @@ def test_far_from_every_component_the_gradient_points_back(kernel: str) -> None:
     one = np.zeros((1, 1))
     low, high = np.array([60.0]), np.array([61.0])
     number = np.array([KERNELS[kernel]])
-    found = interval_mixture(number, one, one, one, np.array([3.0]), AT[:1], low, high, np.ones(1))
+    dof = np.full((1, 1), 3.0)
+    found = interval_mixture(number, one, one, one, dof, AT[:1], low, high, np.ones(1))
     assert np.isfinite(found[0])
     assert found[2][0, 0] > 0
     assert found[3][0, 0] > 0

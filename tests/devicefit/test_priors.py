@@ -71,10 +71,10 @@ def test_vectors_have_their_terms_last() -> None:
 
 
 def test_record_is_plain() -> None:
-    prior = Prior("a", 1.0, 2.0, "what", "whence", size=3)
-    assert prior_record((prior,)) == [
-        {"name": "a", "mean": 1.0, "sd": 2.0, "size": 3, "meaning": "what", "source": "whence"}
-    ]
+    prior = Prior("a", 1.0, 2.0, "what", "whence", size=3, dim="term")
+    numbers = {"mean": 1.0, "sd": 2.0, "size": 3}
+    words = {"dim": "term", "meaning": "what", "source": "whence"}
+    assert prior_record((prior,)) == [{"name": "a", **numbers, **words}]
 
 
 def row(prior: Prior) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from devicefit.density import Density
 from scipy import stats
 
 from devicefit.compression import Compressed, compress
@@ -15,8 +14,10 @@ from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.measurements import Measurements
 from devicefit.mixture import Mixture
+from devicefit.programming import FloatArray
 from devicefit.reference_device import ReferencePlan, reference_measurements
 
+ValueAndGradient = Callable[[FloatArray], tuple[float, FloatArray]]
 STATES = ("LRS", "HRS")
 
 
@@ -65,7 +66,7 @@ def curvature(law: Mixture, y: np.ndarray) -> np.ndarray:
 
 def test_bins_change_the_likelihood_by_less_than_the_derived_bound(
     readings: Measurements,
-    likelihood_of: Callable[..., Density],
+    likelihood_of: Callable[..., ValueAndGradient],
     by_name: Callable[..., Any],
     prior_vectors: Callable[..., Any],
 ) -> None:
@@ -77,8 +78,8 @@ def test_bins_change_the_likelihood_by_less_than_the_derived_bound(
     family = "skewed-failure"
     compressed = compress(readings)
     frame = Frame.of(compressed)
-    on_bins = likelihood_of(family, compressed, frame)
-    on_readings = likelihood_of(family, unbinned(compressed, readings), frame)
+    on_bins = likelihood_of(family, compressed)
+    on_readings = likelihood_of(family, unbinned(compressed, readings))
     for vector in prior_vectors(family, frame, draws=6, seed=8, narrow=0.3):
         draws = by_name(family, frame, vector[None, None])
         laws = FAMILIES[family].mixtures(draws, frame, frame.places(compressed.conditions))
@@ -104,14 +105,14 @@ def test_bins_change_the_likelihood_by_less_than_the_derived_bound(
 @pytest.mark.parametrize("family", ["student-t", "log-logistic"])
 def test_bins_change_heavy_tails_little(
     readings: Measurements,
-    likelihood_of: Callable[..., Density],
+    likelihood_of: Callable[..., ValueAndGradient],
     prior_vectors: Callable[..., Any],
     family: str,
 ) -> None:
     compressed = compress(readings)
     frame = Frame.of(compressed)
-    on_bins = likelihood_of(family, compressed, frame)
-    on_readings = likelihood_of(family, unbinned(compressed, readings), frame)
+    on_bins = likelihood_of(family, compressed)
+    on_readings = likelihood_of(family, unbinned(compressed, readings))
     for vector in prior_vectors(family, frame, draws=6, seed=9, narrow=0.3):
         (value, gradient), (exact, exact_gradient) = on_bins(vector), on_readings(vector)
         assert value == pytest.approx(exact, rel=2e-4)
@@ -121,14 +122,14 @@ def test_bins_change_heavy_tails_little(
 
 def test_lognormal_likelihood_is_exact(
     readings: Measurements,
-    likelihood_of: Callable[..., Density],
+    likelihood_of: Callable[..., ValueAndGradient],
     by_name: Callable[..., Any],
     prior_vectors: Callable[..., Any],
 ) -> None:
     compressed = compress(readings)
     frame = Frame.of(compressed)
     assert frame.levels == ()
-    likelihood = likelihood_of("lognormal", compressed, frame)
+    likelihood = likelihood_of("lognormal", compressed)
     for vector in prior_vectors("lognormal", frame, draws=10, seed=8):
         draws = by_name("lognormal", frame, vector[None, None])
         expected = 0.0
@@ -144,7 +145,7 @@ def test_lognormal_likelihood_is_exact(
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f != "lognormal"])
 def test_the_design_effect_divides_the_likelihood(
     readings: Measurements,
-    likelihood_of: Callable[..., Density],
+    likelihood_of: Callable[..., ValueAndGradient],
     prior_vectors: Callable[..., Any],
     family: str,
 ) -> None:
@@ -158,7 +159,7 @@ def test_the_design_effect_divides_the_likelihood(
             for state, effect in (("LRS", lrs), ("HRS", hrs))
         }
         replaced = dataclasses.replace(compressed, states=states)
-        return likelihood_of(family, replaced, frame)(vector)[0]
+        return likelihood_of(family, replaced)(vector)[0]
 
     both, less_lrs, less_hrs = value(1, 1), value(4, 1), value(1, 4)
     # each state loses three quarters of its own part

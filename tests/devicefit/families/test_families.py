@@ -1,4 +1,4 @@
-"""Each family: what it fits with (a tape) and what it hands over (NumPy) are one law."""
+"""Each family: what it fits with (a PyMC model) and what it hands over (NumPy) are one law."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from devicefit.density import Density
 from scipy import special, stats
 
 from devicefit.compression import Compressed, compress
@@ -17,6 +16,7 @@ from devicefit.mixture import Mixture
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.reference_device import ReferencePlan, reference_measurements
 
+ValueAndGradient = Callable[[FloatArray], tuple[float, FloatArray]]
 STATES = ("LRS", "HRS")
 EFFECT = 2.5
 BOTH = pytest.mark.parametrize("family", FAMILIES)
@@ -95,7 +95,7 @@ def brute_ln_density(law: Mixture, y: float) -> FloatArray:
 @BOTH
 @EVERY_KIND
 def test_likelihood_is_the_sum_over_the_readings(
-    likelihood_of: Callable[..., Density],
+    likelihood_of: Callable[..., ValueAndGradient],
     by_name: Callable[..., Any],
     prior_vectors: Callable[..., Any],
     compressed_of: Callable[..., Compressed],
@@ -104,7 +104,7 @@ def test_likelihood_is_the_sum_over_the_readings(
 ) -> None:
     compressed = compressed_of(kind, [2e3, 5e3, 2e4, 3e5])
     frame = Frame.of(compressed)
-    likelihood = likelihood_of(family, compressed, frame)
+    likelihood = likelihood_of(family, compressed)
     vectors = prior_vectors(family, frame, draws=6, seed=21)
     places = frame.places(
         compressed.conditions, second=compressed.second_values, array=compressed.array
@@ -125,7 +125,7 @@ def test_likelihood_is_the_sum_over_the_readings(
 @BOTH
 @EVERY_KIND
 def test_finite_value_and_gradient_wherever_the_priors_reach(
-    likelihood_of: Callable[..., Density],
+    likelihood_of: Callable[..., ValueAndGradient],
     prior_vectors: Callable[..., Any],
     compressed_of: Callable[..., Compressed],
     family: str,
@@ -134,7 +134,7 @@ def test_finite_value_and_gradient_wherever_the_priors_reach(
     # readings from a short to an open cell: far from every component
     compressed = compressed_of(kind, [1.0, 1e3, 1e4, 1e5, 1e7, 1e12])
     frame = Frame.of(compressed)
-    likelihood = likelihood_of(family, compressed, frame)
+    likelihood = likelihood_of(family, compressed)
     for vector in prior_vectors(family, frame, draws=15, seed=22):
         value, gradient = likelihood(vector)
         assert np.isfinite(value)
@@ -144,7 +144,7 @@ def test_finite_value_and_gradient_wherever_the_priors_reach(
 @BOTH
 @pytest.mark.parametrize("kind", ["compliance current", "gate, second variable, arrays"])
 def test_gradient_is_that_of_the_value(
-    likelihood_of: Callable[..., Density],
+    likelihood_of: Callable[..., ValueAndGradient],
     prior_vectors: Callable[..., Any],
     compressed_of: Callable[..., Compressed],
     family: str,
@@ -152,7 +152,7 @@ def test_gradient_is_that_of_the_value(
 ) -> None:
     compressed = compressed_of(kind, [2e3, 5e3, 1e4, 1e5])
     frame = Frame.of(compressed)
-    likelihood = likelihood_of(family, compressed, frame)
+    likelihood = likelihood_of(family, compressed)
     rng = np.random.default_rng(24)
     for vector in prior_vectors(family, frame, draws=3, seed=23, narrow=0.5):
         gradient = likelihood(vector)[1]
@@ -217,7 +217,7 @@ def test_a_frame_beyond_its_ends_goes_on_with_the_physics(
 
 
 def test_lognormal_readings_of_a_device_are_correlated(
-    likelihood_of: Callable[..., Density],
+    likelihood_of: Callable[..., ValueAndGradient],
     by_name: Callable[..., Any],
     prior_vectors: Callable[..., Any],
 ) -> None:
@@ -226,7 +226,7 @@ def test_lognormal_readings_of_a_device_are_correlated(
     readings = reference_measurements(seed=31, plan=plan)
     compressed = compress(readings)
     frame = Frame.of(compressed)
-    likelihood = likelihood_of("lognormal", compressed, frame)
+    likelihood = likelihood_of("lognormal", compressed)
     table = readings.table.assign(y=np.log(readings.table["resistance_ohm"]))
     for vector in prior_vectors("lognormal", frame, draws=5, seed=32, narrow=0.7):
         p = by_name("lognormal", frame, vector)
