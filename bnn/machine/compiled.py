@@ -47,7 +47,7 @@ ANNOUNCED = "RRAM_RELIABILITY_COMPILING"
 """Environment variable that is set once a process has said that it compiles."""
 
 COMPILING = (
-    "compiling machine code: the first uses after an installation take about a minute longer, "
+    "compiling machine code: the first uses after an installation take up to three minutes longer, "
     "all together; later ones find it stored"
 )
 
@@ -289,7 +289,7 @@ class _Store(FunctionCache):
                 with contextlib.suppress(OSError):
                     self.flush()
         if found is None:
-            _announce()
+            announce()
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -299,7 +299,7 @@ class _Store(FunctionCache):
                 super().save_overload(sig, data)
 
 
-def _announce() -> None:
+def announce() -> None:
     """Say once that there is something to wait for; processes that this one starts say nothing."""
     if ANNOUNCED not in os.environ:
         os.environ[ANNOUNCED] = "said"

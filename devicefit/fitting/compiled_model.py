@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from pytensor.graph.op import Op
 from pytensor.graph.traversal import graph_inputs
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
+from devicefit.numerics.compiled import announce
 from devicefit.numerics.graph_code import WITHOUT_LOCK, of_lines
 from devicefit.programming import FloatArray
 
@@ -221,6 +223,8 @@ def _function(inputs: list[Any], ln_density: Any) -> Any:
         same = [a.type for a in known.inputs] == [b.type for b in inputs]
         if same and equal_computations([known.ln_density], [ln_density], known.inputs, inputs):
             return known.function
+    if not any((Path(pytensor.config.base_compiledir) / "numba").glob("*.nbi")):
+        announce()
     gradient: Any = pytensor.grad(ln_density, inputs[0])
     with warnings.catch_warnings():
         # PyTensor looks for a BLAS library that its C code would link to; there is no C code here.
