@@ -96,10 +96,12 @@ def chosen_models(names: list[str] | None) -> tuple[tuple[str, ...], bool]:
 
     if not names:
         return ("switching-failure", "lognormal"), False
-    known = (*FAMILIES, STACKED)
     for name in names:
-        if name not in known:
-            raise ValueError(f"--model {name!r} is not known; known: {', '.join(known)}")
+        if name != STACKED and name not in FAMILIES:
+            raise ValueError(
+                f"--model {name!r} is not known; known: {', '.join((*FAMILIES, STACKED))}, or a "
+                "page of your own, module:NAME"
+            )
     if STACKED not in names:
         return tuple(dict.fromkeys(names)), False
     others = tuple(dict.fromkeys(n for n in names if n != STACKED))

@@ -139,8 +139,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "--family",
-        help="Device model: lognormal, student-t, log-logistic, switching-failure, skewed-failure; "
-        "repeatable, the first one answers. Or stacked: families weighted by how well they "
+        help="Device model: lognormal, student-t, log-logistic, switching-failure, skewed-failure, "
+        "or a page of your own, module:NAME (docs/families.md); repeatable, the first one answers. Or stacked: families weighted by how well they "
         "predict devices that were left out. Default: switching-failure, then lognormal.",
     ),
 ]

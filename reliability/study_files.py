@@ -120,15 +120,20 @@ class _Head(BaseModel):
     record: _Record
 
 
+def posterior_file(family: str) -> str:
+    """Name of the file of a family's posterior."""
+    return f"{family.replace(':', '.')}.nc"
+
+
 def study_file_names(families: Sequence[str]) -> list[str]:
     """Names of the files that :func:`save_study` writes for these families."""
-    return [*(f"{family}.nc" for family in families), "device.json"]
+    return [*(posterior_file(family) for family in families), "device.json"]
 
 
 def save_study(study: DeviceStudy, directory: Path) -> None:
     """Write posteriors and record into an existing directory."""
     for family, posterior in study.posteriors.items():
-        save_posterior(posterior, directory / f"{family}.nc")
+        save_posterior(posterior, directory / posterior_file(family))
     head = {
         "format": FORMAT,
         "families": list(study.posteriors),
@@ -184,9 +189,9 @@ def load_study(directory: Path) -> DeviceStudy:
             state: _persistence(state, w) for state, w in head.persistence.items()
         }
         for family in head.families:
-            file = directory / f"{family}.nc"
+            file = directory / posterior_file(family)
             if file.is_file() and sha256_of(file) != head.posteriors_sha256.get(family):
-                raise ValueError(f"{family}.nc is of another fit than device.json")
+                raise ValueError(f"{posterior_file(family)} is of another fit than device.json")
     posteriors = {f: load_posterior(directory / f"{f}.nc") for f in head.families}
     with reading(path, "device study", remedy):
         _check_together(posteriors, np.array(head.grid))
@@ -227,7 +232,7 @@ def _check_together(posteriors: dict[str, DevicePosterior], grid: FloatArray) ->
     first, *others = posteriors.values()
     for family, posterior in posteriors.items():
         if posterior.family != family:
-            raise ValueError(f"{family}.nc holds the family {posterior.family}")
+            raise ValueError(f"{posterior_file(family)} holds the family {posterior.family}")
     for other in others:
         if (other.frame, other.record["devices"]) != (first.frame, first.record["devices"]):
             raise ValueError(
