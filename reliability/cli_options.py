@@ -140,8 +140,9 @@ ModelOption = Annotated[
         "--model",
         "--family",
         help="Device model: lognormal, student-t, log-logistic, switching-failure, skewed-failure, "
-        "or a page of your own, module:NAME (docs/families.md); repeatable, the first one answers. Or stacked: families weighted by how well they "
-        "predict devices that were left out. Default: switching-failure, then lognormal.",
+        "or a page of your own, module:NAME (docs/families.md); repeatable, the first one answers. "
+        "Or stacked: families weighted by how well they predict devices that were left out. "
+        "Default: switching-failure, then lognormal.",
     ),
 ]
 PriorsOption = Annotated[
