@@ -463,7 +463,10 @@ def _integrate(xp: Any, a: Any, b: Any, c: Any, p: Any, q: Any, s: Any, t: Any, 
 def _above(xp: Any, levels: Levels, sums: list[Any]) -> Any:
     """Ln of the integral over the effects of arrays, from sums over their devices."""
     a, b, c, p, q = sums
-    shares = levels.array_share_lrs, levels.array_share_hrs
+    shares = [levels.array_share_lrs, levels.array_share_hrs]
+    if xp is not np:
+        # Vectors over devices, of one number; the sums are over arrays.
+        shares = [s if _is_zero(s) else s[0] for s in shares]
     return _integrate(xp, a, b, c, p, q, shares[0], 0.0, shares[1]).constant
 
 

@@ -1,22 +1,22 @@
 """From components to likelihoods and to laws, against SciPy."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
 import pytest
-from devicefit.density import Density
-from devicefit.tape import expressions
+from pytensor.compile.mode import Mode
 from scipy import special, stats
 
 from devicefit.compressed import CompressedState, Intervals, Summaries
-from devicefit.families.components import Component, mixtures_of, state_ln_likelihood
-from devicefit.families.frame import Frame, Places
-from devicefit.programming import FloatArray, Programming
+from devicefit.families.components import Component, add_readings, mixture_of
+from devicefit.programming import FloatArray
 
 PLACES = 3
-GATE = Programming("v", "V")
 # weight, location and scale of each component; one number, or one for each place
 MIX: dict[str, tuple[Any, Any, Any, float | None]] = {
     "normal": (np.log(0.5), np.array([9.0, 9.2, 9.5]), 0.2, None),
@@ -32,35 +32,28 @@ LAWS: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class Parts:
-    """Components whose values are all parameters, and these values."""
+    """Components whose values are all variables, vectors over places, and these values."""
 
     components: list[Component]
-    vector: FloatArray
+    variables: list[Any]
+    values: list[FloatArray]
 
 
 def components(*kernels: str) -> Parts:
     """Components of the mix; the weights of some alone are scaled to one."""
     chosen = [MIX[k] for k in kernels]
     total = special.logsumexp([np.broadcast_to(m[0], PLACES) for m in chosen], axis=0)
-    values: list[FloatArray] = []
+    parts = Parts([], [], [])
 
-    def parameter(value: Any) -> Any:
-        first = sum(v.size for v in values)
-        values.append(np.atleast_1d(np.asarray(value, dtype=np.float64)))
-        if values[-1].size == 1:
-            return expressions({"value": first})["value"]
-        terms = expressions({"values": slice(first, first + PLACES)})["values"]
-        return terms[..., np.arange(PLACES)]
+    def variable(value: Any) -> Any:
+        parts.values.append(np.broadcast_to(value, PLACES).astype(np.float64))
+        parts.variables.append(pt.dvector())
+        return parts.variables[-1]
 
-    parts = [
-        Component(
-            *(parameter(v) for v in (m[0] - total, *m[1:3])),
-            k,
-            None if m[3] is None else parameter(m[3]),
-        )
-        for k, m in zip(kernels, chosen, strict=True)
-    ]
-    return Parts(parts, np.concatenate(values))
+    for kernel, (weight, at, scale, dof) in zip(kernels, chosen, strict=True):
+        laws = [variable(v) for v in (weight - total, at, scale)]
+        parts.components.append(Component(*laws, kernel, None if dof is None else variable(dof)))
+    return parts
 
 
 def scipy_laws(place: int, *kernels: str) -> list[tuple[float, Any]]:
@@ -78,12 +71,25 @@ def value_of(differences: Callable[..., FloatArray]) -> Callable[..., float]:
     """Value of the terms of a state, whose gradient is that of the value."""
 
     def found(parts: Parts, data: CompressedState) -> float:
-        density = Density.of(state_ln_likelihood(parts.components, data), PLACES)
-        value, gradient = density(parts.vector)
+        with pm.Model() as model:
+            add_readings("LRS", parts.components, data)
+        total = sum(model.logp(model.potentials, sum=False))
+        slopes = pytensor.grad(total, parts.variables, disconnected_inputs="ignore")
+        mode = Mode(linker="py", optimizer=None)
+        function = pytensor.function(
+            parts.variables, [total, *slopes], mode=mode, on_unused_input="ignore"
+        )
+        vector = np.concatenate(parts.values)
+
+        def density(v: FloatArray) -> tuple[float, FloatArray]:
+            value, *gradient = function(*np.split(v, len(parts.values)))
+            return float(value), np.concatenate(gradient)
+
+        value, gradient = density(vector)
         # some of the kernels differentiate by the degrees of freedom with differences of their own
         np.testing.assert_allclose(
             gradient,
-            differences(lambda v: density(v)[0], parts.vector, 1e-5),
+            differences(lambda v: density(v)[0], vector, 1e-5),
             rtol=1e-6,
             atol=1e-6 * np.abs(gradient).max(),
         )
@@ -172,38 +178,32 @@ def test_all_kinds_of_input_add_up(
     assert value_of(parts, together) == pytest.approx(sum(each), rel=1e-13)
 
 
-def test_a_state_without_readings_says_nothing(make_state: Callable[..., Any]) -> None:
+def test_a_state_without_readings_says_nothing(
+    make_state: Callable[..., Any], value_of: Callable[..., float]
+) -> None:
     nothing = make_state([], np.zeros(0), conditions=PLACES)
-    terms = state_ln_likelihood(components("normal", "student-t").components, nothing)
-    assert terms == []
+    assert value_of(components("normal", "student-t"), nothing) == 0.0
 
 
 def test_laws_of_draws() -> None:
     """Numbers, draws and values of places are broadcast to (component, chain, draw, place)."""
-    frame = Frame(GATE, 1.0, 3.0)
     rng = np.random.default_rng(2)
-    p: dict[str, FloatArray] = {"a": rng.normal(size=(2, 4)), "terms": rng.normal(size=(2, 4, 3))}
-
-    def build(xp: Any, q: Mapping[str, Any], frame: Frame, places: Places) -> Any:
-        assert xp is np
-        slope = q["a"] * places.position
-        return {
-            "LRS": [
-                Component(np.log(0.25), slope, 0.5),
-                Component(np.log(0.75), q["terms"][..., :1], np.exp(q["a"]), "student-t", 7.0),
-            ],
-            "HRS": [Component(np.zeros(5), 1.0, 2.0, "logistic")],
-        }
-
-    laws = mixtures_of(build, p, frame, frame.places(np.linspace(1, 3, 5)))
-    lrs, hrs = laws["LRS"], laws["HRS"]
-    assert lrs.trailing == (2, 4, 5)
+    number, draw, place = rng.normal(size=(2, 4, 5)), rng.normal(size=(2, 4, 1)), np.arange(5.0)
+    lrs = mixture_of(
+        [
+            Component(np.log(0.25), number, 0.5),
+            Component(np.log(0.75), draw, np.exp(place), "student-t", 7.0),
+        ],
+        (2, 4, 5),
+    )
+    hrs = mixture_of([Component(np.zeros(5), 1.0, 2.0, "logistic")], (2, 4, 5))
+    assert lrs.trailing == hrs.trailing == (2, 4, 5)
     assert lrs.kernels == ("normal", "student-t")
     assert hrs.kernels == ("logistic",)
     assert lrs.dof is not None
-    np.testing.assert_allclose(lrs.location[0], p["a"][..., None] * np.linspace(0, 1, 5))
-    np.testing.assert_allclose(lrs.location[1], np.repeat(p["terms"][..., :1], 5, axis=-1))
-    np.testing.assert_allclose(lrs.scale[1], np.exp(np.repeat(p["a"][..., None], 5, axis=-1)))
+    np.testing.assert_array_equal(lrs.location[0], number)
+    np.testing.assert_array_equal(lrs.location[1], np.repeat(draw, 5, axis=-1))
+    np.testing.assert_array_equal(lrs.scale[1], np.tile(np.exp(place), (2, 4, 1)))
     assert np.all(lrs.dof[1] == 7.0)
     assert np.all(lrs.ln_weight == np.log([0.25, 0.75])[:, None, None, None])
     assert hrs.dof is None

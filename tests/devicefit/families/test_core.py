@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from devicefit.families.core import Core, core, ln_expit
-from devicefit.families.frame import Frame, deviation_basis
+from devicefit.families.core import Core, Here, core, ln_expit
+from devicefit.families.family import draws_here
+from devicefit.families.frame import Frame, Places, deviation_basis
 from devicefit.families.prior import core_priors
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.reference_device import ReferenceDevice, true_mixtures
@@ -27,11 +28,27 @@ def parameters(frame: Frame, **chosen: Any) -> dict[str, Any]:
     return values | chosen
 
 
+def here(p: dict[str, Any], places: Places) -> Here:
+    """One draw of the parameters at places."""
+    return draws_here({name: np.asarray(v)[None, None] for name, v in p.items()}, places)
+
+
+def law_at(frame: Frame, p: dict[str, Any], places: Places) -> Core:
+    """The core of one draw, shape (place,)."""
+    found = core(np, frame, here(p, places))
+    return Core(
+        **{
+            k: None if v is None else np.broadcast_to(v, (1, 1, len(places.position)))[0, 0]
+            for k, v in vars(found).items()
+        }
+    )
+
+
 def core_at(frame: Frame, position: FloatArray, **chosen: Any) -> Core:
     """The core at positions of the measured range, parameters at their prior means but some."""
     ends = frame.programming.coordinate([frame.low, frame.high])
     x = frame.programming.from_coordinate(ends[0] + np.asarray(position) * (ends[1] - ends[0]))
-    return core(np, parameters(frame, **chosen), frame, frame.places(x))
+    return law_at(frame, parameters(frame, **chosen), frame.places(x))
 
 
 @given(st.floats(0.1, 2.0), st.floats(0.6, 1.4), st.floats(50, 2e4), st.floats(1e-6, 1e-3))
@@ -43,7 +60,7 @@ def test_lrs_is_series_resistance_plus_filament(
     p = parameters(frame, ln_v_c=np.log(v_c), exponent=exponent, ln_r_series=np.log(r_series))
     middle = np.sqrt(20e-6 * 600e-6)
     expected = r_series + v_c / middle * (middle / current) ** exponent
-    found = core(np, p, frame, frame.places(np.array([current]))).mean_lrs
+    found = law_at(frame, p, frame.places(np.array([current]))).mean_lrs
     assert np.exp(found) == pytest.approx(expected, rel=1e-12)
 
 
@@ -61,7 +78,7 @@ def test_the_law_of_the_reference_device() -> None:
         ln_sd_floor=np.log(0.04),
         sd_exponent=0.5,
     )
-    found = core(np, p, frame, frame.places(x))
+    found = law_at(frame, p, frame.places(x))
     truth = true_mixtures(device, x)["LRS"]
     np.testing.assert_allclose(found.mean_lrs, truth.location[0], rtol=1e-12)
     # the model caps relative spreads near 3, which costs s / 3 of a spread s of 0.4
@@ -170,10 +187,10 @@ def test_arrays_shift_their_own_cells(frame_of: Callable[..., Frame]) -> None:
     frame = frame_of(arrays=("a", "b"))
     x = np.full(2, frame.high)
     p = parameters(frame)
-    plain = core(np, p, frame, frame.places(x, array=np.array([0, 1])))
+    plain = law_at(frame, p, frame.places(x, array=np.array([0, 1])))
     shifts = {"lrs_location": 0.1, "hrs_location": -0.2, "hrs_ln_sd": 0.4}
     p |= {f"{n}_array": np.array([0.0, v]) for n, v in shifts.items()}
-    found = core(np, p, frame, frame.places(x, array=np.array([0, 1])))
+    found = law_at(frame, p, frame.places(x, array=np.array([0, 1])))
     zero = np.zeros(2)
     np.testing.assert_allclose(found.mean_lrs - plain.mean_lrs, [0, 0.1], atol=1e-12)
     np.testing.assert_allclose(found.mean_hrs - plain.mean_hrs, [0, -0.2], atol=1e-12)
@@ -189,7 +206,7 @@ def test_a_second_variable_shifts_the_first(programming: Programming) -> None:
     if programming is GATE:
         own = {"second_centre": -0.8, "ln_second_width": np.log(0.01), "ln_r_second": np.log(700.0)}
     p = parameters(frame, second_shift=0.4, hrs_second=-0.2, hrs_slope=0.0, **own)
-    found = core(np, p, frame, frame.places(x, second=longer))
+    found = law_at(frame, p, frame.places(x, second=longer))
     # a quarter of the second range above its middle is a tenth of the first range further
     further = frame.position(x)[0] + 0.4 * 0.25
     alone = Frame(programming, 1.0, np.e)
@@ -208,9 +225,9 @@ def test_a_second_variable_shifts_the_first(programming: Programming) -> None:
 def test_one_condition_has_its_four_numbers() -> None:
     frame = Frame(ONE_CONDITION, 1.0, 1.0)
     p = parameters(frame, ln_r_lrs=9.0, ln_sd_lrs=-2.0, ln_r_hrs=11.0, ln_sd_hrs=-1.0)
-    found = core(np, p, frame, frame.places(np.ones(3)))
+    found = law_at(frame, p, frame.places(np.ones(3)))
     law = [found.mean_lrs, np.log(found.sd_lrs), found.mean_hrs, np.log(found.sd_hrs)]
-    np.testing.assert_allclose(law, [9.0, -2.0, 11.0, -1.0])
+    np.testing.assert_allclose(np.transpose(law), [[9.0, -2.0, 11.0, -1.0]] * 3)
 
 
 @given(st.floats(-700, 700))
@@ -220,7 +237,7 @@ def test_ln_expit(z: float) -> None:
 
 def test_inputs_are_left_alone() -> None:
     frame = Frame(CURRENT, 1e-5, 1e-3, terms=2)
-    p: dict[str, FloatArray] = {k: np.array(v) for k, v in parameters(frame).items()}
-    before = {k: v.copy() for k, v in p.items()}
-    core(np, p, frame, frame.places(np.geomspace(1e-5, 1e-3, 5)))
-    assert all(np.array_equal(before[k], p[k]) for k in p)
+    at = here(parameters(frame), frame.places(np.geomspace(1e-5, 1e-3, 5)))
+    before = {k: v.copy() for k, v in at.p.items()}
+    core(np, frame, at)
+    assert all(np.array_equal(before[k], at.p[k]) for k in before)

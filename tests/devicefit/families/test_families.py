@@ -1,17 +1,20 @@
 """Each family: what it fits with (a PyMC model) and what it hands over (NumPy) are one law."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import special, stats
 
 from devicefit.compression import Compressed, compress
 from devicefit.families.frame import Frame
 from devicefit.families.heavy_tailed import LEAST_DOF
+from devicefit.families.prior import moments
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.fit import ln_posterior
 from devicefit.mixture import Mixture
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.reference_device import ReferencePlan, reference_measurements
@@ -81,7 +84,7 @@ def compressed_of(
     return make
 
 
-def brute_ln_density(law: Mixture, y: float) -> FloatArray:
+def brute_ln_density(law: Mixture, y: FloatArray | float) -> FloatArray:
     """Log density by SciPy, component by component, shape of the trailing axes."""
     laws: dict[str, Callable[[int], Any]] = {
         "normal": lambda c: stats.norm(law.location[c], law.scale[c]),
@@ -216,42 +219,88 @@ def test_a_frame_beyond_its_ends_goes_on_with_the_physics(
 # --- lognormal ------------------------------------------------------------------------------------
 
 
+def correlated_ln_density(
+    table: pd.DataFrame, p: Mapping[str, FloatArray], laws: Mapping[str, Mixture], x: FloatArray
+) -> float:
+    """Log density of readings by one multivariate normal law for each device.
+
+    `laws` of one draw, at the conditions `x`.
+    """
+    share = {s: special.expit(p[f"logit_device_share_{s.lower()}"]) for s in STATES}
+    phi = {s: np.tanh(p[f"atanh_cycle_correlation_{s.lower()}"]) for s in STATES}
+    rho = np.tanh(p["atanh_state_correlation"])
+    total = 0.0
+    for _, device in table.sort_values("cycle").groupby("device_id"):
+        k = int(np.searchsorted(x, device["programming"].iloc[0]))
+        state, cycle = device["state"].to_numpy(), device["cycle"].to_numpy()
+        mean = np.array([laws[s].location[0, 0, 0, k] for s in state])
+        sd = np.array([laws[s].scale[0, 0, 0, k] for s in state])
+        same = state[:, None] == state
+        lasting = np.sqrt([share[s] for s in state])
+        apart = np.abs(cycle[:, None] - cycle)
+        new = np.array([1 - share[s] for s in state])
+        ar = np.array([phi[s] for s in state])[:, None] ** apart
+        score = np.outer(lasting, lasting) * np.where(same, 1.0, rho) + same * new * ar
+        law = stats.multivariate_normal(mean, score * np.outer(sd, sd))
+        total += law.logpdf(np.log(device["resistance_ohm"]))
+    return total
+
+
 def test_lognormal_readings_of_a_device_are_correlated(
     likelihood_of: Callable[..., ValueAndGradient],
     by_name: Callable[..., Any],
     prior_vectors: Callable[..., Any],
 ) -> None:
-    """The likelihood against one multivariate normal density for each device."""
     plan = ReferencePlan(currents=2, devices_per_current=5, cycles=4)
     readings = reference_measurements(seed=31, plan=plan)
     compressed = compress(readings)
     frame = Frame.of(compressed)
     likelihood = likelihood_of("lognormal", compressed)
-    table = readings.table.assign(y=np.log(readings.table["resistance_ohm"]))
+    places = frame.places(compressed.conditions)
     for vector in prior_vectors("lognormal", frame, draws=5, seed=32, narrow=0.7):
         p = by_name("lognormal", frame, vector)
         draws = by_name("lognormal", frame, vector[None, None])
-        places = frame.places(compressed.conditions)
         laws = FAMILIES["lognormal"].mixtures(draws, frame, places)
-        share = {s: special.expit(p[f"logit_device_share_{s.lower()}"]) for s in STATES}
-        phi = {s: np.tanh(p[f"atanh_cycle_correlation_{s.lower()}"]) for s in STATES}
-        rho = np.tanh(p["atanh_state_correlation"])
-        expected = 0.0
-        for _, device in table.sort_values("cycle").groupby("device_id"):
-            k = int(np.searchsorted(compressed.conditions, device["programming"].iloc[0]))
-            state, cycle = device["state"].to_numpy(), device["cycle"].to_numpy()
-            mean = np.array([laws[s].location[0, 0, 0, k] for s in state])
-            sd = np.array([laws[s].scale[0, 0, 0, k] for s in state])
-            same = state[:, None] == state
-            lasting = np.sqrt([share[s] for s in state])
-            apart = np.abs(cycle[:, None] - cycle)
-            new = np.array([1 - share[s] for s in state])
-            ar = np.array([phi[s] for s in state])[:, None] ** apart
-            score = np.outer(lasting, lasting) * np.where(same, 1.0, rho) + same * new * ar
-            expected += stats.multivariate_normal(mean, score * np.outer(sd, sd)).logpdf(
-                device["y"]
-            )
+        expected = correlated_ln_density(readings.table, p, laws, compressed.conditions)
         assert likelihood(vector)[0] == pytest.approx(expected, rel=1e-8)
+
+
+@BOTH
+def test_machine_code_is_laws_times_priors(
+    by_name: Callable[..., Any], differences: Callable[..., FloatArray], family: str
+) -> None:
+    """What is sampled, against SciPy."""
+    # other tests fit readings of this kind, with the same machine code
+    plan = ReferencePlan(currents=4, devices_per_current=5, cycles=3)
+    readings = reference_measurements(seed=33, plan=plan)
+    compressed = compress(readings)
+    frame, x = Frame.of(compressed), compressed.conditions
+    mean, sd = moments(FAMILIES[family].priors(frame))
+    places = frame.places(x)
+
+    def expected(z: FloatArray) -> float:
+        draws = by_name(family, frame, (mean + sd * z)[None, None])
+        laws = FAMILIES[family].mixtures(draws, frame, places)
+        prior = stats.norm.logpdf(z).sum()
+        if family == "lognormal":
+            p = by_name(family, frame, mean + sd * z)
+            return float(prior + correlated_ln_density(readings.table, p, laws, x))
+        for state, data in compressed.states.items():
+            law = laws[state].part((0, 0, data.condition))
+            prior += data.count @ brute_ln_density(law, data.ln_r) / data.design_effect
+        return float(prior)
+
+    density = ln_posterior(FAMILIES[family], compressed)
+    rng = np.random.default_rng(34)
+    centre = 0.3 * rng.standard_normal(len(mean))
+    for z in centre + 0.3 * rng.standard_normal((2, len(mean))):
+        value, gradient = density(z)
+        # the constant of the priors is left open; ln R is kept to 2**-29
+        change = value - density(centre)[0]
+        tolerance = 1e-8 * abs(value)
+        assert change == pytest.approx(expected(z) - expected(centre), abs=tolerance)
+        slopes = differences(expected, z)
+        np.testing.assert_allclose(gradient, slopes, rtol=1e-6, atol=1e-8 * np.abs(value))
 
 
 # --- failures -------------------------------------------------------------------------------------
