@@ -17,6 +17,16 @@ def ln_odds(here: Here, name: str) -> Any:
     return here.p[f"log10_{name}"] * LN10 + shift(here.p, name, DEVIATION_FAILURE)
 
 
+def reset_odds(here: Here) -> Any:
+    """Natural logarithm of the odds of a failed RESET.
+
+    They change with the programming: filaments of too strong SETs are hard to break, so that the
+    error rate rises again.
+    """
+    slope = LN10 * here.p.get("reset_slope", 0.0) * (here.places.position - 0.5)
+    return ln_odds(here, "reset_floor") + slope
+
+
 def set_outcome(xp: Any, frame: Frame, here: Here) -> tuple[Any, Any]:
     """Ln probability that a SET works, and that it fails."""
     p = here.p

@@ -97,7 +97,7 @@ _FLOOR_SOURCE = (
 )
 _FAILURE = (
     Prior("log10_set_floor", -4.0, 1.5, "log10 odds of a failed SET, strong end", _FLOOR_SOURCE),
-    Prior("log10_reset_floor", -4.0, 1.5, "log10 odds of a failed RESET", _FLOOR_SOURCE),
+    Prior("log10_reset_floor", -4.0, 1.5, "log10 odds of a failed RESET, mid range", _FLOOR_SOURCE),
     Prior("log10_incomplete", -2.5, 1.0, "log10 odds of an incomplete SET", "weak; 1e-4 to 1e-1"),
     Prior(
         "incomplete_place",
@@ -133,7 +133,7 @@ _FAILURE = (
 )
 _PLAIN_FAILURE = (
     Prior("log10_set_floor", -5.0, 1.5, "log10 odds of a failed SET, strong end", _FLOOR_SOURCE),
-    Prior("log10_reset_floor", -5.0, 1.5, "log10 odds of a failed RESET", _FLOOR_SOURCE),
+    Prior("log10_reset_floor", -5.0, 1.5, "log10 odds of a failed RESET, mid range", _FLOOR_SOURCE),
     Prior("log10_incomplete", -2.5, 1.0, "log10 odds of an incomplete SET", "weak; 1e-4 to 1e-1"),
     Prior(
         "logit_incomplete_place",
@@ -150,6 +150,15 @@ _PLAIN_FAILURE = (
         0.15,
         "ln of sd of failed RESETs",
         "a cluster, narrower than the HRS; keeps it from taking the place of the HRS tails",
+    ),
+)
+_RESET_SLOPE = (
+    Prior(
+        "reset_slope",
+        0.0,
+        1.5,
+        "change of log10 odds of a failed RESET over the range",
+        "weak; more of them after too strong SETs, up to a thousandfold",
     ),
 )
 _PLAIN_TRANSITION = (
@@ -260,7 +269,8 @@ def failure_priors(frame: Frame) -> tuple[Prior, ...]:
         return (*_FAILURE, *arrays)
     own = _COMPLIANCE_FAILURE if frame.is_current else _OVERDRIVE_FAILURE
     second = _SECOND_ONSET if frame.second is not None and frame.is_current else ()
-    return (*_FAILURE, *_TRANSITION, *own, *second, *_deviations(frame, names), *arrays)
+    parts = (*_FAILURE, *_RESET_SLOPE, *_TRANSITION, *own, *second)
+    return (*parts, *_deviations(frame, names), *arrays)
 
 
 def plain_failure_priors(frame: Frame) -> tuple[Prior, ...]:
@@ -273,6 +283,7 @@ def plain_failure_priors(frame: Frame) -> tuple[Prior, ...]:
     second = _SECOND_ONSET if frame.second is not None and frame.is_current else ()
     return (
         *_PLAIN_FAILURE,
+        *_RESET_SLOPE,
         *_PLAIN_TRANSITION,
         *own,
         *second,

@@ -16,7 +16,7 @@ from devicefit.families.components import Component, Laws
 from devicefit.families.core import Here, core, ln_expit, shift
 from devicefit.families.family import Family
 from devicefit.families.frame import Frame
-from devicefit.families.operations import ln_odds, set_outcome
+from devicefit.families.operations import ln_odds, reset_odds, set_outcome
 from devicefit.families.prior import Prior, core_priors, failure_priors, shape_priors
 
 # Prior standard deviation of the smooth deviation of the log odds of the broad part.
@@ -62,7 +62,7 @@ def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     ]
     # The way from HRS to the strongest LRS; the second part keeps a spread where there is no way.
     way = xp.sqrt((c.mean_hrs - strongest_lrs) ** 2 + c.sd_hrs**2)
-    stuck = ln_odds(here, "reset_floor")
+    stuck = reset_odds(here)
     weak = ln_odds(here, "weak_reset")
     ln_opens = ln_expit(xp, -stuck)
     weak_place = 0.5 + WEAK_REACH * xp.tanh(p["weak_place"])

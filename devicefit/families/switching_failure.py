@@ -13,7 +13,7 @@ from devicefit.families.components import Component, Laws
 from devicefit.families.core import Here, core, ln_expit
 from devicefit.families.family import Family
 from devicefit.families.frame import Frame
-from devicefit.families.operations import ln_odds, set_outcome
+from devicefit.families.operations import ln_odds, reset_odds, set_outcome
 from devicefit.families.prior import Prior, core_priors, plain_failure_priors
 
 
@@ -31,7 +31,7 @@ def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     gap = c.mean_hrs - c.mean_lrs
     place = xp.exp(ln_expit(xp, p["logit_incomplete_place"]))
     gap_sd = xp.exp(p["ln_incomplete_sd"]) * gap
-    stuck = ln_odds(here, "reset_floor")
+    stuck = reset_odds(here)
     return {
         "LRS": [
             Component(ln_works + ln_expit(xp, -incomplete), c.mean_lrs, c.sd_lrs),
