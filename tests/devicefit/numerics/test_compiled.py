@@ -84,9 +84,10 @@ def test_sources_are_those_of_this_project_and_all_that_they_import() -> None:
     root = Path(__file__).parents[3]
     found = {
         Path(file).relative_to(root).as_posix()
-        for file in compiled.sources(str(root / "devicefit" / "tape_kernel.py"))
+        for file in compiled.sources(str(root / "devicefit" / "likelihood" / "interval_kernel.py"))
     }
-    assert {"devicefit/tape_kernel.py", "devicefit/tape.py", "devicefit/vector_math.py"} <= found
+    likelihood = {f"devicefit/likelihood/{name}_kernel.py" for name in ("interval", "mixture")}
+    assert likelihood | {"devicefit/kernels.py", "devicefit/vector_math.py"} <= found
     assert "devicefit/life_fit.py" not in found
     assert not any(file.startswith(("bnn/", "reliability/")) for file in found)
 

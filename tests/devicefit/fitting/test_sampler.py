@@ -7,21 +7,25 @@ import signal
 from typing import Any
 
 import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
 import pytest
 import xarray as xr
-from devicefit.density import ONCE, Density, Posterior, Term, ValueAndGradient
-from devicefit.tape import SYMBOLS, expressions
 from scipy import stats
 
-from devicefit import backend
+from devicefit.families.prior import Prior
+from devicefit.fitting import sampler
+from devicefit.fitting.laplace import ValueAndGradient
 from devicefit.fitting.sampler import (
     CLIMBS,
     NotFinite,
-    Sampled,
+    SampledVectors,
     SamplerOptions,
     bulk_ess,
     r_hat,
     sample_density,
+    sample_model,
+    standardised,
     tail_ess,
     versions,
 )
@@ -73,52 +77,75 @@ def normal(z: FloatArray) -> tuple[float, FloatArray]:
     return -0.5 * float((MEAN - z) @ pull), pull
 
 
+def priors_of(size: int) -> tuple[Prior, ...]:
+    """A number and a vector, in units of their own."""
+    return (
+        Prior("a", 0.5, 2.0, "first", ""),
+        Prior("rest", -1.0, 3.0, "others", "", size=size - 1, dim="term"),
+    )
+
+
+def model_of(mean: FloatArray, covariance: FloatArray, *, end: float = -1e9) -> pm.Model:
+    """A normal law, whatever the priors say; no density below `end`. All are one graph."""
+    first, others = priors_of(len(mean))
+    coords = {"term": np.arange(others.size), "all": np.arange(len(mean))}
+    with pm.Model(coords=coords, check_bounds=False) as model:
+        a = pm.Normal("a", first.mean, first.sd)
+        rest = pm.Normal("rest", others.mean, others.sd, dims="term")
+        precision = pm.Data("precision", np.linalg.inv(covariance), dims=("all", "other"))
+        values = pt.concatenate([a[None], rest])
+        apart = values - pm.Data("mean", mean, dims="all")
+        prior = -0.5 * ((a - first.mean) / first.sd) ** 2 - np.log(first.sd)
+        prior -= pt.sum(0.5 * ((rest - others.mean) / others.sd) ** 2 + np.log(others.sd))
+        prior -= 0.5 * np.log(2 * np.pi) * values.shape[0]
+        law = -0.5 * pt.sum(apart[:, None] * precision * apart[None, :])
+        # the logarithm is no number beyond the end
+        edge = pm.Data("zero", 0.0) * pt.log(a - pm.Data("end", end))
+        pm.Potential("law", law - prior + edge)
+    return model
+
+
 def as_posterior(
-    mean: FloatArray, covariance: FloatArray, *, end: float | None = None
-) -> Posterior:
-    """A normal law from formulas, which is sampled as machine code; no density below `end`."""
-    n = len(mean)
-    z = [expressions({"z": i})["z"] for i in range(n)]
-    apart = [z[i] - mean[i] for i in range(n)]
-    root = np.linalg.cholesky(np.linalg.inv(covariance))
-    squares = [sum(root[i, j] * apart[i] for i in range(n)) ** 2 for j in range(n)]
-    # less the standard normal prior that a posterior has
-    inputs = [*(-0.5 * s for s in squares), *(0.5 * one**2 for one in z)]
-    if end is not None:
-        inputs.append(0.0 * SYMBOLS.log(z[0] - end))
-    return Posterior(Density.of([Term(ONCE, inputs)], 1), np.zeros(n), np.ones(n))
+    mean: FloatArray, covariance: FloatArray, *, end: float = -1e9
+) -> ValueAndGradient:
+    """The same as a function of the variables in their own units."""
+    density = standardised(model_of(mean, covariance, end=end), priors_of(len(mean)))
+    return density.model
 
 
-NORMAL = {"Python": normal, "machine code": as_posterior(MEAN, COVARIANCE)}
-
-
-@pytest.fixture(scope="module", params=NORMAL)
+@pytest.fixture(scope="module", params=["Python", "machine code"])
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def sampled(way: str) -> Sampled:
-    return sample_density(NORMAL[way], OPTIONS, centre=np.zeros(3), spread=np.ones(3))
+def law(way: str) -> ValueAndGradient:
+    return normal if way == "Python" else as_posterior(MEAN, COVARIANCE)
+
+
+@pytest.fixture(scope="module")
+def sampled(law: ValueAndGradient) -> SampledVectors:
+    return sample_density(law, OPTIONS, centre=np.zeros(3), spread=np.ones(3))
 
 
 def test_both_ways_are_one_density() -> None:
+    other = as_posterior(MEAN, COVARIANCE)
     for z in MEAN + np.random.default_rng(5).normal(size=(5, 3)) * [1.0, 0.003, 0.1]:
-        one, other = (density(z) for density in NORMAL.values())
-        assert other[0] == pytest.approx(one[0], rel=1e-9, abs=1e-9)
-        np.testing.assert_allclose(other[1], one[1], rtol=1e-9, atol=1e-6)
+        # PyTensor computes ln 2 and ln 3 in single precision
+        assert other(z)[0] == pytest.approx(normal(z)[0], rel=1e-9, abs=1e-6)
+        np.testing.assert_allclose(other(z)[1], normal(z)[1], rtol=1e-9, atol=1e-6)
 
 
-def test_draws_are_those_of_the_law(sampled: Sampled) -> None:
-    assert sampled.draws.shape == (2, 500, 3)
+def test_draws_are_those_of_the_law(sampled: SampledVectors) -> None:
+    assert sampled.vectors.shape == (2, 500, 3)
     assert sampled.diverging.shape == (2, 500)
     assert not sampled.diverging.any()
     names = ("a", "b", "c")
-    posterior = chains(**{n: sampled.draws[..., i] for i, n in enumerate(names)})
+    posterior = chains(**{n: sampled.vectors[..., i] for i, n in enumerate(names)})
     ess = np.array([bulk_ess(posterior)[n] for n in names])
     # the scale is right from the start: as good as independent draws
     assert ess.min() > 400
-    flat = sampled.draws.reshape(-1, 3)
+    flat = sampled.vectors.reshape(-1, 3)
     sd = np.sqrt(np.diag(COVARIANCE))
     # twice nine moments within 4.5 standard errors: 1e-4 that a correct sampler fails
     assert np.all(np.abs(flat.mean(axis=0) - MEAN) < 4.5 * sd / np.sqrt(ess))
@@ -129,23 +156,57 @@ def test_draws_are_those_of_the_law(sampled: Sampled) -> None:
     assert np.all(np.abs(moments - expected) < 4.5 * error)
 
 
-def test_every_start_reports_its_evidence(sampled: Sampled) -> None:
+def test_every_start_reports_its_evidence(sampled: SampledVectors) -> None:
     # the root of the covariance's determinant
     expected = 0.5 * np.linalg.slogdet(COVARIANCE)[1]
     assert sampled.ln_evidence.shape == (CLIMBS,)
     np.testing.assert_allclose(sampled.ln_evidence, expected, atol=0.05)
 
 
-def test_the_seed_decides_the_draws(sampled: Sampled, way: str) -> None:
+def test_the_seed_decides_the_draws(sampled: SampledVectors, law: ValueAndGradient) -> None:
     def again(options: SamplerOptions) -> np.ndarray:
         where = {"centre": np.zeros(3), "spread": np.ones(3)}
-        return sample_density(NORMAL[way], options, **where).draws
+        return sample_density(law, options, **where).vectors
 
-    assert again(OPTIONS).tobytes() == sampled.draws.tobytes()
+    assert again(OPTIONS).tobytes() == sampled.vectors.tobytes()
     # the number of chains at a time does not
-    assert again(dataclasses.replace(OPTIONS, cores=2)).tobytes() == sampled.draws.tobytes()
-    assert not np.any(again(dataclasses.replace(OPTIONS, seed=4)) == sampled.draws)
-    assert not np.any(sampled.draws[0] == sampled.draws[1])
+    assert again(dataclasses.replace(OPTIONS, cores=2)).tobytes() == sampled.vectors.tobytes()
+    assert not np.any(again(dataclasses.replace(OPTIONS, seed=4)) == sampled.vectors)
+    assert not np.any(sampled.vectors[0] == sampled.vectors[1])
+
+
+def test_a_model_is_sampled_in_units_of_its_priors() -> None:
+    """Names, shapes and dimensions of its variables; 4.5 standard errors as above."""
+    sampled = sample_model(model_of(MEAN, COVARIANCE), priors_of(3), OPTIONS)
+    assert dict(sampled.draws.sizes) == {"chain": 2, "draw": 500, "rest_term": 2}
+    assert sampled.draws["a"].dims == ("chain", "draw")
+    assert not sampled.diverging.any()
+    found = [sampled.draws["a"].values, *np.moveaxis(sampled.draws["rest"].values, -1, 0)]
+    sd = np.sqrt(np.diag(COVARIANCE))
+    for values, mean, one in zip(found, MEAN, sd, strict=True):
+        ess = bulk_ess(chains(x=values))["x"]
+        assert ess > 400
+        assert abs(values.mean() - mean) < 4.5 * one / np.sqrt(ess)
+        assert values.std() == pytest.approx(one, rel=4.5 / np.sqrt(2 * ess))
+    # a density over the units of the priors is as many times higher
+    expected = 0.5 * np.linalg.slogdet(COVARIANCE)[1] - np.log([2.0, 3.0, 3.0]).sum()
+    np.testing.assert_allclose(sampled.ln_evidence, expected, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a",), r"differ in \['rest'\]; give one row for each variable"),
+        (("a", "rest", "more"), r"differ in \['more'\]"),
+        (("rest", "a"), r"differ in \('rest', 'a'\);.*in the order of the model"),
+    ],
+)
+def test_a_table_that_is_not_that_of_the_model_is_refused(
+    names: tuple[str, ...], message: str
+) -> None:
+    table = {p.name: p for p in (*priors_of(3), Prior("more", 0.0, 1.0, "", ""))}
+    with pytest.raises(ValueError, match=message):
+        standardised(model_of(MEAN, COVARIANCE), [table[name] for name in names])
 
 
 CUT = -0.5
@@ -163,16 +224,19 @@ def ends_with(value: float) -> ValueAndGradient:
     return density
 
 
-@pytest.mark.parametrize(
-    "density",
-    [ends_with(-np.inf), ends_with(np.nan), as_posterior(np.zeros(2), HALF, end=CUT)],
-    ids=["infinite", "not a number", "machine code"],
-)
-def test_a_density_that_ends_is_sampled_up_to_its_end(density: ValueAndGradient) -> None:
+ENDING = {
+    "infinite": lambda: ends_with(-np.inf),
+    "not a number": lambda: ends_with(np.nan),
+    "machine code": lambda: as_posterior(np.zeros(2), HALF, end=CUT),
+}
+
+
+@pytest.mark.parametrize("how", ENDING)
+def test_a_density_that_ends_is_sampled_up_to_its_end(how: str) -> None:
     """A normal law of which 31 % are cut off, through the middle of the chains' starts."""
     options = SamplerOptions(chains=4, draws=1000, warmup=300, seed=3, cores=1, target_accept=0.9)
-    found = sample_density(density, options, centre=np.zeros(2), spread=np.ones(2))
-    a, b = found.draws[..., 0], found.draws[..., 1]
+    found = sample_density(ENDING[how](), options, centre=np.zeros(2), spread=np.ones(2))
+    a, b = found.vectors[..., 0], found.vectors[..., 1]
     assert a.min() > CUT
     # what steps over the end is told, and its place is not kept
     assert found.diverging.any()
@@ -233,17 +297,16 @@ def test_a_gradient_that_is_not_finite_is_not_followed() -> None:
 
     options = SamplerOptions(chains=2, draws=200, warmup=100, seed=1, cores=1, target_accept=0.9)
     found = sample_density(lost_beyond_one, options, centre=np.zeros(2), spread=np.ones(2))
-    assert np.isfinite(found.draws).all()
-    assert found.draws[..., 0].max() < 1
+    assert np.isfinite(found.vectors).all()
+    assert found.vectors[..., 0].max() < 1
 
 
 def test_interruption_between_chains_is_none_of_the_draws(
-    monkeypatch: pytest.MonkeyPatch, way: str
+    monkeypatch: pytest.MonkeyPatch, law: ValueAndGradient
 ) -> None:
     """The sampler answers Ctrl-C with the draws so far, and the rest is not a number."""
     starts = 0
-    name = {"Python": "_model", "machine code": "_native_model"}[way]
-    real = getattr(backend, name)
+    real = sampler._model
     options = dataclasses.replace(OPTIONS, cores=1)
 
     def model(*args: Any) -> Any:
@@ -252,15 +315,15 @@ def test_interruption_between_chains_is_none_of_the_draws(
             starts += 1
             if starts == 2:
                 os.kill(os.getpid(), signal.SIGINT)
-            return args[-1](seed)
+            return np.asarray(args[-1](seed))
 
         return real(*args[:-1], start)
 
-    monkeypatch.setattr(backend, name, model)
+    monkeypatch.setattr(sampler, "_model", model)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            sample_density(NORMAL[way], options, centre=np.zeros(3), spread=np.ones(3))
+            sample_density(law, options, centre=np.zeros(3), spread=np.ones(3))
     finally:
         signal.signal(signal.SIGINT, before)
     assert starts >= 2

@@ -1,0 +1,100 @@
+"""Value and gradient of small PyMC models as machine code, against SciPy."""
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from pytensor.compile.mode import Mode
+from scipy import stats
+
+from devicefit.fitting.compiled_model import CompiledModel, Parts, compile_model
+from devicefit.programming import FloatArray
+
+
+def two_normals(readings: FloatArray, *, terms: int) -> pm.Model:
+    """A mean and effects of groups, and readings of one group after another."""
+    with pm.Model(coords={"term": np.arange(terms)}) as model:
+        mean = pm.Normal("mean", 1.0, 2.0)
+        effect = pm.Normal("effect", 0.0, 0.5, dims="term")
+        group = pm.Data("group", (np.arange(len(readings)) % terms).astype(np.int32))
+        observed = pm.Data("readings", readings)
+        law = pm.logp(pm.Normal.dist(mean + effect[group], 0.1), observed)
+        pm.Potential("law", law.sum())
+    return model
+
+
+def reference(vector: FloatArray, readings: FloatArray) -> float:
+    mean, effect = vector[0], vector[1:]
+    found = stats.norm.logpdf(mean, 1.0, 2.0) + stats.norm.logpdf(effect, 0.0, 0.5).sum()
+    group = np.arange(len(readings)) % len(effect)
+    return float(found + stats.norm.logpdf(readings, mean + effect[group], 0.1).sum())
+
+
+@pytest.fixture(scope="module")
+def compiled() -> CompiledModel:
+    return compile_model(two_normals(np.array([0.9, 1.2, 1.4]), terms=2))
+
+
+def test_variables_are_in_the_order_of_the_model(compiled: CompiledModel) -> None:
+    assert (compiled.names, compiled.shapes) == (("mean", "effect"), ((), (2,)))
+    assert (compiled.dims, compiled.size) == (((), ("term",)), 3)
+
+
+@pytest.mark.parametrize(("terms", "count"), [(2, 3), (3, 7)])
+def test_one_compiled_graph_serves_all_data_of_a_kind(
+    compiled: CompiledModel, terms: int, count: int
+) -> None:
+    """Other readings, and other numbers of them and of effects: values of their own."""
+    rng = np.random.default_rng(terms)
+    readings = rng.normal(1.0, 0.3, count)
+    found = compile_model(two_normals(readings, terms=terms))
+    assert found.function is compiled.function
+    vector = rng.normal(size=1 + terms)
+    value, gradient = found(vector)
+    # the constant has single precision: PyTensor keeps a constant like 2.0 that way, and its ln
+    assert value == pytest.approx(reference(vector, readings), rel=1e-9)
+    origin = np.zeros(1 + terms)
+    apart = reference(vector, readings) - reference(origin, readings)
+    assert value - found(origin)[0] == pytest.approx(apart, rel=1e-12)
+    # quadratic: central differences are exact up to rounding
+    slopes = [
+        (reference(vector + way, readings) - reference(vector - way, readings)) / 2e-3
+        for way in 1e-3 * np.eye(1 + terms)
+    ]
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-8, atol=1e-8 * np.abs(slopes).max())
+
+
+def test_values_do_not_change_when_another_model_is_evaluated(compiled: CompiledModel) -> None:
+    at = np.array([1.0, 0.2, -0.1])
+    value, gradient = compiled(at)
+    kept = gradient.copy()
+    compile_model(two_normals(np.array([5.0, 6.0]), terms=2))(at + 1)
+    np.testing.assert_array_equal(gradient, kept)
+    assert compiled(at)[0] == value
+
+
+def test_discrete_variables_are_refused_by_name() -> None:
+    with pm.Model() as model:
+        pm.Normal("mean")
+        pm.Poisson("defects", 2.0)
+    with pytest.raises(ValueError, match="variable defects is .*sum discrete ones out"):
+        compile_model(model)
+
+
+def test_tables_of_variables_are_refused_by_name() -> None:
+    with pm.Model() as model:
+        pm.Normal("effects", shape=(2, 3))
+    with pytest.raises(ValueError, match="variable effects is .*split or flatten tables"):
+        compile_model(model)
+
+
+def test_slope_by_the_vector_is_made_of_the_slopes_by_its_parts() -> None:
+    """In Python; a part that is not used has slope zero."""
+    joined, ends = pt.dvector(), pt.lvector()
+    number, _, some = Parts((0, 0, 1))(joined, ends, return_list=True)
+    slope = pytensor.grad(number**2 * some.sum(), joined)
+    found = pytensor.function([joined, ends], slope, mode=Mode(linker="py", optimizer=None))
+    np.testing.assert_allclose(
+        found(np.array([3.0, 5.0, 1.0, 2.0]), np.array([1, 2, 4])), [18.0, 0.0, 9.0, 9.0]
+    )
