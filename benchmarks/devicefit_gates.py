@@ -60,7 +60,7 @@ UNLABELLED = "arrays without names"
 CURRENTS, DEVICES, CYCLES = (5, 6, 8, 10), (20, 40, 80, 160), (1, 1, 2, 5, 10)
 MOST_READINGS = 8000
 FIXED_PLAN = ReferencePlan(currents=8, devices_per_current=200, cycles=2)
-"""Of every device outside the family: 1,600 devices, each read twice in each state."""
+"""Of devices outside the family: 1,600 cells, each read twice in each state."""
 
 BASES = (
     ReferenceDevice(),
@@ -173,20 +173,17 @@ def _weibull(x: FloatArray) -> dict[str, Mixture]:
     return {**laws, "HRS": _Weibull(one, hrs.location[:1], hrs.scale[:1])}
 
 
-SHAPES: dict[str, tuple[Laws, tuple[float, ...]]] = {
-    "second LRS mode": (_second_mode, (0.0,)),
-    "Weibull HRS": (_weibull, (0.0,)),
-    "kink in R(I)": (_kink, (0.0,)),
-    UNLABELLED: (_reference, tuple(np.log([0.6, 1.0, 1.0, 1.8]))),
+_SHARE = {
+    "LRS": ReferenceDevice().device_share_lrs,
+    "HRS": ReferenceDevice().device_share_hrs,
 }
-
-
-def outside(shape: str) -> Case:
-    """A device outside the families, measured by `FIXED_PLAN`."""
-    laws, shift = SHAPES[shape]
-    reference = ReferenceDevice()
-    share = {"LRS": reference.device_share_lrs, "HRS": reference.device_share_hrs}
-    return Case(laws, FIXED_PLAN, share, shift)
+SHAPES = {
+    "second LRS mode": Case(_second_mode, FIXED_PLAN, _SHARE),
+    "Weibull HRS": Case(_weibull, replace(FIXED_PLAN, devices_per_current=300), _SHARE),
+    "kink in R(I)": Case(_kink, FIXED_PLAN, _SHARE),
+    UNLABELLED: Case(_reference, FIXED_PLAN, _SHARE, tuple(np.log([0.6, 1.0, 1.0, 1.8]))),
+}
+"""Devices outside the families, and the sizes at which they are to be found."""
 
 
 def simulate(case: Case, *, rng: np.random.Generator) -> Measurements:
@@ -254,7 +251,7 @@ def judge(
     kind: str, number: int, *, family: str, options: SamplerOptions = SAMPLER
 ) -> dict[str, Any]:
     """Simulate device `number` of a kind, fit it, and give the record of its gates."""
-    case = well_specified(family, number) if kind == WELL_SPECIFIED else outside(kind)
+    case = well_specified(family, number) if kind == WELL_SPECIFIED else SHAPES[kind]
     readings = simulate(case, rng=np.random.default_rng([number, 72]))
     began = time.process_time()
     compressed = compress(readings)

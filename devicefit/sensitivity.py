@@ -23,6 +23,12 @@ For a thousand draws of a normal quantity it is a shift of the mean by 0.22 stan
 each doubling of the power, or a change of the standard deviation by 21 %.
 """
 
+SUPPORTED = 0.9
+"""Probability above the support line from which on the data support a BER.
+
+At the line itself one error is expected, and any prior moves what one error tells.
+"""
+
 POWER = 1.01
 """Power by which priors and likelihoods are raised and lowered: a derivative at one."""
 
@@ -200,15 +206,16 @@ def curve_sensitivity(
     -------
     Sensitivity
         First ln BER by scheme and place, then the parameters that are numbers. Answers are those
-        BER whose posterior mean is above the curve's support line: what lies below rests on the
-        shape of the model, and is marked as such wherever it is shown.
+        BER that lie above the curve's support line with a probability of `SUPPORTED`: what lies
+        below rests on the shape of the model, and is marked as such wherever it is shown.
     """
     quantities, answers = {}, []
     for scheme, curve in curves.items():
         for i in sorted({round(k) for k in np.linspace(0, len(curve.programming) - 1, places)}):
             at = posterior.frame.programming.format(float(curve.programming[i]))
             quantities[f"ln BER {scheme} at {at}"] = curve.ln_ber[..., i]
-            answers.append(np.exp(curve.ln_ber[..., i]).mean() >= curve.support)
+            above = np.mean(curve.ln_ber[..., i] >= np.log(curve.support))
+            answers.append(bool(above >= SUPPORTED))
     for row in posterior.record["priors"]:
         if not row["size"]:
             quantities[row["name"]] = posterior.draws[row["name"]].values

@@ -20,11 +20,7 @@ FALSE_ALARMS = 0.005
 """Probability, at most, that a gate of this kind fails though the model is right."""
 
 _DEVICES_TO_TELL = 4.0
-"""Devices with the event whose counts weigh as much as the worst case.
-
-With four, 300 simulated sets each of ordinary and stuck cells keep the false alarms stated in
-``docs/gates.md``.
-"""
+"""Devices with the event whose counts weigh as much as the worst case; see ``docs/gates.md``."""
 
 
 @dataclass(frozen=True)

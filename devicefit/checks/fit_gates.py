@@ -166,14 +166,15 @@ def modes_gate(posterior: DevicePosterior) -> Gate:
     """Whether other explanations of the data matter that the chains may have missed.
 
     Starts that ended within 1 of each other in ln evidence count as one mode. Chains that agree
-    (R-hat) have visited all modes in proportion, so then there may be several.
+    (R-hat of parameters below `PARAMETER_R_HAT_LIMIT`: one that stays in another mode is far above)
+    have visited all modes in proportion, so then there may be several.
     """
     evidence = np.sort(posterior.record["modes"]["ln_evidence"])[::-1]
     first_of_mode = np.concatenate([[True], np.diff(evidence) < -_SAME_MODE])
     weight = np.exp(evidence[first_of_mode] - evidence[0])
     share = float(1 - 1 / weight.sum())
     lost = int(np.sum(evidence[first_of_mode] < evidence[0] - EVIDENCE_LOST))
-    agree = bool(posterior.diagnostics.r_hat < R_HAT_LIMIT)
+    agree = bool(posterior.diagnostics.r_hat < PARAMETER_R_HAT_LIMIT)
     return Gate(
         "posterior modes",
         "Is there one explanation of the readings, or do the chains weigh all there are?",

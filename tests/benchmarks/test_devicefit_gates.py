@@ -14,7 +14,6 @@ from benchmarks.devicefit_gates import (
     SHAPES,
     WELL_SPECIFIED,
     Case,
-    outside,
     quantiles,
     read_lines,
     simulate,
@@ -40,7 +39,7 @@ def test_quantiles_of_a_normal_law_and_of_a_mixture() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_readings_follow_the_planted_law(shape: str) -> None:
     plan = ReferencePlan(low_a=AT[0], high_a=AT[1], currents=2, devices_per_current=400, cycles=2)
-    case = dataclasses.replace(outside(shape), plan=plan)
+    case = dataclasses.replace(SHAPES[shape], plan=plan)
     measurements = simulate(case, rng=np.random.default_rng(1))
     table = measurements.table
     # one reading of each device: independent; 1 in 1,000 for each of the four
@@ -60,15 +59,15 @@ def test_readings_follow_the_planted_law(shape: str) -> None:
 
 def test_planted_shapes_are_not_those_of_the_reference_device() -> None:
     reference = true_mixtures(devicefit_gates.ReferenceDevice(), AT)
-    mode = outside("second LRS mode").laws(AT)["LRS"]
+    mode = SHAPES["second LRS mode"].laws(AT)["LRS"]
     at = reference["LRS"].location[0] + np.log(3.5)
     lower = np.exp(reference["LRS"].ln_survival(at - 1.0)) + 0.1
     assert np.all(np.exp(mode.ln_survival(at - 1.0)) > lower)
-    kink = outside("kink in R(I)").laws(AT)["LRS"].location[0]
+    kink = SHAPES["kink in R(I)"].laws(AT)["LRS"].location[0]
     assert kink[0] == pytest.approx(reference["LRS"].location[0, 0])
     # at 400 uA the filament has 5000 / sqrt(4) in place of 5000 / 4, beside 1000 in series
     assert np.exp(kink[1]) == pytest.approx(1000 + 2500)
-    weibull = outside("Weibull HRS").laws(AT)["HRS"]
+    weibull = SHAPES["Weibull HRS"].laws(AT)["HRS"]
     law = stats.weibull_min(np.pi / np.sqrt(6) / 0.5)
     median = reference["HRS"].location[0, 0]
     r = np.exp(median) / law.median()
@@ -78,7 +77,7 @@ def test_planted_shapes_are_not_those_of_the_reference_device() -> None:
 
 def test_repeated_readings_share_a_part_of_their_score() -> None:
     plan = ReferencePlan(low_a=1e-4, high_a=2e-4, currents=2, devices_per_current=1500, cycles=2)
-    laws = outside("kink in R(I)").laws
+    laws = SHAPES["kink in R(I)"].laws
     case = Case(laws, plan, {"LRS": 0.5, "HRS": 0.0})
     table = simulate(case, rng=np.random.default_rng(2)).table
     for state, share in (("LRS", 0.5), ("HRS", 0.0)):
@@ -142,7 +141,8 @@ def test_a_device_of_the_family_and_one_outside(monkeypatch: pytest.MonkeyPatch)
     options = SamplerOptions(chains=2, draws=100, warmup=150, cores=1)
     monkeypatch.setattr(devicefit_gates, "SAMPLER", options)
     small = ReferencePlan(currents=6, devices_per_current=60, cycles=1)
-    monkeypatch.setattr(devicefit_gates, "FIXED_PLAN", small)
+    weibull = dataclasses.replace(SHAPES["Weibull HRS"], plan=small)
+    monkeypatch.setitem(SHAPES, "Weibull HRS", weibull)
     row = devicefit_gates.judge(WELL_SPECIFIED, 0, family="switching-failure", options=options)
     assert json.loads(json.dumps(row)) == row
     for name in ("overlap of the states", "law of ln R", "pairs of readings"):
