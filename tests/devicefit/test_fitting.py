@@ -17,12 +17,12 @@ from devicefit.compression import compress
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting import sampler
 from devicefit.fitting.fit import (
     DevicePosterior,
     Diagnostics,
     fit,
     ln_posterior,
-    sampler,
 )
 from devicefit.fitting.sampler import CLIMBS, SamplerOptions
 from devicefit.intervals import equal_tailed
