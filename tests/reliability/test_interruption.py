@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from devicefit.fitting.fit import sampler
+from devicefit.fitting import sampler
 from reliability import interruption
 from reliability.progress import Narrator
 
@@ -182,7 +182,7 @@ def test_interrupted_posterior_of_life_is_not_written(
 
 KILLED = """
 import os, signal
-from devicefit.fitting.fit import sampler
+from devicefit.fitting import sampler
 real = sampler._model
 calls = []
 def model(*args):

@@ -14,7 +14,7 @@ import xarray as xr
 from scipy import stats
 
 from devicefit.families.prior import Prior
-from devicefit.fitting.fit import sampler
+from devicefit.fitting import sampler
 from devicefit.fitting.laplace import ValueAndGradient
 from devicefit.fitting.sampler import (
     CLIMBS,
