@@ -340,6 +340,7 @@ def life(path: Path, kind: str) -> Path:
     """A posterior of life whose draws are those of the priors."""
     names = ("all",) if kind == "wear-out" else ("LRS", "HRS")
     record = {"units": 3, "errors": 1, "trials": 9, "cells": 9, "failed": 3, "time_low_s": 1.0}
+    record["cycles_low"] = 10.0
     record |= {"time_high_s": 9.0, "temperature_low_k": 300.0, "temperature_high_k": 400.0}
     part = {"diagnostics": vars(Diagnostics(1.0, 9.0, 9.0, 0, 20)), "record": record}
     if kind != "wear-out":
@@ -649,7 +650,7 @@ MAKERS: dict[str, Callable[[Path], Reader]] = {
         d / "r.parquet", READINGS, lambda p: read_input([p], None, None)
     ),
     "cycles": lambda d: table_reader(
-        d, "c.csv", CYCLES, lambda p: _table(p, "endurance", None, None, None)
+        d, "c.csv", CYCLES, lambda p: _table(p, "endurance", None, None, None, None)
     ),
     "priors": lambda d: text_reader(d, "p.toml", STATED, read_priors),
     "errors": lambda d: text_reader(d, "e.toml", ERRORS, read_error_cases),
