@@ -328,7 +328,7 @@ def ln_density(
         of_device = next(v for v in vars(levels).values() if not isinstance(v, float))
         of_array = pt.zeros(arrays)
     own, effects = _of_devices(xp, levels, within, cells, mean, sd, of_device)
-    total = own.sum() + effects.constant.sum()
+    total = own["LRS"].sum() + own["HRS"].sum() + effects.constant.sum()
     if not levels.has_arrays:
         return total
     sums = [_total(xp, device_array, v, of_array) for v in _parts(effects)]
@@ -368,7 +368,9 @@ def ln_left_out(
     within = dict.fromkeys(STATES, levels)
     like = np.zeros(len(device_array))
     own, effects = _of_devices(np, levels, within, statistics, mean, sd, like)
-    found = own + effects.constant
+    found = effects.constant + sum(
+        _total(np, of.device, own[state], like) for state, of in statistics.items()
+    )
     if levels.has_arrays:
         parts = _parts(effects)
         arrays = np.zeros(_arrays(device_array))
@@ -386,8 +388,8 @@ def _of_devices(
     mean: Mapping[str, Any],
     sd: Mapping[str, Any],
     like: Any,
-) -> tuple[Any, _Effects]:
-    """Log density of each device's readings without lasting effects, and with them integrated.
+) -> tuple[dict[str, Any], _Effects]:
+    """Log density of each cell's readings without lasting effects, and with them integrated.
 
     Notes
     -----
@@ -395,8 +397,7 @@ def _of_devices(
 
         1' S^-1 1 = w,  1' S^-1 r = w x + b (r_1 + r_n),  r' S^-1 r = z + 2 x b (r_1 + r_n) + w x^2.
     """
-    own: Any = 0.0
-    precision, linear = {}, {}
+    own, precision, linear = {}, {}, {}
     for state in STATES:
         s, of = state.lower(), cells[state]
         here = within[state]
@@ -413,7 +414,7 @@ def _of_devices(
         of_cell = (
             -0.5 * quadratic / new - of.n * ln_scale - 0.5 * (of.n - 1.0) * xp.log1p(-(phi**2))
         )
-        own = own + _total(xp, of.device, of_cell, like)
+        own[state] = of_cell
         precision[state] = _total(xp, of.device, weight / new, like)
         linear[state] = _total(xp, of.device, (weight * x + ends) / new, like)
     share_lrs, share_hrs = levels.device_share_lrs, levels.device_share_hrs
