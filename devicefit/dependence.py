@@ -14,7 +14,6 @@ import xarray as xr
 from scipy.special import ndtri_exp
 
 from devicefit.compressed import DeviceCells, IntArray
-from devicefit.families.at_places import everywhere
 from devicefit.families.levels import (
     STATES,
     CellStatistics,
@@ -151,19 +150,17 @@ def fit_levels(
             s: CellStatistics.of(c).as_data(s)
             for s, c in zip(STATES, (cells_lrs, cells_hrs), strict=True)
         }
-        within = {s: levels_of(pt, everywhere(p, of.device)) for s, of in cells.items()}
         # Scores have mean 0 and standard deviation 1 at the one condition that counts.
         conditions = 1 + max(int(c.condition.max(initial=0)) for c in (cells_lrs, cells_hrs))
         mean, sd = pm.Data("mean", np.zeros(conditions)), pm.Data("sd", np.ones(conditions))
         density = ln_density(
             pt,
-            levels_of(pt, everywhere(p, array)),
+            levels_of(pt, p),
             cells,
             dict.fromkeys(STATES, mean),
             dict.fromkeys(STATES, sd),
             array,
             arrays,
-            within=within,
         )
         pm.Potential("scores", density)
     sampled = sample_model(model, priors, options)

@@ -24,7 +24,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from devicefit.compressed import DeviceCells, IntArray
-from devicefit.families.at_places import group_sums, taken
+from devicefit.families.at_places import everywhere, group_sums, taken
 from devicefit.families.prior import Prior
 from devicefit.programming import FloatArray
 
@@ -311,26 +311,13 @@ def ln_density(
     sd: Mapping[str, Any],
     device_array: Any,
     arrays: int,
-    *,
-    within: Mapping[str, Levels] | None = None,
 ) -> Any:
-    """:func:`ln_likelihood` in formulas of ``xp``.
-
-    In a PyMC model `levels` are vectors over devices and `within`, for each state, the same levels
-    as vectors over cells: formulas of vectors of one length compile to one loop.
-    """
-    within = dict.fromkeys(STATES, levels) if within is None else within
-    of_device: Any
-    of_array: Any
-    if xp is np:
-        of_device, of_array = np.zeros(len(device_array)), np.zeros(arrays)
-    else:
-        of_device = next(v for v in vars(levels).values() if not isinstance(v, float))
-        of_array = pt.zeros(arrays)
-    own, effects = _of_devices(xp, levels, within, cells, mean, sd, of_device)
+    """:func:`ln_likelihood` in formulas of ``xp``; `levels` are numbers."""
+    own, effects = _of_devices(xp, levels, cells, mean, sd, device_array)
     total = own["LRS"].sum() + own["HRS"].sum() + effects.constant.sum()
     if not levels.has_arrays:
         return total
+    of_array = np.zeros(arrays) if xp is np else pt.zeros(arrays)
     sums = [_total(xp, device_array, v, of_array) for v in _parts(effects)]
     return total + _above(xp, levels, sums).sum()
 
@@ -365,9 +352,8 @@ def ln_left_out(
     cells = {"LRS": cells_lrs, "HRS": cells_hrs}
     _check(cells, mean, sd, device_array)
     statistics = {s: CellStatistics.of(c) for s, c in cells.items()}
-    within = dict.fromkeys(STATES, levels)
+    own, effects = _of_devices(np, levels, statistics, mean, sd, device_array)
     like = np.zeros(len(device_array))
-    own, effects = _of_devices(np, levels, within, statistics, mean, sd, like)
     found = effects.constant + sum(
         _total(np, of.device, own[state], like) for state, of in statistics.items()
     )
@@ -383,11 +369,10 @@ def ln_left_out(
 def _of_devices(
     xp: Any,
     levels: Levels,
-    within: Mapping[str, Levels],
     cells: Mapping[str, CellStatistics],
     mean: Mapping[str, Any],
     sd: Mapping[str, Any],
-    like: Any,
+    device_array: Any,
 ) -> tuple[dict[str, Any], _Effects]:
     """Log density of each cell's readings without lasting effects, and with them integrated.
 
@@ -397,27 +382,32 @@ def _of_devices(
 
         1' S^-1 1 = w,  1' S^-1 r = w x + b (r_1 + r_n),  r' S^-1 r = z + 2 x b (r_1 + r_n) + w x^2.
     """
+    share_lrs, share_hrs = levels.device_share_lrs, levels.device_share_hrs
+    # A state whose share is not told apart has none, and the square root of zero no slope.
+    covariance = 0.0
+    if levels.correlates_states:
+        covariance = levels.state_correlation * xp.sqrt(share_lrs * share_hrs)
+    share_lrs, covariance, share_hrs = _spread(xp, (share_lrs, covariance, share_hrs), device_array)
+    if xp is np:
+        like = np.zeros(len(device_array))
+    else:
+        like = next(v for v in (share_lrs, share_hrs) if not isinstance(v, float))
     own, precision, linear = {}, {}, {}
     for state in STATES:
-        s, of = state.lower(), cells[state]
-        here = within[state]
-        phi = getattr(here, f"cycle_correlation_{s}")
-        new = 1.0 - getattr(here, f"device_share_{s}") - getattr(here, f"array_share_{s}")
-        scale = _taken(xp, sd[state], of.condition)
-        x = (of.mean - _taken(xp, mean[state], of.condition)) / scale
-        ends = phi / (1.0 + phi) * of.ends / scale
-        weight = (of.n - (of.n - 2.0) * phi) / (1.0 + phi)
-        z = of.squares + phi * (phi * (of.squares - of.ends_squares) - 2.0 * of.lags)
-        z = z / (scale**2 * (1.0 - phi**2))
-        quadratic = z + 2.0 * x * ends + weight * x * x
-        ln_scale = xp.log(scale) + 0.5 * xp.log(new) + 0.5 * math.log(2 * math.pi)
-        of_cell = (
-            -0.5 * quadratic / new - of.n * ln_scale - 0.5 * (of.n - 1.0) * xp.log1p(-(phi**2))
+        of = cells[state]
+        phi, per_sum, per_square, ln_rest, per_new, ln_new = _spread(
+            xp, _of_cycles(xp, levels, state), of.device
         )
-        own[state] = of_cell
-        precision[state] = _total(xp, of.device, weight / new, like)
-        linear[state] = _total(xp, of.device, (weight * x + ends) / new, like)
-    share_lrs, share_hrs = levels.device_share_lrs, levels.device_share_hrs
+        per_scale = _taken(xp, 1.0 / sd[state], of.condition)
+        ln_scale = _taken(xp, xp.log(sd[state]), of.condition) + ln_new
+        x = (of.mean - _taken(xp, mean[state], of.condition)) * per_scale
+        ends = phi * per_sum * of.ends * per_scale
+        weight = (of.n - (of.n - 2.0) * phi) * per_sum
+        z = of.squares + phi * (phi * (of.squares - of.ends_squares) - 2.0 * of.lags)
+        quadratic = z * per_scale**2 * per_square + 2.0 * x * ends + weight * x * x
+        own[state] = -0.5 * quadratic * per_new - of.n * ln_scale - 0.5 * (of.n - 1.0) * ln_rest
+        precision[state] = _total(xp, of.device, weight * per_new, like)
+        linear[state] = _total(xp, of.device, (weight * x + ends) * per_new, like)
     effects = _integrate(
         xp,
         precision["LRS"],
@@ -426,13 +416,33 @@ def _of_devices(
         linear["LRS"],
         linear["HRS"],
         share_lrs,
-        # A state whose share is not told apart has none, and the square root of zero no slope.
-        levels.state_correlation * xp.sqrt(share_lrs * share_hrs)
-        if levels.correlates_states
-        else 0.0,
+        covariance,
         share_hrs,
     )
     return own, effects
+
+
+def _of_cycles(xp: Any, levels: Levels, state: str) -> tuple[Any, ...]:
+    """What is new in a cycle of a state, as six numbers.
+
+    phi, ``1 / (1 + phi)``, ``1 / (1 - phi^2)``, ``ln(1 - phi^2)``, one over its share of the
+    variance, and the constant of its density.
+    """
+    s = state.lower()
+    phi = getattr(levels, f"cycle_correlation_{s}")
+    new = 1.0 - getattr(levels, f"device_share_{s}") - getattr(levels, f"array_share_{s}")
+    rest = 1.0 - phi**2
+    ln_new = 0.5 * xp.log(new) + 0.5 * math.log(2 * math.pi)
+    return phi, 1.0 / (1.0 + phi), 1.0 / rest, xp.log(rest), 1.0 / new, ln_new
+
+
+def _spread(xp: Any, numbers: tuple[Any, ...], like: Any) -> tuple[Any, ...]:
+    """Numbers as vectors, which PyTensor joins to one loop; numpy broadcasts them by itself."""
+    if xp is np:
+        return numbers
+    variables = {str(i): v for i, v in enumerate(numbers) if isinstance(v, pt.TensorVariable)}
+    vectors = everywhere(variables, like)
+    return tuple(vectors.get(str(i), v) for i, v in enumerate(numbers))
 
 
 def _integrate(xp: Any, a: Any, b: Any, c: Any, p: Any, q: Any, s: Any, t: Any, u: Any) -> _Effects:
@@ -464,10 +474,7 @@ def _integrate(xp: Any, a: Any, b: Any, c: Any, p: Any, q: Any, s: Any, t: Any, 
 def _above(xp: Any, levels: Levels, sums: list[Any]) -> Any:
     """Ln of the integral over the effects of arrays, from sums over their devices."""
     a, b, c, p, q = sums
-    shares = [levels.array_share_lrs, levels.array_share_hrs]
-    if xp is not np:
-        # Vectors over devices, of one number; the sums are over arrays.
-        shares = [s if _is_zero(s) else s[0] for s in shares]
+    shares = levels.array_share_lrs, levels.array_share_hrs
     return _integrate(xp, a, b, c, p, q, shares[0], 0.0, shares[1]).constant
 
 

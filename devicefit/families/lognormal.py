@@ -11,7 +11,6 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from devicefit.compressed import Compressed, Summaries
-from devicefit.families.at_places import everywhere
 from devicefit.families.components import Component, Laws, add_normal_summaries, add_readings
 from devicefit.families.core import Here, core
 from devicefit.families.family import Family
@@ -51,17 +50,8 @@ def add_likelihood(
         means = {s: law.location for s, (law,) in laws.items()}
         sds = {s: law.scale for s, (law,) in laws.items()}
         array = pm.Data("device_array", compressed.device_array.astype("int32"), dims="device")
-        levels = {name: p[name] for name in names}
-        density = ln_density(
-            pt,
-            levels_of(pt, everywhere(levels, array)),
-            cells,
-            means,
-            sds,
-            array,
-            len(compressed.arrays),
-            within={s: levels_of(pt, everywhere(levels, of.device)) for s, of in cells.items()},
-        )
+        levels = levels_of(pt, {name: p[name] for name in names})
+        density = ln_density(pt, levels, cells, means, sds, array, len(compressed.arrays))
         pm.Potential("readings", density)
     for state, data in compressed.states.items():
         (law,) = laws[state]

@@ -19,7 +19,6 @@ from pytensor.compile.mode import Mode
 from scipy.stats import multivariate_normal, norm
 
 from devicefit.compressed import DeviceCells
-from devicefit.families.at_places import everywhere
 from devicefit.families.levels import (
     CellStatistics,
     Levels,
@@ -180,9 +179,7 @@ def density():
             for s, r in zip(("LRS", "HRS"), GRADIENT_READINGS, strict=True)
         }
         array = pm.Data("device_array", np.array(GRADIENT_ARRAY, np.int32))
-    levels = Levels(**everywhere(numbers, array))
-    within = {s: Levels(**everywhere(numbers, of.device)) for s, of in cells.items()}
-    value = ln_density(pt, levels, cells, *laws, array, 3, within=within)
+    value = ln_density(pt, Levels(**numbers), cells, *laws, array, 3)
     inputs = [*numbers.values(), *vectors]
     function = pytensor.function(
         inputs,
