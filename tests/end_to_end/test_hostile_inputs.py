@@ -59,12 +59,12 @@ def bomb(path: Path) -> None:
 
 CASES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "priors, deep": (
-        lambda d: (d / "p.toml").write_text(f"a = {DEEP}"),
+        lambda d: (d / "p.toml").write_text(f"a = {10 * DEEP}"),
         ["priors", "--priors", "p.toml"],
         "p.toml: not a TOML file of priors that this version reads (nested too deeply)",
     ),
     "errors, deep": (
-        lambda d: (d / "e.toml").write_text(f"case = {DEEP}"),
+        lambda d: (d / "e.toml").write_text(f"case = {10 * DEEP}"),
         ["evaluate", "zoo:digits-standard", "--errors", "e.toml", "--out", "c.nc"],
         "e.toml: not a TOML file of errors that this version reads (nested too deeply)",
     ),
