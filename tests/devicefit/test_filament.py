@@ -50,7 +50,11 @@ def test_filament_of_a_compliance_current() -> None:
 
 @pytest.mark.parametrize("two", [False, True])
 def test_filament_of_a_gate_voltage_and_a_pulse_width(two: bool) -> None:
-    of_second = {"second": WIDTH, "second_low": 1e-7, "second_high": 1e-5, "second_reference": 1e-5} if two else {}
+    of_second = (
+        {"second": WIDTH, "second_low": 1e-7, "second_high": 1e-5, "second_reference": 1e-5}
+        if two
+        else {}
+    )
     posterior = drawn(Frame(GATE, 1.0, 2.0, **of_second))
     at = 1e-5  # its upper end
     position = VOLT - 1 + (0.5 * value(posterior, "second_shift") if two else 0)
