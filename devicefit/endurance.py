@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, ndtr, ndtri
 from scipy.stats import betabinom
 
+from devicefit.families.core import ln_add
 from devicefit.families.prior import Prior
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life_checks import CountCheck
@@ -25,7 +26,6 @@ from devicefit.life_fit import (
     ln_beta_binomial,
     ln_normal_between,
     ln_normal_cdf,
-    ln_sum,
     ln_total,
     normals,
     sample_life,
@@ -282,9 +282,9 @@ def endurance_model(counts: EnduranceCounts) -> pm.Model:
         logit = _logit_sound(pt.softplus, p, ln_cycles, ln_cycles[0], ln_cycles[-1])
         ln_p, ln_q = -pt.softplus(-logit), -pt.softplus(logit)
         # a worn-out unit errs where a sound one does, and in a share of the rest
-        ln_p_worn = ln_sum(ln_p, ln_q - pt.softplus(-p["logit_worn_error"]))
+        ln_p_worn = ln_add(pt, ln_p, ln_q - pt.softplus(-p["logit_worn_error"]))
         ln_q_worn = ln_q - pt.softplus(p["logit_worn_error"])
-        ln_odds = ln_sum(p["logit_icc"], p["ln_burst"] - pt.log(pt.maximum(trials, 1.0)))
+        ln_odds = ln_add(pt, p["logit_icc"], p["ln_burst"] - pt.log(pt.maximum(trials, 1.0)))
         sound = ln_beta_binomial(errors, trials, ln_p[window], ln_q[window], ln_odds)
         worn = ln_beta_binomial(
             errors, trials, ln_p_worn[window], ln_q_worn[window], p["logit_icc_worn"]

@@ -15,6 +15,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.gradient import disconnected_grad
 
+from devicefit.families.core import ln_add
 from devicefit.families.prior import Prior, prior_record
 from devicefit.fitting.fit import Diagnostics
 from devicefit.fitting.sampler import SamplerOptions, sample_model
@@ -70,14 +71,6 @@ def normals(priors: Sequence[Prior], width: Tensor = 1.0) -> dict[str, Tensor]:
     return {prior.name: pm.Normal(prior.name, prior.mean, prior.sd * width) for prior in priors}
 
 
-def ln_sum(first: Tensor, second: Tensor) -> Tensor:
-    """Ln of the sum of two numbers of which the ln is known.
-
-    PyTensor's own has a gradient of 0 / 0 where both are small, unless its graph is rewritten.
-    """
-    return first + pt.softplus(second - first)
-
-
 def ln_total(ln_terms: Tensor) -> Tensor:
     """The same along the last axis."""
     # the derivative by what is taken out is zero
@@ -100,7 +93,7 @@ def ln_beta_binomial(
         Ln of the odds of the correlation of two readings of a count; the sum of both shapes is one
         over these odds. Below e^-20 they count as e^-20, which is binomial for fewer readings.
     """
-    ln_kappa = -ln_sum(ln_odds, _LN_LEAST_CORRELATION)
+    ln_kappa = -ln_add(pt, ln_odds, _LN_LEAST_CORRELATION)
 
     def rising(ln_shape: Tensor, count: Tensor) -> Tensor:
         shape = pt.exp(pt.maximum(ln_shape, _LN_LEAST_SHAPE))

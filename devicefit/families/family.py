@@ -155,10 +155,7 @@ def variables_here(p: Mapping[str, Any], priors: Sequence[Prior], places: Places
 def draws_here(draws: Mapping[str, FloatArray], places: Places) -> Here:
     """Draws of parameters at places."""
     kinds = {
-        name: NUMBER if v.ndim == 2 else TERM if name.endswith(f"_{_DEVIATION}") else ARRAY
+        name: NUMBER if v.ndim == 2 else TERM if name.endswith("_deviation") else ARRAY
         for name, v in draws.items()
     }
     return Here(draws_at_places(draws, kinds, places.basis, places.array), places)
-
-
-_DEVIATION = "deviation"

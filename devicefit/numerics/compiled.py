@@ -24,16 +24,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
-from numba.core import config, sigutils
+from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
-from numba.core.ccallback import CFunc
 from numba.extending import is_jitted
 from numba.misc.appdirs import AppDirs
 
@@ -76,35 +74,6 @@ def njit(function: Any = None, **options: Any) -> Any:
     if is_jitted(compiled):  # numba returns the function itself where compiling is turned off
         compiled._cache = _Store(function)
     return compiled
-
-
-def cfunc(signature: Any, **options: Any) -> Callable[[Any], Any]:
-    """Decorate a function that becomes a stored C callback of a numba signature at its first use.
-
-    Parameters
-    ----------
-    signature : numba signature
-        Types of arguments and result.
-    **options
-        Options of ``numba.cfunc``.
-    """
-
-    def decorate(function: Any) -> Any:
-        callback = _Callback(function, sigutils.normalize_signature(signature), {}, options)
-        callback._cache = _Store(function)
-        return callback
-
-    return decorate
-
-
-class _Callback(CFunc):
-    """A C callback that is compiled when its address is asked for, not when it is imported."""
-
-    @property
-    def address(self) -> int:
-        if self._wrapper_address is None:
-            self.compile()
-        return int(self._wrapper_address)
 
 
 def sources(file: str) -> tuple[str, ...]:

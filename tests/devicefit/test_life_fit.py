@@ -11,11 +11,11 @@ import pytest
 from scipy.special import log_ndtr
 from scipy.stats import betabinom, binom
 
+from devicefit.families.core import ln_add
 from devicefit.life_fit import (
     ln_beta_binomial,
     ln_normal_between,
     ln_normal_cdf,
-    ln_sum,
     ln_total,
 )
 
@@ -103,7 +103,7 @@ def test_probability_between_two_ends(low: float, high: float) -> None:
 
 def test_sums_of_logarithms_have_slopes_however_small_the_terms() -> None:
     low = np.array([-2000.0, -2001.0])
-    value, slope = evaluated(lambda z: ln_sum(z[:1], z[1:]), low)
+    value, slope = evaluated(lambda z: ln_add(pt, z[:1], z[1:]), low)
     share = np.exp(low - low[0]) / np.exp(low - low[0]).sum()
     np.testing.assert_allclose(value, -2000.0 + np.log1p(np.exp(-1.0)), rtol=1e-14)
     np.testing.assert_allclose(slope, share, rtol=1e-12)
