@@ -158,7 +158,7 @@ def draw_truth(population: str, *, rng: np.random.Generator) -> Truth:
         return float(centre * np.exp(ln_sd * rng.standard_normal()))
 
     base = ReferenceDevice()
-    place = -1.4 + 0.3 * rng.standard_normal()
+    rise = around(base.incomplete_rise, 0.3)
     device = ReferenceDevice(
         v_c_v=around(base.v_c_v, 0.25),
         exponent=float(1.0 + 0.1 * rng.standard_normal()),
@@ -174,7 +174,7 @@ def draw_truth(population: str, *, rng: np.random.Generator) -> Truth:
         set_floor=around(1e-5, math.log(10)),
         reset_floor=around(1e-5, math.log(10)),
         incomplete=around(3e-3, 0.5 * math.log(10)),
-        incomplete_place=float(1 / (1 + np.exp(-place))),
+        incomplete_rise=rise,
         incomplete_spread=around(base.incomplete_spread, 0.3),
         stuck_spread=around(0.3, 0.2),
     )

@@ -19,7 +19,7 @@ from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import reading
 
-FORMAT = "rram-reliability device posterior 3"
+FORMAT = "rram-reliability device posterior 4"
 HEAD = "rram_reliability"
 """Attribute with everything but the draws, as JSON."""
 

@@ -43,10 +43,10 @@ class ReferenceDevice:
     set_floor, reset_floor : float
         Probabilities of a failed SET at strong programming and of a failed RESET, per write.
     incomplete : float
-        Probability per write that a SET stops short, between LRS and HRS.
-    incomplete_place, incomplete_spread : float
-        Where such a cell reads: this share of the gap between the medians of ln R, and the
-        standard deviation, also as a share of the gap.
+        Probability per write that a SET stops short and leaves a filament of higher resistance.
+    incomplete_rise, incomplete_exponent, incomplete_spread : float
+        ln R of such a filament is higher by ``rise (R / 3 kohm)^exponent``, where R is that of the
+        ordinary one, and has this standard deviation. The unset cell conducts beside it.
     r_stuck_ohm, stuck_spread : float
         Median and spread of cells whose RESET failed.
     """
@@ -65,8 +65,9 @@ class ReferenceDevice:
     set_floor: float = 3e-6
     reset_floor: float = 4e-6
     incomplete: float = 3e-3
-    incomplete_place: float = 0.2
-    incomplete_spread: float = 0.08
+    incomplete_rise: float = 0.8
+    incomplete_exponent: float = -0.25
+    incomplete_spread: float = 0.35
     r_stuck_ohm: float = 1600.0
     stuck_spread: float = 0.2
 
@@ -119,7 +120,16 @@ def true_mixtures(device: ReferenceDevice, i_cc_a: FloatArray) -> dict[str, Mixt
     sd_hrs = np.full_like(mean_lrs, device.hrs_spread)
     odds = (current / device.set_current_a) ** (-1 / device.set_width)
     fails = device.set_floor + (1 - device.set_floor) * odds / (1 + odds)
-    gap = mean_hrs - mean_lrs
+    short = filament * np.exp(
+        device.incomplete_rise * (filament / 3e3) ** device.incomplete_exponent
+    )
+    mean_short = -np.log(1 / (device.r_series_ohm + short) + 1 / device.r_hrs_ohm)
+    relative_short = np.hypot(
+        device.filament_spread * np.sqrt(short / 1e4), device.incomplete_spread
+    )
+    sd_path = np.hypot(device.floor_spread, relative_short * short / (device.r_series_ohm + short))
+    beside = np.exp(mean_short) / device.r_hrs_ohm
+    sd_short = np.hypot((1 - beside) * sd_path, beside * device.hrs_spread)
     ones = np.ones_like(mean_lrs)
     lrs = Mixture(
         np.stack(
@@ -129,8 +139,8 @@ def true_mixtures(device: ReferenceDevice, i_cc_a: FloatArray) -> dict[str, Mixt
                 np.log(fails),
             ]
         ),
-        np.stack([mean_lrs, mean_lrs + device.incomplete_place * gap, mean_hrs]),
-        np.stack([sd_lrs, np.hypot(sd_lrs, device.incomplete_spread * gap), sd_hrs]),
+        np.stack([mean_lrs, mean_short, mean_hrs]),
+        np.stack([sd_lrs, sd_short, sd_hrs]),
     )
     hrs = Mixture(
         np.stack([np.log1p(-device.reset_floor) * ones, np.log(device.reset_floor) * ones]),

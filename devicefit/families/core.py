@@ -6,15 +6,17 @@ Physics first, then a smooth deviation from it. The formulas take ``xp``, ``pyte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from devicefit.families.frame import Frame, Places
+from devicefit.families.prior import Prior
 
 R_REFERENCE_OHM = 1e4
+R_INCOMPLETE_OHM = 3e3
 OVERDRIVE_REFERENCE = 0.1
 SECOND_REFERENCE = 0.5
 
@@ -91,16 +93,11 @@ def core(xp: Any, frame: Frame, here: Here) -> Core:
     """
     p, places = here.p, here.places
     if frame.is_single:
-        ln_sd_lrs = p["ln_sd_lrs"] + shift(p, "lrs_ln_sd")
-        ln_sd_hrs = p["ln_sd_hrs"] + shift(p, "hrs_ln_sd")
-        return Core(
-            p["ln_r_lrs"] + shift(p, "lrs_location"),
-            xp.exp(ln_sd_lrs),
-            p["ln_r_hrs"] + shift(p, "hrs_location"),
-            xp.exp(ln_sd_hrs),
-        )
+        sd_lrs = xp.exp(p["ln_sd_lrs"] + shift(p, "lrs_ln_sd"))
+        sd_hrs = xp.exp(p["ln_sd_hrs"] + shift(p, "hrs_ln_sd"))
+        mean_lrs = p["ln_r_lrs"] + shift(p, "lrs_location")
+        return Core(mean_lrs, sd_lrs, p["ln_r_hrs"] + shift(p, "hrs_location"), sd_hrs)
     position = shifted_position(here)
-    after_second: Any = 0.0 if frame.second is None else places.second
     if frame.is_current:
         after_set = position - 0.5
     else:
@@ -112,41 +109,72 @@ def core(xp: Any, frame: Frame, here: Here) -> Core:
     ln_sd_hrs = (
         p["ln_sd_hrs"] + p["hrs_sd_slope"] * after_set + shift(p, "hrs_ln_sd", DEVIATION_LN_SD)
     )
-    lrs_shift = shift(p, "lrs_location", DEVIATION_LOCATION)
-    ln_sd_shift = shift(p, "lrs_ln_sd", DEVIATION_LN_SD)
     if frame.second is not None:
-        mean_hrs = mean_hrs + p["hrs_second"] * after_second
-        if frame.is_current:
-            lrs_shift = lrs_shift + p["lrs_second"] * after_second
+        mean_hrs = mean_hrs + p["hrs_second"] * places.second
+    sd_hrs = xp.exp(ln_sd_hrs)
     ln_own = ln_filament(xp, frame, here)
+    mean_lrs, variance = _read_path(xp, frame, here, ln_own)
+    if not frame.is_current:
+        mean_lrs, variance = _beside(xp, mean_lrs, variance, mean_hrs, sd_hrs)
+    moved = _path_shift(frame, here)
+    series, filament = p["ln_r_series"] + moved, ln_own + moved
+    return Core(mean_lrs, xp.sqrt(variance), mean_hrs, sd_hrs, series, filament)
+
+
+def incomplete_set(xp: Any, frame: Frame, here: Here, of: Core) -> tuple[Any, Any]:
+    """Mean and standard deviation of ln R of cells whose SET was incomplete.
+
+    Their filament has a resistance ``exp(k)`` times the ordinary one, with a spread of its own:
+    ``ln k`` is linear in the logarithm of the filament's resistance. So they stand out less where
+    programming is strong and the series resistance is most of what is read. What the cell conducted
+    before lies beside the filament, so that they stay below the HRS.
+    """
+    p = here.p
+    own_variance = xp.exp(2 * p["ln_incomplete_sd"])
+    if frame.is_single:
+        mean = of.mean_lrs + xp.exp(p["ln_incomplete_rise"])
+        variance = of.sd_lrs**2 + own_variance
+    else:
+        ln_own = ln_filament(xp, frame, here)
+        steeper = p["incomplete_exponent"] * (ln_own - np.log(R_INCOMPLETE_OHM))
+        rise = xp.exp(p["ln_incomplete_rise"] + steeper)
+        mean, variance = _read_path(xp, frame, here, ln_own + rise, own_variance)
+    mean, variance = _beside(xp, mean, variance, of.mean_hrs, of.sd_hrs)
+    return mean, xp.sqrt(variance)
+
+
+def _path_shift(frame: Frame, here: Here) -> Any:
+    """What shifts ln R of the whole LRS path away from the physics."""
+    moved = shift(here.p, "lrs_location", DEVIATION_LOCATION)
+    if frame.second is not None and frame.is_current:
+        moved = moved + here.p["lrs_second"] * here.places.second
+    return moved
+
+
+def _read_path(
+    xp: Any, frame: Frame, here: Here, ln_own: Any, own_variance: Any = 0.0
+) -> tuple[Any, Any]:
+    """Mean and variance of ln R of a filament and what is in series with it.
+
+    `ln_own` is the filament's ln R, `own_variance` that of a further spread of it.
+    """
+    p = here.p
     ln_path = ln_add(xp, p["ln_r_series"], ln_own)
     filament_share = xp.exp(ln_own - ln_path)
-    ln_path = ln_path + lrs_shift
-    ln_filament_sd = (
-        p["ln_sd_filament"] + ln_sd_shift + p["sd_exponent"] * (ln_own - np.log(R_REFERENCE_OHM))
-    )
+    ln_sd_shift = shift(p, "lrs_ln_sd", DEVIATION_LN_SD)
+    ln_sd = p["ln_sd_filament"] + p["sd_exponent"] * (ln_own - np.log(R_REFERENCE_OHM))
+    # A relative spread of 3 is beyond any reading; the cap keeps wild proposals finite.
+    capped = xp.exp(-ln_add(xp, -(ln_sd + ln_sd_shift), -np.log(3.0)))
     variance = xp.exp(2 * (p["ln_sd_floor"] + ln_sd_shift))
-    if frame.is_current:
-        mean_lrs = ln_path
-        # A relative spread of 3 is beyond any reading; the cap keeps wild proposals finite.
-        variance = variance + _capped_square(xp, ln_filament_sd, filament_share)
-    else:
-        mean_lrs = -ln_add(xp, -mean_hrs, -ln_path)
-        path_share = xp.exp(mean_lrs - ln_path)
-        hrs_share = xp.exp(mean_lrs - mean_hrs)
-        variance = (
-            variance * path_share**2
-            + _capped_square(xp, ln_filament_sd, filament_share * path_share)
-            + (hrs_share * xp.exp(ln_sd_hrs)) ** 2
-        )
-    return Core(
-        mean_lrs,
-        xp.sqrt(variance),
-        mean_hrs,
-        xp.exp(ln_sd_hrs),
-        p["ln_r_series"] + lrs_shift,
-        ln_own + lrs_shift,
-    )
+    variance = variance + filament_share**2 * (capped**2 + own_variance)
+    return ln_path + _path_shift(frame, here), variance
+
+
+def _beside(xp: Any, ln_path: Any, variance: Any, mean_hrs: Any, sd_hrs: Any) -> tuple[Any, Any]:
+    """Mean and variance of ln R of a path beside which the unset cell conducts."""
+    mean = -ln_add(xp, -mean_hrs, -ln_path)
+    path_share, hrs_share = xp.exp(mean - ln_path), xp.exp(mean - mean_hrs)
+    return mean, variance * path_share**2 + (hrs_share * sd_hrs) ** 2
 
 
 def ln_filament(xp: Any, frame: Frame, here: Here) -> Any:
@@ -166,6 +194,76 @@ def ln_filament(xp: Any, frame: Frame, here: Here) -> Any:
         xp, places.second - p["second_centre"], p["ln_second_width"], SECOND_REFERENCE
     )
     return ln_add(xp, found, p["ln_r_second"] - ln_over)
+
+
+@dataclass(frozen=True)
+class PathCoordinates:
+    """Coordinates in which a sampler follows the LRS path of a programming variable with ease.
+
+    Readings tell the resistance of the strongest LRS well, and hardly which part of it is in
+    series: along that ridge the logarithms of both parts bend. In the place of `ln_r_series` stands
+    here the logarithm of the whole path at the strong end, in that of the filament's level the
+    log odds of the series part of it. Densities are the same in both, the determinant is one.
+
+    Parameters
+    ----------
+    is_current : bool
+        Whether the programming variable is the compliance current itself.
+    ln_middle, ln_width : float or expression
+        As of :class:`devicefit.families.frame.Places`.
+    """
+
+    is_current: bool
+    ln_middle: Any = 0.0
+    ln_width: Any = 0.0
+
+    @classmethod
+    def of(cls, frame: Frame) -> PathCoordinates | None:
+        """For a measured range; None where one condition has no path."""
+        if frame.is_single:
+            return None
+        at = frame.places(np.array([frame.high]))
+        return cls(frame.is_current, at.ln_middle, at.ln_width)
+
+    def in_model(self, model: Any) -> PathCoordinates:
+        """The same for the PyMC model of a family, which has the measured range as data."""
+        return replace(self, ln_middle=model["ln_middle"], ln_width=model["ln_width"])
+
+    def scales(self, priors: Sequence[Prior]) -> tuple[Prior, ...]:
+        """The table of priors, with centre and scale of both coordinates."""
+        odds = {"mean": 0.0, "sd": 1.5}
+        return tuple(replace(p, **odds) if p.name == self.level else p for p in priors)
+
+    @property
+    def level(self) -> str:
+        """Parameter that scales the filament."""
+        return "ln_v_c" if self.is_current else "ln_r_filament"
+
+    def parameters(self, xp: Any, coordinates: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of the table of priors, numbers by name."""
+        ln_path, odds = coordinates["ln_r_series"], coordinates[self.level]
+        return {
+            **coordinates,
+            "ln_r_series": ln_path + ln_expit(xp, odds),
+            self.level: ln_path + ln_expit(xp, -odds) - self._over_level(xp, coordinates),
+        }
+
+    def coordinates(self, xp: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The inverse."""
+        ln_series = parameters["ln_r_series"]
+        ln_own = parameters[self.level] + self._over_level(xp, parameters)
+        return {
+            **parameters,
+            "ln_r_series": ln_add(xp, ln_series, ln_own),
+            self.level: ln_series - ln_own,
+        }
+
+    def _over_level(self, xp: Any, p: Mapping[str, Any]) -> Any:
+        """Logarithm of the filament at the strong end over its level."""
+        if self.is_current:
+            return -self.ln_middle - p["exponent"] * 0.5 * self.ln_width
+        over = _ln_overdrive(xp, 1.0 - p["onset"], p["ln_onset_width"], OVERDRIVE_REFERENCE)
+        return -p["exponent"] * over
 
 
 def shifted_position(here: Here) -> Any:
@@ -198,9 +296,3 @@ def _ln_overdrive(xp: Any, beyond: Any, ln_width: Any, reference: float) -> Any:
     overdrive = -width * ln_expit(xp, -beyond / width)
     # The tiny addition only keeps the logarithm finite far below the onset.
     return xp.log(overdrive / reference + 1e-12)
-
-
-def _capped_square(xp: Any, ln_sd: Any, share: Any) -> Any:
-    limit = np.log(3.0)
-    ln_capped = -ln_add(xp, -ln_sd, -limit)
-    return (share * xp.exp(ln_capped)) ** 2

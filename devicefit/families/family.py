@@ -40,12 +40,16 @@ class Family:
     add_likelihood : callable, optional
         ``(variables, here, laws, compressed, frame)`` adds the likelihood to the PyMC model. Left
         out, all readings are independent draws of the laws.
+    coordinates : callable, optional
+        Coordinates in which the sampler moves (:class:`devicefit.fitting.sampler.Coordinates`) for
+        a frame; the parameters themselves when left out. Posteriors are the same.
     """
 
     name: str
     priors: Callable[[Frame], tuple[Prior, ...]]
     laws: Callable[[Any, Frame, Here, Here], Laws]
     add_likelihood: AddLikelihood | None = None
+    coordinates: Callable[[Frame], Any] | None = None
 
     def model(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from devicefit.compressed import Compressed, IntArray
 from devicefit.families.levels import identifiable, level_priors
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming, beyond
 
-DEVIATION_TERMS = 8
+DEVIATION_TERMS = 6
 """Terms of a smooth deviation when conditions allow: enough for `DEVIATION_SCALE`."""
 
 LEAST_CONDITIONS = 12
@@ -119,7 +120,7 @@ class Frame:
         second = compressed.second_values
         # Through few points the physics passes by its own parameters; deviations from it could
         # not be told from them.
-        terms = min(DEVIATION_TERMS, len(values) // 3) if len(values) >= LEAST_CONDITIONS else 0
+        terms = min(DEVIATION_TERMS, len(values) // 3 - 2) if len(values) >= LEAST_CONDITIONS else 0
         states = compressed.states
         # Arrays have shifts of their own in every family, which leaves nothing for a level.
         told_apart = identifiable(states["LRS"].cells, states["HRS"].cells, compressed.device_array)
@@ -260,14 +261,44 @@ def deviation_basis(position: FloatArray, terms: int) -> FloatArray:
     Returns
     -------
     float array, shape (term, place)
-        Sines times the square root of the squared-exponential spectral density of unit variance
-        and length scale `DEVIATION_SCALE` (Riutort-Mayol et al. 2023, equations 8 and 11).
+
+    Notes
+    -----
+    The process has unit variance and length scale `DEVIATION_SCALE`, as sines times the square root
+    of the squared-exponential spectral density (Riutort-Mayol et al. 2023, equations 8 and 11).
+    What a straight line through the range follows is taken out of it: level and slope have
+    parameters of their own, and a sampler can hardly move along two that do the same. The terms
+    are the principal functions of what is left; two fewer than sines hold it all but 1 %.
     """
-    inside = np.clip(position, 0.0, 1.0) - 0.5
-    order = np.arange(1, terms + 1)[:, None]
-    frequency = order * np.pi / (2 * _HALF_WIDTH)
+    if not terms:
+        return np.zeros((0, len(position)))
+    line, mixing = _without_line(terms)
+    inside = np.clip(position, 0.0, 1.0)
+    return np.asarray(mixing @ (_sines(inside, terms + 2) - line @ _line(inside)))
+
+
+@cache
+def _without_line(terms: int) -> tuple[FloatArray, FloatArray]:
+    """Coefficients of the straight line through each sine, and principal functions of the rest."""
+    grid = np.linspace(0.0, 1.0, 201)
+    sines, line = _sines(grid, terms + 2), _line(grid)
+    through = np.linalg.lstsq(line.T, sines.T, rcond=None)[0].T
+    rest = sines - through @ line
+    mixing = np.linalg.svd(rest, full_matrices=False)[0].T[:terms]
+    # The sign of a singular vector is a choice.
+    signs = np.sign((mixing @ rest)[:, -1])
+    return through, signs[:, None] * mixing
+
+
+def _line(inside: FloatArray) -> FloatArray:
+    return np.stack([np.ones_like(inside), inside])
+
+
+def _sines(inside: FloatArray, number: int) -> FloatArray:
+    """Sines scaled to unit prior standard deviation of their sum, shape (sine, place)."""
+    frequency = np.arange(1, number + 1)[:, None] * np.pi / (2 * _HALF_WIDTH)
     density = (
         DEVIATION_SCALE * np.sqrt(2 * np.pi) * np.exp(-0.5 * (DEVIATION_SCALE * frequency) ** 2)
     )
-    wave = np.sin(frequency * (inside + _HALF_WIDTH)) / np.sqrt(_HALF_WIDTH)
+    wave = np.sin(frequency * (inside - 0.5 + _HALF_WIDTH)) / np.sqrt(_HALF_WIDTH)
     return np.asarray(np.sqrt(density) * wave)

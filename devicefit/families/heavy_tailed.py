@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from devicefit.families.components import Component, Laws
-from devicefit.families.core import Here, core
+from devicefit.families.core import Here, PathCoordinates, core
 from devicefit.families.family import Family
 from devicefit.families.frame import Frame
 from devicefit.families.prior import Prior, core_priors, tail_priors
@@ -40,5 +40,5 @@ def student_priors(frame: Frame) -> tuple[Prior, ...]:
     return (*core_priors(frame), *tail_priors())
 
 
-STUDENT_T = Family("student-t", student_priors, student_laws)
-LOG_LOGISTIC = Family("log-logistic", core_priors, logistic_laws)
+STUDENT_T = Family("student-t", student_priors, student_laws, coordinates=PathCoordinates.of)
+LOG_LOGISTIC = Family("log-logistic", core_priors, logistic_laws, coordinates=PathCoordinates.of)

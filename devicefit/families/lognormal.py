@@ -12,7 +12,7 @@ import pytensor.tensor as pt
 
 from devicefit.compressed import Compressed, Summaries
 from devicefit.families.components import Component, Laws, add_normal_summaries, add_readings
-from devicefit.families.core import Here, core
+from devicefit.families.core import Here, PathCoordinates, core
 from devicefit.families.family import Family
 from devicefit.families.frame import Frame
 from devicefit.families.levels import CellStatistics, level_priors, levels_of, ln_density
@@ -65,4 +65,4 @@ def add_likelihood(
             add_readings(state, [law], rest)
 
 
-FAMILY = Family("lognormal", priors, laws, add_likelihood)
+FAMILY = Family("lognormal", priors, laws, add_likelihood, coordinates=PathCoordinates.of)

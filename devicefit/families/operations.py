@@ -13,24 +13,21 @@ DEVIATION_FAILURE = 1.5
 
 
 def ln_odds(here: Here, name: str) -> Any:
-    """Natural logarithm of odds with their smooth deviation and effect of the array."""
-    return here.p[f"log10_{name}"] * LN10 + shift(here.p, name, DEVIATION_FAILURE)
+    """Natural logarithm of the odds of a failure, in mid range `log10_NAME`.
 
-
-def reset_odds(here: Here) -> Any:
-    """Natural logarithm of the odds of a failed RESET.
-
-    They change with the programming: filaments of too strong SETs are hard to break, so that the
-    error rate rises again.
+    They are straight over the range, with a smooth deviation and an effect of the array. Failed
+    RESETs become more with the programming: filaments of too strong SETs are hard to break, so that
+    the error rate rises again.
     """
-    slope = LN10 * here.p.get("reset_slope", 0.0) * (here.places.position - 0.5)
-    return ln_odds(here, "reset_floor") + slope
+    p = here.p
+    slope = LN10 * p.get(f"{name}_slope", 0.0) * (here.places.position - 0.5)
+    return p[f"log10_{name}"] * LN10 + slope + shift(p, name, DEVIATION_FAILURE)
 
 
 def set_outcome(xp: Any, frame: Frame, here: Here) -> tuple[Any, Any]:
     """Ln probability that a SET works, and that it fails."""
     p = here.p
-    floor = ln_odds(here, "set_floor")
+    floor = p["log10_set_floor"] * LN10 + shift(p, "set_floor")
     if frame.is_single:
         return ln_expit(xp, -floor), ln_expit(xp, floor)
     # q_SET = floor + (1 - floor) * transition; odds keep every probability inside (0, 1).

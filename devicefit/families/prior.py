@@ -95,18 +95,12 @@ _OVERDRIVE_LRS = (
 _FLOOR_SOURCE = (
     "stuck cells: below 1e-6 in strong programming to 1e-2 in measured 40 nm and 1 Mbit arrays"
 )
+_INCOMPLETE_SOURCE = (
+    "2 to 3 % of the SETs of a 1 Mbit array leave 3 to 10 times the resistance of a filament"
+)
 _FAILURE = (
     Prior("log10_set_floor", -4.0, 1.5, "log10 odds of a failed SET, strong end", _FLOOR_SOURCE),
     Prior("log10_reset_floor", -4.0, 1.5, "log10 odds of a failed RESET, mid range", _FLOOR_SOURCE),
-    Prior("log10_incomplete", -2.5, 1.0, "log10 odds of an incomplete SET", "weak; 1e-4 to 1e-1"),
-    Prior(
-        "incomplete_place",
-        -1.6,
-        0.7,
-        "incomplete SETs read at 0.08 + 0.72 logistic(this) of the way from LRS to HRS",
-        "a fifth of the gap in a 1 Mbit array",
-    ),
-    Prior("incomplete_sd", 0.0, 0.6, "their sd is 0.1 exp(0.7 tanh(this)) of the gap", "as above"),
     Prior("log10_weak_reset", -3.0, 1.0, "log10 odds of a weak RESET", "weak; 1e-5 to 1e-1"),
     Prior(
         "weak_place",
@@ -134,15 +128,6 @@ _FAILURE = (
 _PLAIN_FAILURE = (
     Prior("log10_set_floor", -5.0, 1.5, "log10 odds of a failed SET, strong end", _FLOOR_SOURCE),
     Prior("log10_reset_floor", -5.0, 1.5, "log10 odds of a failed RESET, mid range", _FLOOR_SOURCE),
-    Prior("log10_incomplete", -2.5, 1.0, "log10 odds of an incomplete SET", "weak; 1e-4 to 1e-1"),
-    Prior(
-        "logit_incomplete_place",
-        -1.4,
-        0.5,
-        "logit of where incomplete SETs read between LRS and HRS",
-        "a fifth of the gap in a 1 Mbit array",
-    ),
-    Prior("ln_incomplete_sd", np.log(0.1), 0.4, "ln of their sd over the gap", "as above"),
     Prior("stuck_offset", 0.0, 0.4, "failed RESET reads like the strongest LRS + this", "weak"),
     Prior(
         "ln_sd_stuck",
@@ -152,17 +137,41 @@ _PLAIN_FAILURE = (
         "a cluster, narrower than the HRS; keeps it from taking the place of the HRS tails",
     ),
 )
+_INCOMPLETE = (
+    Prior("log10_incomplete", -2.3, 1.0, "log10 odds of an incomplete SET", _INCOMPLETE_SOURCE),
+    Prior(
+        "ln_incomplete_rise",
+        np.log(1.3),
+        0.5,
+        "ln of what an incomplete SET adds to ln R of a 3 kohm filament",
+        _INCOMPLETE_SOURCE,
+    ),
+    Prior("ln_incomplete_sd", np.log(0.4), 0.4, "ln of the sd of that", _INCOMPLETE_SOURCE),
+)
+_INCOMPLETE_OVER_RANGE = (
+    Prior(
+        "incomplete_exponent",
+        0.0,
+        0.3,
+        "exponent of filament resistance in what an incomplete SET adds",
+        "weak; about 0 in a 1 Mbit array",
+    ),
+    Prior(
+        "incomplete_slope",
+        0.0,
+        0.7,
+        "change of log10 odds of an incomplete SET over the range",
+        "weak; about 0 in a 1 Mbit array",
+    ),
+)
 _RESET_SLOPE = (
     Prior(
-        "reset_slope",
+        "reset_floor_slope",
         0.0,
         1.5,
         "change of log10 odds of a failed RESET over the range",
         "weak; more of them after too strong SETs, up to a thousandfold",
     ),
-)
-_PLAIN_TRANSITION = (
-    Prior("ln_set_width", np.log(0.1), 0.6, "width of the SET transition, ln of fraction", "weak"),
 )
 _TRANSITION = (
     Prior("ln_set_width", np.log(0.05), 1.0, "width of the SET transition, ln of fraction", "weak"),
@@ -188,19 +197,9 @@ _SHAPE = (
     Prior("logit_wide", -1.8, 0.7, "logit of the weight of the wide part of the LRS", "weak"),
     Prior("wide_shift", 0.5, 1.0, "its shift, in LRS sd", "LRS has a right tail in every array"),
     Prior("ln_wide_excess", np.log(1.3), 0.5, "its width over that of the core less 1, ln", "weak"),
-    Prior(
-        "logit_far_lrs", -4.0, 1.0, "logit of the weight of the far right tail of the LRS", "weak"
-    ),
-    Prior(
-        "ln_far_shift_lrs",
-        np.log(3.0),
-        0.4,
-        "its shift from the wide part, ln of LRS sd",
-        "weak; 40 nm arrays",
-    ),
-    Prior(
-        "ln_far_excess_lrs", np.log(2.0), 0.5, "its width over that of the core less 1, ln", "weak"
-    ),
+)
+_BROAD_SLOPE = Prior(
+    "broad_slope", 0.0, 1.0, "change of the logit of the broad part over the range", "weak"
 )
 _TAIL = (
     Prior(
@@ -253,7 +252,9 @@ def core_priors(frame: Frame) -> tuple[Prior, ...]:
 def shape_priors(frame: Frame) -> tuple[Prior, ...]:
     """Priors of the skewed cores of the switching-failure family."""
     arrays = _array_priors(frame, {"broad": 0.5})
-    return (*_SHAPE, *(() if frame.is_single else _deviations(frame, ("broad",))), *arrays)
+    if frame.is_single:
+        return (*_SHAPE, *arrays)
+    return (*_SHAPE, _BROAD_SLOPE, *_deviations(frame, ("broad",)), *arrays)
 
 
 def tail_priors() -> tuple[Prior, ...]:
@@ -262,34 +263,25 @@ def tail_priors() -> tuple[Prior, ...]:
 
 
 def failure_priors(frame: Frame) -> tuple[Prior, ...]:
-    """Priors of the switching failures."""
-    names = ("set_floor", "incomplete", "reset_floor")
-    arrays = _array_priors(frame, dict.fromkeys((*names, "weak_reset"), 2.0))
-    if frame.is_single:
-        return (*_FAILURE, *arrays)
-    own = _COMPLIANCE_FAILURE if frame.is_current else _OVERDRIVE_FAILURE
-    second = _SECOND_ONSET if frame.second is not None and frame.is_current else ()
-    parts = (*_FAILURE, *_RESET_SLOPE, *_TRANSITION, *own, *second)
-    return (*parts, *_deviations(frame, names), *arrays)
+    """Priors of the switching failures of states with skewed cores."""
+    return _failures(frame, _FAILURE, ("weak_reset",))
 
 
 def plain_failure_priors(frame: Frame) -> tuple[Prior, ...]:
     """Priors of the switching failures of states without skew."""
-    names = ("set_floor", "incomplete", "reset_floor")
+    return _failures(frame, _PLAIN_FAILURE, ())
+
+
+def _failures(frame: Frame, own: tuple[Prior, ...], others: tuple[str, ...]) -> tuple[Prior, ...]:
+    names = ("set_floor", "incomplete", "reset_floor", *others)
     arrays = _array_priors(frame, dict.fromkeys(names, 2.0))
     if frame.is_single:
-        return (*_PLAIN_FAILURE, *arrays)
-    own = _COMPLIANCE_FAILURE if frame.is_current else _OVERDRIVE_FAILURE
+        return (*own, *_INCOMPLETE, *arrays)
+    centre = _COMPLIANCE_FAILURE if frame.is_current else _OVERDRIVE_FAILURE
     second = _SECOND_ONSET if frame.second is not None and frame.is_current else ()
-    return (
-        *_PLAIN_FAILURE,
-        *_RESET_SLOPE,
-        *_PLAIN_TRANSITION,
-        *own,
-        *second,
-        *_deviations(frame, names),
-        *arrays,
-    )
+    incomplete = (*_INCOMPLETE, *_INCOMPLETE_OVER_RANGE)
+    changes = (*_RESET_SLOPE, *_TRANSITION, *centre, *second)
+    return (*own, *incomplete, *changes, *_deviations(frame, ("reset_floor",)), *arrays)
 
 
 def _deviations(frame: Frame, names: tuple[str, ...]) -> tuple[Prior, ...]:

@@ -1,11 +1,10 @@
 """States whose operations sometimes fail, with skewed cores: what real arrays do.
 
-An LRS reading is a core with a wider part, an incomplete SET somewhere between core and HRS, or a
-failed SET that still reads like HRS. An HRS reading is a core with a broader part, which makes its
-skew, a far right tail, a weak RESET on the way back to LRS, or a failed RESET, a cluster near the
-strongest LRS. All parts are normal in
-ln R, so error rates have closed forms. The second part of a core is always the wider one: nothing
-can be exchanged without changing the law.
+An LRS reading is a core with a wider part, an incomplete SET, whose filament has a higher
+resistance, or a failed SET that still reads like HRS. An HRS reading is a core with a broader part,
+which makes its skew, a far right tail, a weak RESET on the way back to LRS, or a failed RESET, a
+cluster near the strongest LRS. All parts are normal in ln R, so error rates have closed forms. The
+second part of a core is always the wider one: nothing can be exchanged without changing the law.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 from devicefit.families.components import Component, Laws
-from devicefit.families.core import Here, core, ln_expit, shift
+from devicefit.families.core import Here, PathCoordinates, core, incomplete_set, ln_expit, shift
 from devicefit.families.family import Family
 from devicefit.families.frame import Frame
-from devicefit.families.operations import ln_odds, reset_odds, set_outcome
+from devicefit.families.operations import ln_odds, set_outcome
 from devicefit.families.prior import Prior, core_priors, failure_priors, shape_priors
 
 # Prior standard deviation of the smooth deviation of the log odds of the broad part.
@@ -31,10 +30,6 @@ STUCK_CENTRE, STUCK_REACH = -0.2, 0.7
 WEAK_REACH = 0.25
 WEAK_SD, WEAK_SD_REACH = 0.12, 0.7
 
-# An incomplete SET ends between LRS and HRS, not at either.
-INCOMPLETE_LEAST, INCOMPLETE_REACH = 0.08, 0.72
-INCOMPLETE_SD, INCOMPLETE_SD_REACH = 0.1, 0.7
-
 
 def priors(frame: Frame) -> tuple[Prior, ...]:
     """Priors of the core, of its shape and of the failures."""
@@ -45,7 +40,8 @@ def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     """Components of both states."""
     p, c = here.p, core(xp, frame, here)
     strongest_lrs = core(xp, frame, strongest).mean_lrs
-    broad = p["logit_broad"] + shift(p, "broad", DEVIATION_SHAPE)
+    slope = p.get("broad_slope", 0.0) * (here.places.position - 0.5)
+    broad = p["logit_broad"] + slope + shift(p, "broad", DEVIATION_SHAPE)
     ln_near = ln_expit(xp, -p["logit_far"])
     hrs = [
         Component(ln_near + ln_expit(xp, -broad), c.mean_hrs, c.sd_hrs),
@@ -62,7 +58,7 @@ def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     ]
     # The way from HRS to the strongest LRS; the second part keeps a spread where there is no way.
     way = xp.sqrt((c.mean_hrs - strongest_lrs) ** 2 + c.sd_hrs**2)
-    stuck = reset_odds(here)
+    stuck = ln_odds(here, "reset_floor")
     weak = ln_odds(here, "weak_reset")
     ln_opens = ln_expit(xp, -stuck)
     weak_place = 0.5 + WEAK_REACH * xp.tanh(p["weak_place"])
@@ -85,36 +81,20 @@ def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     ]
     before = [*opened, *failed]
     ln_works, ln_fails = set_outcome(xp, frame, here)
-    gap = c.mean_hrs - c.mean_lrs
     incomplete = ln_odds(here, "incomplete")
-    # Bounded as well: incomplete SETs never become the tail of the LRS.
-    place = INCOMPLETE_LEAST + INCOMPLETE_REACH * xp.exp(ln_expit(xp, p["incomplete_place"]))
-    gap_sd = INCOMPLETE_SD * xp.exp(INCOMPLETE_SD_REACH * xp.tanh(p["incomplete_sd"])) * gap
     ln_whole = ln_works + ln_expit(xp, -incomplete)
-    ln_core = ln_whole + ln_expit(xp, -p["logit_far_lrs"])
-    wide = c.mean_lrs + p["wide_shift"] * c.sd_lrs
     lrs = [
-        Component(ln_core + ln_expit(xp, -p["logit_wide"]), c.mean_lrs, c.sd_lrs),
+        Component(ln_whole + ln_expit(xp, -p["logit_wide"]), c.mean_lrs, c.sd_lrs),
         Component(
-            ln_core + ln_expit(xp, p["logit_wide"]),
-            wide,
+            ln_whole + ln_expit(xp, p["logit_wide"]),
+            c.mean_lrs + p["wide_shift"] * c.sd_lrs,
             c.sd_lrs * (1 + xp.exp(p["ln_wide_excess"])),
         ),
-        Component(
-            ln_whole + ln_expit(xp, p["logit_far_lrs"]),
-            # Right of the wide part, so that the two cannot be exchanged.
-            wide + xp.exp(p["ln_far_shift_lrs"]) * c.sd_lrs,
-            c.sd_lrs * (1 + xp.exp(p["ln_far_excess_lrs"])),
-        ),
-        Component(
-            ln_works + ln_expit(xp, incomplete),
-            c.mean_lrs + place * gap,
-            xp.sqrt(c.sd_lrs**2 + gap_sd**2),
-        ),
+        Component(ln_works + ln_expit(xp, incomplete), *incomplete_set(xp, frame, here, c)),
         # A SET that did not happen leaves the cell as it was, whatever its RESET had done.
         *(Component(ln_fails + h.ln_weight, h.location, h.scale) for h in before),
     ]
     return {"LRS": lrs, "HRS": before}
 
 
-FAMILY = Family("skewed-failure", priors, laws)
+FAMILY = Family("skewed-failure", priors, laws, coordinates=PathCoordinates.of)

@@ -1,8 +1,9 @@
 """Lognormal states whose operations sometimes fail.
 
-An LRS reading is a normal core, an incomplete SET somewhere between core and HRS, or a failed SET
-that still reads like HRS. An HRS reading is a normal core or a failed RESET, a cluster near the
-strongest LRS. :mod:`devicefit.families.skewed_failure` adds what large measured arrays need.
+An LRS reading is a normal core, an incomplete SET, whose filament has a higher resistance, or a
+failed SET that still reads like HRS. An HRS reading is a normal core or a failed RESET, a cluster
+near the strongest LRS. :mod:`devicefit.families.skewed_failure` adds what large measured arrays
+need.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from devicefit.families.components import Component, Laws
-from devicefit.families.core import Here, core, ln_expit
+from devicefit.families.core import Here, PathCoordinates, core, incomplete_set, ln_expit
 from devicefit.families.family import Family
 from devicefit.families.frame import Frame
-from devicefit.families.operations import ln_odds, reset_odds, set_outcome
+from devicefit.families.operations import ln_odds, set_outcome
 from devicefit.families.prior import Prior, core_priors, plain_failure_priors
 
 
@@ -28,18 +29,11 @@ def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     strongest_lrs = core(xp, frame, strongest).mean_lrs
     ln_works, ln_fails = set_outcome(xp, frame, here)
     incomplete = ln_odds(here, "incomplete")
-    gap = c.mean_hrs - c.mean_lrs
-    place = xp.exp(ln_expit(xp, p["logit_incomplete_place"]))
-    gap_sd = xp.exp(p["ln_incomplete_sd"]) * gap
-    stuck = reset_odds(here)
+    stuck = ln_odds(here, "reset_floor")
     return {
         "LRS": [
             Component(ln_works + ln_expit(xp, -incomplete), c.mean_lrs, c.sd_lrs),
-            Component(
-                ln_works + ln_expit(xp, incomplete),
-                c.mean_lrs + place * gap,
-                xp.sqrt(c.sd_lrs**2 + gap_sd**2),
-            ),
+            Component(ln_works + ln_expit(xp, incomplete), *incomplete_set(xp, frame, here, c)),
             Component(ln_fails, c.mean_hrs, c.sd_hrs),
         ],
         "HRS": [
@@ -53,4 +47,4 @@ def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     }
 
 
-FAMILY = Family("switching-failure", priors, laws)
+FAMILY = Family("switching-failure", priors, laws, coordinates=PathCoordinates.of)

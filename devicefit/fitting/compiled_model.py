@@ -9,7 +9,7 @@ hold Python's lock while it runs, so that chains run beside each other.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 from devicefit.numerics.compiled import announce
 from devicefit.numerics.graph_code import WITHOUT_LOCK, of_lines
 from devicefit.programming import FloatArray
+
+ToParameters = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Parts(Op):
@@ -162,13 +164,16 @@ class CompiledModel:
         return float(value), gradient
 
 
-def compile_model(model: pm.Model) -> CompiledModel:
+def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> CompiledModel:
     """Compile a PyMC model, or find it compiled.
 
     Parameters
     ----------
     model : pymc.Model
         All its free variables are continuous, numbers or vectors.
+    parameters : callable, optional
+        Free variables from what the vector holds in their places, by name, as expressions; the
+        variables themselves when left out. Volumes must stay as they are (determinant one).
 
     Returns
     -------
@@ -194,6 +199,11 @@ def compile_model(model: pm.Model) -> CompiledModel:
     joined, ends = pt.dvector("joined"), pt.lvector("ends")
     data = [v.type(name=v.name) for v in shared]
     parts: Any = Parts(tuple(v.ndim for v in values))(joined, ends, return_list=True)
+    if parameters is not None:
+        named = parameters(dict(zip([rv.name for rv in rvs], parts, strict=True)))
+        parts = pytensor.clone_replace(
+            [named[rv.name] for rv in rvs], dict(zip(shared, data, strict=True))
+        )
     replaced = dict(zip([*values, *shared], [*parts, *data], strict=True))
     (ln_density,) = pytensor.clone_replace([ln_density], replaced)
     inputs = [joined, ends, *data]

@@ -212,7 +212,9 @@ def fit(
         known, _ = without_missing(prior_file, priors)
         priors, statements = apply(known, priors, programming=frame.programming)
     model = chosen.model(compressed, priors=priors, statements=statements)
-    sampled = sample_model(model, priors, options, near=data_starts(compressed, frame))
+    coordinates = chosen.coordinates(frame) if chosen.coordinates else None
+    near = data_starts(compressed, frame)
+    sampled = sample_model(model, priors, options, near=near, coordinates=coordinates)
     draws = sampled.draws
     record = {
         "modes": {

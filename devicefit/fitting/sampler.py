@@ -11,10 +11,12 @@ import importlib.metadata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import xarray as xr
 
 from devicefit.families.prior import Prior, layout, moments
@@ -132,6 +134,22 @@ class Sampled:
     ln_evidence: FloatArray
 
 
+class Coordinates(Protocol):
+    """Coordinates in which a posterior is easier to follow; volumes are those of the parameters."""
+
+    def scales(self, priors: Sequence[Prior]) -> tuple[Prior, ...]:
+        """The table of priors, with centre and scale of each coordinate in place of a parameter."""
+        ...
+
+    def in_model(self, model: pm.Model) -> Coordinates:
+        """The same, with the data of the PyMC model in place of numbers."""
+        ...
+
+    def parameters(self, xp: Any, coordinates: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Parameters by name."""
+        ...
+
+
 @dataclass(frozen=True)
 class Standardised:
     """Log density of a model in units of its priors.
@@ -142,11 +160,14 @@ class Standardised:
         The model.
     mean, sd : float array, shape (parameter,)
         Of the priors.
+    coordinates : Coordinates, optional
+        What the vector holds; the parameters themselves when left out.
     """
 
     model: CompiledModel
     mean: FloatArray
     sd: FloatArray
+    coordinates: Coordinates | None = None
 
     def __call__(self, z: FloatArray) -> tuple[float, FloatArray]:
         """Value up to a constant, and gradient; `z` is standard normal before the data."""
@@ -154,15 +175,23 @@ class Standardised:
         return value, self.sd * gradient
 
 
-def standardised(model: pm.Model, priors: Sequence[Prior]) -> Standardised:
+def standardised(
+    model: pm.Model, priors: Sequence[Prior], coordinates: Coordinates | None = None
+) -> Standardised:
     """Compile a model; `priors` has its free variables, in their order.
+
+    With `coordinates` the vectors hold these, in units of their scales.
 
     Raises
     ------
     ValueError
         A free variable has no prior in the table, or there is a prior of none; names them.
     """
-    compiled = compile_model(model)
+    parameters = None
+    if coordinates is not None:
+        parameters = partial(coordinates.in_model(model).parameters, pt)
+        priors = coordinates.scales(priors)
+    compiled = compile_model(model, parameters)
     names = tuple(p.name for p in priors)
     if compiled.names != names:
         missing = sorted({*compiled.names} ^ {*names})
@@ -170,7 +199,7 @@ def standardised(model: pm.Model, priors: Sequence[Prior]) -> Standardised:
             f"the table of priors and the free variables of the model differ in {missing or names};"
             " give one row for each variable, in the order of the model"
         )
-    return Standardised(compiled, *moments(tuple(priors)))
+    return Standardised(compiled, *moments(tuple(priors)), coordinates)
 
 
 def sample_model(
@@ -180,6 +209,7 @@ def sample_model(
     *,
     near: Mapping[str, float | FloatArray] | None = None,
     climbs: int = CLIMBS,
+    coordinates: Coordinates | None = None,
 ) -> Sampled:
     """Sample a PyMC model with nutpie's NUTS.
 
@@ -195,14 +225,17 @@ def sample_model(
         Values near which chains should start, where data tell.
     climbs : int, optional
         Climbs to a mode; one is enough for a density with one mode.
+    coordinates : Coordinates, optional
+        What the sampler moves in; `near` is in them too.
 
     Raises
     ------
     NotFinite
         The density is not finite where a climb ended, or draws are not finite.
     """
-    density = standardised(model, priors)
-    centre, spread = starts(priors, near or {})
+    density = standardised(model, priors, coordinates)
+    scales = priors if coordinates is None else coordinates.scales(priors)
+    centre, spread = starts(scales, near or {})
     sampled = sample_density(density, options, centre=centre, spread=spread, climbs=climbs)
     named = _named(density, sampled.vectors)
     return Sampled(named, sampled.diverging, sampled.ln_evidence)
@@ -229,14 +262,19 @@ def starts(
 def _named(density: Standardised, standard: FloatArray) -> xr.Dataset:
     """Free variables by name, from vectors in units of the priors."""
     values = density.mean + density.sd * standard
-    compiled, named, start = density.model, {}, 0
+    compiled, start = density.model, 0
+    named: dict[str, Any] = {}
+    all_dims = {}
     for name, shape, dims in zip(compiled.names, compiled.shapes, compiled.dims, strict=True):
         size = int(np.prod(shape, dtype=np.int64))
         part = values[..., start : start + size].reshape((*values.shape[:2], *shape))
-        named[name] = (("chain", "draw", *(f"{name}_{d}" for d in dims)), part)
+        named[name] = part
+        all_dims[name] = ("chain", "draw", *(f"{name}_{d}" for d in dims))
         start += size
+    if density.coordinates is not None:
+        named = dict(density.coordinates.parameters(np, named))
     coords = {d: np.arange(values.shape[i]) for i, d in enumerate(("chain", "draw"))}
-    return xr.Dataset(named, coords=coords)
+    return xr.Dataset({k: (all_dims[k], v) for k, v in named.items()}, coords=coords)
 
 
 @dataclass(frozen=True)

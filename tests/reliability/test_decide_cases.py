@@ -43,8 +43,11 @@ def fitted() -> DeviceStudy:
 def shaped(study: DeviceStudy, overlap: Callable[[np.ndarray], np.ndarray]) -> DeviceStudy:
     """The study with a lognormal device whose ln spread of the HRS follows `overlap`."""
     position = np.linspace(0, 1, 101)
-    basis = deviation_basis(position, 8)
-    terms = np.linalg.lstsq(0.3 * basis.T, overlap(position), rcond=None)[0]
+    basis = deviation_basis(position, 6)
+    line = np.stack([np.ones_like(position), position - 0.5])
+    level, slope, *terms = np.linalg.lstsq(
+        np.concatenate([line, 0.3 * basis]).T, overlap(position), rcond=None
+    )[0]
     posterior = study.posteriors["lognormal"]
     rng = np.random.default_rng(4)
     draws = xr.Dataset(coords=posterior.draws.coords)
@@ -52,17 +55,18 @@ def shaped(study: DeviceStudy, overlap: Callable[[np.ndarray], np.ndarray]) -> D
     means = {
         "ln_v_c": np.log(0.3), "exponent": 0.05, "ln_r_series": np.log(1e3),
         "ln_sd_filament": np.log(0.1), "sd_exponent": 0.5, "ln_sd_floor": np.log(0.05),
-        "ln_r_hrs": np.log(1e5), "hrs_slope": 0.0, "ln_sd_hrs": np.log(0.3), "hrs_sd_slope": 0.0,
+        "ln_r_hrs": np.log(1e5), "hrs_slope": 0.0, "ln_sd_hrs": np.log(0.3) + level,
+        "hrs_sd_slope": slope,
     }  # fmt: skip
     for name, mean in means.items():
         draws[name] = (("chain", "draw"), mean + 0.01 * rng.standard_normal(sizes))
     for name in ("lrs_location", "lrs_ln_sd", "hrs_location", "hrs_ln_sd"):
-        values = terms if name == "hrs_ln_sd" else np.zeros(8)
+        values = terms if name == "hrs_ln_sd" else np.zeros(6)
         draws[f"{name}_deviation"] = (
             ("chain", "draw", f"{name}_deviation_term"),
-            np.broadcast_to(values, (*sizes, 8)).copy(),
+            np.broadcast_to(values, (*sizes, 6)).copy(),
         )
-    frame = replace(posterior.frame, terms=8, levels=())
+    frame = replace(posterior.frame, terms=6, levels=())
     assert isinstance(frame, Frame)
     priors = prior_record(FAMILIES["lognormal"].priors(frame))
     changed = replace(

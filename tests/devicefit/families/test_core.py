@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from devicefit.families.core import Core, Here, core, ln_expit
+from devicefit.families.core import Core, Here, PathCoordinates, core, incomplete_set, ln_expit
 from devicefit.families.family import draws_here
 from devicefit.families.frame import Frame, Places, deviation_basis
-from devicefit.families.prior import core_priors
+from devicefit.families.prior import core_priors, plain_failure_priors
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.reference_device import ReferenceDevice, true_mixtures
 
@@ -140,6 +140,86 @@ def test_spread_of_a_knob_is_that_of_three_resistors() -> None:
     expected = np.linalg.norm([a * b for a, b in zip(slopes, spreads, strict=True)])
     # softplus at ten widths above the onset is off by e^-10 of a width
     assert found.sd_lrs[0] == pytest.approx(expected, rel=1e-4)
+
+
+def incomplete_at(frame: Frame, p: dict[str, Any], x: FloatArray) -> FloatArray:
+    """Mean and standard deviation of incomplete SETs of one draw, shape (2, place)."""
+    own = {q.name: q.mean for q in plain_failure_priors(frame) if not q.size}
+    at = here(own | p, frame.places(x))
+    found = incomplete_set(np, frame, at, core(np, frame, at))
+    return np.stack([np.broadcast_to(v, (1, 1, len(x)))[0, 0] for v in found])
+
+
+@pytest.mark.parametrize("programming", [CURRENT, GATE])
+def test_an_incomplete_set_is_a_filament_of_higher_resistance(programming: Programming) -> None:
+    # series resistor and filament, parallel to the unset cell; the spread by differences
+    frame = Frame(programming, 1e-5, 1e-3)
+    p = parameters(frame, ln_r_hrs=np.log(1e6))
+    p |= {"ln_incomplete_rise": np.log(1.8), "incomplete_exponent": 0.0}
+    p |= {"ln_incomplete_sd": np.log(0.3), "sd_exponent": 0.0}
+    x = np.geomspace(3e-4, 1e-3, 3)
+    found = core(np, frame, here(p, frame.places(x)))
+    filament = np.exp(found.ln_filament[0, 0])
+    series, hrs = np.exp(p["ln_r_series"]), np.exp(np.ravel(found.mean_hrs))
+
+    def ln_r(whole: float, own: float, unset: float) -> FloatArray:
+        path = (series + np.exp(1.8 + own) * filament) * np.exp(whole)
+        return np.asarray(-np.log(1 / path + 1 / (hrs * np.exp(unset))))
+
+    mean, sd = incomplete_at(frame, p, x)
+    np.testing.assert_allclose(mean, ln_r(0.0, 0.0, 0.0), rtol=1e-9)
+    slopes = [(ln_r(*(1e-5 * e)) - ln_r(*(-1e-5 * e))) / 2e-5 for e in np.eye(3)]
+    relative = np.hypot(1 / (1 / np.exp(p["ln_sd_filament"]) + 1 / 3), 0.3)
+    spreads = (np.exp(p["ln_sd_floor"]), relative, np.ravel(found.sd_hrs))
+    expected = np.sqrt(sum((a * b) ** 2 for a, b in zip(slopes, spreads, strict=True)))
+    np.testing.assert_allclose(sd, expected, rtol=1e-5)
+
+
+def test_incomplete_sets_of_the_reference_device() -> None:
+    frame, device = Frame(CURRENT, 20e-6, 600e-6), ReferenceDevice()
+    x = np.geomspace(20e-6, 600e-6, 7)
+    p = parameters(
+        frame,
+        ln_v_c=np.log(0.5),
+        ln_r_series=np.log(1e3),
+        ln_sd_floor=np.log(0.04),
+        ln_sd_filament=np.log(0.25),
+        ln_r_hrs=np.log(device.r_hrs_ohm),
+        ln_sd_hrs=np.log(0.5),
+    )
+    p |= {"ln_incomplete_rise": np.log(0.8), "incomplete_exponent": -0.25}
+    p |= {"ln_incomplete_sd": np.log(0.35)}
+    mean, sd = incomplete_at(frame, p, x)
+    truth = true_mixtures(device, x)["LRS"]
+    np.testing.assert_allclose(mean, truth.location[1], rtol=1e-9)
+    # the family caps the relative spread of a filament at 3, which is felt a little below
+    np.testing.assert_allclose(sd, truth.scale[1], rtol=0.1)
+
+
+@pytest.mark.parametrize("programming", [CURRENT, GATE])
+def test_coordinates_of_the_path_keep_volumes_and_say_what_is_read(
+    programming: Programming,
+) -> None:
+    frame = Frame(programming, 1e-5, 1e-3)
+    coordinates = PathCoordinates.of(frame)
+    assert coordinates is not None
+    p = {k: v for k, v in parameters(frame).items() if np.ndim(v) == 0}
+    names = list(p)
+
+    def vector_of(values: FloatArray) -> FloatArray:
+        moved = coordinates.parameters(np, dict(zip(names, values, strict=True)))
+        return np.array([moved[name] for name in names])
+
+    at = coordinates.coordinates(np, p)
+    values = np.array([at[name] for name in names])
+    np.testing.assert_allclose(vector_of(values), [p[name] for name in names], rtol=1e-12)
+    steps = 1e-6 * np.eye(len(names))
+    slopes = [(vector_of(values + s) - vector_of(values - s)) / 2e-6 for s in steps]
+    assert abs(np.linalg.det(np.array(slopes))) == pytest.approx(1.0, rel=1e-6)
+    # what replaces the series resistance is ln R of the path at the strong end
+    found = core(np, frame, here(p, frame.places(np.array([frame.high]))))
+    path = np.logaddexp(found.ln_series, found.ln_filament)
+    assert at["ln_r_series"] == pytest.approx(float(np.ravel(path)[0]), rel=1e-9)
 
 
 @pytest.mark.parametrize("programming", [CURRENT, GATE, WIDTH])

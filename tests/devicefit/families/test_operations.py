@@ -7,7 +7,7 @@ import pytest
 from devicefit.compression import compress
 from devicefit.families.family import draws_here
 from devicefit.families.frame import Frame
-from devicefit.families.operations import reset_odds
+from devicefit.families.operations import ln_odds
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements import check_measurements
@@ -19,9 +19,9 @@ CURRENT = Programming("SET compliance current", "A")
 
 def test_odds_of_failed_resets_change_by_decades_over_the_range() -> None:
     frame = Frame(CURRENT, 2e-5, 2e-4)
-    draws = {"log10_reset_floor": np.full((1, 1), -3.0), "reset_slope": np.full((1, 1), 2.0)}
+    draws = {"log10_reset_floor": np.full((1, 1), -3.0), "reset_floor_slope": np.full((1, 1), 2.0)}
     places = frame.places(np.array([2e-5, np.sqrt(2e-5 * 2e-4), 2e-4]))
-    odds = np.exp(reset_odds(draws_here(draws, places)))
+    odds = np.exp(ln_odds(draws_here(draws, places), "reset_floor"))
     assert odds[0, 0] == pytest.approx([1e-4, 1e-3, 1e-2])
 
 
