@@ -159,9 +159,9 @@ _INCOMPLETE_OVER_RANGE = (
     Prior(
         "incomplete_slope",
         0.0,
-        0.7,
+        1.5,
         "change of log10 odds of an incomplete SET over the range",
-        "weak; about 0 in a 1 Mbit array",
+        "weak; plus 2 from 0 to 3 V in a 1 Mbit array",
     ),
 )
 _RESET_SLOPE = (
