@@ -400,7 +400,7 @@ def _has_tail(relative: FloatArray) -> np.ndarray:
     return np.asarray(least > np.maximum(below, np.log(np.finfo(np.float64).tiny)))
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    names = ("pymc", "pytensor", "nutpie", "arviz", "numba", "numpy", "scipy", "xarray", "torch")
+def versions(*more: str) -> dict[str, str]:
+    """Versions of what draws depend on, and of `more` packages."""
+    names = ("pymc", "pytensor", "nutpie", "arviz", "numba", "numpy", "scipy", "xarray", *more)
     return {name: importlib.metadata.version(name) for name in names}
