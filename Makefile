@@ -15,10 +15,11 @@ export NUMBA_NUM_THREADS ?= $(THREADS)
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt constraints-3.12.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rram-reliability needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	constraints=$$($(BIN)/python -c 'import sys; print("constraints.txt" if sys.version_info < (3, 12) else "constraints-3.12.txt")'); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $$constraints --editable '.[dev]'
 	touch $(STAMP)
 
 report: $(STAMP)

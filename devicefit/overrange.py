@@ -362,7 +362,7 @@ def _edges(table: pd.DataFrame, r: FloatArray) -> list[_Edge]:
             inner = number[1:]
             # As many stretches as it takes to hold a tenth of the readings.
             near = inner[: 1 + int(np.searchsorted(np.cumsum(inner), _NEIGHBOURS * len(rows)))]
-            usual = max(len(rows) / len(stretch), near.max(initial=1))
+            usual = max(len(rows) / len(stretch), float(near.max(initial=1)))
             if not len(inner) or number[0] < max(_LEAST_REPEATED, _TIMES_TYPICAL * usual + 1e-9):
                 continue
             at = rows[(ln_r.max() - ln_r if is_top else ln_r - ln_r.min()) < _SAME_LN_R]

@@ -359,7 +359,7 @@ def _provenance(
             "decision": seed,
             "chips": {n: int(s.counts.attrs["seed"]) for n, s in networks.items()},
         },
-        "versions": versions(),
+        "versions": versions("torch"),
         "inputs": {
             "measurements_sha256": device.record["data"]["sha256"],
             **{

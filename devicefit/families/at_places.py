@@ -18,6 +18,7 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 
 from devicefit.numerics.compiled import njit
 from devicefit.numerics.graph_code import of_lines
+from devicefit.numerics.pymc_lines import differentiable
 from devicefit.programming import FloatArray, IntArray
 
 NUMBER, TERM, ARRAY = "number", "term", "array"
@@ -81,6 +82,7 @@ def everywhere(numbers: Mapping[str, Any], like: Any) -> dict[str, Any]:
     return variables_at_places(numbers, kinds, np.zeros((0, 0)), like)
 
 
+@differentiable
 class AtPlaces(Op):
     """All parameters at all places in one operation.
 
@@ -109,7 +111,7 @@ class AtPlaces(Op):
             else:
                 output[0] = np.full(len(array), value)
 
-    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:  # noqa: N802
+    def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
         """Slopes by the parameters."""
         *values, basis, array = inputs
         used = tuple(not isinstance(g.type, DisconnectedType) for g in output_gradients)
@@ -120,13 +122,14 @@ class AtPlaces(Op):
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Nothing changes with basis and arrays.
 
-        Each vector changes with its own parameter alone; said of all, :meth:`L_op` may give slopes
-        of zero by parameters whose vectors are not used.
+        Each vector changes with its own parameter alone; said of all, :meth:`pullback` may give
+        slopes of zero by parameters whose vectors are not used.
         """
         n = len(self.kinds)
         return [[True] * n] * n + [[False] * n] * 2
 
 
+@differentiable
 class _Totals(Op):
     """Slopes by the parameters from slopes by their values at places.
 
@@ -160,7 +163,7 @@ class _Totals(Op):
             else:
                 output[0] = np.asarray(slope.sum())
 
-    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:  # noqa: N802
+    def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
         of_totals = [
             pt.zeros_like(total) if isinstance(g.type, DisconnectedType) else g
             for total, g in zip(outputs, output_gradients, strict=True)

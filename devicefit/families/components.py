@@ -107,7 +107,7 @@ def add_normal_summaries(name: str, data: Summaries, mean: Any, variance: Any) -
         "squares": data.sum_of_squares[some],
     }
     at, n, own_mean, squares = (
-        pm.Data(f"{name}_{key}", value, dims=name) for key, value in values.items()
+        pm.Data(f"{name}_{key}", value, dims=f"{name}_row") for key, value in values.items()
     )
     v = variance[at]
     around = squares + n * (mean[at] - own_mean) ** 2

@@ -22,16 +22,19 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import DisconnectedType
 from pytensor.graph.basic import Apply, equal_computations
 from pytensor.graph.op import Op
+from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import graph_inputs
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
 from devicefit.numerics.compiled import announce
 from devicefit.numerics.graph_code import WITHOUT_LOCK, of_lines
+from devicefit.numerics.pymc_lines import differentiable
 from devicefit.programming import FloatArray
 
 ToParameters = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
+@differentiable
 class Parts(Op):
     """Variables of a model from one vector: a number or a vector each.
 
@@ -59,7 +62,7 @@ class Parts(Op):
         ):
             output[0] = part.copy() if rank else np.asarray(part[0])
 
-    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:  # noqa: N802
+    def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
         """Slope by the vector: the slopes by its parts, joined."""
         slopes = [
             pt.zeros_like(part) if isinstance(g.type, DisconnectedType) else g
@@ -205,7 +208,7 @@ def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> Co
             [named[rv.name] for rv in rvs], dict(zip(shared, data, strict=True))
         )
     replaced = dict(zip([*values, *shared], [*parts, *data], strict=True))
-    (ln_density,) = pytensor.clone_replace([ln_density], replaced)
+    (ln_density,) = clone_replace([ln_density], replaced)
     inputs = [joined, ends, *data]
     lengths = [int(np.prod(s, dtype=np.int64)) for s in shapes]
     arguments = [np.cumsum(lengths), *(np.asarray(v.get_value()) for v in shared)]

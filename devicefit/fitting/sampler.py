@@ -1,6 +1,5 @@
-"""From a PyMC model to draws: the one place that knows which ArviZ and nutpie are installed.
+"""From a PyMC model to draws: the one place that knows nutpie and ArviZ.
 
-With ArviZ 0.23 nutpie hands over ``InferenceData``; with ArviZ 1 a ``DataTree``.
 Everything outside this module sees ``xarray.Dataset`` with dimensions ``chain, draw``.
 """
 
@@ -18,10 +17,12 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
+from scipy.special import logsumexp
 
 from devicefit.families.prior import Prior, layout, moments
 from devicefit.fitting.compiled_model import CompiledModel, compile_model
 from devicefit.fitting.laplace import ValueAndGradient, find_modes
+from devicefit.numerics.pymc_lines import numbers_of
 from devicefit.programming import FloatArray
 
 
@@ -71,19 +72,17 @@ class NotFinite(ValueError):
     """A posterior that could not be sampled: its density or its draws are not finite."""
 
 
-def _arviz() -> Any:
-    """ArviZ, imported where it is needed: it and nutpie take seconds that a decision has not."""
-    with warnings.catch_warnings():
-        # ArviZ 0.23 announces its successor at every import.
-        warnings.simplefilter("ignore", FutureWarning)
-        import arviz
-    return arviz
-
-
 def _nutpie(module: str = "nutpie") -> Any:
-    """The sampler; it imports ArviZ."""
-    _arviz()
-    return importlib.import_module(module)
+    """The sampler, imported where it is needed: it takes seconds that a decision has not."""
+    with warnings.catch_warnings():
+        # It imports ArviZ, whose version 0.23 announces its successor each time.
+        warnings.simplefilter("ignore", FutureWarning)
+        return importlib.import_module(module)
+
+
+def _array_stats() -> Any:
+    """ArviZ's statistics of plain arrays, the same in both lines of ArviZ, imported when needed."""
+    return importlib.import_module("arviz_stats.base").array_stats
 
 
 def _run(compiled: Any, options: SamplerOptions) -> Any:
@@ -337,7 +336,7 @@ def sample_density(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trace = _run(model, options)
-    drawn = _dataset(trace, "posterior")["w"].values
+    drawn = numbers_of(trace, "posterior")["w"].values
     lost = ~np.isfinite(drawn).all(axis=-1)
     if lost.any():
         raise NotFinite(
@@ -348,7 +347,7 @@ def sample_density(
         )
     return SampledVectors(
         at + drawn @ root.T,
-        np.asarray(_dataset(trace, "sample_stats")["diverging"].values),
+        np.asarray(numbers_of(trace, "sample_stats")["diverging"].values),
         modes.ln_evidence,
     )
 
@@ -375,35 +374,28 @@ def _model(
     )
 
 
-def _dataset(trace: Any, group: str) -> xr.Dataset:
-    found = trace[group]
-    if not isinstance(found, xr.Dataset):  # a DataTree node
-        found = found.to_dataset()
-    names = [n for n in found.data_vars if found[n].dtype.kind in "fiub" and found[n].ndim >= 2]
-    return xr.Dataset(
-        {n: (found[n].dims, np.asarray(found[n].values)) for n in names},
-        coords={d: np.arange(found.sizes[d]) for d in ("chain", "draw")},
-    )
-
-
 def r_hat(posterior: xr.Dataset) -> dict[str, float]:
     """Largest rank-normalised split R-hat of each variable (Vehtari et al. 2021)."""
-    return _largest(_arviz().rhat(posterior), np.nanmax)
+    return _of_each(posterior, _array_stats().rhat, np.nanmax)
 
 
 def bulk_ess(posterior: xr.Dataset) -> dict[str, float]:
     """Smallest bulk effective sample size of each variable."""
-    return _largest(_arviz().ess(posterior, method="bulk"), np.nanmin)
+    return _of_each(posterior, partial(_array_stats().ess, method="bulk"), np.nanmin)
 
 
 def tail_ess(posterior: xr.Dataset) -> dict[str, float]:
-    """Smallest tail effective sample size of each variable."""
-    return _largest(_arviz().ess(posterior, method="tail"), np.nanmin)
+    """Smallest effective sample size of the 5 % and 95 % quantiles of each variable."""
+    ess = partial(_array_stats().ess, method="tail", prob=(0.05, 0.95))
+    return _of_each(posterior, ess, np.nanmin)
 
 
-def _largest(summary: Any, pick: Any) -> dict[str, float]:
-    dataset = summary if isinstance(summary, xr.Dataset) else summary.to_dataset()
-    return {str(name): float(pick(dataset[name].values)) for name in dataset.data_vars}
+def _of_each(posterior: xr.Dataset, statistic: Any, pick: Any) -> dict[str, float]:
+    found = {}
+    for name, variable in posterior.data_vars.items():
+        values = variable.transpose("chain", "draw", ...).values
+        found[str(name)] = float(pick(statistic(values, chain_axis=0, draw_axis=1)))
+    return found
 
 
 def psis(ln_ratios: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -419,13 +411,33 @@ def psis(ln_ratios: FloatArray) -> tuple[FloatArray, FloatArray]:
     ln_weight : float array, shape (case, draw)
         Logarithms of weights, normalised over draws.
     pareto_k : float array, shape (case,)
-        Shape of the tail; infinite where it cannot be fitted.
+        Shape of the tail; infinite where it cannot be fitted, and weights are then not smoothed.
     """
-    ln_weight, k = _arviz().psislw(np.ascontiguousarray(ln_ratios, dtype=np.float64))
-    return np.asarray(ln_weight), np.asarray(k)
+    relative = np.asarray(ln_ratios, dtype=np.float64)
+    relative = relative - relative.max(axis=1, keepdims=True)
+    ln_weight = relative - logsumexp(relative, axis=1, keepdims=True)
+    pareto_k = np.full(len(relative), np.inf)
+    cases = np.flatnonzero(_has_tail(relative))
+    if len(cases):
+        with np.errstate(all="ignore"):  # what cannot be fitted is told by k
+            # ArviZ takes log likelihoods, the inverse of the ratios
+            ln_weight[cases], k = _array_stats().psislw(-relative[cases])
+        pareto_k[cases] = np.where(np.isnan(k), np.inf, k)
+    return ln_weight, pareto_k
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    names = ("pymc", "pytensor", "nutpie", "arviz", "numba", "numpy", "scipy", "xarray", "torch")
+def _has_tail(relative: FloatArray) -> np.ndarray:
+    """Cases whose largest ratios are five or more, above all others, and numbers above zero."""
+    draws = relative.shape[1]
+    tail = int(min(0.2 * draws, np.ceil(3 * np.sqrt(draws))))
+    if tail < 5:
+        return np.zeros(len(relative), dtype=bool)
+    place = draws - tail
+    below, least = np.partition(relative, (place - 1, place), axis=1)[:, place - 1 : place + 1].T
+    return np.asarray(least > np.maximum(below, np.log(np.finfo(np.float64).tiny)))
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Versions of what draws depend on, and of `more` packages."""
+    names = ("pymc", "pytensor", "nutpie", "arviz", "numba", "numpy", "scipy", "xarray", *more)
     return {name: importlib.metadata.version(name) for name in names}

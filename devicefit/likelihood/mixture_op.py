@@ -20,11 +20,13 @@ from devicefit.likelihood.interval_kernel import interval_mixture
 from devicefit.likelihood.mixture_kernel import KERNELS, STUDENT, binned_mixture
 from devicefit.numerics.compiled import njit
 from devicefit.numerics.graph_code import of_lines
+from devicefit.numerics.pymc_lines import differentiable
 
 _DATA = 7
 """Arrays of readings: three of the bins, four of the bounds."""
 
 
+@differentiable
 class ReadingsLikelihood(Op):
     """Log likelihood of readings under a mixture at each place.
 
@@ -65,7 +67,7 @@ class ReadingsLikelihood(Op):
         for output, slope in zip(outputs[1:], slopes[given], strict=True):
             output[0] = slope
 
-    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:  # noqa: N802
+    def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
         """Slopes by the vectors; nothing else has one."""
         if not all(isinstance(g.type, DisconnectedType) for g in output_gradients[1:]):
             raise NotImplementedError("the likelihood of readings has no second derivatives")
