@@ -11,16 +11,19 @@ import importlib.metadata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pymc as pm
 import xarray as xr
 
 from devicefit.families.prior import Prior, layout, moments
-from devicefit.fitting.compiled_model import CompiledModel, compile_model
 from devicefit.fitting.laplace import ValueAndGradient, find_modes
 from devicefit.programming import FloatArray
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+    from devicefit.fitting.compiled_model import CompiledModel
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,9 @@ def standardised(model: pm.Model, priors: Sequence[Prior]) -> Standardised:
     ValueError
         A free variable has no prior in the table, or there is a prior of none; names them.
     """
+    # Imported where there is a model: commands that evaluate draws have no use for PyMC.
+    from devicefit.fitting.compiled_model import compile_model
+
     compiled = compile_model(model)
     names = tuple(p.name for p in priors)
     if compiled.names != names:
