@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 THREADS ?= 2
+TEST_PROCESSES ?= 2
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
@@ -34,8 +35,13 @@ lint: $(STAMP)
 typecheck: $(STAMP)
 	$(BIN)/mypy
 
+# Each process takes whole files, so that what the tests of a file share is made once. The processes
+# share the cores already, so each of them has one thread for linear algebra.
+unit: export OMP_NUM_THREADS = 1
+unit: export OPENBLAS_NUM_THREADS = 1
+unit: export MKL_NUM_THREADS = 1
 unit: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache

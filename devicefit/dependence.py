@@ -8,8 +8,6 @@ First a device model gives the marginal law of every reading. Each reading then 
 from __future__ import annotations
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 import xarray as xr
 from scipy.special import ndtri_exp
 
@@ -142,6 +140,10 @@ def fit_levels(
             "no device has two readings of one state, so levels cannot be told apart; leave them "
             "out or measure more cycles"
         )
+    # Imported where a model is built: commands that evaluate draws have no use for PyMC.
+    import pymc as pm
+    import pytensor.tensor as pt
+
     arrays = int(device_array.max()) + 1
     with pm.Model(check_bounds=False) as model:
         p = {q.name: pm.Normal(q.name, q.mean, q.sd) for q in priors}

@@ -8,11 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from scipy.special import expit, ndtr, ndtri
 from scipy.stats import betabinom
@@ -23,11 +21,6 @@ from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life_checks import CountCheck
 from devicefit.life_fit import (
     LifeDraws,
-    ln_beta_binomial,
-    ln_normal_between,
-    ln_normal_cdf,
-    ln_total,
-    normals,
     sample_life,
 )
 from devicefit.programming import FloatArray, IntArray, beyond
@@ -62,6 +55,9 @@ PRIORS = (
     ),
     Prior("logit_icc_worn", -1.0, 1.5, "logit of the correlation of a worn-out unit", "weak"),
 )
+
+if TYPE_CHECKING:
+    import pymc as pm
 BEND_WIDTH = 0.35
 """Rounding of the bend in ln cycles: a third of a decade."""
 
@@ -262,6 +258,18 @@ def endurance_model(counts: EnduranceCounts) -> pm.Model:
     Named variables are those of :data:`PRIORS`; dimensions are ``window``, ``history`` (different
     histories of units) and ``count`` (different counts of a window). Data are ``pm.Data``.
     """
+    # Imported where a model is built: commands that evaluate draws have no use for PyMC.
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    from devicefit.life_formulas import (
+        ln_beta_binomial,
+        ln_normal_between,
+        ln_normal_cdf,
+        ln_total,
+        normals,
+    )
+
     rows, units = np.unique(
         np.concatenate([counts.errors, counts.trials], axis=1), axis=0, return_counts=True
     )

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 from scipy.stats import rankdata
@@ -28,12 +27,12 @@ from devicefit.life_checks import CountCheck
 from devicefit.life_fit import (
     BOLTZMANN_EV,
     LifeDraws,
-    ln_beta_binomial,
-    ln_normal_cdf,
-    normals,
     sample_life,
 )
 from devicefit.programming import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    import pymc as pm
 
 PRIORS = (
     Prior(
@@ -296,6 +295,12 @@ def retention_model(counts: BakeCounts) -> pm.Model:
     Named variables are those of :data:`PRIORS`; the dimension ``bake`` has fresh rows too. Data are
     ``pm.Data``.
     """
+    # Imported where a model is built: commands that evaluate draws have no use for PyMC.
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    from devicefit.life_formulas import ln_beta_binomial, ln_normal_cdf, normals
+
     hardest = counts.hardest
     ln_time, cold = _coordinates(
         counts.time_s, counts.temperature_k, counts.time_s[hardest], counts.temperature_k[hardest]

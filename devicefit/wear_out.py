@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
@@ -15,9 +14,6 @@ from devicefit.families.prior import Prior
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life_fit import (
     LifeDraws,
-    ln_normal_between,
-    ln_normal_cdf,
-    normals,
     sample_life,
 )
 from devicefit.programming import FloatArray, IntArray, Programming, beyond
@@ -45,6 +41,9 @@ PRIORS = (
         "ln_scale", math.log(1.5), 0.5, "ln of the scale of ln cycles at one programming", "weak"
     ),
 )
+
+if TYPE_CHECKING:
+    import pymc as pm
 
 
 @dataclass(frozen=True)
@@ -269,6 +268,12 @@ def wear_out_model(table: WearOutTable, law: str, *, prior_width: float = 1.0) -
     Named variables are those of :data:`PRIORS`; the dimension is ``inspection``. Data are
     ``pm.Data``. At the standard argument 0 half of the cells are worn out.
     """
+    # Imported where a model is built: commands that evaluate draws have no use for PyMC.
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    from devicefit.life_formulas import ln_normal_between, ln_normal_cdf, normals
+
     u = _coordinate(table.programming, table.x, float(table.x.min()), float(table.x.max()))
     before = np.where(table.previous_cycles > 0, table.previous_cycles, 1.0)
     ln_before = np.where(table.previous_cycles > 0, np.log(before), LN_NEVER)

@@ -72,7 +72,8 @@ def project_copy(tmp_path: Path) -> ProjectCopy:
     """The project, with what is compiled already, so that only what a test changes is compiled."""
     here = Path(__file__).parents[1]
     for package in PACKAGES:
-        ignored = shutil.ignore_patterns("*.pyc", "*.safetensors")
+        # another process of tests may just be storing code: its files in the making vanish
+        ignored = shutil.ignore_patterns("*.pyc*", "*.tmp.*", "*.safetensors")
         shutil.copytree(here / package, tmp_path / package, ignore=ignored)
     # code of earlier versions would be removed in the end, and a test asks that nothing is
     for folder in tmp_path.rglob("*.compiled.*"):

@@ -1,7 +1,6 @@
-"""Parameters at places: numbers, smooth functions of the position, and effects of arrays.
+"""Variables of a PyMC model at places: what :mod:`devicefit.families.draws` does with draws.
 
-The laws of a family are formulas of vectors over places alone. What makes these vectors from the
-parameters stands here, once for the PyMC model and once for draws; a test compares the two.
+A test compares the two.
 """
 
 from __future__ import annotations
@@ -16,50 +15,16 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
+from devicefit.families.draws import ARRAY, NUMBER, TERM
 from devicefit.numerics.compiled import njit
 from devicefit.numerics.graph_code import of_lines
 from devicefit.numerics.pymc_lines import differentiable
-from devicefit.programming import FloatArray, IntArray
-
-NUMBER, TERM, ARRAY = "number", "term", "array"
-"""Kinds of parameters: one number, terms of a smooth function, one value for each array."""
-
-
-def draws_at_places(
-    draws: Mapping[str, FloatArray], kinds: Mapping[str, str], basis: FloatArray, array: IntArray
-) -> dict[str, FloatArray]:
-    """Draws of parameters at places.
-
-    Parameters
-    ----------
-    draws : mapping of str to float array, shape (chain, draw) or (chain, draw, term or array)
-        Draws of each parameter.
-    kinds : mapping of str to str
-        `NUMBER`, `TERM` or `ARRAY` of each.
-    basis : float array, shape (term, place)
-        Basis of the smooth functions.
-    array : int array, shape (place,)
-        Array of each place.
-
-    Returns
-    -------
-    dict of str to float array, shape (chain, draw, place) or (chain, draw, 1)
-    """
-    found = {}
-    for name, values in draws.items():
-        if kinds[name] == TERM:
-            found[name] = values @ basis
-        elif kinds[name] == ARRAY:
-            found[name] = values[..., array]
-        else:
-            found[name] = values[..., None]
-    return found
 
 
 def variables_at_places(
     variables: Mapping[str, Any], kinds: Mapping[str, str], basis: Any, array: Any
 ) -> dict[str, Any]:
-    """PyTensor variables of parameters at places: :func:`draws_at_places` of one draw."""
+    """PyTensor variables of parameters at places, as ``draws_at_places`` of one draw."""
     vectors: Any = AtPlaces(tuple(kinds[name] for name in variables))(
         *variables.values(), basis, array, return_list=True
     )

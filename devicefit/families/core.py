@@ -231,8 +231,7 @@ class PathCoordinates:
 
     def scales(self, priors: Sequence[Prior]) -> tuple[Prior, ...]:
         """The table of priors, with centre and scale of both coordinates."""
-        odds = {"mean": 0.0, "sd": 1.5}
-        return tuple(replace(p, **odds) if p.name == self.level else p for p in priors)
+        return tuple(replace(p, mean=0.0, sd=1.5) if p.name == self.level else p for p in priors)
 
     @property
     def level(self) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 
 from devicefit.compressed import Compressed
-from devicefit.families.at_places import ARRAY, NUMBER, TERM, draws_at_places, variables_at_places
-from devicefit.families.components import Laws, add_readings, mixture_of
+from devicefit.families.components import Laws, mixture_of
 from devicefit.families.core import Here
+from devicefit.families.draws import ARRAY, NUMBER, TERM, draws_at_places
 from devicefit.families.frame import Frame, Places
 from devicefit.families.prior import Prior
 from devicefit.mixture import Mixture
 from devicefit.programming import FloatArray
+
+if TYPE_CHECKING:
+    import pymc as pm
 
 AddLikelihood = Callable[[Mapping[str, Any], Here, Laws, Compressed, Frame], None]
 
@@ -76,34 +77,12 @@ class Family:
             ``array``. Readings and the measured range are ``pm.Data``, so that one compiled model
             serves all data of the same kind.
         """
+        # Imported where a model is built: commands that evaluate draws have no use for PyMC.
+        from devicefit.families.pymc_model import pymc_model
+
         frame = Frame.of(compressed)
         priors = self.priors(frame) if priors is None else tuple(priors)
-        coords = {
-            "condition": np.arange(len(compressed.conditions)),
-            "term": np.arange(frame.terms),
-            "array": list(frame.arrays),
-        }
-        # Proposals beyond all bounds are divergences; asking at each step whether there are any
-        # takes longer than the formulas.
-        with pm.Model(coords=coords, check_bounds=False) as model:
-            p = {q.name: pm.Normal(q.name, q.mean, q.sd, dims=q.dim or None) for q in priors}
-            here = variables_here(p, priors, _data(measured_places(compressed, frame)))
-            strongest = here
-            if not frame.is_single:
-                end = _data(frame.strong_end(compressed.array), "strongest_")
-                strongest = variables_here(p, priors, end)
-            laws = self.laws(pt, frame, here, strongest)
-            if self.add_likelihood is not None:
-                self.add_likelihood(p, here, laws, compressed, frame)
-            else:
-                for state, components in laws.items():
-                    add_readings(state, components, compressed.states[state])
-            for i, statement in enumerate(statements):
-                at = frame.places(np.array([statement.at]))
-                stated = variables_here(p, priors, _data(at, f"statement_{i}_"))
-                factor = statement.ln_factor(pt, frame, stated)
-                pm.Potential(f"statement_{i}", factor.sum())
-        return model
+        return pymc_model(compressed, frame, priors, self.laws, self.add_likelihood, statements)
 
     def mixtures(
         self, draws: Mapping[str, FloatArray], frame: Frame, places: Places
@@ -129,31 +108,6 @@ class Family:
         shape = (*next(iter(draws.values())).shape[:2], len(places.position))
         laws = self.laws(np, frame, here, end)
         return {state: mixture_of(components, shape) for state, components in laws.items()}
-
-
-def measured_places(compressed: Compressed, frame: Frame) -> Places:
-    """Places of the conditions of readings."""
-    return frame.places(
-        compressed.conditions, second=compressed.second_values, array=compressed.array
-    )
-
-
-def _data(places: Places, prefix: str = "") -> Places:
-    """Places as data of the PyMC model in whose context this runs."""
-    return Places(
-        pm.Data(f"{prefix}position", places.position),
-        pm.Data(f"{prefix}second", places.second),
-        pm.Data(f"{prefix}array_of", places.array.astype(np.int32)),
-        pm.Data(f"{prefix}basis", places.basis),
-        pm.Data(f"{prefix}ln_middle", places.ln_middle),
-        pm.Data(f"{prefix}ln_width", places.ln_width),
-    )
-
-
-def variables_here(p: Mapping[str, Any], priors: Sequence[Prior], places: Places) -> Here:
-    """Variables of a PyMC model at places."""
-    kinds = {q.name: q.dim or NUMBER for q in priors}
-    return Here(variables_at_places(p, kinds, places.basis, places.array), places)
 
 
 def draws_here(draws: Mapping[str, FloatArray], places: Places) -> Here:

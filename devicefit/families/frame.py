@@ -282,12 +282,12 @@ def _without_line(terms: int) -> tuple[FloatArray, FloatArray]:
     """Coefficients of the straight line through each sine, and principal functions of the rest."""
     grid = np.linspace(0.0, 1.0, 201)
     sines, line = _sines(grid, terms + 2), _line(grid)
-    through = np.linalg.lstsq(line.T, sines.T, rcond=None)[0].T
+    through = np.asarray(np.linalg.lstsq(line.T, sines.T, rcond=None)[0].T, dtype=np.float64)
     rest = sines - through @ line
     mixing = np.linalg.svd(rest, full_matrices=False)[0].T[:terms]
     # The sign of a singular vector is a choice.
     signs = np.sign((mixing @ rest)[:, -1])
-    return through, signs[:, None] * mixing
+    return through, np.asarray(signs[:, None] * mixing, dtype=np.float64)
 
 
 def _line(inside: FloatArray) -> FloatArray:

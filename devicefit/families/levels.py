@@ -20,11 +20,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 
 from devicefit.compressed import DeviceCells, IntArray
-from devicefit.families.at_places import everywhere, group_sums, taken
 from devicefit.families.prior import Prior
 from devicefit.programming import FloatArray
 
@@ -227,6 +224,8 @@ class CellStatistics:
 
     def as_data(self, state: str) -> CellStatistics:
         """The same as data of the PyMC model in whose context this runs."""
+        import pymc as pm  # takes seconds, and commands that evaluate draws have no use for it
+
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return CellStatistics(
             **{
@@ -317,7 +316,7 @@ def ln_density(
     total = own["LRS"].sum() + own["HRS"].sum() + effects.constant.sum()
     if not levels.has_arrays:
         return total
-    of_array = np.zeros(arrays) if xp is np else pt.zeros(arrays)
+    of_array = xp.zeros(arrays)
     sums = [_total(xp, device_array, v, of_array) for v in _parts(effects)]
     return total + _above(xp, levels, sums).sum()
 
@@ -440,7 +439,9 @@ def _spread(xp: Any, numbers: tuple[Any, ...], like: Any) -> tuple[Any, ...]:
     """Numbers as vectors, which PyTensor joins to one loop; numpy broadcasts them by itself."""
     if xp is np:
         return numbers
-    variables = {str(i): v for i, v in enumerate(numbers) if isinstance(v, pt.TensorVariable)}
+    from devicefit.families.at_places import everywhere
+
+    variables = {str(i): v for i, v in enumerate(numbers) if isinstance(v, xp.TensorVariable)}
     vectors = everywhere(variables, like)
     return tuple(vectors.get(str(i), v) for i, v in enumerate(numbers))
 
@@ -486,11 +487,17 @@ def _total(xp: Any, index: Any, values: Any, like: Any) -> Any:
     """Sum of the values of each index."""
     if xp is np:
         return np.bincount(index, values, minlength=len(like))
+    from devicefit.families.at_places import group_sums
+
     return group_sums(values, index, like)
 
 
 def _taken(xp: Any, values: Any, index: Any) -> Any:
-    return values[index] if xp is np else taken(values, index)
+    if xp is np:
+        return values[index]
+    from devicefit.families.at_places import taken
+
+    return taken(values, index)
 
 
 def _arrays(device_array: IntArray) -> int:

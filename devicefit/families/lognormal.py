@@ -7,11 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 
 from devicefit.compressed import Compressed, Summaries
-from devicefit.families.components import Component, Laws, add_normal_summaries, add_readings
+from devicefit.families.components import Component, Laws
 from devicefit.families.core import Here, PathCoordinates, core
 from devicefit.families.family import Family
 from devicefit.families.frame import Frame
@@ -42,6 +40,12 @@ def add_likelihood(
     device-to-device and cycle-to-cycle parts, successive cycles, the two states of a device
     (:mod:`devicefit.families.levels`).
     """
+    # Imported where a model is built: the page also serves commands that have no use for PyMC.
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    from devicefit.families.pymc_model import add_normal_summaries, add_readings
+
     if frame.levels:
         names = [q.name for q in level_priors(frozenset(frame.levels))]
         cells = {

@@ -204,9 +204,8 @@ def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> Co
     parts: Any = Parts(tuple(v.ndim for v in values))(joined, ends, return_list=True)
     if parameters is not None:
         named = parameters(dict(zip([rv.name for rv in rvs], parts, strict=True)))
-        parts = pytensor.clone_replace(
-            [named[rv.name] for rv in rvs], dict(zip(shared, data, strict=True))
-        )
+        inside: dict[Any, Any] = dict(zip(shared, data, strict=True))
+        parts = clone_replace([named[rv.name] for rv in rvs], inside)
     replaced = dict(zip([*values, *shared], [*parts, *data], strict=True))
     (ln_density,) = clone_replace([ln_density], replaced)
     inputs = [joined, ends, *data]

@@ -11,19 +11,21 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 import xarray as xr
 from scipy.special import logsumexp
 
 from devicefit.families.prior import Prior, layout, moments
-from devicefit.fitting.compiled_model import CompiledModel, compile_model
 from devicefit.fitting.laplace import ValueAndGradient, find_modes
 from devicefit.numerics.pymc_lines import numbers_of
 from devicefit.programming import FloatArray
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+    from devicefit.fitting.compiled_model import CompiledModel
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,11 @@ def standardised(
     ValueError
         A free variable has no prior in the table, or there is a prior of none; names them.
     """
+    # Imported where there is a model: commands that evaluate draws have no use for PyMC.
+    import pytensor.tensor as pt
+
+    from devicefit.fitting.compiled_model import compile_model
+
     parameters = None
     if coordinates is not None:
         parameters = partial(coordinates.in_model(model).parameters, pt)

@@ -1,5 +1,7 @@
 """Error rates and predictions of a fitted device: one condition, thresholds, arrays, marks."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,27 @@ def test_a_device_of_one_condition_has_one_row_for_each_scheme(tmp_path: Path, c
         found = call(command, "one", "--counts", "none.nc", "--out", "r.json")
         assert found.returncode == 2
         assert "at one condition, so there is no programming to choose" in found.stderr
+
+
+def test_evaluating_draws_imports_no_sampler(device: Path) -> None:
+    # PyMC takes seconds, which a command that fits nothing should not cost
+    code = (
+        "import sys\n"
+        "from reliability.cli import main\n"
+        "sys.argv = ['rram-reliability', 'ber', 'device', '--out', 'b.csv']\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        # what decide and report do with a device
+        "    import reliability.answer, reliability.life_decision, reliability.report.render\n"
+        "    print({'pymc', 'pytensor', 'nutpie', 'arviz'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=device.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (device.parent / "b.csv").exists()
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_one_measured_current_is_no_curve(tmp_path: Path, call: Call) -> None:

@@ -9,16 +9,13 @@ import pytest
 from pytensor.gradient import verify_grad
 
 from devicefit.families.at_places import (
-    ARRAY,
-    NUMBER,
-    TERM,
     AtPlaces,
-    draws_at_places,
     everywhere,
     group_sums,
     taken,
     variables_at_places,
 )
+from devicefit.families.draws import ARRAY, NUMBER, TERM, draws_at_places
 from devicefit.numerics.graph_code import WITHOUT_LOCK
 from devicefit.programming import FloatArray
 

@@ -13,7 +13,8 @@ from pytensor.compile.mode import Mode
 from scipy import special, stats
 
 from devicefit.compressed import CompressedState, Intervals, Summaries
-from devicefit.families.components import Component, add_readings, mixture_of
+from devicefit.families.components import Component, mixture_of
+from devicefit.families.pymc_model import add_readings
 from devicefit.programming import FloatArray
 
 PLACES = 3

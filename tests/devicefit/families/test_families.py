@@ -267,13 +267,20 @@ def test_lognormal_readings_of_a_device_are_correlated(
 
 @BOTH
 def test_machine_code_is_laws_times_priors(
-    by_name: Callable[..., Any], differences: Callable[..., FloatArray], family: str
+    compressed_of: Callable[..., Compressed],
+    by_name: Callable[..., Any],
+    differences: Callable[..., FloatArray],
+    family: str,
 ) -> None:
     """What is sampled, against SciPy."""
     # other tests fit readings of this kind, with the same machine code
     plan = ReferencePlan(currents=4, devices_per_current=5, cycles=3)
     readings = reference_measurements(seed=33, plan=plan)
     compressed = compress(readings)
+    if family == "skewed-failure":
+        # No other test fits it, and with the cores over currents, which are those of the other
+        # families, its code takes twice as long to compile.
+        compressed = compressed_of("one condition", [900.0, 1100.0, 2500.0, 3e4, 8e4, 1e5, 4e5])
     frame, x = Frame.of(compressed), compressed.conditions
     mean, sd = moments(FAMILIES[family].priors(frame))
     places = frame.places(x)

@@ -12,7 +12,7 @@ from scipy.special import log_ndtr
 from scipy.stats import betabinom, binom
 
 from devicefit.families.core import ln_add
-from devicefit.life_fit import (
+from devicefit.life_formulas import (
     ln_beta_binomial,
     ln_normal_between,
     ln_normal_cdf,
