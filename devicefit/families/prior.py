@@ -98,9 +98,12 @@ _FLOOR_SOURCE = (
 _INCOMPLETE_SOURCE = (
     "2 to 3 % of the SETs of a 1 Mbit array leave 3 to 10 times the resistance of a filament"
 )
-_FAILURE = (
+_FLOORS = (
     Prior("log10_set_floor", -4.0, 1.5, "log10 odds of a failed SET, strong end", _FLOOR_SOURCE),
     Prior("log10_reset_floor", -4.0, 1.5, "log10 odds of a failed RESET, mid range", _FLOOR_SOURCE),
+)
+_FAILURE = (
+    *_FLOORS,
     Prior("log10_weak_reset", -3.0, 1.0, "log10 odds of a weak RESET", "weak; 1e-5 to 1e-1"),
     Prior(
         "weak_place",
@@ -126,13 +129,18 @@ _FAILURE = (
     ),
 )
 _PLAIN_FAILURE = (
-    Prior("log10_set_floor", -5.0, 1.5, "log10 odds of a failed SET, strong end", _FLOOR_SOURCE),
-    Prior("log10_reset_floor", -5.0, 1.5, "log10 odds of a failed RESET, mid range", _FLOOR_SOURCE),
-    Prior("stuck_offset", 0.0, 0.4, "failed RESET reads like the strongest LRS + this", "weak"),
+    *_FLOORS,
+    Prior(
+        "stuck_offset",
+        0.2,
+        0.4,
+        "failed RESET reads like the strongest LRS + this",
+        "at the LRS of a 1 Mbit array; RESETs that stop short end above it",
+    ),
     Prior(
         "ln_sd_stuck",
-        np.log(0.35),
-        0.15,
+        np.log(0.25),
+        0.3,
         "ln of sd of failed RESETs",
         "a cluster, narrower than the HRS; keeps it from taking the place of the HRS tails",
     ),
