@@ -208,6 +208,7 @@ def test_failures_are_seen_in_the_prediction() -> None:
         frame,
         log10_set_floor=(odds, sharp),
         log10_reset_floor=(odds, sharp),
+        reset_floor_slope=(0.0, sharp),
         set_centre=(-3.0, sharp),
         ln_r_hrs=(np.log(1e6), sharp),
         ln_r_series=(np.log(1e3), sharp),
