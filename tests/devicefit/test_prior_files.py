@@ -83,7 +83,7 @@ def test_the_example_says_what_it_says(stated: Stated) -> None:
     assert by_name["exponent"].source == "stated, no source given (priors.toml)"
     changed = {"ln_r_hrs", "ln_sd_hrs", "log10_set_floor", "log10_reset_floor", "exponent"}
     for before, after in zip(own, priors, strict=True):
-        assert (before == after) is (before.name not in changed)
+        assert (before == after) == (before.name not in changed)
         assert before.meaning == after.meaning
     (statement,) = statements
     assert (statement.quantity, statement.at) == ("lrs_median", pytest.approx(1e-4))
