@@ -1,9 +1,9 @@
 """Value and gradient of a PyMC model as machine code, from one vector of all its variables.
 
 nutpie compiles a PyMC model anew in every process (17 s for a family, with all of PyTensor's pieces
-found on disk). PyTensor's own function, from a vector to value and gradient, is found on disk as a
-whole, takes the readings as arguments, so that it serves all data of the same kind, and does not
-hold Python's lock while it runs, so that chains run beside each other.
+found on disk). Here the whole, from a vector to value and gradient, is found on disk; it takes the
+readings as arguments, so that it serves all data of the same kind, and chains call it without
+Python, so that they run beside each other.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 
 from devicefit.numerics.compiled import announce
 from devicefit.numerics.graph_code import WITHOUT_LOCK, of_lines
+from devicefit.numerics.machine_density import MachineDensity, density_of
 from devicefit.numerics.pymc_lines import differentiable
-from devicefit.programming import FloatArray
 
 ToParameters = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -143,28 +143,15 @@ class CompiledModel:
         Their dimensions.
     transforms : tuple
         PyMC's transform of each, None for most: the vector then holds the transformed value.
-    function : callable
-        Machine code of the vector, the ends of its parts and the data.
-    arguments : tuple of arrays
-        All but the first.
+    density : MachineDensity
+        Log density and gradient of the vector.
     """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     dims: tuple[tuple[str, ...], ...]
     transforms: tuple[Any, ...]
-    function: Any
-    arguments: tuple[np.ndarray, ...]
-
-    @property
-    def size(self) -> int:
-        """Length of the vector."""
-        return int(self.arguments[0][-1])
-
-    def __call__(self, vector: FloatArray) -> tuple[float, FloatArray]:
-        """Log density and its gradient."""
-        value, gradient = self.function(vector, *self.arguments)
-        return float(value), gradient
+    density: MachineDensity
 
 
 def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> CompiledModel:
@@ -210,14 +197,13 @@ def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> Co
     (ln_density,) = clone_replace([ln_density], replaced)
     inputs = [joined, ends, *data]
     lengths = [int(np.prod(s, dtype=np.int64)) for s in shapes]
-    arguments = [np.cumsum(lengths), *(np.asarray(v.get_value()) for v in shared)]
+    arguments = [np.cumsum(lengths), *(np.asarray(v.get_value(), order="C") for v in shared)]
     return CompiledModel(
         tuple(rv.name for rv in rvs),
         tuple(shapes),
         tuple(dims),
         tuple(model.rvs_to_transforms.get(rv) for rv in rvs),
-        _function(inputs, ln_density),
-        tuple(np.asarray(a, order="C") for a in arguments),
+        MachineDensity(_function(inputs, ln_density), sum(lengths), tuple(arguments)),
     )
 
 
@@ -230,7 +216,7 @@ def _shape(value: Any, dims: Sequence[str], model: pm.Model) -> tuple[int, ...]:
 
 
 def _function(inputs: list[Any], ln_density: Any) -> Any:
-    """Compiled value and gradient, from what this process has if there is an equal graph."""
+    """C function of a graph, from what this process has if there is an equal one."""
     for known in _KNOWN:
         same = [a.type for a in known.inputs] == [b.type for b in inputs]
         if same and equal_computations([known.ln_density], [ln_density], known.inputs, inputs):
@@ -244,9 +230,8 @@ def _function(inputs: list[Any], ln_density: Any) -> Any:
         function = pytensor.function(
             inputs, [ln_density, gradient], mode=WITHOUT_LOCK, on_unused_input="ignore"
         )
-    # A PyTensor function keeps its arguments in itself while it runs, so that chains that call it
-    # at once would get each other's; the machine code behind it keeps nothing.
-    machine_code = function.vm.jit_fn
-    _KNOWN.insert(0, _Compiled(inputs, ln_density, machine_code))
+    kinds = [(np.dtype(i.type.dtype), i.type.ndim) for i in inputs[1:]]
+    density = density_of(function.vm.jit_fn, kinds)
+    _KNOWN.insert(0, _Compiled(inputs, ln_density, density))
     del _KNOWN[_MOST_KNOWN:]
-    return machine_code
+    return density
