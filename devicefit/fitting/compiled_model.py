@@ -19,99 +19,16 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.gradient import DisconnectedType
-from pytensor.graph.basic import Apply, equal_computations
-from pytensor.graph.op import Op
+from pytensor.graph.basic import equal_computations
 from pytensor.graph.replace import clone_replace
-from pytensor.graph.traversal import graph_inputs
-from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
+from pytensor.graph.traversal import ancestors, graph_inputs
 
 from devicefit.numerics.compiled import announce
-from devicefit.numerics.graph_code import WITHOUT_LOCK, of_lines
+from devicefit.numerics.graph_code import WITHOUT_LOCK
 from devicefit.numerics.machine_density import MachineDensity, density_of
-from devicefit.numerics.pymc_lines import differentiable
+from devicefit.numerics.parts import Joined, Parts
 
 ToParameters = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-
-
-@differentiable
-class Parts(Op):
-    """Variables of a model from one vector: a number or a vector each.
-
-    Parameters
-    ----------
-    ranks : tuple of int
-        0 for a number, 1 for a vector. The second input says where each part ends.
-    """
-
-    __props__ = ("ranks",)
-
-    def __init__(self, ranks: tuple[int, ...]) -> None:
-        self.ranks = ranks
-
-    def make_node(self, *inputs: Any) -> Apply:
-        """Apply to the vector and the ends of its parts."""
-        outputs = [pt.dvector() if rank else pt.dscalar() for rank in self.ranks]
-        return Apply(self, list(inputs), outputs)
-
-    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
-        """Cut the vector, in Python."""
-        joined, ends = inputs
-        for rank, part, output in zip(
-            self.ranks, np.split(joined, ends[:-1]), outputs, strict=True
-        ):
-            output[0] = part.copy() if rank else np.asarray(part[0])
-
-    def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
-        """Slope by the vector: the slopes by its parts, joined."""
-        slopes = [
-            pt.zeros_like(part) if isinstance(g.type, DisconnectedType) else g
-            for part, g in zip(outputs, output_gradients, strict=True)
-        ]
-        return [_Joined(self.ranks)(*slopes, inputs[1]), DisconnectedType()()]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """Every part changes with the vector."""
-        return [[True] * len(self.ranks), [False] * len(self.ranks)]
-
-
-class _Joined(Op):
-    __props__ = ("ranks",)
-
-    def __init__(self, ranks: tuple[int, ...]) -> None:
-        self.ranks = ranks
-
-    def make_node(self, *inputs: Any) -> Apply:
-        return Apply(self, list(inputs), [pt.dvector()])
-
-    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
-        outputs[0][0] = np.concatenate([np.atleast_1d(i) for i in inputs[:-1]])
-
-
-@register_funcify_default_op_cache_key(Parts)
-def _parts(op: Parts, **_: Any) -> Any:
-    each = [
-        f"joined[{f'ends[{i - 1}]' if i else '0'} : ends[{i}]].copy()"
-        if rank
-        else f"np.asarray(joined[ends[{i}] - 1])"
-        for i, rank in enumerate(op.ranks)
-    ]
-    return of_lines(
-        "parts", ["def parts(joined, ends):", f"    return {', '.join(each)}"], {"np": np}, __file__
-    )
-
-
-@register_funcify_default_op_cache_key(_Joined)
-def _joined(op: _Joined, **_: Any) -> Any:
-    names = [f"p{i}" for i in range(len(op.ranks))]
-    lines = [f"def joined({', '.join(names)}, ends):", "    found = np.empty(ends[-1])"]
-    for i, rank in enumerate(op.ranks):
-        if rank:
-            lines.append(f"    for j in range(len(p{i})):")
-            lines.append(f"        found[ends[{i}] - len(p{i}) + j] = p{i}[j]")
-        else:
-            lines.append(f"    found[ends[{i}] - 1] = p{i}[()]")
-    return of_lines("joined", [*lines, "    return found"], {"np": np}, __file__)
 
 
 @dataclass(frozen=True)
@@ -194,6 +111,14 @@ def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> Co
         inside: dict[Any, Any] = dict(zip(shared, data, strict=True))
         parts = clone_replace([named[rv.name] for rv in rvs], inside)
     replaced = dict(zip([*values, *shared], [*parts, *data], strict=True))
+    # The vector itself where a model joins all of its parts again.
+    for found in ancestors([ln_density]):
+        node = found.owner
+        if node is not None and isinstance(node.op, Joined) and node.inputs == values:
+            if found is node.outputs[1]:
+                replaced[found] = ends
+            elif parameters is None:
+                replaced[found] = joined
     (ln_density,) = clone_replace([ln_density], replaced)
     inputs = [joined, ends, *data]
     lengths = [int(np.prod(s, dtype=np.int64)) for s in shapes]

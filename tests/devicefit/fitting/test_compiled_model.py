@@ -8,7 +8,8 @@ import pytest
 from pytensor.compile.mode import Mode
 from scipy import stats
 
-from devicefit.fitting.compiled_model import CompiledModel, Parts, compile_model
+from devicefit.fitting.compiled_model import CompiledModel, compile_model
+from devicefit.numerics.parts import Parts
 from devicefit.programming import FloatArray
 
 
