@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import nutpie
-import nutpie.compiled_pyfunc  # the seconds of imports count for none of the ways
+import nutpie.compile_pymc  # the seconds of imports count for none of the ways
 import pymc as pm
 import xarray as xr
 

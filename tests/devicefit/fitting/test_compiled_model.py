@@ -2,14 +2,10 @@
 
 import numpy as np
 import pymc as pm
-import pytensor
-import pytensor.tensor as pt
 import pytest
-from pytensor.compile.mode import Mode
 from scipy import stats
 
 from devicefit.fitting.compiled_model import CompiledModel, compile_model
-from devicefit.numerics.parts import Parts
 from devicefit.programming import FloatArray
 
 
@@ -88,14 +84,3 @@ def test_tables_of_variables_are_refused_by_name() -> None:
         pm.Normal("effects", shape=(2, 3))
     with pytest.raises(ValueError, match="variable effects is .*split or flatten tables"):
         compile_model(model)
-
-
-def test_slope_by_the_vector_is_made_of_the_slopes_by_its_parts() -> None:
-    """In Python; a part that is not used has slope zero."""
-    joined, ends = pt.dvector(), pt.lvector()
-    number, _, some = Parts((0, 0, 1))(joined, ends, return_list=True)
-    slope = pytensor.grad(number**2 * some.sum(), joined)
-    found = pytensor.function([joined, ends], slope, mode=Mode(linker="py", optimizer=None))
-    np.testing.assert_allclose(
-        found(np.array([3.0, 5.0, 1.0, 2.0]), np.array([1, 2, 4])), [18.0, 0.0, 9.0, 9.0]
-    )
