@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import nutpie
-import nutpie.compiled_pyfunc  # the seconds of imports count for none of the ways
+import nutpie.compile_pymc  # the seconds of imports count for none of the ways
 import pymc as pm
 import xarray as xr
 
@@ -171,7 +171,7 @@ def gradients(cycles: tuple[int, ...]) -> dict[str, Any]:
         compressed = simulated(n)
         densities.append(ln_posterior(FAMILY, compressed))
         readings.append(sum(int(state.n.sum()) for state in compressed.states.values()))
-    point = np.full(densities[0].model.size, 0.01)
+    point = np.full(densities[0].model.density.n, 0.01)
     seconds: list[list[float]] = [[] for _ in densities]
     for _ in range(40):
         for mine, density in zip(seconds, densities, strict=True):

@@ -18,6 +18,7 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 from devicefit.families.draws import ARRAY, NUMBER, TERM
 from devicefit.numerics.compiled import njit
 from devicefit.numerics.graph_code import of_lines
+from devicefit.numerics.parts import joined
 from devicefit.numerics.pymc_lines import differentiable
 
 
@@ -26,7 +27,7 @@ def variables_at_places(
 ) -> dict[str, Any]:
     """PyTensor variables of parameters at places, as ``draws_at_places`` of one draw."""
     vectors: Any = AtPlaces(tuple(kinds[name] for name in variables))(
-        *variables.values(), basis, array, return_list=True
+        *joined(list(variables.values())), basis, array, return_list=True
     )
     return dict(zip(variables, vectors, strict=True))
 
@@ -38,7 +39,8 @@ def taken(values: Any, index: Any) -> Any:
 
 def group_sums(values: Any, index: Any, like: Any) -> Any:
     """PyTensor vector, of the length of `like`, of the sums of the values of each index."""
-    return _Totals((ARRAY,), (True,))(values, like, np.zeros((0, 0)), index)
+    end = pt.stack([like.shape[0]])
+    return _Totals((ARRAY,), (True,))(values, end, np.zeros((0, 0)), index)
 
 
 def everywhere(numbers: Mapping[str, Any], like: Any) -> dict[str, Any]:
@@ -61,13 +63,14 @@ class AtPlaces(Op):
         self.kinds = kinds
 
     def make_node(self, *inputs: Any) -> Apply:
-        """Apply to the parameters, the basis and the array of each place."""
+        """Apply to the vector of the parameters, their ends, the basis, the array of each place."""
         variables = [pt.as_tensor_variable(i) for i in inputs]
         return Apply(self, variables, [pt.dvector() for _ in self.kinds])
 
     def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
         """Vectors over places, in Python."""
-        *values, basis, array = inputs
+        vector, ends, basis, array = inputs
+        values = np.split(vector, ends[:-1])
         for kind, value, output in zip(self.kinds, values, outputs, strict=True):
             if kind == TERM:
                 output[0] = value @ basis
@@ -77,29 +80,23 @@ class AtPlaces(Op):
                 output[0] = np.full(len(array), value)
 
     def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
-        """Slopes by the parameters."""
-        *values, basis, array = inputs
+        """Slope by the vector of the parameters."""
         used = tuple(not isinstance(g.type, DisconnectedType) for g in output_gradients)
         slopes = [g for g, is_used in zip(output_gradients, used, strict=True) if is_used]
-        totals: Any = _Totals(self.kinds, used)(*slopes, *values, basis, array, return_list=True)
-        return [*totals, DisconnectedType()(), DisconnectedType()()]
+        total = _Totals(self.kinds, used)(*slopes, *inputs[1:])
+        return [total, *(DisconnectedType()() for _ in inputs[1:])]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """Nothing changes with basis and arrays.
-
-        Each vector changes with its own parameter alone; said of all, :meth:`pullback` may give
-        slopes of zero by parameters whose vectors are not used.
-        """
+        """Nothing changes with ends, basis and arrays."""
         n = len(self.kinds)
-        return [[True] * n] * n + [[False] * n] * 2
+        return [[True] * n] + [[False] * n] * 3
 
 
 @differentiable
 class _Totals(Op):
-    """Slopes by the parameters from slopes by their values at places.
+    """Slope by the vector of the parameters from slopes by their values at places.
 
-    Inputs: the slopes by the values that are used, the parameters (whose shapes are needed), basis
-    and arrays.
+    Inputs: the slopes by the values that are used, ends of the parameters, basis and arrays.
     """
 
     __props__ = ("kinds", "used")
@@ -109,95 +106,92 @@ class _Totals(Op):
         self.used = used
 
     def make_node(self, *inputs: Any) -> Apply:
-        variables = [pt.as_tensor_variable(i) for i in inputs]
-        values = variables[-2 - len(self.kinds) : -2]
-        return Apply(self, variables, [v.type() for v in values])
+        return Apply(self, [pt.as_tensor_variable(i) for i in inputs], [pt.dvector()])
 
     def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
-        slopes = iter(inputs)
-        values, (basis, array) = inputs[-2 - len(self.kinds) : -2], inputs[-2:]
-        for kind, used, value, output in zip(self.kinds, self.used, values, outputs, strict=True):
-            if not used:
-                output[0] = np.zeros_like(value)
-                continue
-            slope = next(slopes)
-            if kind == TERM:
-                output[0] = basis @ slope
-            elif kind == ARRAY:
-                output[0] = np.bincount(array, slope, minlength=len(value))
-            else:
-                output[0] = np.asarray(slope.sum())
+        *slopes, ends, basis, array = inputs
+        total = np.zeros(ends[-1])
+        left = iter(slopes)
+        for kind, used, part in zip(self.kinds, self.used, np.split(total, ends[:-1]), strict=True):
+            if used:
+                slope = next(left)
+                if kind == TERM:
+                    part += basis @ slope
+                elif kind == ARRAY:
+                    part += np.bincount(array, slope, minlength=len(part))
+                else:
+                    part += slope.sum()
+        outputs[0][0] = total
 
     def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
-        of_totals = [
-            pt.zeros_like(total) if isinstance(g.type, DisconnectedType) else g
-            for total, g in zip(outputs, output_gradients, strict=True)
-        ]
-        slopes: Any = AtPlaces(self.kinds)(*of_totals, *inputs[-2:], return_list=True)
+        slopes: Any = AtPlaces(self.kinds)(output_gradients[0], *inputs[-3:], return_list=True)
         of_slopes = [s for s, used in zip(slopes, self.used, strict=True) if used]
-        return [*of_slopes, *(DisconnectedType()() for _ in range(len(self.kinds) + 2))]
+        return [*of_slopes, *(DisconnectedType()() for _ in range(3))]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        n = len(self.kinds)
-        return [[True] * n] * sum(self.used) + [[False] * n] * (n + 2)
+        return [[True]] * sum(self.used) + [[False]] * 3
 
 
 @register_funcify_default_op_cache_key(AtPlaces)
 def _at_places(op: AtPlaces, **_: Any) -> Any:
-    names = [f"p{i}" for i in range(len(op.kinds))]
     lines = [
-        f"def at_places({', '.join(names)}, basis, array):",
+        "def at_places(vector, ends, basis, array):",
         "    places = len(array)",
-        f"    found = np.empty(({len(names)}, places))",
+        f"    found = np.empty(({len(op.kinds)}, places))",
         "    for j in range(places):",
     ]
-    lines += [f"        found[{i}, j] = {_VALUE[k].format(f'p{i}')}" for i, k in _each(op.kinds)]
+    lines += [f"        found[{i}, j] = {_VALUE[k].format(i)}" for i, k in enumerate(op.kinds)]
     # One output is handed over as it is, several as a tuple.
-    lines.append(f"    return {', '.join(f'found[{i}]' for i in range(len(names)))}")
+    lines.append(f"    return {', '.join(f'found[{i}]' for i in range(len(op.kinds)))}")
     return _compiled(lines, "at_places")
 
 
 @register_funcify_default_op_cache_key(_Totals)
 def _totals(op: _Totals, **_: Any) -> Any:
     used = [i for i, is_used in enumerate(op.used) if is_used]
-    names = [*(f"s{i}" for i in used), *(f"p{i}" for i in range(len(op.kinds)))]
-    lines = [f"def totals({', '.join(names)}, basis, array):"]
-    for i, kind in _each(op.kinds):
-        lines.append(f"    t{i} = " + ("0.0" if kind == NUMBER else f"np.zeros(len(p{i}))"))
-    lines.append("    for j in range(len(array)):")
+    lines = [
+        f"def totals({', '.join(f's{i}' for i in used)}, ends, basis, array):",
+        "    total = np.zeros(ends[-1])",
+        "    for j in range(len(array)):",
+    ]
     lines += [f"        {_ADDED[op.kinds[i]].format(i)}" for i in used]
-    results = (f"np.asarray(t{i})" if k == NUMBER else f"t{i}" for i, k in _each(op.kinds))
-    lines.append(f"    return {', '.join(results)}")
-    return _compiled(lines, "totals")
+    return _compiled([*lines, "    return total"], "totals")
 
 
-_VALUE = {NUMBER: "{0}[()]", TERM: "term_at({0}, basis, j)", ARRAY: "{0}[array[j]]"}
-_ADDED = {
-    NUMBER: "t{0} += s{0}[j]",
-    TERM: "add_terms(t{0}, s{0}[j], basis, j)",
-    ARRAY: "t{0}[array[j]] += s{0}[j]",
+_VALUE = {
+    NUMBER: "vector[ends[{0}] - 1]",
+    TERM: "term_at(vector, ends[{0}], basis, j)",
+    ARRAY: "vector[start(ends, {0}) + array[j]]",
 }
-
-
-def _each(kinds: tuple[str, ...]) -> enumerate[str]:
-    return enumerate(kinds)
+_ADDED = {
+    NUMBER: "total[ends[{0}] - 1] += s{0}[j]",
+    TERM: "add_terms(total, ends[{0}], s{0}[j], basis, j)",
+    ARRAY: "total[start(ends, {0}) + array[j]] += s{0}[j]",
+}
 
 
 def _compiled(lines: Sequence[str], name: str) -> Any:
     """Machine code of lines, and the number by which PyTensor keeps it."""
-    known: dict[str, Any] = {"np": np, "term_at": _term_at, "add_terms": _add_terms}
-    return of_lines(name, lines, known, __file__)
+    helpers = {"start": _start, "term_at": _term_at, "add_terms": _add_terms}
+    return of_lines(name, lines, {"np": np, **helpers}, __file__)
 
 
 @njit
-def _term_at(value, basis, j):  # type: ignore[no-untyped-def]
+def _start(ends, i):  # type: ignore[no-untyped-def]
+    return ends[i - 1] if i else 0
+
+
+@njit
+def _term_at(vector, end, basis, j):  # type: ignore[no-untyped-def]
     total = 0.0
-    for t in range(len(value)):
-        total += value[t] * basis[t, j]
+    terms = len(basis)
+    for t in range(terms):
+        total += vector[end - terms + t] * basis[t, j]
     return total
 
 
 @njit
-def _add_terms(total, slope, basis, j):  # type: ignore[no-untyped-def]
-    for t in range(len(total)):
-        total[t] += slope * basis[t, j]
+def _add_terms(total, end, slope, basis, j):  # type: ignore[no-untyped-def]
+    terms = len(basis)
+    for t in range(terms):
+        total[end - terms + t] += slope * basis[t, j]

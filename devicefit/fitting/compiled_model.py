@@ -1,9 +1,9 @@
 """Value and gradient of a PyMC model as machine code, from one vector of all its variables.
 
 nutpie compiles a PyMC model anew in every process (17 s for a family, with all of PyTensor's pieces
-found on disk). PyTensor's own function, from a vector to value and gradient, is found on disk as a
-whole, takes the readings as arguments, so that it serves all data of the same kind, and does not
-hold Python's lock while it runs, so that chains run beside each other.
+found on disk). Here the whole, from a vector to value and gradient, is found on disk; it takes the
+readings as arguments, so that it serves all data of the same kind, and chains call it without
+Python, so that they run beside each other.
 """
 
 from __future__ import annotations
@@ -19,99 +19,16 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.gradient import DisconnectedType
-from pytensor.graph.basic import Apply, equal_computations
-from pytensor.graph.op import Op
+from pytensor.graph.basic import equal_computations
 from pytensor.graph.replace import clone_replace
-from pytensor.graph.traversal import graph_inputs
-from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
+from pytensor.graph.traversal import ancestors, graph_inputs
 
 from devicefit.numerics.compiled import announce
-from devicefit.numerics.graph_code import WITHOUT_LOCK, of_lines
-from devicefit.numerics.pymc_lines import differentiable
-from devicefit.programming import FloatArray
+from devicefit.numerics.graph_code import WITHOUT_LOCK
+from devicefit.numerics.machine_density import MachineDensity, density_of
+from devicefit.numerics.parts import Joined, Parts
 
 ToParameters = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-
-
-@differentiable
-class Parts(Op):
-    """Variables of a model from one vector: a number or a vector each.
-
-    Parameters
-    ----------
-    ranks : tuple of int
-        0 for a number, 1 for a vector. The second input says where each part ends.
-    """
-
-    __props__ = ("ranks",)
-
-    def __init__(self, ranks: tuple[int, ...]) -> None:
-        self.ranks = ranks
-
-    def make_node(self, *inputs: Any) -> Apply:
-        """Apply to the vector and the ends of its parts."""
-        outputs = [pt.dvector() if rank else pt.dscalar() for rank in self.ranks]
-        return Apply(self, list(inputs), outputs)
-
-    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
-        """Cut the vector, in Python."""
-        joined, ends = inputs
-        for rank, part, output in zip(
-            self.ranks, np.split(joined, ends[:-1]), outputs, strict=True
-        ):
-            output[0] = part.copy() if rank else np.asarray(part[0])
-
-    def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
-        """Slope by the vector: the slopes by its parts, joined."""
-        slopes = [
-            pt.zeros_like(part) if isinstance(g.type, DisconnectedType) else g
-            for part, g in zip(outputs, output_gradients, strict=True)
-        ]
-        return [_Joined(self.ranks)(*slopes, inputs[1]), DisconnectedType()()]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """Every part changes with the vector."""
-        return [[True] * len(self.ranks), [False] * len(self.ranks)]
-
-
-class _Joined(Op):
-    __props__ = ("ranks",)
-
-    def __init__(self, ranks: tuple[int, ...]) -> None:
-        self.ranks = ranks
-
-    def make_node(self, *inputs: Any) -> Apply:
-        return Apply(self, list(inputs), [pt.dvector()])
-
-    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
-        outputs[0][0] = np.concatenate([np.atleast_1d(i) for i in inputs[:-1]])
-
-
-@register_funcify_default_op_cache_key(Parts)
-def _parts(op: Parts, **_: Any) -> Any:
-    each = [
-        f"joined[{f'ends[{i - 1}]' if i else '0'} : ends[{i}]].copy()"
-        if rank
-        else f"np.asarray(joined[ends[{i}] - 1])"
-        for i, rank in enumerate(op.ranks)
-    ]
-    return of_lines(
-        "parts", ["def parts(joined, ends):", f"    return {', '.join(each)}"], {"np": np}, __file__
-    )
-
-
-@register_funcify_default_op_cache_key(_Joined)
-def _joined(op: _Joined, **_: Any) -> Any:
-    names = [f"p{i}" for i in range(len(op.ranks))]
-    lines = [f"def joined({', '.join(names)}, ends):", "    found = np.empty(ends[-1])"]
-    for i, rank in enumerate(op.ranks):
-        if rank:
-            lines.append(f"    for j in range(len(p{i})):")
-            lines.append(f"        found[ends[{i}] - len(p{i}) + j] = p{i}[j]")
-        else:
-            lines.append(f"    found[ends[{i}] - 1] = p{i}[()]")
-    return of_lines("joined", [*lines, "    return found"], {"np": np}, __file__)
 
 
 @dataclass(frozen=True)
@@ -143,28 +60,15 @@ class CompiledModel:
         Their dimensions.
     transforms : tuple
         PyMC's transform of each, None for most: the vector then holds the transformed value.
-    function : callable
-        Machine code of the vector, the ends of its parts and the data.
-    arguments : tuple of arrays
-        All but the first.
+    density : MachineDensity
+        Log density and gradient of the vector.
     """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     dims: tuple[tuple[str, ...], ...]
     transforms: tuple[Any, ...]
-    function: Any
-    arguments: tuple[np.ndarray, ...]
-
-    @property
-    def size(self) -> int:
-        """Length of the vector."""
-        return int(self.arguments[0][-1])
-
-    def __call__(self, vector: FloatArray) -> tuple[float, FloatArray]:
-        """Log density and its gradient."""
-        value, gradient = self.function(vector, *self.arguments)
-        return float(value), gradient
+    density: MachineDensity
 
 
 def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> CompiledModel:
@@ -207,17 +111,24 @@ def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> Co
         inside: dict[Any, Any] = dict(zip(shared, data, strict=True))
         parts = clone_replace([named[rv.name] for rv in rvs], inside)
     replaced = dict(zip([*values, *shared], [*parts, *data], strict=True))
+    # The vector itself where a model joins all of its parts again.
+    for found in ancestors([ln_density]):
+        node = found.owner
+        if node is not None and isinstance(node.op, Joined) and node.inputs == values:
+            if found is node.outputs[1]:
+                replaced[found] = ends
+            elif parameters is None:
+                replaced[found] = joined
     (ln_density,) = clone_replace([ln_density], replaced)
     inputs = [joined, ends, *data]
     lengths = [int(np.prod(s, dtype=np.int64)) for s in shapes]
-    arguments = [np.cumsum(lengths), *(np.asarray(v.get_value()) for v in shared)]
+    arguments = [np.cumsum(lengths), *(np.asarray(v.get_value(), order="C") for v in shared)]
     return CompiledModel(
         tuple(rv.name for rv in rvs),
         tuple(shapes),
         tuple(dims),
         tuple(model.rvs_to_transforms.get(rv) for rv in rvs),
-        _function(inputs, ln_density),
-        tuple(np.asarray(a, order="C") for a in arguments),
+        MachineDensity(_function(inputs, ln_density), sum(lengths), tuple(arguments)),
     )
 
 
@@ -230,7 +141,7 @@ def _shape(value: Any, dims: Sequence[str], model: pm.Model) -> tuple[int, ...]:
 
 
 def _function(inputs: list[Any], ln_density: Any) -> Any:
-    """Compiled value and gradient, from what this process has if there is an equal graph."""
+    """C function of a graph, from what this process has if there is an equal one."""
     for known in _KNOWN:
         same = [a.type for a in known.inputs] == [b.type for b in inputs]
         if same and equal_computations([known.ln_density], [ln_density], known.inputs, inputs):
@@ -244,9 +155,8 @@ def _function(inputs: list[Any], ln_density: Any) -> Any:
         function = pytensor.function(
             inputs, [ln_density, gradient], mode=WITHOUT_LOCK, on_unused_input="ignore"
         )
-    # A PyTensor function keeps its arguments in itself while it runs, so that chains that call it
-    # at once would get each other's; the machine code behind it keeps nothing.
-    machine_code = function.vm.jit_fn
-    _KNOWN.insert(0, _Compiled(inputs, ln_density, machine_code))
+    kinds = [(np.dtype(i.type.dtype), i.type.ndim) for i in inputs[1:]]
+    density = density_of(function.vm.jit_fn, kinds)
+    _KNOWN.insert(0, _Compiled(inputs, ln_density, density))
     del _KNOWN[_MOST_KNOWN:]
-    return machine_code
+    return density

@@ -9,7 +9,7 @@ import importlib
 import importlib.metadata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +18,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from devicefit.families.prior import Prior, layout, moments
-from devicefit.fitting.laplace import ValueAndGradient, find_modes
+from devicefit.fitting.laplace import find_modes
 from devicefit.numerics.pymc_lines import numbers_of
 from devicefit.programming import FloatArray
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pymc as pm
 
     from devicefit.fitting.compiled_model import CompiledModel
+    from devicefit.numerics.machine_density import MachineDensity
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,12 @@ class Standardised:
 
     def __call__(self, z: FloatArray) -> tuple[float, FloatArray]:
         """Value up to a constant, and gradient; `z` is standard normal before the data."""
-        value, gradient = self.model(self.mean + self.sd * z)
+        value, gradient = self.model.density(self.mean + self.sd * z)
         return value, self.sd * gradient
+
+    def in_scale(self, centre: FloatArray, root: FloatArray) -> MachineDensity:
+        """The same at ``z = centre + root @ w``, as a function of w."""
+        return self.model.density.in_scale(self.mean + self.sd * centre, self.sd[:, None] * root)
 
 
 def standardised(
@@ -292,8 +297,20 @@ class SampledVectors:
     ln_evidence: FloatArray
 
 
+class Density(Protocol):
+    """A log density with its gradient: a standard normal law times a likelihood."""
+
+    def __call__(self, z: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient."""
+        ...
+
+    def in_scale(self, centre: FloatArray, root: FloatArray) -> MachineDensity:
+        """The same at ``centre + root @ w``, as a function of w."""
+        ...
+
+
 def sample_density(
-    density: ValueAndGradient,
+    density: Density,
     options: SamplerOptions,
     *,
     centre: FloatArray,
@@ -304,8 +321,8 @@ def sample_density(
 
     Parameters
     ----------
-    density : callable
-        Vector to log density and gradient; a standard normal law times a likelihood.
+    density : Density
+        What to sample.
     options : SamplerOptions
         Chains, draws, seed.
     centre, spread : float array, shape (parameter,)
@@ -339,7 +356,7 @@ def sample_density(
         own = np.random.default_rng(seed)
         return np.asarray(in_scale[own.integers(len(in_scale))] + own.standard_normal(len(centre)))
 
-    model = _model(density, at, root, start)
+    model = _model(density.in_scale(at, root), start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trace = _run(model, options)
@@ -359,26 +376,32 @@ def sample_density(
     )
 
 
-def _model(
-    density: ValueAndGradient, at: FloatArray, root: FloatArray, start: Callable[[Any], FloatArray]
-) -> Any:
-    """Model of nutpie for a density that is a Python function."""
+def _model(density: MachineDensity, start: Callable[[Any], FloatArray]) -> Any:
+    """Model of nutpie for machine code: the class of what it makes of PyMC models itself."""
+    from devicefit.numerics.machine_density import copy
 
-    def evaluate(w: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = density(at + root @ w)
-        gradient = gradient @ root
-        # The sampler takes a value that is not finite for a divergence, but believes any gradient.
-        return value if np.isfinite(gradient).all() else -np.inf, gradient
-
-    return _nutpie("nutpie.compiled_pyfunc").from_pyfunc(
-        len(at),
-        lambda: evaluate,
-        lambda *_: lambda w: {"w": w},
-        [np.dtype(np.float64)],
-        [(len(at),)],
-        ["w"],
-        make_initial_point_fn=start,
-    )
+    made = _nutpie("nutpie.compile_pymc").CompiledPyMCModel
+    n = density.n
+    parts = {
+        "dims": {},
+        "compiled_logp_func": density.function,
+        "compiled_expand_func": copy(),
+        "initial_point_func": start,
+        "shared_data": {},
+        "shared_var_keys": {},
+        "user_data": density.table,
+        "n_expanded": n,
+        "shape_info": (["w"], [slice(0, n)], [(n,)]),
+        # kept alive with the model: the table has its addresses
+        "logp_func": density,
+        "expand_func": None,
+        "_n_dim": n,
+        "_shapes": {"w": (n,)},
+        "_coords": {},
+    }
+    # 0.16.8, the last for Python 3.11, has no keys of shared variables
+    known = {f.name for f in fields(made)}
+    return made(**{name: part for name, part in parts.items() if name in known})
 
 
 def r_hat(posterior: xr.Dataset) -> dict[str, float]:

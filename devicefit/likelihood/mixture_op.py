@@ -6,11 +6,14 @@ backward; the kernels walk over the readings once and give value and gradient to
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from llvmlite.binding import add_symbol
+from numba import types
 from pytensor.gradient import DisconnectedType
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
@@ -18,12 +21,16 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 
 from devicefit.likelihood.interval_kernel import interval_mixture
 from devicefit.likelihood.mixture_kernel import KERNELS, STUDENT, binned_mixture
-from devicefit.numerics.compiled import njit
+from devicefit.numerics.compiled import digest, njit
 from devicefit.numerics.graph_code import of_lines
+from devicefit.numerics.machine_density import stored_callback
 from devicefit.numerics.pymc_lines import differentiable
 
 _DATA = 7
 """Arrays of readings: three of the bins, four of the bounds."""
+
+_INDICES = (-7, -4)
+"""Those that are indices of places."""
 
 
 @differentiable
@@ -53,7 +60,9 @@ class ReadingsLikelihood(Op):
 
     def make_node(self, *inputs: Any) -> Apply:
         """Apply to the vectors and the seven arrays of readings."""
-        variables = [pt.as_tensor_variable(i) for i in inputs]
+        variables = [pt.cast(i, "float64") for i in inputs]
+        for i in _INDICES:
+            variables[i] = pt.cast(inputs[i], "int32")
         return Apply(self, variables, [pt.dscalar(), *(pt.dvector() for _ in variables[:-_DATA])])
 
     def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
@@ -128,6 +137,40 @@ def _add(slopes, found, n):  # type: ignore[no-untyped-def]
         slopes[part * n : (part + 1) * n] += found[part].T
 
 
+_AT, _OF = types.CPointer(types.int32), types.CPointer(types.float64)
+_KERNEL = types.float64(
+    *(types.int64, types.int64, types.int64, types.CPointer(types.int64), _OF),
+    *(types.int64, _AT, _OF, _OF),
+    *(types.int64, _AT, _OF, _OF, _OF),
+    _OF,
+)
+
+
+@functools.cache
+def _kernel() -> Any:
+    """:func:`value_and_slopes` as a C function with a name, which other machine code calls.
+
+    Were it a part of what calls it, it would be optimised again at every level of every graph.
+    """
+    source = """def readings(components, rows, places, kernels, laws, bins, at, y, count,
+             intervals, at_bounds, low, high, count_bounds, slopes):
+    value, found = value_and_slopes(
+        carray(kernels, (components,)), carray(laws, (rows, places)),
+        carray(at, (bins,)), carray(y, (bins,)), carray(count, (bins,)),
+        carray(at_bounds, (intervals,)), carray(low, (intervals,)), carray(high, (intervals,)),
+        carray(count_bounds, (intervals,)),
+    )
+    carray(slopes, (rows, places))[:] = found
+    return value
+"""
+    known = {"value_and_slopes": value_and_slopes}
+    made = stored_callback(_KERNEL, source, known, "readings", __file__)
+    symbol = f"readings_{digest(__file__)}"
+    add_symbol(symbol, made.address)
+    # the callback goes along, since its code lives as long as it
+    return types.ExternalFunction(symbol, _KERNEL), made
+
+
 @register_funcify_default_op_cache_key(ReadingsLikelihood)
 def _readings_likelihood(op: ReadingsLikelihood, node: Apply, **_: Any) -> Any:
     """Machine code: the vectors joined in one loop, which compiles ten times faster than stacks."""
@@ -137,17 +180,24 @@ def _readings_likelihood(op: ReadingsLikelihood, node: Apply, **_: Any) -> Any:
     data = [f"d{i}" for i in range(_DATA)]
     lines = [
         f"def readings_likelihood({', '.join([*(f'v{i}' for i in given), *data])}):",
-        f"    laws = np.empty(({len(rows)}, len({first})))",
-        f"    for j in range(len({first})):",
+        f"    places = len({first})",
+        f"    laws = np.empty(({len(rows)}, places))",
+        "    for j in range(places):",
     ]
     for i, constant in enumerate(op.constants):
         value = f"v{i}[j]" if constant is None else repr(constant)
         lines.append(f"        laws[{i}, j] = {value}")
+    bins, bounds = (
+        ", ".join([f"len({part[0]})", *(f"np.ascontiguousarray({d}).ctypes" for d in part)])
+        for part in (data[:3], data[3:])
+    )
     lines += [
-        f"    value, slopes = value_and_slopes(kernels, laws, {', '.join(data)})",
+        "    slopes = np.empty(laws.shape)",
+        f"    value = readings({len(op.kernels)}, {len(rows)}, places, kernels.ctypes, ",
+        f"        laws.ctypes, {bins}, {bounds}, slopes.ctypes)",
         f"    return np.asarray(value), {', '.join(f'slopes[{i}]' for i in given)}",
     ]
-    known = {"np": np, "kernels": np.array(op.kernels), "value_and_slopes": value_and_slopes}
+    known = {"np": np, "kernels": np.array(op.kernels), "readings": _kernel()[0]}
     return of_lines("readings_likelihood", lines, known, __file__)
 
 

@@ -6,14 +6,28 @@ them; a number for each operation stands for the sources that its code comes fro
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numba
+import pytensor
 from pytensor.compile.mode import NUMBA, Mode
+from pytensor.graph.basic import Constant
+from pytensor.link.numba.dispatch.basic import (
+    cache_key_for_constant,
+    numba_funcify_and_cache_key,
+    numba_typify,
+)
 from pytensor.link.numba.linker import NumbaLinker
+from pytensor.link.utils import fgraph_to_python
 
 from devicefit.numerics.compiled import digest
+
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Options of functions that machine code alone calls."""
 
 
 def of_lines(name: str, lines: Sequence[str], known: Mapping[str, Any], file: str) -> Any:
@@ -38,16 +52,73 @@ def of_lines(name: str, lines: Sequence[str], known: Mapping[str, Any], file: st
     """
     names = dict(known)
     exec("\n".join(lines), names)
-    return numba.njit(names[name]), int(digest(file), 16)
+    return numba.njit(names[name], **_INNER), int(digest(file), 16)
 
 
-class _WithoutLock(NumbaLinker):
-    """Machine code that does not hold Python's lock, so that chains run beside each other."""
+@dataclass(frozen=True)
+class GraphCode:
+    """Code of a whole graph.
 
-    def jit_compile(self, fn_and_cache: Any) -> Any:
-        function, key = fn_and_cache
-        return numba.njit(function.py_func, nogil=True, cache=key is not None)
+    Parameters
+    ----------
+    function : function
+        From the inputs to a tuple of the outputs, for numba to compile.
+    key : str or None
+        Names what it does, the same in every process; None if some operation has no such name.
+    """
+
+    function: Any
+    key: str | None
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Outputs, called from Python."""
+        return self._from_python(*inputs)
+
+    @functools.cached_property
+    def inner(self) -> Any:
+        """The function for other numba functions."""
+        return numba.njit(self.function, **_INNER)
+
+    @functools.cached_property
+    def _from_python(self) -> Any:
+        return numba.njit(self.function, nogil=True)
 
 
-WITHOUT_LOCK = Mode(_WithoutLock(), NUMBA.provided_optimizer)
-"""How PyTensor compiles graphs here: to machine code by numba."""
+class _Linker(NumbaLinker):
+    """Graphs as functions that numba compiles as a whole.
+
+    PyTensor's own linker stores each operation and each graph by themselves, so that the code of
+    what they call is optimised again at every level.
+    """
+
+    def fgraph_convert(self, fgraph: Any, *_: Any, **options: Any) -> GraphCode:
+        order = fgraph.toposort()
+        names: dict[Any, Any] = {v: ("input", i) for i, v in enumerate(fgraph.inputs)}
+        for i, node in enumerate(order):
+            names |= {v: (i, j) for j, v in enumerate(node.outputs)}
+        keys: list[Any] = []
+
+        def operation(op: Any, *, node: Any, **more: Any) -> Any:
+            function, key = numba_funcify_and_cache_key(op, node=node, **more)
+            keys.append((key, [names[v] for v in node.inputs]))
+            return function
+
+        def constant(value: Any, *, variable: Any, **more: Any) -> Any:
+            if isinstance(variable, Constant):
+                names[variable] = cache_key_for_constant(value)
+            return numba_typify(value, variable=variable, **more)
+
+        function = fgraph_to_python(
+            fgraph, operation, type_conversion_fn=constant, fgraph_name="graph", **options
+        )
+        keys += [names[v] for v in fgraph.outputs]
+        known = pytensor.config.numba__cache and all(k[0] is not None for k in keys)
+        text = f"{pytensor.__version__} {pytensor.config.numba__fastmath} {keys}"
+        return GraphCode(function, hashlib.sha256(text.encode()).hexdigest() if known else None)
+
+    def jit_compile(self, fn: Any) -> Any:
+        return fn
+
+
+WITHOUT_LOCK = Mode(_Linker(), NUMBA.provided_optimizer)
+"""How PyTensor compiles graphs here: to machine code by numba, without Python's lock."""

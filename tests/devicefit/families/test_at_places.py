@@ -79,7 +79,9 @@ def test_draws_are_at_places_as_variables_are() -> None:
     op = AtPlaces(tuple(KINDS.values()))
     for i, j in np.ndindex(2, 3):
         outputs: list[Any] = [[None] for _ in KINDS]
-        op.perform(None, [*(d[i, j] for d in draws.values()), BASIS, INDEX], outputs)  # type: ignore[arg-type]
+        one = [np.atleast_1d(d[i, j]) for d in draws.values()]
+        ends = np.cumsum([len(v) for v in one])
+        op.perform(None, [np.concatenate(one), ends, BASIS, INDEX], outputs)  # type: ignore[arg-type]
         for name, (output,) in zip(KINDS, outputs, strict=True):
             own = np.broadcast_to(found[name], (2, 3, 5))[i, j]
             np.testing.assert_allclose(output, own, rtol=1e-14, err_msg=name)

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pymc as pm
-import pytensor
-import pytensor.tensor as pt
 import pytest
-from pytensor.compile.mode import Mode
 from scipy import stats
 
-from devicefit.fitting.compiled_model import CompiledModel, Parts, compile_model
+from devicefit.fitting.compiled_model import CompiledModel, compile_model
 from devicefit.programming import FloatArray
 
 
@@ -38,7 +35,7 @@ def compiled() -> CompiledModel:
 
 def test_variables_are_in_the_order_of_the_model(compiled: CompiledModel) -> None:
     assert (compiled.names, compiled.shapes) == (("mean", "effect"), ((), (2,)))
-    assert (compiled.dims, compiled.size) == (((), ("term",)), 3)
+    assert (compiled.dims, compiled.density.n) == (((), ("term",)), 3)
 
 
 @pytest.mark.parametrize(("terms", "count"), [(2, 3), (3, 7)])
@@ -49,14 +46,14 @@ def test_one_compiled_graph_serves_all_data_of_a_kind(
     rng = np.random.default_rng(terms)
     readings = rng.normal(1.0, 0.3, count)
     found = compile_model(two_normals(readings, terms=terms))
-    assert found.function is compiled.function
+    assert found.density.function is compiled.density.function
     vector = rng.normal(size=1 + terms)
-    value, gradient = found(vector)
+    value, gradient = found.density(vector)
     # the constant has single precision: PyTensor keeps a constant like 2.0 that way, and its ln
     assert value == pytest.approx(reference(vector, readings), rel=1e-9)
     origin = np.zeros(1 + terms)
     apart = reference(vector, readings) - reference(origin, readings)
-    assert value - found(origin)[0] == pytest.approx(apart, rel=1e-12)
+    assert value - found.density(origin)[0] == pytest.approx(apart, rel=1e-12)
     # quadratic: central differences are exact up to rounding
     slopes = [
         (reference(vector + way, readings) - reference(vector - way, readings)) / 2e-3
@@ -67,11 +64,11 @@ def test_one_compiled_graph_serves_all_data_of_a_kind(
 
 def test_values_do_not_change_when_another_model_is_evaluated(compiled: CompiledModel) -> None:
     at = np.array([1.0, 0.2, -0.1])
-    value, gradient = compiled(at)
+    value, gradient = compiled.density(at)
     kept = gradient.copy()
-    compile_model(two_normals(np.array([5.0, 6.0]), terms=2))(at + 1)
+    compile_model(two_normals(np.array([5.0, 6.0]), terms=2)).density(at + 1)
     np.testing.assert_array_equal(gradient, kept)
-    assert compiled(at)[0] == value
+    assert compiled.density(at)[0] == value
 
 
 def test_discrete_variables_are_refused_by_name() -> None:
@@ -87,14 +84,3 @@ def test_tables_of_variables_are_refused_by_name() -> None:
         pm.Normal("effects", shape=(2, 3))
     with pytest.raises(ValueError, match="variable effects is .*split or flatten tables"):
         compile_model(model)
-
-
-def test_slope_by_the_vector_is_made_of_the_slopes_by_its_parts() -> None:
-    """In Python; a part that is not used has slope zero."""
-    joined, ends = pt.dvector(), pt.lvector()
-    number, _, some = Parts((0, 0, 1))(joined, ends, return_list=True)
-    slope = pytensor.grad(number**2 * some.sum(), joined)
-    found = pytensor.function([joined, ends], slope, mode=Mode(linker="py", optimizer=None))
-    np.testing.assert_allclose(
-        found(np.array([3.0, 5.0, 1.0, 2.0]), np.array([1, 2, 4])), [18.0, 0.0, 9.0, 9.0]
-    )

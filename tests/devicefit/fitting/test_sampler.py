@@ -4,10 +4,12 @@ import dataclasses
 import importlib.metadata
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
@@ -16,7 +18,6 @@ from scipy.special import logsumexp
 
 from devicefit.families.prior import Prior
 from devicefit.fitting import sampler
-from devicefit.fitting.laplace import ValueAndGradient
 from devicefit.fitting.sampler import (
     CLIMBS,
     NotFinite,
@@ -31,6 +32,8 @@ from devicefit.fitting.sampler import (
     tail_ess,
     versions,
 )
+from devicefit.numerics.graph_code import WITHOUT_LOCK
+from devicefit.numerics.machine_density import MachineDensity, density_of
 from devicefit.programming import FloatArray
 
 
@@ -153,35 +156,27 @@ def model_of(mean: FloatArray, covariance: FloatArray, *, end: float = -1e9) -> 
     return model
 
 
-def as_posterior(
-    mean: FloatArray, covariance: FloatArray, *, end: float = -1e9
-) -> ValueAndGradient:
+def as_posterior(mean: FloatArray, covariance: FloatArray, *, end: float = -1e9) -> MachineDensity:
     """The same as a function of the variables in their own units."""
     density = standardised(model_of(mean, covariance, end=end), priors_of(len(mean)))
-    return density.model
-
-
-@pytest.fixture(scope="module", params=["Python", "machine code"])
-def way(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+    return density.model.density
 
 
 @pytest.fixture(scope="module")
-def law(way: str) -> ValueAndGradient:
-    return normal if way == "Python" else as_posterior(MEAN, COVARIANCE)
+def law() -> MachineDensity:
+    return as_posterior(MEAN, COVARIANCE)
 
 
 @pytest.fixture(scope="module")
-def sampled(law: ValueAndGradient) -> SampledVectors:
+def sampled(law: MachineDensity) -> SampledVectors:
     return sample_density(law, OPTIONS, centre=np.zeros(3), spread=np.ones(3))
 
 
-def test_both_ways_are_one_density() -> None:
-    other = as_posterior(MEAN, COVARIANCE)
+def test_machine_code_is_the_law(law: MachineDensity) -> None:
     for z in MEAN + np.random.default_rng(5).normal(size=(5, 3)) * [1.0, 0.003, 0.1]:
         # PyTensor computes ln 2 and ln 3 in single precision
-        assert other(z)[0] == pytest.approx(normal(z)[0], rel=1e-9, abs=1e-6)
-        np.testing.assert_allclose(other(z)[1], normal(z)[1], rtol=1e-9, atol=1e-6)
+        assert law(z)[0] == pytest.approx(normal(z)[0], rel=1e-9, abs=1e-6)
+        np.testing.assert_allclose(law(z)[1], normal(z)[1], rtol=1e-9, atol=1e-6)
 
 
 def test_draws_are_those_of_the_law(sampled: SampledVectors) -> None:
@@ -211,7 +206,7 @@ def test_every_start_reports_its_evidence(sampled: SampledVectors) -> None:
     np.testing.assert_allclose(sampled.ln_evidence, expected, atol=0.05)
 
 
-def test_the_seed_decides_the_draws(sampled: SampledVectors, law: ValueAndGradient) -> None:
+def test_the_seed_decides_the_draws(sampled: SampledVectors, law: MachineDensity) -> None:
     def again(options: SamplerOptions) -> np.ndarray:
         where = {"centre": np.zeros(3), "spread": np.ones(3)}
         return sample_density(law, options, **where).vectors
@@ -261,29 +256,73 @@ CUT = -0.5
 HALF = np.array([[1.0, 0.09], [0.09, 0.01]])
 
 
-def ends_with(value: float) -> ValueAndGradient:
-    precision = np.linalg.inv(HALF)
+@pytest.fixture(scope="module")
+def ends() -> Callable[..., MachineDensity]:
+    """Make a normal law of two variables that is lost where the first is below an end."""
+    x, precision = pt.dvector(), pt.dmatrix()
+    end, value, slope = pt.dscalars("end", "value", "slope")
+    pull = -(precision * x).sum(axis=1)
+    lost = x[0] < end
+    outputs = [0.5 * (x * pull).sum() + pt.switch(lost, value, 0.0)]
+    outputs.append(pull + pt.switch(lost, slope, 0.0))
+    inputs = [x, precision, end, value, slope]
+    graph = pytensor.function(inputs, outputs, mode=WITHOUT_LOCK).vm.jit_fn
+    function = density_of(graph, [(np.dtype(np.float64), i.ndim) for i in inputs[1:]])
 
-    def density(z: FloatArray) -> tuple[float, FloatArray]:
-        if z[0] < CUT:
-            return value, np.full(2, np.nan)
-        return -0.5 * float(z @ precision @ z), -precision @ z
+    def make(
+        covariance: FloatArray, end: float, *, value: float = np.nan, slope: float = np.nan
+    ) -> MachineDensity:
+        data = np.linalg.inv(covariance), *(np.array(v) for v in (end, value, slope))
+        return MachineDensity(function, 2, data)
 
-    return density
+    return make
 
 
 ENDING = {
-    "infinite": lambda: ends_with(-np.inf),
-    "not a number": lambda: ends_with(np.nan),
-    "machine code": lambda: as_posterior(np.zeros(2), HALF, end=CUT),
+    "infinite": {"value": -np.inf},
+    "not a number": {"value": np.nan},
+    "slope not a number": {"value": 0.0},
+    "slope alone infinite": {"value": 0.0, "slope": np.inf},
 }
 
 
 @pytest.mark.parametrize("how", ENDING)
-def test_a_density_that_ends_is_sampled_up_to_its_end(how: str) -> None:
+def test_what_is_not_finite_is_no_density(how: str, ends: Callable[..., MachineDensity]) -> None:
+    density = ends(HALF, CUT, **ENDING[how])
+    value, slope = density(np.array([CUT - 0.1, 0.0]))
+    assert value == -np.inf
+    assert not slope.any()
+    at = np.array([0.3, -0.2])
+    expected = -np.linalg.solve(HALF, at)
+    np.testing.assert_allclose(density(at)[1], expected, rtol=1e-12)
+    assert density(at)[0] == pytest.approx(0.5 * at @ expected, rel=1e-12)
+
+
+def test_a_density_in_another_scale() -> None:
+    law = as_posterior(MEAN, COVARIANCE)
+    rng = np.random.default_rng(8)
+    centre, root, w = rng.normal(size=3), rng.normal(size=(3, 3)), rng.normal(size=3)
+    value, slope = law(centre + root @ w)
+    assert law.in_scale(centre, root)(w)[0] == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(law.in_scale(centre, root)(w)[1], slope @ root, rtol=1e-10)
+
+
+def test_a_vector_of_another_length_is_refused(law: MachineDensity) -> None:
+    with pytest.raises(ValueError, match="the density is one of 3 numbers"):
+        law(np.zeros(4))
+
+
+@pytest.mark.parametrize("how", ["infinite", "not a number", "model"])
+def test_a_density_that_ends_is_sampled_up_to_its_end(
+    how: str, ends: Callable[..., MachineDensity]
+) -> None:
     """A normal law of which 31 % are cut off, through the middle of the chains' starts."""
     options = SamplerOptions(chains=4, draws=1000, warmup=300, seed=3, cores=1, target_accept=0.9)
-    found = sample_density(ENDING[how](), options, centre=np.zeros(2), spread=np.ones(2))
+    if how == "model":
+        density = as_posterior(np.zeros(2), HALF, end=CUT)
+    else:
+        density = ends(HALF, CUT, **ENDING[how])
+    found = sample_density(density, options, centre=np.zeros(2), spread=np.ones(2))
     a, b = found.vectors[..., 0], found.vectors[..., 1]
     assert a.min() > CUT
     # what steps over the end is told, and its place is not kept
@@ -319,15 +358,15 @@ def test_versions_are_those_installed() -> None:
     assert {"nutpie", "arviz", "numpy", "scipy"} <= set(found)
 
 
-def test_a_density_that_is_nowhere_finite_is_refused() -> None:
-    def nowhere(z: FloatArray) -> tuple[float, FloatArray]:
-        return np.nan, np.full(2, np.nan)
-
+def test_a_density_that_is_nowhere_finite_is_refused(ends: Callable[..., MachineDensity]) -> None:
+    nowhere = ends(HALF, np.inf)
     with pytest.raises(NotFinite, match="not finite around any of 8 starts"):
         sample_density(nowhere, OPTIONS, centre=np.zeros(2), spread=np.ones(2))
 
 
-def test_draws_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_that_are_not_finite_are_refused(
+    monkeypatch: pytest.MonkeyPatch, law: MachineDensity
+) -> None:
     def lost(model: object, options: SamplerOptions) -> dict[str, xr.Dataset]:
         w = np.zeros((options.chains, options.draws, 3))
         w[1, 2:, 0] = np.nan
@@ -336,23 +375,20 @@ def test_draws_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("devicefit.fitting.sampler._run", lost)
     options = SamplerOptions(chains=2, draws=5, warmup=1)
     with pytest.raises(NotFinite, match=r"3 of 10 draws are not finite \(in 1 of 2 chains\).*seed"):
-        sample_density(normal, options, centre=np.zeros(3), spread=np.ones(3))
+        sample_density(law, options, centre=np.zeros(3), spread=np.ones(3))
 
 
-def test_a_gradient_that_is_not_finite_is_not_followed() -> None:
-    """Its place is one where the density cannot be computed, as in machine code."""
-
-    def lost_beyond_one(z: FloatArray) -> tuple[float, FloatArray]:
-        return -0.5 * float(z @ z), -z if z[0] < 1 else np.full(2, np.nan)
-
+def test_a_gradient_that_is_not_finite_is_not_followed(ends: Callable[..., MachineDensity]) -> None:
+    """Its place is one where the density cannot be computed."""
     options = SamplerOptions(chains=2, draws=200, warmup=100, seed=1, cores=1, target_accept=0.9)
-    found = sample_density(lost_beyond_one, options, centre=np.zeros(2), spread=np.ones(2))
+    density = ends(np.eye(2), -1.0, value=0.0)
+    found = sample_density(density, options, centre=np.zeros(2), spread=np.ones(2))
     assert np.isfinite(found.vectors).all()
-    assert found.vectors[..., 0].max() < 1
+    assert found.vectors[..., 0].min() > -1
 
 
 def test_interruption_between_chains_is_none_of_the_draws(
-    monkeypatch: pytest.MonkeyPatch, law: ValueAndGradient
+    monkeypatch: pytest.MonkeyPatch, law: MachineDensity
 ) -> None:
     """The sampler answers Ctrl-C with the draws so far, and the rest is not a number."""
     starts = 0
