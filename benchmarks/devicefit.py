@@ -1,12 +1,12 @@
 """Do device models predict unseen devices, are their error rates exact, and what do they cost?
 
-Six parts, most with a module of their own: predictions for left-out devices of measured arrays
+Seven parts, most with a module of their own: predictions for left-out devices of measured arrays
 (``prediction``), error rates from draws against references and a time limit (``ber``), effective
 draws per second against nutpie and PyMC alone (``sampling``), leaving out each of 3.3e5 devices
-next to the fit (``loo``), independence of units and row order (``invariance``), and how often gates
-fail on good and on wrong devices (``gates``). Each part, and
-each data set of the first, is stored as it comes; parts that the file has already are not measured
-again unless ``--force``.
+next to the fit (``loo``), independence of units and row order (``invariance``), how often gates
+fail on good and on wrong devices (``gates``), and intervals for arrays that were not measured
+(``arrays``). Each part, and each data set of the first, is stored as it comes; parts that the file
+has already are not measured again unless ``--force``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import devicefit_ber, devicefit_gates, devicefit_loo, devicefit_sampling
+from benchmarks import (
+    devicefit_arrays,
+    devicefit_ber,
+    devicefit_gates,
+    devicefit_loo,
+    devicefit_sampling,
+)
 from benchmarks.devicefit_prediction import DATA_SETS, SEED, predict_data_set
 from devicefit.compression import compress
 from devicefit.fitting.fit import fit
@@ -29,7 +35,7 @@ from devicefit.measurements import check_measurements
 from devicefit.reference_device import reference_measurements
 from reliability.cli_inputs import chosen_models
 
-PARTS = ("prediction", "ber", "sampling", "loo", "invariance", "gates")
+PARTS = ("prediction", "ber", "sampling", "loo", "invariance", "gates", "arrays")
 
 
 def invariance() -> dict[str, Any]:
@@ -104,6 +110,9 @@ def main() -> int:
         "loo": devicefit_loo.measure,
         "invariance": invariance,
         "gates": lambda: devicefit_gates.measure(arguments.json.with_suffix(".gates.jsonl")),
+        "arrays": lambda: devicefit_arrays.measure(
+            arguments.json.with_suffix(".arrays.jsonl"), devices=arguments.devices
+        ),
     }
     for part, measure in others.items():
         if part in arguments.parts and (part not in record or arguments.force):

@@ -115,7 +115,7 @@ def check_draws(draws: xr.Dataset, priors: Sequence[Prior]) -> None:
         raise ValueError(f"missing or unknown parameters: {', '.join(sorted(odd))}")
     for p in priors:
         variable = draws[p.name].variable
-        dims = ("chain", "draw", f"{p.name}_term") if p.size else ("chain", "draw")
+        dims = ("chain", "draw", f"{p.name}_{p.dim}") if p.size else ("chain", "draw")
         if variable.dims != dims or variable.dtype != np.float64:
             raise ValueError(
                 f"{p.name} has {variable.dtype} over {variable.dims}, wanted are floats over {dims}"

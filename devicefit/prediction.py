@@ -105,7 +105,7 @@ def places_of(
                 "with --column programming_2=YOUR_COLUMN:UNIT"
             )
         columns["second"] = table["programming_2"].to_numpy(dtype=np.float64)
-    array = _arrays_of(measurements, frame, as_array)
+    array = _arrays_of(measurements.source, table, frame, as_array)
     if array is not None:
         columns["array"] = array
     keys = pd.DataFrame(columns)
@@ -119,22 +119,26 @@ def places_of(
     )
 
 
-def _arrays_of(measurements: Measurements, frame: Frame, as_array: str | None) -> FloatArray | None:
-    """Index of the fitted array of each reading; None where the fit has only one.
+def _arrays_of(
+    source: str, table: pd.DataFrame, frame: Frame, as_array: str | None
+) -> FloatArray | None:
+    """Index of the array of each reading; None where there is only one.
 
     The law of one array says nothing of another one, so no array stands for another unless
     `as_array` says so.
     """
-    source, table = measurements.source, measurements.table
     number = {name: i for i, name in enumerate(frame.arrays)}
-    fitted = ", ".join(frame.arrays)
-    remedy = "say which fitted array the readings are taken to be on with --as-array NAME"
+    fitted = ", ".join(frame.measured_arrays)
+    remedy = (
+        "predict them for a new array, drawn from the law between arrays, with --new-array, or say "
+        "which fitted array they are taken to be on with --as-array NAME"
+    )
     if as_array is not None:
         if as_array not in number or not frame.names_arrays:
             known = f"fitted were {fitted}" if frame.names_arrays else "the fit names no array"
             raise ValueError(f"--as-array {as_array}: no such array; {known}")
         found = np.full(len(table), number[as_array])
-    elif not frame.names_arrays:
+    elif not frame.names_arrays and not frame.new_arrays:
         return None
     elif "array_id" in table:
         unknown = sorted(set(table["array_id"]) - set(number))
@@ -142,18 +146,59 @@ def _arrays_of(measurements: Measurements, frame: Frame, as_array: str | None) -
             more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
             raise ValueError(
                 f"{source}: array {unknown[0]!r}{more} was not fitted (fitted: {fitted}), and what "
-                "was learnt of one array need not hold on another; fit its readings too, or "
+                "was learnt of one array need not hold on another; fit its readings too, "
                 f"{remedy}"
             )
         found = table["array_id"].map(number).to_numpy()
     elif len(number) > 1:
         raise ValueError(
             f"{source}: the device was fitted to {len(number)} arrays ({fitted}); name the column "
-            f"that tells them apart with --column array_id=YOUR_COLUMN, or {remedy}"
+            f"that tells them apart with --column array_id=YOUR_COLUMN, {remedy}"
         )
     else:
         return None
     return found.astype(np.float64) if len(number) > 1 else None
+
+
+def on_new_arrays(device: Fitted, measurements: Measurements) -> tuple[Fitted, Measurements]:
+    """The device with a new array for each array of readings that it was not fitted to.
+
+    Parameters
+    ----------
+    device : Fitted
+        Fitted family or stack.
+    measurements : Measurements
+        Readings that name no array are taken to be of one.
+
+    Returns
+    -------
+    device : Fitted
+    measurements : Measurements
+        With the names of the new arrays.
+
+    Raises
+    ------
+    ValueError
+        All arrays of the readings were fitted.
+    """
+
+    def named(table: pd.DataFrame) -> pd.DataFrame:
+        return table if "array_id" in table else table.assign(array_id="")
+
+    parts = [named(part) for part in (measurements.table, measurements.intervals)]
+    found = {str(name) for part in parts for name in part["array_id"]}
+    unknown = sorted(found - set(device.frame.arrays if device.frame.names_arrays else ()))
+    if not unknown:
+        raise ValueError(
+            f"{measurements.source}: --new-array, but all arrays of the readings "
+            f"({', '.join(sorted(found))}) were fitted; leave it out"
+        )
+    larger = device.with_new_arrays(len(unknown))
+    new_name = dict(zip(unknown, larger.frame.arrays[-len(unknown) :], strict=True))
+    table, intervals = (
+        part.assign(array_id=part["array_id"].astype(str).replace(new_name)) for part in parts
+    )
+    return larger, replace(measurements, table=table, intervals=intervals)
 
 
 def thresholds(
@@ -296,6 +341,7 @@ def predict(
     options: SensingOptions,
     devices_per_bin: int = DEVICES_PER_BIN,
     as_array: str | None = None,
+    new_array: bool = False,
     read_at: Mapping[str, Sequence[float]] | None = None,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
@@ -315,6 +361,9 @@ def predict(
         Neighbouring programming values are pooled until a bin has so many devices.
     as_array : str, optional
         Fitted array that all readings are taken to be on, whatever they say.
+    new_array : bool, optional
+        Whether readings of arrays that were not fitted are predicted, each such array drawn from
+        the law between arrays.
     read_at : mapping of str to (low, high), optional
         What :func:`reading_ranges` says of the fitted readings.
     rng : numpy.random.Generator
@@ -330,7 +379,7 @@ def predict(
         posterior mean probability where a reading is known by bounds. A reading whose bounds do
         not tell its side of the threshold counts in this sum alone. ``readings``: how those of one
         device are taken to fail, see :data:`READINGS`. ``extrapolated``: whether a reading was
-        taken outside the ranges that were fitted. ``as_array``: what was given.
+        taken outside the ranges that were fitted. ``as_array``, ``new_array``: what was given.
 
     Raises
     ------
@@ -338,6 +387,10 @@ def predict(
         As of :func:`places_of`; there are no single readings; or devices were read repeatedly, and
         how failures persist was fitted at another threshold.
     """
+    if new_array and as_array is not None:
+        raise ValueError(f"--as-array {as_array} and --new-array: give one of them")
+    if new_array:
+        device, measurements = on_new_arrays(device, measurements)
     table = single_readings(measurements)
     if not len(table):
         raise ValueError(
@@ -386,6 +439,7 @@ def predict(
                     "readings": READINGS[(1 if used else 2) if repeated else 0],
                     "extrapolated": bool(outside[rows].any()),
                     "as_array": as_array,
+                    "new_array": new_array,
                 }
             )
     return pd.DataFrame(records)

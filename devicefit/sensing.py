@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -249,7 +249,7 @@ def ber_curves(posterior: Fitted, x: FloatArray, *, options: SensingOptions) -> 
         support=1.0 / posterior.record["devices"],
         options=options,
     )
-    if len(frame.arrays) == 1:
+    if len(frame.measured_arrays) == 1:
         return curves
     pairs = ln_ber_of_pairs(posterior, x, options.offset_ln_r)
     return curves | {"2T2R": replace(curves["2T2R"], ln_ber=pairs)}
@@ -273,7 +273,7 @@ def ln_ber_of_pairs(posterior: Fitted, x: FloatArray, offset_ln_r: float) -> Flo
     -------
     float array, shape (chain, draw, x)
     """
-    arrays = len(posterior.frame.arrays)
+    arrays = len(posterior.frame.measured_arrays)
     each = []
     for array in range(arrays):
         laws = posterior.mixtures(x, array=array)
@@ -282,9 +282,13 @@ def ln_ber_of_pairs(posterior: Fitted, x: FloatArray, offset_ln_r: float) -> Flo
 
 
 def array_curves(
-    posterior: Fitted, curve: BerCurve, *, options: SensingOptions
+    posterior: Fitted,
+    curve: BerCurve,
+    *,
+    options: SensingOptions,
+    arrays: Iterable[int] | None = None,
 ) -> list[dict[str, BerCurve]]:
-    """BER draws of each measured array, read at the thresholds of all arrays together.
+    """BER draws of each array, read at the thresholds of all measured arrays together.
 
     Parameters
     ----------
@@ -294,15 +298,17 @@ def array_curves(
         1T1R of :func:`ber_curves`: its values and thresholds.
     options : SensingOptions
         Offset.
+    arrays : iterable of int, optional
+        Indices into ``posterior.frame.arrays``; all of them when left out.
 
     Returns
     -------
     list of dict of str to BerCurve
-        As of :func:`ber_curves`, for each array of ``posterior.frame.arrays``.
+        As of :func:`ber_curves`, for each array.
     """
     assert curve.threshold_ohm is not None
     threshold, found = np.log(curve.threshold_ohm), []
-    for array in range(len(posterior.frame.arrays)):
+    for array in range(len(posterior.frame.arrays)) if arrays is None else arrays:
         laws = posterior.mixtures(curve.programming, array=array)
         one = ln_ber_1t1r(laws["LRS"], laws["HRS"], threshold)
         two = ln_ber_2t2r(laws["LRS"], laws["HRS"], options.offset_ln_r)

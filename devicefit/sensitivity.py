@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from devicefit.compressed import Compressed
+from devicefit.families.prior import Prior, ln_prior
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, ln_posterior
 from devicefit.programming import FloatArray
@@ -289,7 +290,8 @@ def ln_likelihoods(posterior: DevicePosterior, compressed: Compressed) -> FloatA
     together = np.concatenate([d.reshape(len(d), -1) for d in draws], axis=1)
     standard = (together - density.mean) / density.sd
     # The density has the family's own priors, whatever the fit had.
-    return np.array([density(z)[0] + 0.5 * float(z @ z) for z in standard])
+    of_priors = ln_prior(priors, _named(posterior)).ravel()
+    return np.array([density(z)[0] for z in standard]) - of_priors
 
 
 def _flat(posterior: DevicePosterior, name: str) -> FloatArray:
@@ -301,15 +303,17 @@ def _flat(posterior: DevicePosterior, name: str) -> FloatArray:
 def ln_priors(posterior: DevicePosterior) -> FloatArray:
     """Log prior density of every draw up to a constant, shape (draw,), chain by chain.
 
-    Without the smooth deviations: their law is a part of the model, and scaling it would say how
-    smooth functions should be, not what was believed about the device.
+    Without smooth deviations and shifts of arrays: their laws are a part of the model, and scaling
+    them would say how smooth functions and how alike arrays should be, not what was believed about
+    the device.
     """
-    total: Any = 0.0
-    for row in posterior.record["priors"]:
-        if row["name"].endswith(_STRUCTURE):
-            continue
-        score = (_flat(posterior, row["name"]) - row["mean"]) / row["sd"]
-        total = total - 0.5 * np.sum(score.reshape(len(score), -1) ** 2, axis=1)
+    rows = [Prior(**row) for row in posterior.record["priors"]]
+    believed = [p for p in rows if not p.name.endswith(_STRUCTURE) and p.dim != "array"]
     stated = tuple(Statement(**row) for row in posterior.record.get("statements", ()))
-    draws = {str(k): np.asarray(v.values) for k, v in posterior.draws.data_vars.items()}
-    return np.asarray(total + ln_factor(draws, posterior.frame, stated).ravel())
+    draws = _named(posterior)
+    total = ln_prior(believed, draws) + ln_factor(draws, posterior.frame, stated)
+    return np.asarray(total.ravel())
+
+
+def _named(posterior: DevicePosterior) -> dict[str, FloatArray]:
+    return {str(k): np.asarray(v.values) for k, v in posterior.draws.data_vars.items()}

@@ -233,6 +233,11 @@ class StackedDevice:
         """The same fits, at this value of the second variable where none is asked for."""
         return replace(self, posteriors={f: p.at_second(value) for f, p in self.posteriors.items()})
 
+    def with_new_arrays(self, count: int) -> StackedDevice:
+        """The same fits with arrays that were not measured, the last ones of the frame."""
+        fits = {f: p.with_new_arrays(count) for f, p in self.posteriors.items()}
+        return replace(self, posteriors=fits)
+
     def mixtures(
         self,
         x: FloatArray,

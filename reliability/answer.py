@@ -10,7 +10,7 @@ import numpy as np
 
 from devicefit.fitting.sampler import versions
 from devicefit.reference_device import ReferenceDevice
-from devicefit.sensing import SensingOptions, array_curves, ber_curves
+from devicefit.sensing import SensingOptions, ber_curves
 from devicefit.stacking import StackedDevice
 from reliability import records
 from reliability.accuracy.counted_rates import counted_rates_gate, counted_rates_record
@@ -20,7 +20,13 @@ from reliability.alternatives import alternative_records
 from reliability.choices import Cycles, choices_record, pareto_record
 from reliability.confirmation.words import confirmation_record, readings_gates
 from reliability.decision.saving import saving_record
-from reliability.designs import STANDARD, Comparison, compare_designs, loss_limits
+from reliability.designs import (
+    STANDARD,
+    Comparison,
+    compare_designs,
+    curves_by_array,
+    loss_limits,
+)
 from reliability.device_study import DeviceStudy, Say
 from reliability.energy import EnergyOptions, programming_energy
 from reliability.energy_table import EnergyTable
@@ -306,12 +312,13 @@ def compare(
     fitted = {posterior.family: posterior, **device.posteriors}
     ber = {name: ber_curves(p, grid, options=sensing) for name, p in fitted.items()}
     rng = np.random.default_rng([seed, 2])
+    by_array = curves_by_array(posterior, ber[posterior.family]["1T1R"], options=sensing)
     pairing = pair_draws(
         posterior.diagnostics.draws,
         next(iter(curves.values())).draws,
         draws=PAIRED_DRAWS,
         rng=rng,
-        arrays=len(posterior.frame.arrays),
+        arrays=max(1, len(by_array)),
     )
     if energy_options is not None:
         energy_options = energy_options.at_second(posterior.frame)
@@ -330,9 +337,7 @@ def compare(
         family=posterior.allotment().ravel() if isinstance(posterior, StackedDevice) else None,
         storages=storages,
         one_is=one_is,
-        by_array=[]
-        if len(frame.arrays) == 1
-        else array_curves(posterior, ber[posterior.family]["1T1R"], options=sensing),
+        by_array=by_array,
     )
     second = None if frame.second is None else (frame.second, frame.second_reference)
     thresholds = {name: treatment_of(study.record) for name, study in networks.items()}

@@ -34,6 +34,7 @@ from reliability.cli_options import (
     LeaveOutOption,
     MeasurementsOption,
     ModelOption,
+    NewArrayOption,
     OffsetOption,
     OverrangeOption,
     PointsOption,
@@ -197,13 +198,16 @@ def ber(
     points: PointsOption = 50,
     threshold_ohm: ThresholdOption = None,
     offset_ln_r: OffsetOption = None,
+    new_array: NewArrayOption = False,
     force: ForceOption = False,
 ) -> None:
     """Write BER over the programming variable: mean, median and 90 % interval.
 
-    One row of each scheme for a device that was read at one condition, or where both ends are one
+    Of a cell, or a pair of cells, on any of the measured arrays, or on a new one (--new-array). One
+    row of each scheme for a device that was read at one condition, or where both ends are one
     value. Values outside the measured range are marked.
     """
+    from devicefit.fitting.new_arrays import new_array_note
     from reliability.output import check_file, staged_file
     from reliability.second_variable import at_one_second
     from reliability.study_files import load_study
@@ -215,10 +219,12 @@ def ber(
         sensing = study.sensing(threshold_ohm, offset_ln_r)
         grid = _grid(study.main.frame, low, high, points)
     with working(), staged_file(out, force=force) as stage:
-        table = ber_table(study.main, grid, sensing)
+        table = ber_table(study.main, grid, sensing, new_array=new_array)
         table.to_csv(stage, index=False)
     for line in table_notes(table, study.main):
         typer.echo(line)
+    if new_array and (note := new_array_note(study.main.frame)):
+        typer.echo(note)
     typer.echo(f"BER over {study.main.frame.programming.name}: {out}")
 
 
@@ -266,13 +272,15 @@ def predict(
             help="Fitted array that the devices are taken to be on, whatever their readings say.",
         ),
     ] = None,
+    new_array: NewArrayOption = False,
     seed: SeedOption = 1,
     force: ForceOption = False,
 ) -> None:
     """Predict how many of other devices fail, and compare with their readings.
 
     A device fails when one of its readings is on the wrong side of the fitted 1T1R threshold. What
-    was fitted on one array is not used for another one, unless --as-array says so.
+    was fitted on one array is not used for another one, unless --as-array says so; an array that
+    was not fitted is drawn from the law between arrays with --new-array.
     """
     import numpy as np
 
@@ -294,6 +302,7 @@ def predict(
             options=study.sensing(threshold_ohm),
             devices_per_bin=bins,
             as_array=as_array,
+            new_array=new_array,
             read_at=read_at,
             rng=rng,
         )

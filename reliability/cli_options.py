@@ -304,6 +304,15 @@ class DecisionChoices:
     ] = None
 
 
+NewArrayOption = Annotated[
+    bool,
+    typer.Option(
+        "--new-array",
+        help="For an array that was not measured, drawn from the fitted law between arrays.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class ConfirmChoices:
     """How the recommended design is confirmed by chips; opened like :class:`DecisionChoices`."""

@@ -11,8 +11,10 @@ import numba
 import numpy as np
 
 from devicefit.compressed import IntArray
+from devicefit.fitting.fitted import Fitted
+from devicefit.fitting.new_arrays import ENOUGH_ARRAYS
 from devicefit.programming import FloatArray, Programming
-from devicefit.sensing import BerCurve, SensingOptions
+from devicefit.sensing import BerCurve, SensingOptions, array_curves
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface, tolerated_ln_ber
 from reliability.chip_yield import ChipYield, chip_yield
@@ -334,13 +336,29 @@ def compare_designs(
     )
 
 
+def curves_by_array(
+    posterior: Fitted, curve: BerCurve, *, options: SensingOptions
+) -> list[dict[str, BerCurve]]:
+    """BER of the arrays that a chip may lie on; none where one was measured.
+
+    Of each of a few measured ones, or, where they are enough to tell how arrays differ, of a new
+    one, drawn for each draw of the device. Arguments as of :func:`devicefit.sensing.array_curves`.
+    """
+    measured = len(posterior.frame.arrays)
+    if measured == 1:
+        return []
+    if measured < ENOUGH_ARRAYS:
+        return array_curves(posterior, curve, options=options)
+    return array_curves(posterior.with_new_arrays(1), curve, options=options, arrays=[measured])
+
+
 def seen_rates(
     storage: Storage,
     curves: Mapping[str, BerCurve],
     by_array: Sequence[Mapping[str, BerCurve]],
     one_is: str,
 ) -> SeenRates:
-    """Rates that a network sees; rows are draws times arrays where several were measured.
+    """Rates that a network sees; rows are draws times arrays of :func:`curves_by_array`.
 
     All cells of a chip lie on one array, so its rates are those of an array, not of a cell of any.
     """

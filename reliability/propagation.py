@@ -26,10 +26,6 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
-ENOUGH_ARRAYS = 5
-"""Measured arrays from which on a chip on a new one leads; with fewer each has to qualify."""
-
-
 @dataclass(frozen=True)
 class Pairing:
     """Which draws of the posteriors go together: the same for every design that is compared.
@@ -46,9 +42,10 @@ class Pairing:
     rounding : float array, shape (draw, 2)
         Uniform numbers by which lost and gained images become whole.
     array : int array, shape (draw,), or None
-        Measured array that the chip of each pair lies on; None where one was measured.
+        Measured array that the chip of each pair lies on, where a few were measured, each of which
+        has to meet the requirement; None for a chip on the only one or on a new one.
     arrays : int
-        Measured arrays.
+        Arrays in tables of error rates.
     """
 
     device: IntArray
@@ -62,7 +59,7 @@ class Pairing:
     @property
     def each_array(self) -> bool:
         """Whether a chip on each of the few measured arrays has to meet the requirement."""
-        return self.array is not None and self.arrays < ENOUGH_ARRAYS
+        return self.array is not None
 
     @property
     def rates(self) -> IntArray:

@@ -9,10 +9,11 @@ import pandas as pd
 
 from devicefit.families.frame import Frame
 from devicefit.fitting.fitted import Fitted
+from devicefit.fitting.new_arrays import new_array_note
 from devicefit.intervals import equal_tailed
 from devicefit.measurements import STATES, Measurements
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
-from devicefit.sensing import BerCurve, SensingOptions, ber_curves
+from devicefit.sensing import BerCurve, SensingOptions, array_curves, ber_curves
 from reliability.life import LifeFactor, age_curves
 
 ARRAYS_SHOWN = 5
@@ -72,13 +73,20 @@ def _variable_line(what: str, variable: Programming, values: FloatArray) -> str:
     )
 
 
-def ber_table(posterior: Fitted, grid: FloatArray, options: SensingOptions) -> pd.DataFrame:
+def ber_table(
+    posterior: Fitted, grid: FloatArray, options: SensingOptions, *, new_array: bool = False
+) -> pd.DataFrame:
     """BER of every scheme over `grid`, one row per scheme and value.
 
     Columns ``programming, unit, scheme, ber_mean, ber_median, ber_low, ber_high, interval_kind,
-    probability, threshold_ohm, extrapolated, below_support``.
+    probability, threshold_ohm, extrapolated, below_support``. A new array is read at the threshold
+    of the measured ones.
     """
-    return _curves_table(ber_curves(posterior, grid, options=options), posterior)
+    curves = ber_curves(posterior, grid, options=options)
+    if new_array:
+        larger, new = posterior.with_new_arrays(1), (len(posterior.frame.arrays),)
+        (curves,) = array_curves(larger, curves["1T1R"], options=options, arrays=new)
+    return _curves_table(curves, posterior)
 
 
 def aged_table(
@@ -153,7 +161,10 @@ def prediction_notes(
             f"{frame.programming.name!r} of the fit"
         )
     named = "array_id" in measurements.table
-    if table["as_array"].notna().any():
+    if table["new_array"].any():
+        if note := new_array_note(frame):
+            lines.append(note)
+    elif table["as_array"].notna().any():
         lines.append(f"assumed: all readings are on the fitted array {table['as_array'].iloc[0]!r}")
     elif frame.names_arrays and not named:
         lines.append(

@@ -8,7 +8,9 @@ evaluate draws do not import PyMC, which takes seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from devicefit.families.prior import IN_SD
 from devicefit.programming import FloatArray, IntArray
 
 NUMBER, TERM, ARRAY = "number", "term", "array"
@@ -44,3 +46,17 @@ def draws_at_places(
         else:
             found[name] = values[..., None]
     return found
+
+
+def with_shifts(xp: Any, placed: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters at places, and the shifts of arrays that are in units of their sd.
+
+    Parameters
+    ----------
+    xp : module
+        ``numpy`` or ``pytensor.tensor``.
+    placed : mapping of str to array or expression
+        Parameters at places.
+    """
+    of = {name: name.removesuffix(IN_SD) for name in placed if name.endswith(IN_SD)}
+    return {**placed} | {of[n]: placed[n] * xp.exp(placed[f"ln_sd_{of[n]}"]) for n in of}

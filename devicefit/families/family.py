@@ -11,7 +11,7 @@ import numpy as np
 from devicefit.compressed import Compressed
 from devicefit.families.components import Laws, mixture_of
 from devicefit.families.core import Here
-from devicefit.families.draws import ARRAY, NUMBER, TERM, draws_at_places
+from devicefit.families.draws import ARRAY, NUMBER, TERM, draws_at_places, with_shifts
 from devicefit.families.frame import Frame, Places
 from devicefit.families.prior import Prior
 from devicefit.mixture import Mixture
@@ -116,4 +116,4 @@ def draws_here(draws: Mapping[str, FloatArray], places: Places) -> Here:
         name: NUMBER if v.ndim == 2 else TERM if name.endswith("_deviation") else ARRAY
         for name, v in draws.items()
     }
-    return Here(draws_at_places(draws, kinds, places.basis, places.array), places)
+    return Here(with_shifts(np, draws_at_places(draws, kinds, places.basis, places.array)), places)

@@ -82,6 +82,9 @@ class Frame:
         Terms of each smooth deviation, 0 for none.
     levels : tuple of str
         Parameters of the levels (devices, cycles, arrays) that the readings can tell apart.
+    new_arrays : int
+        How many of the arrays, the last ones, were not measured but drawn from the law between
+        arrays.
     """
 
     programming: Programming
@@ -94,6 +97,7 @@ class Frame:
     arrays: tuple[str, ...] = ("",)
     terms: int = 0
     levels: tuple[str, ...] = ()
+    new_arrays: int = 0
 
     def __post_init__(self) -> None:
         ranges = [(self.programming, self.low, self.high)]
@@ -109,6 +113,10 @@ class Frame:
             raise ValueError(f"second_reference is {self.second_reference}; it must be finite")
         if not self.arrays or len(set(self.arrays)) < len(self.arrays):
             raise ValueError(f"arrays {self.arrays}: give each its own name")
+        if not 0 <= self.new_arrays < len(self.arrays):
+            raise ValueError(
+                f"new_arrays is {self.new_arrays}; it must lie within 0..{len(self.arrays) - 1}"
+            )
         if not 0 <= self.terms <= DEVIATION_TERMS:
             raise ValueError(f"terms is {self.terms}; it must lie within 0..{DEVIATION_TERMS}")
         level_priors(frozenset(self.levels))  # refuses unknown ones
@@ -145,7 +153,12 @@ class Frame:
     @property
     def names_arrays(self) -> bool:
         """Whether the readings said which array they are of."""
-        return self.arrays != ("",)
+        return self.measured_arrays != ("",)
+
+    @property
+    def measured_arrays(self) -> tuple[str, ...]:
+        """Names of the arrays that were measured."""
+        return self.arrays[: len(self.arrays) - self.new_arrays]
 
     @property
     def is_current(self) -> bool:

@@ -16,7 +16,7 @@ from devicefit.compressed import Compressed, CompressedState, Intervals, Summari
 from devicefit.families.at_places import variables_at_places
 from devicefit.families.components import Component, Laws
 from devicefit.families.core import Here
-from devicefit.families.draws import NUMBER
+from devicefit.families.draws import NUMBER, with_shifts
 from devicefit.families.frame import Frame, Places
 from devicefit.families.prior import Prior
 from devicefit.likelihood.mixture_op import readings_likelihood
@@ -42,7 +42,10 @@ def pymc_model(
     # Proposals beyond all bounds are divergences; asking at each step whether there are any
     # takes longer than the formulas.
     with pm.Model(coords=coords, check_bounds=False) as model:
-        p = {q.name: pm.Normal(q.name, q.mean, q.sd, dims=q.dim or None) for q in priors}
+        p: dict[str, Any] = {}
+        for q in priors:
+            sd = pt.exp(p[q.ln_sd]) if q.ln_sd else q.sd
+            p[q.name] = pm.Normal(q.name, q.mean, sd, dims=q.dim or None)
         here = variables_here(p, priors, _data(measured))
         strongest = here
         if not frame.is_single:
@@ -77,7 +80,8 @@ def _data(places: Places, prefix: str = "") -> Places:
 def variables_here(p: Mapping[str, Any], priors: Sequence[Prior], places: Places) -> Here:
     """Variables of a PyMC model at places."""
     kinds = {q.name: q.dim or NUMBER for q in priors}
-    return Here(variables_at_places(p, kinds, places.basis, places.array), places)
+    placed = variables_at_places(p, kinds, places.basis, places.array)
+    return Here(with_shifts(pt, placed), places)
 
 
 def add_readings(state: str, components: Sequence[Component], data: CompressedState) -> None:

@@ -13,6 +13,7 @@ from devicefit.families.frame import Frame
 from devicefit.families.prior import Prior, prior_record
 from devicefit.families.registry import FAMILIES, Family
 from devicefit.filament import Filament
+from devicefit.fitting.new_arrays import add_new_arrays
 from devicefit.fitting.sampler import (
     SamplerOptions,
     Standardised,
@@ -91,6 +92,26 @@ class DevicePosterior:
         """The same fit, at this value of the second variable where none is asked for."""
         return replace(self, frame=replace(self.frame, second_reference=value))
 
+    def with_new_arrays(self, count: int) -> DevicePosterior:
+        """The same fit with arrays that were not measured, the last ones of the frame.
+
+        For each draw they come from the law between arrays of this draw, with the seed of the fit:
+        the same each time that they are asked for.
+        """
+        several = replace(self.frame, arrays=("a", "b")) if self._is_alone else self.frame
+        draws, frame = add_new_arrays(
+            self.draws,
+            self.frame,
+            FAMILIES[self.family].priors(several),
+            count=count,
+            seed=self.record["sampler"]["seed"],
+        )
+        return replace(self, draws=draws, frame=frame)
+
+    @property
+    def _is_alone(self) -> bool:
+        return len(self.frame.measured_arrays) == 1
+
     def mixtures(
         self,
         x: FloatArray,
@@ -110,8 +131,9 @@ class DevicePosterior:
             Index of the array; when left out the law of a cell of any of the measured arrays, each
             as likely as the others.
         """
-        if array is None and len(self.frame.arrays) > 1:
-            each = [self.mixtures(x, second=second, array=a) for a in range(len(self.frame.arrays))]
+        if array is None and not self._is_alone:
+            arrays = range(len(self.frame.measured_arrays))
+            each = [self.mixtures(x, second=second, array=a) for a in arrays]
             even = np.full(len(each), -np.log(len(each)))
             return {state: mix([law[state] for law in each], even) for state in each[0]}
         places = self.frame.places(x, second=second, array=0 if array is None else array)
@@ -128,8 +150,8 @@ class DevicePosterior:
 
         Parameters as of :meth:`mixtures`; without `array` the mean over the measured arrays.
         """
-        if array is None and len(self.frame.arrays) > 1:
-            arrays = range(len(self.frame.arrays))
+        if array is None and not self._is_alone:
+            arrays = range(len(self.frame.measured_arrays))
             return Filament.mean([self.filament(x, second=second, array=a) for a in arrays])
         places = self.frame.places(x, second=second, array=0 if array is None else array)
         return Filament.of(self._parameters(), self.frame, places)

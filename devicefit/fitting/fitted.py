@@ -29,6 +29,9 @@ class Fitted(Protocol):
     def at_second(self, value: float) -> Fitted:
         """The same fit, at this value of the second variable where none is asked for."""
 
+    def with_new_arrays(self, count: int) -> Fitted:
+        """The same fit with arrays that were not measured, the last ones of the frame."""
+
     def mixtures(
         self,
         x: FloatArray,

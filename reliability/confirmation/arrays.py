@@ -1,4 +1,4 @@
-"""On which of the measured arrays the cells of a chip lie."""
+"""On which arrays the cells of a chip lie."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reliability.propagation import ENOUGH_ARRAYS
-
-ENOUGH = ENOUGH_ARRAYS
+from devicefit.fitting.new_arrays import ENOUGH_ARRAYS as ENOUGH
 
 
 @dataclass(frozen=True)
 class ChipArrays:
     """Which arrays a chip lies on.
 
-    Arrays have no distribution of their own yet, so a new array is one of the measured ones, drawn
-    for each chip, never for each cell. With fewer than `ENOUGH` measured, that says little of other
-    arrays: chips then lie on each measured array in turn, and the requirement is asked of each.
+    On new arrays, drawn from the law between arrays, where `ENOUGH` were measured to tell it. With
+    fewer, chips lie on each measured array in turn, and the requirement is asked of each.
 
     Parameters
     ----------
@@ -26,6 +23,8 @@ class ChipArrays:
         Measured arrays; one empty name where the readings name none.
     per_chip : int
         Arrays that the cells of one chip lie on, each drawn by itself.
+    new : bool
+        Whether they are new ones.
 
     Raises
     ------
@@ -35,6 +34,7 @@ class ChipArrays:
 
     names: tuple[str, ...] = ("",)
     per_chip: int = 1
+    new: bool = False
 
     def __post_init__(self) -> None:
         if self.per_chip < 1:
@@ -43,9 +43,14 @@ class ChipArrays:
             )
 
     @property
+    def in_rates(self) -> int:
+        """Arrays in a table of rates: those of one chip where they are new, or the measured."""
+        return self.per_chip if self.new else len(self.names)
+
+    @property
     def are_tallied(self) -> bool:
-        """Whether a chip lies on one of several arrays, so that each array has its own share."""
-        return self.per_chip == 1 and len(self.names) > 1
+        """Whether a chip lies on one of several measured arrays, each of which has its share."""
+        return self.per_chip == 1 and len(self.names) > 1 and not self.new
 
     @property
     def in_turn(self) -> bool:
@@ -58,7 +63,9 @@ class ChipArrays:
         return len(self.names) if self.in_turn else 1
 
     def of(self, seed: int, chip: int) -> NDArray[np.int64]:
-        """Arrays of a chip, shape (per_chip,); its seed and number say which are drawn."""
+        """Arrays of a chip in a table of rates, shape (per_chip,); measured ones may be drawn."""
+        if self.new:
+            return np.arange(self.per_chip)
         if self.in_turn:
             return np.array([chip % len(self.names)])
         # imported here: a decision without chips needs none of the packages of networks

@@ -217,9 +217,10 @@ def count_chips(
     ValueError
         Rates of other arrays, or as of `count`.
     """
-    draws, measured = rates.values.shape[:2]
-    if measured != len(arrays.names):
-        raise ValueError(f"rates of {measured} arrays for chips on {', '.join(arrays.names)}")
+    draws, of_rates = rates.values.shape[:2]
+    if of_rates != arrays.in_rates:
+        on = f"{arrays.in_rates} new ones" if arrays.new else ", ".join(arrays.names)
+        raise ValueError(f"rates of {of_rates} arrays for chips on {on}")
     order = {name: index for index, name in enumerate(network.layer_names)}
 
     def positions(chip: int) -> Iterator[Mapping[str, Positions]]:

@@ -19,7 +19,7 @@ from bnn.study.chip_seconds import seconds_per_chip
 from devicefit.condition_readings import ConditionReadings
 from devicefit.fitting.fitted import Fitted
 from devicefit.sensing import SensingOptions
-from reliability.confirmation.arrays import ChipArrays
+from reliability.confirmation.arrays import ENOUGH, ChipArrays
 from reliability.confirmation.chips import StoredNetwork, count_chips
 from reliability.confirmation.lots import BLOCK, ROUNDING, Confirmation, Lot, LotSizes, confirm
 from reliability.confirmation.rates import ChipRates, chip_rates
@@ -94,6 +94,8 @@ class Confirming:
         Why designs of other networks cannot be confirmed, in a sentence.
     ageing : Ageing or None
         What a required life does to the cells; chips are then those at its end.
+    on_new : bool
+        Whether chips lie on new arrays although few were measured.
     """
 
     networks: Mapping[str, Confirmable]
@@ -105,6 +107,7 @@ class Confirming:
     measured: tuple[ConditionReadings, ...] = ()
     missing: str = ""
     ageing: Ageing | None = None
+    on_new: bool = False
 
     def __post_init__(self) -> None:
         if not self.budget_s > 0:
@@ -113,8 +116,15 @@ class Confirming:
 
     @property
     def arrays(self) -> ChipArrays:
-        """Which of the measured arrays chips lie on."""
-        return ChipArrays(self.device.frame.arrays, self.arrays_per_chip)
+        """Which arrays chips lie on."""
+        names = self.device.frame.arrays
+        return ChipArrays(names, self.arrays_per_chip, self.on_new or len(names) >= ENOUGH)
+
+    @property
+    def new_beside(self) -> Confirming | None:
+        """The same with chips on new arrays, where chips on a few measured ones lead."""
+        few = len(self.device.frame.arrays) > 1 and not self.arrays.new
+        return replace(self, on_new=True) if few else None
 
     def sizes(self, confirmable: Confirmable, turn: int = 0) -> LotSizes:
         """Lots that take about the time allowed, in whole hundreds.
@@ -122,9 +132,11 @@ class Confirming:
         Of the time the first design may take half, each further one half of what is left.
         """
         # a walk counts about three values in full, the second lot twice as many chips, and chips by
-        # readings and by the model at two values half as many
+        # readings and by the model at two values half as many; on new arrays beside, as many as in
+        # the second lot
         time = self.budget_s / 2 ** (turn + 1)
-        most = time / (7 * self.arrays.groups * confirmable.seconds_per_chip)
+        lots = 7 * self.arrays.groups + 2 * (self.new_beside is not None)
+        most = time / (lots * confirmable.seconds_per_chip)
         choosing = int(np.clip(most, 200, 1000)) // 100 * 100
         return LotSizes(choosing, 2 * choosing)
 
@@ -221,6 +233,15 @@ def _confirmed(comparison: Comparison, design: Design, confirming: Confirming, s
         if found.programming is not None:
             break
     result = replace(found, tried=tried)
+    beside, x = confirming.new_beside, found.programming
+    if x is not None and beside is not None:
+        new = DesignChips(subject, design.storage, c.sensing, c.one_is, beside)
+        # thresholds are those of the design: set before an array is known
+        rates, engine = new.at(x)[0], chips.at(x)[1]
+        seed = 3_000_017 * (confirming.seed + 1) + number
+        losses = new.count(rates, engine, sizes.fresh, seed, 0, beside.arrays)
+        lot = Lot(x, sizes.fresh, int((losses <= limit + ROUNDING).sum()))
+        result = replace(result, on_new=lot)
     return replace(design, confirmation=result, safe=_safe(design, result, c))
 
 
@@ -311,6 +332,7 @@ class DesignChips:
 
     def at(self, programming: float) -> tuple[ChipRates, Any]:
         """Rates at a programming value, and the engine that answers there."""
+        arrays = self.confirming.arrays
         if programming not in self._prepared:
             rates = chip_rates(
                 self.confirming.device,
@@ -318,6 +340,7 @@ class DesignChips:
                 self.storage,
                 sensing=self.sensing,
                 one_is=self.one_is,
+                new_arrays=arrays.per_chip if arrays.new else 0,
             )
             if self.confirming.ageing is not None:
                 rates = self.confirming.ageing.rates(rates, self.storage.scheme)

@@ -118,14 +118,6 @@ class Lot:
             "arrays": {name: lot.record() for name, lot in self.arrays.items()},
         }
 
-    @property
-    def on_any(self) -> Lot:
-        """Chips on all measured arrays together, each array as often as the others or drawn."""
-        if not self.arrays:
-            return self
-        chips = sum(lot.chips for lot in self.arrays.values())
-        return Lot(self.programming, chips, sum(lot.met for lot in self.arrays.values()))
-
 
 def _quantile(level: float, met: int, chips: int, *, low: bool) -> float:
     return float(beta.ppf(level, met + (not low), chips - met + low))
@@ -148,6 +140,8 @@ class Confirmation:
         empty without.
     arrays : ChipArrays
         Which arrays chips lie on.
+    on_new : Lot or None
+        Chips on new arrays at the chosen value, beside those on a few measured ones.
     readings : tuple of ReadingsCheck
         Chips by readings alone at measured values near the chosen one.
     near : ReadingsCheck or None
@@ -159,6 +153,7 @@ class Confirmation:
     wanted: float
     losses: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     arrays: ChipArrays = field(default_factory=ChipArrays)
+    on_new: Lot | None = None
     readings: tuple[ReadingsCheck, ...] = ()
     near: ReadingsCheck | None = None
 
@@ -181,7 +176,7 @@ class Confirmation:
             "contradicted": self.is_contradicted,
             "arrays_per_chip": self.arrays.per_chip,
             "each_array_qualifies": self.arrays.in_turn,
-            "on_any_array": None if self.fresh is None else self.fresh.on_any.record(),
+            "on_new_array": None if self.on_new is None else self.on_new.record(),
             "tried": [lot.record() for lot in self.tried],
             "readings": [
                 check.record(sum(len(c.counts) for c in self.readings)) for check in self.readings

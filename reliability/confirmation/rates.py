@@ -24,7 +24,7 @@ class ChipRates:
         Programming values, SI.
     values : float array, shape (draw, array, x, 2)
         Probability that a stored zero, and that a stored one, is misread; draws of the device with
-        its chains one after the other, and its measured arrays.
+        its chains one after the other, and its measured arrays or new ones.
     """
 
     programming: FloatArray
@@ -43,6 +43,7 @@ def chip_rates(
     *,
     sensing: SensingOptions,
     one_is: str = "LRS",
+    new_arrays: int = 0,
 ) -> ChipRates:
     """Rates of every draw and array of a device.
 
@@ -59,14 +60,20 @@ def chip_rates(
         are known, as for the BER curves. Both cells of a pair lie on the same array.
     one_is : {"LRS", "HRS"}, optional
         State that stores a one.
+    new_arrays : int, optional
+        So many new arrays, drawn for each draw of the device, in place of the measured ones.
 
     Raises
     ------
     ValueError
         As of :func:`devicefit.cells.cell_reader`.
     """
-    names = device.frame.arrays
-    arrays: list[int | None] = list(range(len(names))) if len(names) > 1 else [None]
+    measured = len(device.frame.arrays)
+    arrays: list[int | None] = list(range(measured)) if measured > 1 else [None]
+    on = device
+    if new_arrays:
+        on = device.with_new_arrays(new_arrays)
+        arrays = list(range(measured, measured + new_arrays))
     per_x = []
     for x in programming:
         read = cell_reader(device, x, scheme=storage.scheme, options=sensing, one_is=one_is)
@@ -78,7 +85,7 @@ def chip_rates(
             reader = read
             if array is not None:
                 reader = cell_reader(
-                    device, x, scheme=storage.scheme, options=fixed, one_is=one_is, array=array
+                    on, x, scheme=storage.scheme, options=fixed, one_is=one_is, array=array
                 )
             if CELLS_PER_BIT[storage.scheme] == 2:
                 both = np.exp(ln_ber_2t2r(reader.lrs, reader.hrs, sensing.offset_ln_r))

@@ -11,8 +11,6 @@ from reliability.confirmation.lots import CONFIDENCE, Lot
 from reliability.confirmation.readings import near_gate, readings_gate
 from reliability.designs import Comparison, Design
 
-NEW_ARRAY = "a new array is taken as one of those measured, drawn for each chip"
-
 
 def confirmation_record(comparison: Comparison) -> list[dict[str, Any]]:
     """Every design that was put to chips, with its lots."""
@@ -82,31 +80,40 @@ def array_line(design: Design, names: Sequence[str]) -> str:
             + (
                 "the probability is that of a chip on the array with the fewest good ones"
                 if len(names) < ENOUGH
-                else f"the probability is that of a chip on a new array; {NEW_ARRAY}"
+                else f"the probability is that of a chip on {_new(per_chip)}"
             )
             + f". {assumed}"
         )
-    lot, new = found.fresh, NEW_ARRAY
+    lot = found.fresh
+    if found.arrays.new:
+        return (
+            f"Arrays: the probability is that of a chip on {_new(per_chip)}; {len(names)} were "
+            f"measured ({', '.join(names)}). {assumed}"
+        )
+    beside = ""
+    if found.on_new is not None:
+        beside = (
+            f" On {_new(per_chip)}: {_share(found.on_new)}; this rests on the prior of the spread "
+            f"between arrays, for fewer than {ENOUGH} were measured."
+        )
     if not lot.arrays:
         return (
             f"Arrays: each of those that a chip lies on is one of the {len(names)} measured, drawn "
-            f"by itself. {assumed}"
-        )
-    if not found.arrays.in_turn:
-        ends = sorted(lot.arrays, key=lambda name: lot.arrays[name].share)
-        low, high = (f"{name} ({_share(lot.arrays[name])})" for name in (ends[0], ends[-1]))
-        return (
-            f"Arrays: the probability is that of a chip on a new array; {new} ({len(names)}). "
-            f"Lowest on {low}, highest on {high}. {assumed}"
+            f"by itself.{beside} {assumed}"
         )
     each = "; ".join(
         f"{name} {of.met:,} of {of.chips:,} ({_share(of)})" for name, of in lot.arrays.items()
     )
     return (
-        f"Arrays: the requirement is asked of a chip on each measured array: {each}. On a new "
-        f"array: {_share(lot.on_any)}; this rests on the prior of the spread, for with fewer than "
-        f"{ENOUGH} measured {new}. {assumed}"
+        f"Arrays: the requirement is asked of a chip on each measured array: {each}.{beside} "
+        f"{assumed}"
     )
+
+
+def _new(per_chip: int) -> str:
+    """The new array, or arrays, of a chip."""
+    on = "a new array" if per_chip == 1 else f"{per_chip} new arrays"
+    return f"{on}, drawn from the law between arrays"
 
 
 def readings_gates(comparison: Comparison) -> list[dict[str, Any]]:

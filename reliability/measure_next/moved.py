@@ -16,7 +16,6 @@ from devicefit.programming import FloatArray, IntArray
 from devicefit.sensing import (
     BerCurve,
     SensingOptions,
-    array_curves,
     ln_ber_1t1r,
     ln_ber_of_pairs,
     tilt_1t1r,
@@ -32,6 +31,7 @@ from reliability.designs import (
     Design,
     Reference,
     both,
+    curves_by_array,
     loss_limits,
     seen_rates,
 )
@@ -123,9 +123,7 @@ class MovedDraws:
             curve=c.pairing.curve[rows],
             array=None if c.pairing.array is None else c.pairing.array[rows],
         )
-        by_array = []
-        if c.by_array:
-            by_array = array_curves(posterior, read["1T1R"], options=c.sensing)
+        by_array = curves_by_array(posterior, read["1T1R"], options=c.sensing)
         seen = {d.storage: seen_rates(d.storage, read, by_array, c.one_is) for d in wanted}
 
         def share(d: Design, limit: float | FloatArray) -> FloatArray:

@@ -201,8 +201,8 @@ def confirmation_table(
                 (fresh, "fresh, stated: array with the fewest" if each else "fresh, stated")
             )
             lots += [(lot, f"fresh, array {name}") for name, lot in fresh["arrays"].items()]
-            if each:
-                lots.append((design["on_any_array"], "fresh, a new array (one of these)"))
+            if design["on_new_array"] is not None:
+                lots.append((design["on_new_array"], "a new array, by the prior of the spread"))
         for check in design["readings"]:
             lots.append((check["by_readings"], "error rates counted from readings, no model"))
             lots.append((check["by_model"], "the model at the same measured values"))

@@ -46,7 +46,7 @@ def test_every_family_with_everything_in_its_frame_survives_a_file(
     drawn = sample_priors(priors, draws=40, rng=np.random.default_rng(1))
     draws = xr.Dataset(
         {
-            p.name: (("chain", "draw", f"{p.name}_term")[: drawn[p.name].ndim], drawn[p.name])
+            p.name: (("chain", "draw", f"{p.name}_{p.dim}")[: drawn[p.name].ndim], drawn[p.name])
             for p in priors
         }
     )

@@ -13,7 +13,14 @@ from devicefit.families.frame import Frame
 from devicefit.families.prior import core_priors
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.measurements import Measurements, check_measurements
-from devicefit.prediction import fit_persistence, predict, reading_ranges, sides
+from devicefit.prediction import (
+    fit_persistence,
+    on_new_arrays,
+    places_of,
+    predict,
+    reading_ranges,
+    sides,
+)
 from devicefit.programming import Programming
 from devicefit.sensing import SensingOptions
 
@@ -34,7 +41,7 @@ def known() -> DevicePosterior:
         xr.Dataset(draws),
         frame,
         Diagnostics(1.0, 1000, 1000, 0, 1000),
-        {"devices": 100, "design_effect": {"LRS": 1.0, "HRS": 1.0}},
+        {"devices": 100, "design_effect": {"LRS": 1.0, "HRS": 1.0}, "sampler": {"seed": 1}},
     )
 
 
@@ -146,6 +153,31 @@ def test_another_array_is_not_taken_for_the_fitted_one(known: DevicePosterior) -
         run(on_arrays(known, "A", "C"), plain)
     # a fit that names no array, and readings that name none, say nothing against it
     assert len(run(known, other)) == len(run(one, plain)) == 2
+
+
+def test_readings_of_new_arrays_are_each_on_their_own(known: DevicePosterior) -> None:
+    """Arrays that were not fitted have laws of their own; a fitted one keeps its law."""
+    plain = readings(known, 40)
+    first = plain.table["device_id"].str.endswith(("0", "1"))
+    device, named = on_new_arrays(
+        on_arrays(known, "A"),
+        replace(plain, table=plain.table.assign(array_id=np.where(first, "A", "Z"))),
+    )
+    assert device.frame.arrays == ("A", "new array 1")
+    assert (named.table["array_id"] == np.where(first, "A", "new array 1")).all()
+    device, named = on_new_arrays(
+        known, replace(plain, table=plain.table.assign(array_id=np.where(first, "Y", "Z")))
+    )
+    assert device.frame.arrays == ("", "new array 1", "new array 2")
+    assert len(places_of(named, device.frame).x) == 2 * plain.table["programming"].nunique()
+    device, named = on_new_arrays(known, plain)
+    assert set(named.table["array_id"]) == {"new array 1"}
+    # a new array is less known than the fitted one
+    widths = []
+    for new in (False, True):
+        found = run(known, readings(known, 300), new_array=new)
+        widths.append((found["failures_q975"] - found["failures_q025"]).sum())
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_persistence_belongs_to_its_threshold(known: DevicePosterior) -> None:

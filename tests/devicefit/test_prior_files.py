@@ -138,6 +138,20 @@ def test_an_empty_file_changes_nothing(stated: Stated) -> None:
     assert apply(stated(""), own, programming=CURRENT) == (own, ())
 
 
+def test_shifts_of_arrays_are_not_stated_but_their_spread(stated: Stated) -> None:
+    arrays = (
+        Prior("ln_sd_x_array", 0.0, 1.0, "what", "whence"),
+        Prior("x_array", 0.0, 1.0, "what", "whence", size=2, dim="array", ln_sd="ln_sd_x_array"),
+    )
+    text = "[parameter.x_array]\nmean = 0.0\nsd = 2.0"
+    with pytest.raises(PriorFileError, match=r"state that instead, as \[parameter.ln_sd_x_array"):
+        apply(stated(text), arrays, programming=CURRENT)
+    (spread, _), _ = apply(
+        stated(text.replace("x_array", "ln_sd_x_array")), arrays, programming=CURRENT
+    )
+    assert spread.sd == 2.0
+
+
 def test_a_vector_keeps_its_length(stated: Stated) -> None:
     vector = Prior("hrs_location_deviation", 0.0, 1.0, "what", "whence", size=8)
     text = "[parameter.hrs_location_deviation]\nbetween = [-1, 1]"

@@ -4,11 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import expit
-from scipy.stats import norm
+from scipy.stats import kstest, norm
 
 from devicefit.families.frame import Frame
 from devicefit.families.levels import level_priors
-from devicefit.families.prior import Prior, core_priors, failure_priors, prior_record, sample_priors
+from devicefit.families.prior import (
+    Prior,
+    core_priors,
+    failure_priors,
+    ln_prior,
+    prior_record,
+    sample_priors,
+)
 from devicefit.families.registry import FAMILIES
 from devicefit.prior_files import apply, read_priors
 from devicefit.programming import Programming
@@ -70,10 +77,28 @@ def test_vectors_have_their_terms_last() -> None:
     assert np.all(np.abs(correlation) < 4 / np.sqrt(5000))
 
 
+def test_shifts_of_arrays_have_the_sd_of_their_draw() -> None:
+    priors = tuple(
+        p for p in core_priors(frame_of(arrays=("a", "b", "c"))) if "lrs_location_array" in p.name
+    )
+    assert [p.name for p in priors] == ["ln_sd_lrs_location_array", "lrs_location_array"]
+    draws = sample_priors(priors, draws=20_000, rng=np.random.default_rng(5))
+    in_sd = draws["lrs_location_array"] / np.exp(draws["ln_sd_lrs_location_array"])[..., None]
+    assert kstest(in_sd.ravel(), "norm").pvalue > 1e-3
+    # a control that must fail: shifts themselves are no normal variable
+    shifts = draws["lrs_location_array"]
+    assert kstest((shifts / shifts.std()).ravel(), "norm").pvalue < 1e-6
+    expected = norm(priors[0].mean, priors[0].sd).logpdf(draws[priors[0].name]) + norm(
+        0.0, np.exp(draws[priors[0].name])[..., None]
+    ).logpdf(shifts).sum(axis=2)
+    difference = ln_prior(priors, draws) - expected
+    np.testing.assert_allclose(difference, difference[0, 0], rtol=0, atol=1e-10)
+
+
 def test_record_is_plain() -> None:
-    prior = Prior("a", 1.0, 2.0, "what", "whence", size=3, dim="term")
+    prior = Prior("a", 1.0, 2.0, "what", "whence", size=3, dim="array", ln_sd="b")
     numbers = {"mean": 1.0, "sd": 2.0, "size": 3}
-    words = {"dim": "term", "meaning": "what", "source": "whence"}
+    words = {"dim": "array", "ln_sd": "b", "meaning": "what", "source": "whence"}
     assert prior_record((prior,)) == [{"name": "a", **numbers, **words}]
 
 

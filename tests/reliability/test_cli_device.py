@@ -32,7 +32,7 @@ def study(frame: Frame, path: Path, **record: Any) -> Path:
     drawn = sample_priors(priors, draws=100, rng=np.random.default_rng(4))
     posterior = DevicePosterior(
         "lognormal",
-        xr.Dataset({n: (("chain", "draw"), v) for n, v in drawn.items() if v.ndim == 2}),
+        xr.Dataset({n: (("chain", "draw", f"{n}_array")[: v.ndim], v) for n, v in drawn.items()}),
         frame,
         Diagnostics(1.0, 100, 100, 0, 100),
         {
@@ -264,7 +264,45 @@ def test_readings_of_another_array_need_a_word(
     assert found.returncode == 2
     assert "array 'B' was not fitted (fitted: A)" in found.stderr
     assert "--as-array NAME" in found.stderr
+    assert "with --new-array" in found.stderr
     found = call(*asked, "--as-array", "A")
     assert found.returncode == 0, found.stderr
     assert "assumed: all readings are on the fitted array 'A'" in found.stdout
     assert set(pd.read_csv(tmp_path / "p.csv")["as_array"]) == {"A"}
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_a_new_array_is_drawn_and_said_to_rest_on_the_prior_where_few_were_measured(
+    number: int, readings: pd.DataFrame, tmp_path: Path, call: Call
+) -> None:
+    arrays = tuple("ABCDE"[:number])
+    path = study(Frame(CURRENT, 5e-5, 2e-4, arrays=arrays), tmp_path / "on_arrays")
+    readings.assign(array_id="Z").to_csv(tmp_path / "z.csv", index=False)
+    asked = ("predict", path, "--measurements", "z.csv", "--out", "p.csv", "--force")
+    found = call(*asked, "--new-array")
+    assert found.returncode == 0, found.stderr
+    rests = "a new array rests on the prior of the spread between arrays"
+    assert (rests in found.stdout) == (number < 5)
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert table["new_array"].all()
+    # the same bytes again, and wider than on an array that is known
+    (tmp_path / "p.csv").rename(tmp_path / "first.csv")
+    assert call(*asked, "--new-array").returncode == 0
+    assert (tmp_path / "first.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()
+    found = call(*asked, "--new-array", "--as-array", "A")
+    assert found.returncode == 2
+    assert "--as-array A and --new-array: give one of them" in found.stderr
+    readings.assign(array_id="A").to_csv(tmp_path / "z.csv", index=False)
+    found = call(*asked, "--new-array")
+    assert found.returncode == 2
+    assert "all arrays of the readings (A) were fitted; leave it out" in found.stderr
+
+    found = call("ber", path, "--out", "any.csv")
+    assert rests not in found.stdout
+    found = call("ber", path, "--out", "new.csv", "--new-array")
+    assert found.returncode == 0, found.stderr
+    assert (rests in found.stdout) == (number < 5)
+    measured, new = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("any", "new"))
+    assert list(measured) == list(new)
+    pd.testing.assert_series_equal(measured["threshold_ohm"], new["threshold_ohm"])
+    assert (measured["ber_median"] != new["ber_median"]).all()

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytensor
 import pytest
+from pytensor.compile.mode import Mode
 from scipy import special, stats
 
 from devicefit.compression import Compressed, compress
 from devicefit.families.frame import Frame
 from devicefit.families.heavy_tailed import LEAST_DOF
-from devicefit.families.prior import moments
+from devicefit.families.prior import layout, moments
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import ln_posterior
 from devicefit.mixture import Mixture
@@ -157,15 +159,40 @@ def test_gradient_is_that_of_the_value(
     frame = Frame.of(compressed)
     likelihood = likelihood_of(family, compressed)
     rng = np.random.default_rng(24)
+    # readings tell the sd between arrays by the shifts of arrays alone
+    at = layout(FAMILIES[family].priors(frame))
+    tells = np.ones(sum(max(p.size, 1) for p in FAMILIES[family].priors(frame)), dtype=bool)
+    tells[[at[p.ln_sd] for p in FAMILIES[family].priors(frame) if p.ln_sd]] = False
     for vector in prior_vectors(family, frame, draws=3, seed=23, narrow=0.5):
         gradient = likelihood(vector)[1]
-        assert np.all(gradient != 0)
+        np.testing.assert_array_equal(gradient != 0, tells)
         for _ in range(4):
             way = rng.standard_normal(len(vector)) / np.sqrt(len(vector))
             up, down = (likelihood(vector + s * 1e-5 * way)[0] for s in (1, -1))
             slope = gradient @ way
             # error of the differences: third derivatives like the gradient, times the step squared
             assert (up - down) / 2e-5 == pytest.approx(slope, rel=1e-5, abs=1e-5 * np.abs(up))
+
+
+def test_shifts_of_arrays_have_the_sd_between_arrays(
+    by_name: Callable[..., Any],
+    prior_vectors: Callable[..., Any],
+    compressed_of: Callable[..., Compressed],
+) -> None:
+    """The whole density of a model with arrays, by SciPy; the likelihood has tests of its own."""
+    compressed = compressed_of("one current, arrays", [2e3, 5e3])
+    family, frame = FAMILIES["switching-failure"], Frame.of(compressed)
+    model = family.model(compressed)
+    density = pytensor.function(
+        model.value_vars, model.logp(model.free_RVs), mode=Mode(linker="py", optimizer=None)
+    )
+    for vector in prior_vectors("switching-failure", frame, draws=3, seed=26):
+        p = by_name("switching-failure", frame, vector)
+        expected = sum(
+            stats.norm(q.mean, np.exp(p[q.ln_sd]) if q.ln_sd else q.sd).logpdf(p[q.name]).sum()
+            for q in family.priors(frame)
+        )
+        assert float(density(*p.values())) == pytest.approx(expected, rel=1e-8)
 
 
 @BOTH
@@ -393,9 +420,9 @@ def test_a_pulse_too_short_sets_nothing_however_strong(family: str) -> None:
 def test_each_array_has_its_own_failures(family: str) -> None:
     frame = Frame(GATE, 1.0, 3.0, arrays=("a", "b"))
     p = one_draw(family, frame, onset=-1.0, ln_set_width=np.log(0.05))
-    assert {"reset_floor_array", "set_floor_array"} <= set(p)
-    p["reset_floor_array"] = np.array([[[0.0, np.log(10.0)]]])
-    p["set_floor_array"] = np.array([[[np.log(2.0), 0.0]]])
+    assert {"reset_floor_array_in_sd", "set_floor_array_in_sd"} <= set(p)
+    p["reset_floor_array_in_sd"] = np.array([[[0.0, np.log(10.0)]]])
+    p["set_floor_array_in_sd"] = np.array([[[np.log(2.0), 0.0]]])
     places = frame.places(np.full(2, 3.0), array=np.array([0, 1]))
     laws = FAMILIES[family].mixtures(p, frame, places)
     stuck = np.exp(laws["HRS"].ln_weight[-1, 0, 0])

@@ -29,5 +29,5 @@ def _posterior(arrays: tuple[str, ...] = ("",)) -> DevicePosterior:
     values["ln_sd_hrs"] = np.full((2, 20), np.log(0.8))
     dims = {k: ("chain", "draw", f"{k}_term")[: v.ndim] for k, v in values.items()}
     draws = xr.Dataset({k: (dims[k], v) for k, v in values.items()})
-    record = {"devices": 100, "design_effect": {"LRS": 1.0, "HRS": 1.0}}
+    record = {"devices": 100, "design_effect": {"LRS": 1.0, "HRS": 1.0}, "sampler": {"seed": 1}}
     return DevicePosterior("lognormal", draws, frame, Diagnostics(1.0, 1e3, 1e3, 0, 40), record)

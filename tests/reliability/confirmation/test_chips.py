@@ -12,7 +12,7 @@ from bnn.engines import dense
 from bnn.network import layer_signs
 from bnn.packing import pack_bits
 from devicefit.fitting.fit import DevicePosterior
-from devicefit.sensing import SensingOptions
+from devicefit.sensing import SensingOptions, array_curves, ber_curves
 from reliability.coded_chips import after_decoding
 from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.chips import StoredNetwork, count_chips
@@ -108,6 +108,25 @@ def test_cells_of_a_chip_lie_on_one_array(posterior: Make) -> None:
     # the law of the curves is that of a cell on any of them, read at the same threshold
     (mixed,) = cell_readers(device, X[:1], scheme="1T1R", sensing=SENSING)
     assert ones.mean(axis=1) == pytest.approx(mixed.error_probability["LRS"], rel=1e-12)
+
+
+def test_chips_on_new_arrays_have_the_arrays_of_their_draw(posterior: Make) -> None:
+    device = posterior(("a", "b", "c"))
+    for scheme in ("1T1R", "2T2R"):
+        measured = chip_rates(device, X[:2], Storage(scheme), sensing=SENSING)
+        new = chip_rates(device, X[:2], Storage(scheme), sensing=SENSING, new_arrays=2)
+        assert new.values.shape == (40, 2, 2, 2)
+        curves = ber_curves(device, X[:2], options=SENSING)
+        larger = device.with_new_arrays(2)
+        for k in (0, 1):
+            (curve,) = array_curves(larger, curves["1T1R"], options=SENSING, arrays=[3 + k])
+            ln_ber = curve[scheme].ln_ber.reshape(40, 2)
+            np.testing.assert_allclose(new.values[:, k].mean(axis=-1), np.exp(ln_ber), rtol=1e-9)
+        assert (new.values[:, :1] != measured.values).all()
+    arrays = ChipArrays(("a", "b", "c"), per_chip=2, new=True)
+    assert arrays.in_rates == 2
+    assert arrays.of(1, 7).tolist() == [0, 1]
+    assert not arrays.in_turn
 
 
 @pytest.mark.parametrize("storage", STORAGES, ids=lambda s: s.name)

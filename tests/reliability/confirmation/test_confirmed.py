@@ -16,7 +16,7 @@ from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions
+from devicefit.sensing import SensingOptions, array_curves
 from reliability.answer import compare
 from reliability.confirmation.aged import Ageing
 from reliability.confirmation.confirmables import confirmables, networks_in
@@ -62,7 +62,7 @@ def study() -> DeviceStudy:
     values["ln_r_hrs"] = np.log(6e4) + 0.05 * np.linspace(-1, 1, 100).reshape(2, 50)
     values["ln_sd_hrs"] = np.full((2, 50), np.log(0.7))
     draws = xr.Dataset({k: (("chain", "draw"), v) for k, v in values.items()})
-    record = {"devices": 500, "design_effect": {"LRS": 1.0, "HRS": 1.0}}
+    record = {"devices": 500, "design_effect": {"LRS": 1.0, "HRS": 1.0}, "sampler": {"seed": 1}}
     posterior = DevicePosterior(
         "lognormal", draws, frame, Diagnostics(1.0, 1e3, 1e3, 0, 100), record
     )
@@ -299,22 +299,53 @@ def test_calibration_images_are_checked_at_once_and_run_at_first_use(
     assert missing == "the images that calibrated 'x' are others"
 
 
+def on_arrays(study: DeviceStudy, shifts: dict[str, float]) -> DeviceStudy:
+    """The device on arrays whose LRS is shifted."""
+    (posterior,) = study.posteriors.values()
+    frame = replace(posterior.frame, arrays=tuple(shifts))
+    draws = posterior.draws.copy()
+    for prior in FAMILIES["lognormal"].priors(frame):
+        if prior.name not in draws:
+            values = np.full((2, 50, prior.size) if prior.size else (2, 50), prior.mean)
+            if prior.name == "lrs_location_array":
+                values[:] = list(shifts.values())
+            draws[prior.name] = (("chain", "draw", f"{prior.name}_array")[: values.ndim], values)
+    return replace(study, posteriors={"lognormal": replace(posterior, draws=draws, frame=frame)})
+
+
+def test_with_five_arrays_a_chip_on_a_new_one_leads(
+    study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
+) -> None:
+    five = on_arrays(study, dict(zip("ABCDE", np.linspace(-0.2, 0.2, 5), strict=True)))
+    done = confirmed(five, counted, replace(confirming, device=five.main))
+    assert len(done.by_array) == 1
+    assert done.pairing.array is None
+    # the curve is that of the new array of each draw, as are the rates of chips
+    larger = five.main.with_new_arrays(1)
+    (expected,) = array_curves(
+        larger, done.ber["lognormal"]["1T1R"], options=SensingOptions(), arrays=[5]
+    )
+    np.testing.assert_array_equal(done.by_array[0]["1T1R"].ln_ber, expected["1T1R"].ln_ber)
+    found = done.best
+    assert found is not None
+    assert found.confirmation is not None
+    assert found.confirmation.arrays.new
+    fresh = found.confirmation.fresh
+    assert fresh is not None
+    assert fresh.arrays == {}
+    assert found.confirmation.on_new is None
+    # arrays that differ cost margin against one of them
+    alone = confirmed(study, counted, confirming).best
+    assert alone is not None
+    assert found.safe.lowest > alone.safe.lowest
+
+
 def test_the_worse_of_two_arrays_decides(
     study: DeviceStudy, counted: NetworkStudy, confirming: Confirming
 ) -> None:
     """Array B has a higher LRS: a value that is safe on A alone is not recommended."""
-    (posterior,) = study.posteriors.values()
-    frame = replace(posterior.frame, arrays=("A", "B"))
-    draws = posterior.draws.copy()
-    for prior in FAMILIES["lognormal"].priors(frame):
-        if prior.size and prior.name not in draws:
-            values = np.zeros((2, 50, prior.size))
-            if prior.name == "lrs_location_array":
-                values[..., 1] = 0.3
-            draws[prior.name] = (("chain", "draw", f"{prior.name}_term"), values)
-    two = replace(posterior, draws=draws, frame=frame)
-    both = replace(study, posteriors={"lognormal": two})
-    done = confirmed(both, counted, replace(confirming, device=two))
+    both = on_arrays(study, {"A": 0.0, "B": 0.3})
+    done = confirmed(both, counted, replace(confirming, device=both.main))
     found = done.best
     alone = confirmed(study, counted, confirming).best
     assert alone is not None
@@ -324,7 +355,11 @@ def test_the_worse_of_two_arrays_decides(
     fresh = found.confirmation.fresh
     assert fresh is not None
     assert fresh.arrays["A"].share > fresh.arrays["B"].share == fresh.share
-    assert fresh.on_any.chips == 800
+    on_new = found.confirmation.on_new
+    assert on_new is not None
+    assert on_new.chips == fresh.chips
+    # by the prior arrays differ in more than the LRS: chips fail that do not on measured arrays
+    assert 0.5 < on_new.share < fresh.arrays["A"].share
     # all probabilities of the verdict are those of the chips on this array
     law = stated_loss(done, found)
     assert law is not None

@@ -1,6 +1,6 @@
 """What the verdict says of chips and arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
@@ -40,23 +40,25 @@ def test_without_array_id_all_cells_are_one_array() -> None:
 
 
 def test_each_of_few_arrays_is_told_and_the_new_one_beside() -> None:
-    found = lots(Lot(1.0, 2000, 1921, TWO), ChipArrays(("A", "B")))
+    found = replace(
+        lots(Lot(1.0, 2000, 1921, TWO), ChipArrays(("A", "B"))), on_new=Lot(1.0, 2000, 1800)
+    )
     said = line(("A", "B"), found)
     assert "A 1,990 of 2,000 (0.995, exact 95 % interval" in said
     assert "B 1,921 of 2,000 (0.961" in said
-    # 3,911 of 4,000
-    assert "On a new array: 0.978" in said
-    assert "rests on the prior of the spread" in said
+    assert "On a new array, drawn from the law between arrays: 0.900, exact" in said
+    assert "rests on the prior of the spread between arrays, for fewer than 5 were" in said
     assert "on array B, that with the fewest" in confirmation_line(cast(Design, Stub(found)), "")
 
 
 def test_with_many_arrays_the_new_one_leads() -> None:
-    of_array = {name: Lot(1.0, 400, 380 + k) for k, name in enumerate("ABCDE")}
-    found = lots(Lot(1.0, 2000, 1910, of_array), ChipArrays(tuple("ABCDE")))
-    said = line(tuple("ABCDE"), found)
-    assert said.startswith("Arrays: the probability is that of a chip on a new array")
-    assert "Lowest on A (0.950" in said
-    assert "highest on E (0.960" in said
+    found = lots(Lot(1.0, 2000, 1910), ChipArrays(tuple("ABCDE"), new=True))
+    leads = "the probability is that of a chip on a new array, drawn from the law between arrays"
+    for said in (line(tuple("ABCDE"), found), line(tuple("ABCDE"), None)):
+        assert leads in said
+        assert "prior" not in said
+    on_four = lots(Lot(1.0, 2000, 1910), ChipArrays(tuple("ABCDE"), 4, new=True))
+    assert "that of a chip on 4 new arrays, drawn" in line(tuple("ABCDE"), on_four)
     assert "fewest" not in confirmation_line(cast(Design, Stub(found)), "")
 
 
@@ -77,7 +79,7 @@ def test_several_arrays_without_chips_or_with_chips_on_several() -> None:
                 "fresh, stated: array with the fewest",
                 "fresh, array A",
                 "fresh, array B",
-                "fresh, a new array (one of these)",
+                "a new array, by the prior of the spread",
             ],
         ),
     ],
@@ -86,7 +88,8 @@ def test_the_table_has_a_row_for_each_array(
     fresh: Lot, arrays: ChipArrays, roles: list[str]
 ) -> None:
     record: dict[str, Any] = {
-        "network": "standard", "scheme": "1T1R", **lots(fresh, arrays).record()
+        "network": "standard", "scheme": "1T1R",
+        **replace(lots(fresh, arrays), on_new=fresh if fresh.arrays else None).record(),
     }  # fmt: skip
     table = confirmation_table([record], Programming("gate voltage", "V"))
     assert table is not None
