@@ -251,7 +251,7 @@ def test_the_density_is_the_posterior_in_units_of_the_priors(
     density = ln_posterior(family, compressed, priors=priors, statements=statements)
     # its own priors where none are given, and nothing is compiled twice
     own = ln_posterior(family, compressed, statements=statements)
-    assert own.model.function is density.model.function
+    assert own.model.density.function is density.model.density.function
     mean = np.concatenate([np.full(max(p.size, 1), p.mean) for p in priors])
     sd = np.concatenate([np.full(max(p.size, 1), p.sd) for p in priors])
     places = frame.places(compressed.conditions)
