@@ -1,7 +1,7 @@
 """Do device models predict unseen devices, are their error rates exact, and what do they cost?
 
-Seven parts, most with a module of their own: predictions for left-out devices of measured arrays
-(``prediction``), error rates from draws against references and a time limit (``ber``), effective
+Eight parts, most with a module of their own: predictions for left-out devices of measured arrays
+(``prediction``), convergence at the defaults (``convergence``), error rates from draws against references and a time limit (``ber``), effective
 draws per second against nutpie and PyMC alone (``sampling``), leaving out each of 3.3e5 devices
 next to the fit (``loo``), independence of units and row order (``invariance``), how often gates
 fail on good and on wrong devices (``gates``), and intervals for arrays that were not measured
@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import (
     devicefit_arrays,
     devicefit_ber,
+    devicefit_convergence,
     devicefit_gates,
     devicefit_loo,
     devicefit_sampling,
@@ -35,7 +36,7 @@ from devicefit.measurements import check_measurements
 from devicefit.reference_device import reference_measurements
 from reliability.cli_inputs import chosen_models
 
-PARTS = ("prediction", "ber", "sampling", "loo", "invariance", "gates", "arrays")
+PARTS = ("prediction", "convergence", "ber", "sampling", "loo", "invariance", "gates", "arrays")
 
 
 def invariance() -> dict[str, Any]:
@@ -66,6 +67,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, required=True, help="file to write, and to go on from")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--devices", type=Path, default=Path("../shared/data/devices"))
+    parser.add_argument("--cases", type=Path, default=Path("../shared/cases"))
     parser.add_argument("--data", nargs="+", help="names of data sets; all of them by default")
     parser.add_argument("--model", action="append", help="as of `rram-reliability fit`")
     parser.add_argument("--split-seed", type=int, default=SEED, help="decides what is left out")
@@ -103,6 +105,13 @@ def main() -> int:
             )
             brief = {k: v for k, v in done[name].items() if k != "bins"}
             print(json.dumps(brief), flush=True)
+            store()
+    if "convergence" in arguments.parts:
+        if arguments.force:
+            record.pop("convergence", None)
+        done = record.setdefault("convergence", {})
+        for found in devicefit_convergence.measure(arguments.devices, arguments.cases, done):
+            print(json.dumps(found), flush=True)
             store()
     others = {
         "ber": devicefit_ber.measure,
