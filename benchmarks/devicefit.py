@@ -1,12 +1,13 @@
 """Do device models predict unseen devices, are their error rates exact, and what do they cost?
 
 Eight parts, most with a module of their own: predictions for left-out devices of measured arrays
-(``prediction``), convergence at the defaults (``convergence``), error rates from draws against references and a time limit (``ber``), effective
-draws per second against nutpie and PyMC alone (``sampling``), leaving out each of 3.3e5 devices
-next to the fit (``loo``), independence of units and row order (``invariance``), how often gates
-fail on good and on wrong devices (``gates``), and intervals for arrays that were not measured
-(``arrays``). Each part, and each data set of the first, is stored as it comes; parts that the file
-has already are not measured again unless ``--force``.
+(``prediction``), convergence at the defaults (``convergence``), error rates from draws against
+references and a time limit (``ber``), effective draws per second against nutpie and PyMC alone
+(``sampling``), leaving out each of 3.3e5 devices next to the fit (``loo``), independence of units
+and row order (``invariance``), how often gates fail on good and on wrong devices (``gates``), and
+intervals for arrays that were not measured (``arrays``). Each part, and each data set of the first
+two, is stored as it comes; parts that the file has already are not measured again unless
+``--force``.
 """
 
 from __future__ import annotations
