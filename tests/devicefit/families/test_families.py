@@ -340,7 +340,7 @@ def test_machine_code_is_laws_times_priors(
 # --- failures -------------------------------------------------------------------------------------
 
 # parts of an LRS of which the SET happened; then come those of a failed one
-SET_PARTS = {"switching-failure": 2, "skewed-failure": 4}
+SET_PARTS = {"switching-failure": 2, "skewed-failure": 3}
 FAILING = pytest.mark.parametrize("family", SET_PARTS)
 
 
