@@ -39,8 +39,7 @@ def taken(values: Any, index: Any) -> Any:
 
 def group_sums(values: Any, index: Any, like: Any) -> Any:
     """PyTensor vector, of the length of `like`, of the sums of the values of each index."""
-    end = pt.stack([like.shape[0]])
-    return _Totals((ARRAY,), (True,))(values, end, np.zeros((0, 0)), index)
+    return _Totals((ARRAY,), (True,))(values, like.shape, np.zeros((0, 0)), index)
 
 
 def everywhere(numbers: Mapping[str, Any], like: Any) -> dict[str, Any]:
@@ -134,11 +133,11 @@ class _Totals(Op):
 
 @register_funcify_default_op_cache_key(AtPlaces)
 def _at_places(op: AtPlaces, **_: Any) -> Any:
-    lines = [
-        "def at_places(vector, ends, basis, array):",
-        "    places = len(array)",
-        f"    found = np.empty(({len(op.kinds)}, places))",
-        "    for j in range(places):",
+    lines = ["def at_places(vector, ends, basis, array):"]
+    lines += [f"    {_BEFORE[k].format(i)}" for i, k in enumerate(op.kinds)]
+    lines += [
+        f"    found = np.empty(({len(op.kinds)}, len(array)))",
+        "    for j in range(len(array)):",
     ]
     lines += [f"        found[{i}, j] = {_VALUE[k].format(i)}" for i, k in enumerate(op.kinds)]
     # One output is handed over as it is, several as a tuple.
@@ -148,25 +147,33 @@ def _at_places(op: AtPlaces, **_: Any) -> Any:
 
 @register_funcify_default_op_cache_key(_Totals)
 def _totals(op: _Totals, **_: Any) -> Any:
-    used = [i for i, is_used in enumerate(op.used) if is_used]
+    used = [(i, op.kinds[i]) for i, is_used in enumerate(op.used) if is_used]
     lines = [
-        f"def totals({', '.join(f's{i}' for i in used)}, ends, basis, array):",
-        "    total = np.zeros(ends[-1])",
+        f"def totals({', '.join(f's{i}' for i, _ in used)}, ends, basis, array):",
+        "    vector = np.zeros(ends[-1])",
+        *(f"    {_BEFORE[kind].format(i)}" for i, kind in used),
         "    for j in range(len(array)):",
+        *(f"        {_ADDED[kind].format(i)}" for i, kind in used),
+        *(f"    vector[ends[{i}] - 1] = v{i}" for i, kind in used if kind == NUMBER),
     ]
-    lines += [f"        {_ADDED[op.kinds[i]].format(i)}" for i in used]
-    return _compiled([*lines, "    return total"], "totals")
+    return _compiled([*lines, "    return vector"], "totals")
 
 
+# What is the same at all places is looked up before the loop over them.
+_BEFORE = {
+    NUMBER: "v{0} = vector[ends[{0}] - 1]",
+    TERM: "e{0} = ends[{0}]",
+    ARRAY: "e{0} = start(ends, {0})",
+}
 _VALUE = {
-    NUMBER: "vector[ends[{0}] - 1]",
-    TERM: "term_at(vector, ends[{0}], basis, j)",
-    ARRAY: "vector[start(ends, {0}) + array[j]]",
+    NUMBER: "v{0}",
+    TERM: "term_at(vector, e{0}, basis, j)",
+    ARRAY: "vector[e{0} + array[j]]",
 }
 _ADDED = {
-    NUMBER: "total[ends[{0}] - 1] += s{0}[j]",
-    TERM: "add_terms(total, ends[{0}], s{0}[j], basis, j)",
-    ARRAY: "total[start(ends, {0}) + array[j]] += s{0}[j]",
+    NUMBER: "v{0} += s{0}[j]",
+    TERM: "add_terms(vector, e{0}, s{0}[j], basis, j)",
+    ARRAY: "vector[e{0} + array[j]] += s{0}[j]",
 }
 
 

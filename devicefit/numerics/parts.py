@@ -97,6 +97,8 @@ class Joined(Op):
 def joined(parts: Sequence[Any]) -> list[Any]:
     """PyTensor vector of numbers and vectors, and of the ends of each."""
     variables = [pt.cast(p, "float64") for p in parts]
+    if len(variables) == 1 and variables[0].ndim:
+        return [variables[0], variables[0].shape]
     outputs: Any = Joined(tuple(v.ndim for v in variables))(*variables)
     return list(outputs)
 
