@@ -18,7 +18,7 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 from devicefit.families.draws import ARRAY, NUMBER, TERM
 from devicefit.numerics.compiled import njit
 from devicefit.numerics.graph_code import of_lines
-from devicefit.numerics.parts import joined
+from devicefit.numerics.parts import joined, length
 from devicefit.numerics.pymc_lines import differentiable
 
 
@@ -39,7 +39,7 @@ def taken(values: Any, index: Any) -> Any:
 
 def group_sums(values: Any, index: Any, like: Any) -> Any:
     """PyTensor vector, of the length of `like`, of the sums of the values of each index."""
-    return _Totals((ARRAY,), (True,))(values, like.shape, np.zeros((0, 0)), index)
+    return _Totals((ARRAY,), (True,))(values, length(like), np.zeros((0, 0)), index)
 
 
 def everywhere(numbers: Mapping[str, Any], like: Any) -> dict[str, Any]:

@@ -94,13 +94,45 @@ class Joined(Op):
         return [[True, False] for _ in self.ranks]
 
 
+class Length(Op):
+    """Length of a vector, as a vector of one number.
+
+    PyTensor's own makes it compare lengths at each call, by operations whose code it cannot store.
+    """
+
+    __props__ = ()
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Apply to a vector."""
+        return Apply(self, list(inputs), [pt.lvector()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Any) -> None:
+        """Length, in Python."""
+        outputs[0][0] = np.array([len(inputs[0])])
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """It does not change with the values."""
+        return [[False]]
+
+
+def length(vector: Any) -> Any:
+    """PyTensor vector of one number, the length of a vector."""
+    return Length()(vector)
+
+
 def joined(parts: Sequence[Any]) -> list[Any]:
     """PyTensor vector of numbers and vectors, and of the ends of each."""
     variables = [pt.cast(p, "float64") for p in parts]
     if len(variables) == 1 and variables[0].ndim:
-        return [variables[0], variables[0].shape]
+        return [variables[0], length(variables[0])]
     outputs: Any = Joined(tuple(v.ndim for v in variables))(*variables)
     return list(outputs)
+
+
+@register_funcify_default_op_cache_key(Length)
+def _length(op: Length, **_: Any) -> Any:
+    lines = ["def length(vector):", "    return np.array([len(vector)])"]
+    return of_lines("length", lines, {"np": np}, __file__)
 
 
 @register_funcify_default_op_cache_key(Parts)

@@ -5,8 +5,12 @@ import pymc as pm
 import pytest
 from scipy import stats
 
+from devicefit.compression import compress
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting import compiled_model
 from devicefit.fitting.compiled_model import CompiledModel, compile_model
 from devicefit.programming import FloatArray
+from devicefit.reference_device import ReferencePlan, reference_measurements
 
 
 def two_normals(readings: FloatArray, *, terms: int) -> pm.Model:
@@ -84,3 +88,15 @@ def test_tables_of_variables_are_refused_by_name() -> None:
         pm.Normal("effects", shape=(2, 3))
     with pytest.raises(ValueError, match="variable effects is .*split or flatten tables"):
         compile_model(model)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_graphs_of_families_can_be_stored(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    """One operation without a name that lasts, and each process compiles for half a minute."""
+    keys = []
+    monkeypatch.setattr(compiled_model, "density_of", lambda graph, _: keys.append(graph.key))
+    monkeypatch.setattr(compiled_model, "_KNOWN", [])
+    plan = ReferencePlan(currents=3, devices_per_current=5, cycles=4)
+    compile_model(FAMILIES[family].model(compress(reference_measurements(plan=plan))))
+    assert len(keys) == 1
+    assert keys[0] is not None
