@@ -265,10 +265,10 @@ def endurance_model(counts: EnduranceCounts) -> pm.Model:
     from devicefit.life_formulas import (
         ln_beta_binomial,
         ln_normal_between,
-        ln_normal_cdf,
         ln_total,
         normals,
     )
+    from devicefit.likelihood.special_ops import ln_normal_cdf
 
     rows, units = np.unique(
         np.concatenate([counts.errors, counts.trials], axis=1), axis=0, return_counts=True

@@ -9,22 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 
 from devicefit.families.core import ln_add
 from devicefit.families.prior import Prior
+from devicefit.likelihood.special_ops import ln_normal_cdf
 
-SQRT2 = float(np.sqrt(2.0))
 Tensor = Any
 """Expression of PyTensor."""
 _LN_LEAST_CORRELATION = -20.0
 """Ln of the least odds of a correlation: differences of ln gamma keep 6 digits above it."""
 _LN_LEAST_SHAPE = -600.0
-_ALL = 8.0
-"""A standard normal value below which all lies, to double precision."""
 
 
 def normals(priors: Sequence[Prior], width: Tensor = 1.0) -> dict[str, Tensor]:
@@ -65,20 +62,6 @@ def ln_beta_binomial(
 
     wrong, right = rising(ln_p + ln_kappa, errors), rising(ln_q + ln_kappa, trials - errors)
     return wrong + right - rising(ln_kappa, trials)
-
-
-def ln_normal_cdf(z: Tensor) -> Tensor:
-    """Ln of the standard normal distribution function, exact in the lower tail.
-
-    Beyond 8 it is that of 8, zero to double precision. Each branch sees only values that it can
-    take, since what a branch not taken gives would still spoil the gradient.
-    """
-    low, high = pt.minimum(z, -1.0), pt.clip(z, -1.0, _ALL)
-    return pt.switch(
-        z < -1.0,
-        pt.log(0.5 * pt.erfcx(-low / SQRT2)) - 0.5 * low**2,
-        pt.log1p(-0.5 * pt.erfc(high / SQRT2)),
-    )
 
 
 def ln_normal_between(low: Tensor, high: Tensor) -> Tensor:

@@ -299,7 +299,8 @@ def retention_model(counts: BakeCounts) -> pm.Model:
     import pymc as pm
     import pytensor.tensor as pt
 
-    from devicefit.life_formulas import ln_beta_binomial, ln_normal_cdf, normals
+    from devicefit.life_formulas import ln_beta_binomial, normals
+    from devicefit.likelihood.special_ops import ln_normal_cdf
 
     hardest = counts.hardest
     ln_time, cold = _coordinates(

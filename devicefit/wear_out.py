@@ -272,7 +272,8 @@ def wear_out_model(table: WearOutTable, law: str, *, prior_width: float = 1.0) -
     import pymc as pm
     import pytensor.tensor as pt
 
-    from devicefit.life_formulas import ln_normal_between, ln_normal_cdf, normals
+    from devicefit.life_formulas import ln_normal_between, normals
+    from devicefit.likelihood.special_ops import ln_normal_cdf
 
     u = _coordinate(table.programming, table.x, float(table.x.min()), float(table.x.max()))
     before = np.where(table.previous_cycles > 0, table.previous_cycles, 1.0)
