@@ -22,6 +22,7 @@ from devicefit.kernels import normal_ln_cdf
 from devicefit.numerics.compiled import digest, njit
 
 _LN_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+_FAR = -1e4
 
 
 class LnNormalCdf(scalar.UnaryScalarOp):
@@ -34,13 +35,23 @@ class LnNormalCdf(scalar.UnaryScalarOp):
         return float(log_ndtr(z))
 
     def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:  # noqa: N802
-        """Slope: density over distribution function."""
+        """Slope: density over distribution function.
+
+        From where both lose their digits it is ``-z``, to 1e-8 of it.
+        """
         (z,), (value,), (slope,) = inputs, outputs, output_gradients
-        return [slope * scalar.exp(-0.5 * z * z - _LN_SQRT_2PI - value)]
+        ratio = scalar.exp(-0.5 * z * z - _LN_SQRT_2PI - value)
+        return [slope * scalar.switch(z < _FAR, -z, ratio)]
 
 
-ln_normal_cdf = Elemwise(LnNormalCdf(scalar.upgrade_to_float, name="ln_normal_cdf"))
-"""Logarithm of the standard normal distribution function of a tensor."""
+# no C code: graphs here are compiled by numba
+_SCALAR: Any = LnNormalCdf(scalar.upgrade_to_float, name="ln_normal_cdf")  # type: ignore[abstract]
+_LN_NORMAL_CDF = Elemwise(_SCALAR)
+
+
+def ln_normal_cdf(z: Any) -> Any:
+    """Logarithm of the standard normal distribution function of a PyTensor tensor."""
+    return _LN_NORMAL_CDF(z)
 
 
 @njit
