@@ -20,10 +20,13 @@ from scipy.special import log_ndtr
 
 from devicefit.kernels import normal_ln_cdf
 from devicefit.numerics.compiled import digest, njit
+from devicefit.numerics.pymc_lines import differentiable
 
 _LN_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+_FAR = -1e4
 
 
+@differentiable
 class LnNormalCdf(scalar.UnaryScalarOp):
     """Logarithm of the standard normal distribution function, exact in both tails."""
 
@@ -33,14 +36,24 @@ class LnNormalCdf(scalar.UnaryScalarOp):
         """Value, in Python."""
         return float(log_ndtr(z))
 
-    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:  # noqa: N802
-        """Slope: density over distribution function."""
+    def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
+        """Slope: density over distribution function.
+
+        From where both lose their digits it is ``-z``, to 1e-8 of it.
+        """
         (z,), (value,), (slope,) = inputs, outputs, output_gradients
-        return [slope * scalar.exp(-0.5 * z * z - _LN_SQRT_2PI - value)]
+        ratio = scalar.exp(-0.5 * z * z - _LN_SQRT_2PI - value)
+        return [slope * scalar.switch(z < _FAR, -z, ratio)]
 
 
-ln_normal_cdf = Elemwise(LnNormalCdf(scalar.upgrade_to_float, name="ln_normal_cdf"))
-"""Logarithm of the standard normal distribution function of a tensor."""
+# no C code: graphs here are compiled by numba
+_SCALAR: Any = LnNormalCdf(scalar.upgrade_to_float, name="ln_normal_cdf")  # type: ignore[abstract]
+_LN_NORMAL_CDF = Elemwise(_SCALAR)
+
+
+def ln_normal_cdf(z: Any) -> Any:
+    """Logarithm of the standard normal distribution function of a PyTensor tensor."""
+    return _LN_NORMAL_CDF(z)
 
 
 @njit

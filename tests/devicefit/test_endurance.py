@@ -126,7 +126,10 @@ def without_wear(rng: np.random.Generator) -> EnduranceCounts:
 def test_counts_without_wear_out_are_fitted() -> None:
     """What the data are silent about keeps its prior; nothing is lost on the way."""
     counts = without_wear(np.random.default_rng(0))
-    state = fit_endurance(counts, options=replace(SAMPLER, target_accept=0.95))
+    # Nearly uncorrelated counts make a narrow neck: with shorter chains it depends on the seed
+    # whether they agree.
+    options = replace(SAMPLER, draws=800, warmup=500, target_accept=0.995)
+    state = fit_endurance(counts, options=options)
     found = state.fitted
     assert all(np.isfinite(found[name]).all() for name in found.names)
     assert found.diagnostics.r_hat < 1.05
