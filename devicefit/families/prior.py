@@ -203,7 +203,11 @@ _SECOND_ONSET = (
 _SHAPE = (
     Prior("logit_broad", -0.7, 0.8, "logit of the weight of the broad part of the HRS", "a third"),
     Prior(
-        "broad_shift", -0.2, 0.7, "its shift, in HRS sd", "HRS has a left tail in a 1 Mbit array"
+        "broad_shift",
+        -0.2,
+        0.7,
+        "its shift from the other part, in sd of that",
+        "HRS has a left tail in a 1 Mbit array",
     ),
     Prior(
         "ln_broad_excess", np.log(1.3), 0.5, "its width over that of the core less 1, ln", "weak"
@@ -212,7 +216,13 @@ _SHAPE = (
     Prior("ln_far_shift", np.log(3.0), 0.4, "its shift, ln of HRS sd", "weak; 40 nm arrays"),
     Prior("ln_far_excess", np.log(2.0), 0.5, "its width over that of the core less 1, ln", "weak"),
     Prior("logit_wide", -1.8, 0.7, "logit of the weight of the wide part of the LRS", "weak"),
-    Prior("wide_shift", 0.5, 1.0, "its shift, in LRS sd", "LRS has a right tail in every array"),
+    Prior(
+        "wide_shift",
+        0.5,
+        1.0,
+        "its shift from the other part, in sd of that",
+        "LRS has a right tail in every array",
+    ),
     Prior("ln_wide_excess", np.log(1.3), 0.5, "its width over that of the core less 1, ln", "weak"),
 )
 _BROAD_SLOPE = Prior(

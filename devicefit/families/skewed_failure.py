@@ -43,13 +43,9 @@ def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     slope = p.get("broad_slope", 0.0) * (here.places.position - 0.5)
     broad = p["logit_broad"] + slope + shift(p, "broad", DEVIATION_SHAPE)
     ln_near = ln_expit(xp, -p["logit_far"])
+    pair = _pair(xp, c.mean_hrs, c.sd_hrs, (broad, p["broad_shift"], p["ln_broad_excess"]))
     hrs = [
-        Component(ln_near + ln_expit(xp, -broad), c.mean_hrs, c.sd_hrs),
-        Component(
-            ln_near + ln_expit(xp, broad),
-            c.mean_hrs + p["broad_shift"] * c.sd_hrs,
-            c.sd_hrs * (1 + xp.exp(p["ln_broad_excess"])),
-        ),
+        *(Component(ln_near + h.ln_weight, h.location, h.scale) for h in pair),
         Component(
             ln_expit(xp, p["logit_far"]),
             c.mean_hrs + xp.exp(p["ln_far_shift"]) * c.sd_hrs,
@@ -83,18 +79,35 @@ def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     ln_works, ln_fails = set_outcome(xp, frame, here)
     incomplete = ln_odds(here, "incomplete")
     ln_whole = ln_works + ln_expit(xp, -incomplete)
+    wide = (p["logit_wide"], p["wide_shift"], p["ln_wide_excess"])
     lrs = [
-        Component(ln_whole + ln_expit(xp, -p["logit_wide"]), c.mean_lrs, c.sd_lrs),
-        Component(
-            ln_whole + ln_expit(xp, p["logit_wide"]),
-            c.mean_lrs + p["wide_shift"] * c.sd_lrs,
-            c.sd_lrs * (1 + xp.exp(p["ln_wide_excess"])),
+        *(
+            Component(ln_whole + h.ln_weight, h.location, h.scale)
+            for h in _pair(xp, c.mean_lrs, c.sd_lrs, wide)
         ),
         Component(ln_works + ln_expit(xp, incomplete), *incomplete_set(xp, frame, here, c)),
         # A SET that did not happen leaves the cell as it was, whatever its RESET had done.
         *(Component(ln_fails + h.ln_weight, h.location, h.scale) for h in before),
     ]
     return {"LRS": lrs, "HRS": before}
+
+
+def _pair(xp: Any, mean: Any, sd: Any, second: tuple[Any, Any, Any]) -> list[Component]:
+    """Two normal parts with this mean and standard deviation together.
+
+    Readings tell those of both parts together well, whichever of the parts they belong to.
+    `second` has the logit of the weight of the second part, its shift in standard deviations of the
+    first, and ln of its width over that of the first less 1.
+    """
+    logit, shifted, ln_excess = second
+    weight, ratio = xp.exp(ln_expit(xp, logit)), 1 + xp.exp(ln_excess)
+    over_first = xp.sqrt(1 + weight * (ratio**2 - 1) + weight * (1 - weight) * shifted**2)
+    first = sd / over_first
+    low = mean - weight * shifted * first
+    return [
+        Component(ln_expit(xp, -logit), low, first),
+        Component(ln_expit(xp, logit), low + shifted * first, ratio * first),
+    ]
 
 
 FAMILY = Family("skewed-failure", priors, laws, coordinates=PathCoordinates.of)
