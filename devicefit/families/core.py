@@ -247,6 +247,10 @@ class PathCoordinates:
             self.level: ln_path + ln_expit(xp, -odds) - self._over_level(xp, coordinates),
         }
 
+    def ln_volume(self, xp: Any, coordinates: Mapping[str, Any]) -> Any:
+        """Ln of the volume of parameters that a unit of volume of coordinates holds."""
+        return 0.0
+
     def coordinates(self, xp: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The inverse."""
         ln_series = parameters["ln_r_series"]

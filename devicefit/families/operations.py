@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from devicefit.families.core import Here, ln_add, ln_expit, shift, shifted_position
+from devicefit.families.core import (
+    Here,
+    PathCoordinates,
+    ln_add,
+    ln_expit,
+    shift,
+    shifted_position,
+)
 from devicefit.families.frame import Frame
-from devicefit.families.prior import LN10
+from devicefit.families.prior import LN10, Prior
 
 DEVIATION_FAILURE = 1.5
 """Prior standard deviation of the smooth deviations of log odds of failures."""
@@ -41,3 +50,38 @@ def set_outcome(xp: Any, frame: Frame, here: Here) -> tuple[Any, Any]:
     other = (p["second_centre"] - here.places.second) / xp.exp(p["ln_second_width"])
     ln_fails = ln_add(xp, ln_fails, ln_works + ln_expit(xp, other))
     return ln_works + ln_expit(xp, -other), ln_fails
+
+
+@dataclass(frozen=True)
+class FailureCoordinates(PathCoordinates):
+    """The same, and the transition of the SETs over a current.
+
+    Where all of it lies below the measured range, readings tell the odds of a failed SET at the
+    weak end: `set_centre` over the width of the transition. If something else explains what fails,
+    they tell neither, and the priors tell both. In the place of `set_centre` stands what lies
+    between: it over the square root of the width. On simulated devices it alone or those odds gave
+    a quarter of the effective draws, or divergences.
+    """
+
+    def scales(self, priors: Sequence[Prior]) -> tuple[Prior, ...]:
+        """The table of priors, with centre and scale of the coordinates."""
+        found = super().scales(priors)
+        return tuple(replace(p, mean=-1.5, sd=1.0) if p.name == "set_centre" else p for p in found)
+
+    def parameters(self, xp: Any, coordinates: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of the table of priors, numbers by name."""
+        found = super().parameters(xp, coordinates)
+        if "set_centre" in found:
+            found["set_centre"] = found["set_centre"] * xp.exp(0.5 * found["ln_set_width"])
+        return found
+
+    def ln_volume(self, xp: Any, coordinates: Mapping[str, Any]) -> Any:
+        """Ln of the volume of parameters that a unit of volume of coordinates holds."""
+        return 0.5 * coordinates["ln_set_width"] if "set_centre" in coordinates else 0.0
+
+    def coordinates(self, xp: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The inverse of :meth:`parameters`."""
+        found = super().coordinates(xp, parameters)
+        if "set_centre" in found:
+            found["set_centre"] = found["set_centre"] / xp.exp(0.5 * found["ln_set_width"])
+        return found

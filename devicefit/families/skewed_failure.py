@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 from devicefit.families.components import Component, Laws
-from devicefit.families.core import Here, PathCoordinates, core, incomplete_set, ln_expit, shift
+from devicefit.families.core import Here, core, incomplete_set, ln_expit, shift
 from devicefit.families.family import Family
 from devicefit.families.frame import Frame
-from devicefit.families.operations import ln_odds, set_outcome
+from devicefit.families.operations import FailureCoordinates, ln_odds, set_outcome
 from devicefit.families.prior import Prior, core_priors, failure_priors, shape_priors
 
 # Prior standard deviation of the smooth deviation of the log odds of the broad part.
@@ -110,4 +110,4 @@ def _pair(xp: Any, mean: Any, sd: Any, second: tuple[Any, Any, Any]) -> list[Com
     ]
 
 
-FAMILY = Family("skewed-failure", priors, laws, coordinates=PathCoordinates.of)
+FAMILY = Family("skewed-failure", priors, laws, coordinates=FailureCoordinates.of)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from devicefit.families.components import Component, Laws
-from devicefit.families.core import Here, PathCoordinates, core, incomplete_set, ln_expit
+from devicefit.families.core import Here, core, incomplete_set, ln_expit
 from devicefit.families.family import Family
 from devicefit.families.frame import Frame
-from devicefit.families.operations import ln_odds, set_outcome
+from devicefit.families.operations import FailureCoordinates, ln_odds, set_outcome
 from devicefit.families.prior import Prior, core_priors, plain_failure_priors
 
 
@@ -47,4 +47,4 @@ def laws(xp: Any, frame: Frame, here: Here, strongest: Here) -> Laws:
     }
 
 
-FAMILY = Family("switching-failure", priors, laws, coordinates=PathCoordinates.of)
+FAMILY = Family("switching-failure", priors, laws, coordinates=FailureCoordinates.of)

@@ -28,7 +28,7 @@ from devicefit.numerics.graph_code import WITHOUT_LOCK
 from devicefit.numerics.machine_density import MachineDensity, density_of
 from devicefit.numerics.parts import Joined, Parts
 
-ToParameters = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+ToParameters = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Any]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> Co
         All its free variables are continuous, numbers or vectors.
     parameters : callable, optional
         Free variables from what the vector holds in their places, by name, as expressions; the
-        variables themselves when left out. Volumes must stay as they are (determinant one).
+        variables themselves when left out. Then ln of the volume that a unit of volume becomes.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> Co
     data = [v.type(name=v.name) for v in shared]
     parts: Any = Parts(tuple(v.ndim for v in values))(joined, ends, return_list=True)
     if parameters is not None:
-        named = parameters(dict(zip([rv.name for rv in rvs], parts, strict=True)))
+        named, ln_volume = parameters(dict(zip([rv.name for rv in rvs], parts, strict=True)))
         inside: dict[Any, Any] = dict(zip(shared, data, strict=True))
         parts = clone_replace([named[rv.name] for rv in rvs], inside)
     replaced = dict(zip([*values, *shared], [*parts, *data], strict=True))
@@ -120,6 +120,8 @@ def compile_model(model: pm.Model, parameters: ToParameters | None = None) -> Co
             elif parameters is None:
                 replaced[found] = joined
     (ln_density,) = clone_replace([ln_density], replaced)
+    if parameters is not None:
+        ln_density = ln_density + ln_volume
     inputs = [joined, ends, *data]
     lengths = [int(np.prod(s, dtype=np.int64)) for s in shapes]
     arguments = [np.cumsum(lengths), *(np.asarray(v.get_value(), order="C") for v in shared)]

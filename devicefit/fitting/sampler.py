@@ -137,7 +137,7 @@ class Sampled:
 
 
 class Coordinates(Protocol):
-    """Coordinates in which a posterior is easier to follow; volumes are those of the parameters."""
+    """Coordinates in which a posterior is easier to follow."""
 
     def scales(self, priors: Sequence[Prior]) -> tuple[Prior, ...]:
         """The table of priors, with centre and scale of each coordinate in place of a parameter."""
@@ -149,6 +149,10 @@ class Coordinates(Protocol):
 
     def parameters(self, xp: Any, coordinates: Mapping[str, Any]) -> Mapping[str, Any]:
         """Parameters by name."""
+        ...
+
+    def ln_volume(self, xp: Any, coordinates: Mapping[str, Any]) -> Any:
+        """Ln of the volume of parameters that a unit of volume of coordinates holds."""
         ...
 
 
@@ -200,8 +204,12 @@ def standardised(
 
     parameters = None
     if coordinates is not None:
-        parameters = partial(coordinates.in_model(model).parameters, pt)
+        inside = coordinates.in_model(model)
         priors = coordinates.scales(priors)
+
+        def parameters(parts: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
+            return inside.parameters(pt, parts), inside.ln_volume(pt, parts)
+
     compiled = compile_model(model, parameters)
     names = tuple(p.name for p in priors)
     if compiled.names != names:

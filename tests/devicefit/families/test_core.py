@@ -12,6 +12,7 @@ from scipy import special
 from devicefit.families.core import Core, Here, PathCoordinates, core, incomplete_set, ln_expit
 from devicefit.families.family import draws_here
 from devicefit.families.frame import Frame, Places, deviation_basis
+from devicefit.families.operations import FailureCoordinates, set_outcome
 from devicefit.families.prior import core_priors, plain_failure_priors
 from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.reference_device import ReferenceDevice, true_mixtures
@@ -197,13 +198,16 @@ def test_incomplete_sets_of_the_reference_device() -> None:
 
 
 @pytest.mark.parametrize("programming", [CURRENT, GATE])
-def test_coordinates_of_the_path_keep_volumes_and_say_what_is_read(
-    programming: Programming,
+@pytest.mark.parametrize("kind", [PathCoordinates, FailureCoordinates])
+def test_coordinates_say_their_volume_and_what_is_read(
+    programming: Programming, kind: type[PathCoordinates]
 ) -> None:
     frame = Frame(programming, 1e-5, 1e-3)
-    coordinates = PathCoordinates.of(frame)
+    coordinates = kind.of(frame)
     assert coordinates is not None
     p = {k: v for k, v in parameters(frame).items() if np.ndim(v) == 0}
+    if kind is FailureCoordinates:
+        p |= {q.name: q.mean for q in plain_failure_priors(frame) if not q.size}
     names = list(p)
 
     def vector_of(values: FloatArray) -> FloatArray:
@@ -215,11 +219,20 @@ def test_coordinates_of_the_path_keep_volumes_and_say_what_is_read(
     np.testing.assert_allclose(vector_of(values), [p[name] for name in names], rtol=1e-12)
     steps = 1e-6 * np.eye(len(names))
     slopes = [(vector_of(values + s) - vector_of(values - s)) / 2e-6 for s in steps]
-    assert abs(np.linalg.det(np.array(slopes))) == pytest.approx(1.0, rel=1e-6)
+    volume = np.exp(coordinates.ln_volume(np, at))
+    assert abs(np.linalg.det(np.array(slopes))) == pytest.approx(volume, rel=1e-6)
     # what replaces the series resistance is ln R of the path at the strong end
     found = core(np, frame, here(p, frame.places(np.array([frame.high]))))
     path = np.logaddexp(found.ln_series, found.ln_filament)
     assert at["ln_r_series"] == pytest.approx(float(np.ravel(path)[0]), rel=1e-9)
+    if kind is FailureCoordinates and programming is CURRENT:
+        # and in the place of the SET centre the log odds of a failed SET at the weak end, times
+        # the square root of the width of the transition
+        floor = {"log10_set_floor": -30.0}
+        weak = here(p | floor, frame.places(np.array([frame.low])))
+        ln_works, ln_fails = set_outcome(np, frame, weak)
+        odds = float(np.ravel(ln_fails - ln_works)[0])
+        assert at["set_centre"] == pytest.approx(odds * np.exp(0.5 * p["ln_set_width"]), rel=1e-9)
 
 
 @pytest.mark.parametrize("programming", [CURRENT, GATE, WIDTH])
