@@ -219,8 +219,8 @@ class PathCoordinates:
 
     @classmethod
     def of(cls, frame: Frame) -> PathCoordinates | None:
-        """For a measured range; None where one condition has no path."""
-        if frame.is_single:
+        """For a measured range; None where it has neither a path nor several arrays."""
+        if frame.is_single and len(frame.arrays) == 1:
             return None
         at = frame.places(np.array([frame.high]))
         return cls(frame.is_current, at.ln_middle, at.ln_width)
@@ -240,6 +240,8 @@ class PathCoordinates:
 
     def parameters(self, xp: Any, coordinates: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters of the table of priors, numbers by name."""
+        if "ln_r_series" not in coordinates:
+            return dict(coordinates)
         ln_path, odds = coordinates["ln_r_series"], coordinates[self.level]
         return {
             **coordinates,
@@ -253,6 +255,8 @@ class PathCoordinates:
 
     def coordinates(self, xp: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The inverse."""
+        if "ln_r_series" not in parameters:
+            return dict(parameters)
         ln_series = parameters["ln_r_series"]
         ln_own = parameters[self.level] + self._over_level(xp, parameters)
         return {

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from devicefit.families.core import (
     Here,
     PathCoordinates,
@@ -15,7 +17,7 @@ from devicefit.families.core import (
     shifted_position,
 )
 from devicefit.families.frame import Frame
-from devicefit.families.prior import LN10, Prior
+from devicefit.families.prior import IN_SD, LN10, Prior
 
 DEVIATION_FAILURE = 1.5
 """Prior standard deviation of the smooth deviations of log odds of failures."""
@@ -54,13 +56,15 @@ def set_outcome(xp: Any, frame: Frame, here: Here) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class FailureCoordinates(PathCoordinates):
-    """The same, and the transition of the SETs over a current.
+    """The same, the transition of the SETs over a current, and how arrays differ in failures.
 
     Where all of it lies below the measured range, readings tell the odds of a failed SET at the
     weak end: `set_centre` over the width of the transition. If something else explains what fails,
     they tell neither, and the priors tell both. In the place of `set_centre` stands what lies
     between: it over the square root of the width. On simulated devices it alone or those odds gave
-    a quarter of the effective draws, or divergences.
+    a quarter of the effective draws, or divergences. So do shifts of arrays in units of their sd
+    where failures of each are known, and the shifts themselves where they are not: here they are in
+    units of its square root.
     """
 
     def scales(self, priors: Sequence[Prior]) -> tuple[Prior, ...]:
@@ -69,19 +73,46 @@ class FailureCoordinates(PathCoordinates):
         return tuple(replace(p, mean=-1.5, sd=1.0) if p.name == "set_centre" else p for p in found)
 
     def parameters(self, xp: Any, coordinates: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters of the table of priors, numbers by name."""
+        """Parameters of the table of priors, by name."""
         found = super().parameters(xp, coordinates)
         if "set_centre" in found:
             found["set_centre"] = found["set_centre"] * xp.exp(0.5 * found["ln_set_width"])
+        for name, ln_sd in _scaled(found).items():
+            found[name] = found[name] * xp.exp(-0.5 * _beside(xp, ln_sd))
         return found
 
     def ln_volume(self, xp: Any, coordinates: Mapping[str, Any]) -> Any:
         """Ln of the volume of parameters that a unit of volume of coordinates holds."""
-        return 0.5 * coordinates["ln_set_width"] if "set_centre" in coordinates else 0.0
+        volume = 0.5 * coordinates["ln_set_width"] if "set_centre" in coordinates else 0.0
+        for name, ln_sd in _scaled(coordinates).items():
+            volume = volume - 0.5 * ln_sd * _length(xp, coordinates[name])
+        return volume
 
     def coordinates(self, xp: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The inverse of :meth:`parameters`."""
         found = super().coordinates(xp, parameters)
         if "set_centre" in found:
             found["set_centre"] = found["set_centre"] / xp.exp(0.5 * found["ln_set_width"])
+        for name, ln_sd in _scaled(found).items():
+            found[name] = found[name] * xp.exp(0.5 * _beside(xp, ln_sd))
         return found
+
+
+def _scaled(p: Mapping[str, Any]) -> dict[str, Any]:
+    """Ln of the sd between arrays of each shift that is in units of it."""
+    names = [name for name in p if name.endswith(IN_SD)]
+    return {name: p[f"ln_sd_{name.removesuffix(IN_SD)}"] for name in names}
+
+
+def _beside(xp: Any, number: Any) -> Any:
+    """A number to multiply a vector with."""
+    return np.asarray(number)[..., None] if xp is np else number
+
+
+def _length(xp: Any, vector: Any) -> Any:
+    if xp is np:
+        return vector.shape[-1]
+    # Imported where there is a model: commands that evaluate draws have no use for PyTensor.
+    from devicefit.numerics.parts import length
+
+    return length(vector)[0]

@@ -235,6 +235,21 @@ def test_coordinates_say_their_volume_and_what_is_read(
         assert at["set_centre"] == pytest.approx(odds * np.exp(0.5 * p["ln_set_width"]), rel=1e-9)
 
 
+def test_coordinates_of_arrays_at_one_condition() -> None:
+    frame = Frame(ONE_CONDITION, 1.0, 1.0, arrays=("a", "b", "c"))
+    coordinates = FailureCoordinates.of(frame)
+    assert coordinates is not None
+    p = {q.name: q.mean for q in plain_failure_priors(frame) if not q.size}
+    name = "reset_floor_array_in_sd"
+    shifts = np.array([0.3, -0.5, 1.0])
+    found = coordinates.parameters(np, p | {name: shifts, f"ln_sd_{name[:-6]}": np.log(4.0)})
+    np.testing.assert_allclose(found[name], shifts / 2)
+    back = coordinates.coordinates(np, found)
+    np.testing.assert_allclose(back[name], shifts)
+    # three shifts, each half as wide
+    assert coordinates.ln_volume(np, back) == pytest.approx(3 * np.log(0.5))
+
+
 @pytest.mark.parametrize("programming", [CURRENT, GATE, WIDTH])
 def test_stronger_programming_never_raises_the_lrs(programming: Programming) -> None:
     chosen = {} if programming.is_current else {"hrs_slope": 0.0}
