@@ -88,7 +88,8 @@ def test_few_arrays_each_have_to_qualify_and_many_are_drawn() -> None:
     weights[0, :30] = 1 / 30
     on = pairing.array[:30] == 1
     np.testing.assert_allclose(found.p_met_of(weights)[0], found.share[:30][on].mean(axis=0))
-    many = pair_draws(3, 1, draws=600, rng=np.random.default_rng(4), arrays=6)
-    six = SeenRates.equal(np.tile(np.log([1e-6, 0.02] * 3)[:, None], (3, 1)))
-    drawn = chip_yield(surface, six, many, 0.01)
+    # enough arrays: each draw of the device has a new one
+    many = pair_draws(3, 1, draws=600, rng=np.random.default_rng(4))
+    new = SeenRates.equal(np.log([[1e-6], [0.02], [1e-6]]))
+    drawn = chip_yield(surface, new, many, 0.01)
     np.testing.assert_allclose(drawn.p_met, drawn.share.mean(axis=0))

@@ -244,7 +244,8 @@ def test_texts_of_a_record_do_not_become_paths(
         (stage / "device.json").write_text("{}")
 
     # the fit and the answer are those of no interest here
-    monkeypatch.setattr("reliability.device_study.study_device", lambda *_, **__: Mock())
+    study = Mock(**{"main.frame.arrays": ("",)})
+    monkeypatch.setattr("reliability.device_study.study_device", lambda *_, **__: study)
     monkeypatch.setattr("reliability.study_files.save_study", save)
     results = Mock(**{"to_json.return_value": "the results"})
     monkeypatch.setattr("reliability.cli.answer_from", lambda *_, **__: results)

@@ -237,7 +237,10 @@ def test_a_frame_beyond_its_ends_goes_on_with_the_physics(
     shift = []
     for p in (plain, bent):
         law = FAMILIES[family].mixtures(p, frame, frame.places(x))["HRS"]
-        shift.append(law.location[0, 0, 0])
+        # both parts of a skewed core together
+        core = slice(2 if family == "skewed-failure" else 1)
+        weight = np.exp(law.ln_weight[core, 0, 0])
+        shift.append((weight * law.location[core, 0, 0]).sum(axis=0) / weight.sum(axis=0))
     # the deviation from the physics stays what it was at the end
     np.testing.assert_allclose(np.ptp(shift[1] - shift[0]), 0.0, atol=1e-12)
     assert abs((shift[1] - shift[0])[0]) > 1e-3
