@@ -148,8 +148,8 @@ _PLAIN_FAILURE = (
     ),
     Prior(
         "ln_sd_stuck",
-        np.log(0.25),
-        0.3,
+        np.log(0.35),
+        0.5,
         "ln of sd of failed RESETs",
         "a cluster, narrower than the HRS; keeps it from taking the place of the HRS tails",
     ),

@@ -44,9 +44,13 @@ def test_ber_falls_from_one_half_to_a_floor_of_stuck_cells(results: Results) -> 
     # Below about 1.5 V the pulse does nothing: no better than a coin.
     assert mean[grid < 1.5].min() > 0.45
     # 1.9 V and above: counted BER of this half of the array is near 1e-3 (0.7e-3 to 1.3e-3 in
-    # 250 mV bins of the data set's description); a third of the cells leaves a factor of 3.
+    # 250 mV bins of the data set's description); a third of the cells leaves a factor of 3. Beyond
+    # 2.6 V none of the 1,394 readings of this third is wrong at 10 kohm, so that a single value
+    # may lie lower, but not vanish.
     strong = mean[grid > 1.9]
-    assert np.all((2e-4 < strong) & (strong < 6e-3))
+    average = np.trapezoid(strong, grid[grid > 1.9]) / np.ptp(grid[grid > 1.9])
+    assert 3e-4 < average < 4e-3
+    assert np.all((5e-5 < strong) & (strong < 6e-3))
 
 
 def test_counts_are_those_of_the_readings(results: Results) -> None:
