@@ -14,19 +14,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.devicefit_prediction import DATA_SETS
+from benchmarks.devicefit_prediction import DATA_SETS, whole
 from devicefit.checks.fit_gates import answer_diagnostics
 from devicefit.compression import compress
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions, standardised
-from devicefit.measurements import Measurements, check_measurements, read_measurements
+from devicefit.measurements import Measurements, read_measurements
 from devicefit.reference_device import reference_measurements
 from devicefit.sensing import SensingOptions, ber_curves
 from reliability.device_study import GRID_POINTS, STACKED_FAMILIES, adaptive_grid
 
-COLUMNS = ("device_id", "state", "programming", "programming_2", "resistance_ohm", "cycle")
 FAMILY = "switching-failure"
 TWELVE_CURRENTS = "24-twelve-currents/f08.csv"
 SIMULATED = "simulated device"
@@ -35,13 +34,7 @@ SIMULATED = "simulated device"
 def subjects(devices: Path, cases: Path) -> Iterator[tuple[str, str, Measurements]]:
     """Name, family and readings of each fit; readings are read when they are asked for."""
     for data in DATA_SETS:
-        table, programming, second = data.read(devices)
-        kept = table[[c for c in (*COLUMNS, "array_id") if c in table]].reset_index(drop=True)
-        yield (
-            data.name,
-            FAMILY,
-            check_measurements(kept, programming, second=second, source=data.name),
-        )
+        yield data.name, FAMILY, whole(data, devices)
     yield "twelve currents", FAMILY, read_measurements(cases / TWELVE_CURRENTS)
     for family in (FAMILY, *STACKED_FAMILIES):
         yield SIMULATED, family, reference_measurements()

@@ -117,14 +117,23 @@ DATA_SETS = (
 )
 
 
+COLUMNS = ("device_id", "state", "programming", "programming_2", "resistance_ohm", "cycle")
+
+
+def whole(data: DataSet, devices: Path) -> Measurements:
+    """All readings of a data set."""
+    table, programming, second = data.read(devices)
+    table = table[[c for c in (*COLUMNS, "array_id") if c in table]].reset_index(drop=True)
+    return check_measurements(table, programming, second=second, source=data.name)
+
+
 def split(data: DataSet, devices: Path, *, seed: int) -> tuple[Measurements, Measurements]:
     """Readings of two thirds of the devices, and of the others."""
     table, programming, second = data.read(devices)
     names = np.sort(table["device_id"].astype(str).unique())
     rng = np.random.default_rng([seed, 11])
     out = set(rng.permutation(names)[: int(len(names) * LEFT_OUT)])
-    columns = ("device_id", "state", "programming", "programming_2", "resistance_ohm", "cycle")
-    table = table[[c for c in (*columns, "array_id") if c in table]]
+    table = table[[c for c in (*COLUMNS, "array_id") if c in table]]
     mask = table["device_id"].astype(str).isin(out).to_numpy()
 
     def checked(part: pd.DataFrame) -> Measurements:

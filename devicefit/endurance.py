@@ -25,6 +25,9 @@ from devicefit.life_fit import (
 )
 from devicefit.programming import FloatArray, IntArray, beyond
 
+if TYPE_CHECKING:
+    import pymc as pm
+
 PRIORS = (
     Prior("logit_rate", -6.5, 2.5, "logit of the error share of sound units, mid range", "weak"),
     Prior("slope", 0.0, 1.0, "power of the cycles in that share, late", "weak; drift either way"),
@@ -56,8 +59,6 @@ PRIORS = (
     Prior("logit_icc_worn", -1.0, 1.5, "logit of the correlation of a worn-out unit", "weak"),
 )
 
-if TYPE_CHECKING:
-    import pymc as pm
 BEND_WIDTH = 0.35
 """Rounding of the bend in ln cycles: a third of a decade."""
 

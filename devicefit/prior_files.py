@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from devicefit.elicitation import LARGEST_PROBABILITY, LEAST_PROBABILITY, normal_between
-from devicefit.families.prior import IN_SD, LN10, Prior
+from devicefit.families.prior import LN10, Prior, spread_between_arrays
 from devicefit.numerics.stored import plain_number, read_toml, reading, shown
 from devicefit.programming import Programming
 from devicefit.quantities import NotAQuantity, parse_quantity
@@ -310,7 +310,7 @@ def apply(
         raise PriorFileError(f"{what}: this model has no such parameter. {_known(priors)}")
     stated = {e.parameter: e for e in prior_file.entries if e.parameter is not None}
     if shifts := [p.name for p in priors if p.dim == "array" and p.name in stated]:
-        name, ln_sd = shifts[0], f"ln_sd_{shifts[0].removesuffix(IN_SD)}"
+        name, ln_sd = shifts[0], spread_between_arrays(shifts[0])
         raise PriorFileError(
             f"{prior_file.path}: [parameter.{name}] are shifts of arrays, whose spread is "
             f"inferred; state that instead, as [parameter.{ln_sd}]"

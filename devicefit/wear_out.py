@@ -18,6 +18,9 @@ from devicefit.life_fit import (
 )
 from devicefit.programming import FloatArray, IntArray, Programming, beyond
 
+if TYPE_CHECKING:
+    import pymc as pm
+
 LAWS = ("lognormal", "weibull")
 LN_NEVER = -1e4
 """Ln of the cycles of an inspection that there was not."""
@@ -41,9 +44,6 @@ PRIORS = (
         "ln_scale", math.log(1.5), 0.5, "ln of the scale of ln cycles at one programming", "weak"
     ),
 )
-
-if TYPE_CHECKING:
-    import pymc as pm
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from devicefit.families.core import (
     shifted_position,
 )
 from devicefit.families.frame import Frame
-from devicefit.families.prior import IN_SD, LN10, Prior
+from devicefit.families.prior import IN_SD, LN10, Prior, spread_between_arrays
 
 DEVIATION_FAILURE = 1.5
 """Prior standard deviation of the smooth deviations of log odds of failures."""
@@ -78,7 +78,7 @@ class FailureCoordinates(PathCoordinates):
         if "set_centre" in found:
             found["set_centre"] = found["set_centre"] * xp.exp(0.5 * found["ln_set_width"])
         for name, ln_sd in _scaled(found).items():
-            found[name] = found[name] * xp.exp(-0.5 * _beside(xp, ln_sd))
+            found[name] = found[name] * xp.exp(-0.5 * _for_vector(xp, ln_sd))
         return found
 
     def ln_volume(self, xp: Any, coordinates: Mapping[str, Any]) -> Any:
@@ -94,17 +94,16 @@ class FailureCoordinates(PathCoordinates):
         if "set_centre" in found:
             found["set_centre"] = found["set_centre"] / xp.exp(0.5 * found["ln_set_width"])
         for name, ln_sd in _scaled(found).items():
-            found[name] = found[name] * xp.exp(0.5 * _beside(xp, ln_sd))
+            found[name] = found[name] * xp.exp(0.5 * _for_vector(xp, ln_sd))
         return found
 
 
 def _scaled(p: Mapping[str, Any]) -> dict[str, Any]:
     """Ln of the sd between arrays of each shift that is in units of it."""
-    names = [name for name in p if name.endswith(IN_SD)]
-    return {name: p[f"ln_sd_{name.removesuffix(IN_SD)}"] for name in names}
+    return {name: p[spread_between_arrays(name)] for name in p if name.endswith(IN_SD)}
 
 
-def _beside(xp: Any, number: Any) -> Any:
+def _for_vector(xp: Any, number: Any) -> Any:
     """A number to multiply a vector with."""
     return np.asarray(number)[..., None] if xp is np else number
 

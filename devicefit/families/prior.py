@@ -358,6 +358,11 @@ def _array_priors(frame: Frame, sds: dict[str, float], *, in_sd: bool = False) -
     return tuple(found)
 
 
+def spread_between_arrays(shifts: str) -> str:
+    """Name of ln of the sd between arrays of shifts, given or in units of it."""
+    return f"ln_sd_{shifts.removesuffix(IN_SD)}"
+
+
 def layout(priors: tuple[Prior, ...]) -> dict[str, int | slice]:
     """Where each prior's parameters are in the vector of all of them."""
     found: dict[str, int | slice] = {}

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from devicefit.families.frame import Frame
-from devicefit.families.prior import IN_SD, Prior, sample_priors
+from devicefit.families.prior import Prior, sample_priors, spread_between_arrays
 from devicefit.programming import FloatArray
 
 ENOUGH_ARRAYS = 5
@@ -77,7 +77,7 @@ def add_new_arrays(
             continue
         rng = np.random.default_rng([seed, zlib.crc32(prior.name.encode())])
         new = rng.standard_normal((*shape, count))
-        of_spread = f"ln_sd_{prior.name.removesuffix(IN_SD)}"
+        of_spread = spread_between_arrays(prior.name)
         if is_alone:
             spread = next(p for p in priors if p.name == of_spread)
             drawn = sample_priors((spread,), draws=shape[0] * shape[1], rng=rng)[of_spread]
