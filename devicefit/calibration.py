@@ -241,12 +241,15 @@ def recover(
     truth, measurements, redraws = simulate(family, design, rng=np.random.default_rng([number, 1]))
     compressed = compress(measurements)
     frame = design.frame
-    priors = FAMILIES[family].priors(frame)
+    chosen = FAMILIES[family]
+    priors = chosen.priors(frame)
     sampled = sample_model(
-        FAMILIES[family].model(compressed, priors=priors),
+        chosen.model(compressed, priors=priors),
         priors,
         replace(options, seed=number),
         near=data_starts(compressed, frame),
+        # as of a fit: without them divergences come where no user sees any
+        coordinates=chosen.coordinates(frame) if chosen.coordinates else None,
     )
     draws = sampled.draws
     named = {str(name): draws[name].values for name in draws.data_vars}

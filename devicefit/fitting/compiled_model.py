@@ -8,7 +8,6 @@ Python, so that they run beside each other.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,11 @@ import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import equal_computations
 from pytensor.graph.replace import clone_replace
-from pytensor.graph.traversal import ancestors, graph_inputs
+from pytensor.graph.traversal import ancestors, graph_inputs, io_toposort
 
+from devicefit.fitting.compile_graph import compile_apart, compiled_graph, kinds_of
 from devicefit.numerics.compiled import announce
-from devicefit.numerics.graph_code import WITHOUT_LOCK
+from devicefit.numerics.graph_code import graph_key
 from devicefit.numerics.machine_density import MachineDensity, density_of
 from devicefit.numerics.parts import Joined, Parts
 
@@ -148,17 +148,19 @@ def _function(inputs: list[Any], ln_density: Any) -> Any:
         same = [a.type for a in known.inputs] == [b.type for b in inputs]
         if same and equal_computations([known.ln_density], [ln_density], known.inputs, inputs):
             return known.function
-    if not any((Path(pytensor.config.base_compiledir) / "numba").glob("*.nbi")):
-        announce()
-    gradient: Any = pytensor.grad(ln_density, inputs[0])
-    with warnings.catch_warnings():
-        # PyTensor looks for a BLAS library that its C code would link to; there is no C code here.
-        warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
-        function = pytensor.function(
-            inputs, [ln_density, gradient], mode=WITHOUT_LOCK, on_unused_input="ignore"
-        )
-    kinds = [(np.dtype(i.type.dtype), i.type.ndim) for i in inputs[1:]]
-    density = density_of(function.vm.jit_fn, kinds)
+    density, key = None, graph_key(inputs, [ln_density]) if pytensor.config.numba__cache else None
+    if key is not None:
+        for node in io_toposort(inputs, [ln_density]):
+            if hasattr(node.op, "link"):
+                node.op.link()
+        density = density_of(None, kinds_of(inputs), key)
+    if density is None:
+        if not any((Path(pytensor.config.base_compiledir) / "numba").glob("*.nbi")):
+            announce()
+        if key is not None:
+            density = compile_apart(inputs, ln_density, key)
+        if density is None:
+            density = compiled_graph(inputs, ln_density, key)
     _KNOWN.insert(0, _Compiled(inputs, ln_density, density))
     del _KNOWN[_MOST_KNOWN:]
     return density

@@ -76,6 +76,10 @@ class ReadingsLikelihood(Op):
         for output, slope in zip(outputs[1:], slopes[given], strict=True):
             output[0] = slope
 
+    def link(self) -> None:
+        """Make the C function known that stored machine code calls."""
+        _kernel()
+
     def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
         """Slopes by the vectors; nothing else has one."""
         if not all(isinstance(g.type, DisconnectedType) for g in output_gradients[1:]):

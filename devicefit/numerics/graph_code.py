@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import pickle
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numba
 import pytensor
 from pytensor.compile.mode import NUMBA, Mode
 from pytensor.graph.basic import Constant
+from pytensor.graph.traversal import io_toposort
 from pytensor.link.numba.dispatch.basic import (
     cache_key_for_constant,
     numba_funcify_and_cache_key,
@@ -24,7 +28,7 @@ from pytensor.link.numba.dispatch.basic import (
 from pytensor.link.numba.linker import NumbaLinker
 from pytensor.link.utils import fgraph_to_python
 
-from devicefit.numerics.compiled import digest
+from devicefit.numerics.compiled import PACKAGES, digest
 
 _INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Options of functions that machine code alone calls."""
@@ -53,6 +57,53 @@ def of_lines(name: str, lines: Sequence[str], known: Mapping[str, Any], file: st
     names = dict(known)
     exec("\n".join(lines), names)
     return numba.njit(names[name], **_INNER), int(digest(file), 16)
+
+
+def graph_key(inputs: Sequence[Any], outputs: Sequence[Any]) -> str | None:
+    """Name of a graph as it was written, the same in every process.
+
+    PyTensor rewrites equal graphs in another order in each process, so that what comes out of it
+    has no such name where graphs are large.
+
+    Parameters
+    ----------
+    inputs, outputs : sequence of PyTensor variables
+        Of the graph.
+
+    Returns
+    -------
+    str or None
+        None if an operation cannot be written down.
+    """
+    names: dict[Any, Any] = {v: ("input", i, str(v.type)) for i, v in enumerate(inputs)}
+    parts: list[Any] = [pytensor.__version__, numba.__version__, pytensor.config.numba__fastmath]
+    # what code of ours stands behind operations, PyTensor's own among them
+    parts += [digest(str(path)) for path in sorted(_OPERATIONS.glob("*.py"))]
+    try:
+        for i, node in enumerate(io_toposort(inputs, outputs)):
+            for v in node.inputs:
+                if v not in names:
+                    constant: Any = v
+                    content = pickle.dumps((str(v.type), constant.data))
+                    names[v] = hashlib.sha256(content).hexdigest()
+            parts.append((_op_name(node.op), [names[v] for v in node.inputs]))
+            names |= {v: (i, j, str(v.type)) for j, v in enumerate(node.outputs)}
+        parts.append([names[v] for v in outputs])
+    except (AttributeError, KeyError, TypeError, pickle.PicklingError):
+        return None
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _op_name(op: Any) -> str:
+    """What an operation is, with the sources of those of this project."""
+    kind = type(op)
+    file = getattr(sys.modules[kind.__module__], "__file__", "")
+    own = digest(file) if kind.__module__.partition(".")[0] in PACKAGES else ""
+    content = hashlib.sha256(pickle.dumps(op)).hexdigest()
+    return f"{kind.__module__}.{kind.__qualname__} {own} {content}"
+
+
+_OPERATIONS = Path(__file__).resolve().parents[1] / "likelihood"
 
 
 @dataclass(frozen=True)

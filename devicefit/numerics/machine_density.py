@@ -18,6 +18,7 @@ import numpy as np
 import pytensor
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from pytensor.link.numba.cache import compile_numba_function_src
 
@@ -87,19 +88,23 @@ class MachineDensity:
         return _CALL(self.function.address)
 
 
-def density_of(graph: GraphCode, kinds: Sequence[tuple[np.dtype[Any], int]]) -> Any:
+def density_of(
+    graph: GraphCode | None, kinds: Sequence[tuple[np.dtype[Any], int]], key: str | None = None
+) -> Any:
     """C function of a graph whose outputs are a log density and its gradient.
 
     Parameters
     ----------
-    graph : GraphCode
-        Of a vector and data.
+    graph : GraphCode or None
+        Of a vector and data; None for code that is stored.
     kinds : sequence of (dtype, int)
         Types and numbers of dimensions of the data.
+    key : str, optional
+        Names the graph in the store, the same in every process.
 
     Returns
     -------
-    numba C callback of type `DENSITY`
+    numba C callback of type `DENSITY`, or None where a `key` without a graph is not stored
     """
     arrays: list[str] = []
     at = 2
@@ -124,8 +129,17 @@ def density_of(graph: GraphCode, kinds: Sequence[tuple[np.dtype[Any], int]]) -> 
     ]
     source = "\n".join(lines)
     scalars = {dtype.type.__name__: dtype.type for dtype, _ in kinds}
-    own = {"int64": np.int64, "graph": graph.inner, "placed": _placed, "answer": _answer}
-    return stored_callback(DENSITY, source, {**scalars, **own, "pointer": _pointer}, graph.key)
+    own = {"int64": np.int64, "placed": _placed, "answer": _answer, "pointer": _pointer}
+    if graph is not None:
+        of_graph = {"graph": graph.inner}
+        # code that holds an address, of an operation without a name, must not be stored
+        return stored_callback(
+            DENSITY, source, {**scalars, **own, **of_graph}, key if graph.key else None
+        )
+    try:
+        return stored_callback(DENSITY, source, {**scalars, **own}, key)
+    except TypingError:  # it would have to be compiled
+        return None
 
 
 @functools.cache

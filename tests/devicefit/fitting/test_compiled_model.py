@@ -1,5 +1,11 @@
 """Value and gradient of small PyMC models as machine code, against SciPy."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -7,10 +13,13 @@ from scipy import stats
 
 from devicefit.compression import compress
 from devicefit.families.registry import FAMILIES
-from devicefit.fitting import compiled_model
+from devicefit.fitting import compile_graph, compiled_model
 from devicefit.fitting.compiled_model import CompiledModel, compile_model
+from devicefit.numerics.graph_code import GraphCode, graph_key
 from devicefit.programming import FloatArray
 from devicefit.reference_device import ReferencePlan, reference_measurements
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def two_normals(readings: FloatArray, *, terms: int) -> pm.Model:
@@ -93,10 +102,72 @@ def test_tables_of_variables_are_refused_by_name() -> None:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_graphs_of_families_can_be_stored(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     """One operation without a name that lasts, and each process compiles for half a minute."""
-    keys = []
-    monkeypatch.setattr(compiled_model, "density_of", lambda graph, _: keys.append(graph.key))
+    found = []
+
+    def kept(graph: GraphCode | None, _: Any, key: str | None = None) -> None:
+        if graph is not None:
+            found.append((key, graph.key))
+
     monkeypatch.setattr(compiled_model, "_KNOWN", [])
+    monkeypatch.setattr(compiled_model, "density_of", kept)
+    monkeypatch.setattr(compiled_model, "compile_apart", lambda *_: None)
+    monkeypatch.setattr(compile_graph, "density_of", kept)
     plan = ReferencePlan(currents=3, devices_per_current=5, cycles=4)
     compile_model(FAMILIES[family].model(compress(reference_measurements(plan=plan))))
-    assert len(keys) == 1
-    assert keys[0] is not None
+    ((key, of_code),) = found
+    assert key is not None
+    assert of_code is not None
+
+
+NAMING = """
+import numpy as np
+from devicefit.fitting import compiled_model
+from devicefit.numerics.graph_code import graph_key
+from tests.devicefit.fitting.test_compiled_model import two_normals
+
+compiled_model._function = lambda inputs, ln_density: print(graph_key(inputs, [ln_density]))
+try:
+    compiled_model.compile_model(two_normals(np.array([0.9, 1.2]), terms=2))
+except AttributeError:
+    pass
+"""
+
+
+def test_a_graph_has_one_name_in_all_processes_and_another_one_with_another_law(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [
+        subprocess.run(
+            [sys.executable, "-c", NAMING],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout.split()[-1]
+        for seed in ("1", "2")
+    ]
+    here: list[str | None] = []
+    monkeypatch.setattr(
+        compiled_model,
+        "_function",
+        lambda inputs, value: here.extend(
+            [graph_key(inputs, [value]), graph_key(inputs, [-value])]
+        ),
+    )
+    # MachineDensity takes what is given to it for a function
+    compile_model(two_normals(np.array([0.9, 1.2, 1.4]), terms=2))
+    assert names == [here[0]] * 2
+    assert here[1] is not None
+    assert here[1] != here[0]
+
+
+def test_what_cannot_be_compiled_apart_is_compiled_here(
+    compiled: CompiledModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled_model, "_KNOWN", [])
+    monkeypatch.setattr(compiled_model, "density_of", lambda *_: None)
+    monkeypatch.setattr(compiled_model, "compile_apart", lambda *_: None)
+    again = compile_model(two_normals(np.array([0.9, 1.2, 1.4]), terms=2))
+    vector = np.array([0.8, 0.1, -0.2])
+    assert again.density(vector)[0] == pytest.approx(compiled.density(vector)[0], rel=1e-13)
