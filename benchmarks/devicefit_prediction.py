@@ -2,8 +2,9 @@
 
 A random third of the devices of each data set is left out; the rest is fitted; the number of
 left-out devices that fail in each (bin of conditions, state) is compared with its 95 % predictive
-interval, and the log predictive density of their readings with that of two lognormals fitted to
-the same devices in each bin by their moments.
+interval; its ranked score with that of a beta-binomial law of the fitted devices' own counts in the
+bin; and the log predictive density of the readings with that of two lognormals fitted to the same
+devices in each bin by their moments. Once more with bins of 1,000 devices.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from devicefit.fitting.fitted import Fitted
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements import STATES, Measurements, check_measurements
-from devicefit.prediction import predict
-from devicefit.programming import ONE_CONDITION, Programming
+from devicefit.prediction import predict, ranked_score, sides
+from devicefit.programming import ONE_CONDITION, FloatArray, Programming
 from devicefit.sensing import SensingOptions
 from reliability.device_study import study_device
 
 GATE = Programming("SET gate voltage", "V")
 BIT_LINE = Programming("SET bit-line voltage", "V")
 LEFT_OUT = 1 / 3
+WIDE = 1000
 SEED = 20190407
 
 
@@ -161,6 +164,31 @@ def two_lognormals(train: Measurements, test: Measurements, bins: pd.DataFrame) 
     return total
 
 
+def beta_binomial_scores(
+    device: Fitted, train: Measurements, bins: pd.DataFrame, *, rng: np.random.Generator
+) -> FloatArray:
+    """Ranked score of each bin by the counts of the fitted devices alone: a beta-binomial law.
+
+    Of n fitted devices k failed in the bin; of the others the law of Jeffreys' prior says how many.
+    """
+    found = sides(device, train, options=SensingOptions())
+    rows = found.readings.assign(fails=found.fails)[found.decided]
+    scores = []
+    for b in bins.itertuples():
+        here = rows["programming"].between(b.programming_low, b.programming_high)
+        fails = rows[here & (rows["state"] == b.state)].groupby("device_id")["fails"].any()
+        k, n = int(fails.sum()), len(fails)
+        share = rng.beta(k + 0.5, n - k + 0.5, 4000)
+        scores.append(ranked_score(rng.binomial(b.devices, share), b.failures_observed))
+    return np.array(scores)
+
+
+def standard_error(differences: FloatArray) -> float | None:
+    """Of their sum, bins taken as independent; None for fewer than two."""
+    n = len(differences)
+    return float(np.sqrt(n) * differences.std(ddof=1)) if n > 1 else None
+
+
 def predict_data_set(
     data: DataSet,
     devices: Path,
@@ -181,15 +209,22 @@ def predict_data_set(
         sensing=SensingOptions(),
     )
     fitted = time.perf_counter() - began
-    table = predict(
-        study.main,
-        test,
-        persistence=study.persistence,
-        options=SensingOptions(),
-        devices_per_bin=data.devices_per_bin,
-        rng=np.random.default_rng([seed, 12]),
+    table, wide = (
+        predict(
+            study.main,
+            test,
+            persistence=study.persistence,
+            options=SensingOptions(),
+            devices_per_bin=number,
+            rng=np.random.default_rng([seed, 12]),
+        )
+        for number in (data.devices_per_bin, max(WIDE, data.devices_per_bin))
     )
-    inside = table["failures_observed"].between(table["failures_q025"], table["failures_q975"])
+    inside, inside_wide = (
+        t["failures_observed"].between(t["failures_q025"], t["failures_q975"])
+        for t in (table, wide)
+    )
+    counted = beta_binomial_scores(study.main, train, table, rng=np.random.default_rng([seed, 13]))
     diagnostics = study.main.diagnostics
     return {
         "data": data.name,
@@ -199,6 +234,11 @@ def predict_data_set(
         "devices_left_out": test.devices,
         "cells": len(table),
         "cells_inside_95": int(inside.sum()),
+        "cells_of_1000": len(wide),
+        "cells_of_1000_inside_95": int(inside_wide.sum()),
+        "crps": float(table["failures_crps"].sum()),
+        "crps_beta_binomial": float(counted.sum()),
+        "crps_difference_se": standard_error(table["failures_crps"].to_numpy() - counted),
         "log_predictive_density": float(table["log_predictive_density"].sum()),
         "log_predictive_density_two_lognormals": two_lognormals(train, test, table),
         "r_hat": diagnostics.r_hat,

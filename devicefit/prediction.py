@@ -374,7 +374,8 @@ def predict(
     pandas.DataFrame
         One row per (bin, state). ``devices``: devices read in the state. ``failures_observed``:
         devices with a reading on the wrong side of the threshold. ``failures_q025, q500, q975``:
-        quantiles of the posterior predictive number of such devices. ``log_predictive_density``:
+        quantiles of the posterior predictive number of such devices. ``failures_crps``:
+        :func:`ranked_score` of that number. ``log_predictive_density``:
         sum over the readings of ln of the posterior mean density of ln(R / ohm), or of the
         posterior mean probability where a reading is known by bounds. A reading whose bounds do
         not tell its side of the threshold counts in this sum alone. ``readings``: how those of one
@@ -435,6 +436,7 @@ def predict(
                     "failures_q025": int(q025),
                     "failures_q500": int(q500),
                     "failures_q975": int(q975),
+                    "failures_crps": ranked_score(predicted, int(failing.sum())),
                     "log_predictive_density": float(ln_density[of_state].sum()),
                     "readings": READINGS[(1 if used else 2) if repeated else 0],
                     "extrapolated": bool(outside[rows].any()),
@@ -443,6 +445,17 @@ def predict(
                 }
             )
     return pd.DataFrame(records)
+
+
+def ranked_score(predicted: IntArray, observed: int) -> float:
+    """Continuous ranked probability score of a number, from draws of it; less is better.
+
+    Sum over k of ``(P(K <= k) - [observed <= k])^2``: the distance from the observed number for a
+    sure prediction, less for a wide one that holds it (Gneiting and Raftery 2007, equation 20).
+    """
+    k = np.arange(min(int(predicted.min()), observed), max(int(predicted.max()), observed) + 1)
+    below = np.searchsorted(np.sort(predicted), k, side="right") / len(predicted)
+    return float(np.sum((below - (k >= observed)) ** 2))
 
 
 def reading_ranges(measurements: Measurements) -> dict[str, list[float]]:

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from devicefit.families.frame import Frame
@@ -18,6 +20,7 @@ from devicefit.prediction import (
     on_new_arrays,
     places_of,
     predict,
+    ranked_score,
     reading_ranges,
     sides,
 )
@@ -64,6 +67,15 @@ def readings(posterior: DevicePosterior, devices: int, cycles: int = 1) -> Measu
                 )
             )
     return check_measurements(pd.concat(parts, ignore_index=True), CURRENT)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(0, 40))
+def test_ranked_score_of_a_number(predicted: list[int], observed: int) -> None:
+    # Gneiting and Raftery 2007, equation 21: mean distance from what came, less half of that
+    # between two draws
+    x = np.array(predicted)
+    expected = np.abs(x - observed).mean() - np.abs(x[:, None] - x).mean() / 2
+    assert ranked_score(x, observed) == pytest.approx(expected, abs=1e-9)
 
 
 def test_numbers_are_binomial(known: DevicePosterior) -> None:
