@@ -46,10 +46,11 @@ import bnn
 from analyses.abstract_tables import EXPOSED, draw, write_tables
 from analyses.fit_only import fit_only
 from analyses.measured_gate_sweep import read_sweep
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.intervals import PROBABILITY
-from devicefit.reference_device import reference_measurements
-from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.numerics.intervals import PROBABILITY
+from devicefit.simulation.reference_device import reference_measurements
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import (
     AccuracySurface,

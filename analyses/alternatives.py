@@ -39,9 +39,9 @@ import xarray as xr
 
 import bnn
 from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.reference_device import reference_measurements
-from devicefit.sensing import SensingOptions
+from devicefit.simulation.reference_device import reference_measurements
 from reliability.alternatives import alternative_lines
 from reliability.answer import answer
 from reliability.device_study import DeviceStudy, study_device

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from devicefit.intervals import clopper_pearson
+from devicefit.numerics.intervals import clopper_pearson
 from reliability.requirement import Requirement
 
 ALLOWED = (84, 96)

@@ -82,11 +82,11 @@ from analyses.simulated_truths import (
     truth_of,
 )
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, count_rate_pairs
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.programming import FloatArray
-from devicefit.sensing import SensingOptions
+from devicefit.numerics.arrays import FloatArray
 from reliability.accuracy.surface import first_crossing
 from reliability.answer import answer
 from reliability.device_study import GRID_POINTS, DeviceStudy

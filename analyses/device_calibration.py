@@ -8,7 +8,7 @@ Question
 
 Inputs
     None. Everything here is simulated: truth from the priors of each family, readings from its
-    law, in the designs of ``devicefit.calibration``.
+    law, in the designs of ``devicefit.simulation.calibration``.
 
 Seed
     Data set ``k`` has seed ``k`` for its truth, its readings and its chains.
@@ -30,10 +30,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from devicefit.calibration import CURRENT_DESIGN, GATE_DESIGN, SAMPLER, recoveries
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
-from devicefit.ranks import RankStudy
+from devicefit.simulation.calibration import CURRENT_DESIGN, GATE_DESIGN, SAMPLER, recoveries
+from devicefit.simulation.ranks import RankStudy
 
 HERE = Path(__file__).resolve().parent
 DESIGNS = {"current": CURRENT_DESIGN, "gate": GATE_DESIGN}

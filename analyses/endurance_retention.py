@@ -46,9 +46,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
-from devicefit.endurance import EnduranceCounts, count_windows
-from devicefit.intervals import clopper_pearson
-from devicefit.life_study import (
+from devicefit.distributions.separation import best_threshold
+from devicefit.inputs.programming import Programming
+from devicefit.life.endurance import EnduranceCounts, count_windows
+from devicefit.life.retention import BakeCounts
+from devicefit.life.study import (
     LIFE_SAMPLER,
     STATES,
     CycledCells,
@@ -59,10 +61,8 @@ from devicefit.life_study import (
     study_retention,
     study_wear_out,
 )
-from devicefit.programming import Programming
-from devicefit.retention import BakeCounts
-from devicefit.separation import best_threshold
-from devicefit.wear_out import LAWS, WearOutTable
+from devicefit.life.wear_out import LAWS, WearOutTable
+from devicefit.numerics.intervals import clopper_pearson
 from reliability.life import YEAR_S
 from reliability.life_factors import endurance_factor, retention_factor, wear_out_factor
 

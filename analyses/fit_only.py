@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from devicefit.checks.fit_gates import convergence_gates
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.measurements import Measurements
+from devicefit.measurements.measurements import Measurements
 from reliability.device_records import data_record
 from reliability.device_study import GRID_POINTS, DeviceStudy, adaptive_grid
 

@@ -6,11 +6,12 @@ Question
     together give?
 
 Inputs
-    None. The device is simulated (``devicefit.reference_device``, 5 currents, 60 devices each, 3
-    cycles); the networks are trained on scikit-learn's digits, or their counts are given with
-    ``--counts`` (standard network first). ``--more-counts`` are counts of the same networks with
-    more chips: what these really do to the interval then stands beside what is predicted. Memory
-    has to reach a BER of 1e-3, which lies within the range that such a sweep covers.
+    None. The device is simulated (``devicefit.simulation.reference_device``, 5 currents, 60
+    devices each, 3 cycles); the networks are trained on scikit-learn's digits, or their counts are
+    given with ``--counts`` (standard network first). ``--more-counts`` are counts of the same
+    networks with more chips: what these really do to the interval then stands beside what is
+    predicted. Memory has to reach a BER of 1e-3, which lies within the range that such a sweep
+    covers.
 
 Seed
     Readings 20190407, fit 1. Repetition ``r`` has the r-th draw that plays the truth in
@@ -43,13 +44,13 @@ import numpy as np
 import pandas as pd
 
 import bnn
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions, psis
-from devicefit.measurements import STATES, Measurements, check_measurements
-from devicefit.preposterior import binned, correlation, laws_at
-from devicefit.reference_device import PROGRAMMING, ReferencePlan, reference_measurements
-from devicefit.sensing import SensingOptions
+from devicefit.measurements.measurements import STATES, Measurements, check_measurements
+from devicefit.simulation.new_readings import binned, correlation, laws_at
+from devicefit.simulation.reference_device import PROGRAMMING, ReferencePlan, reference_measurements
 from reliability.answer import compare
 from reliability.device_study import DeviceStudy, adaptive_grid
 from reliability.energy import EnergyOptions

@@ -31,10 +31,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import bnn
-from devicefit.columns import parse_columns
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.measurements import Measurements, check_measurements, read_measurements
-from devicefit.sensing import SensingOptions
+from devicefit.inputs.columns import parse_columns
+from devicefit.measurements.measurements import Measurements, check_measurements, read_measurements
 from reliability.answer import answer
 from reliability.confirmation.confirmed import Confirmable, Confirming
 from reliability.device_study import study_device

@@ -14,20 +14,20 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from devicefit.distributions.mixture import Mixture
+from devicefit.distributions.sensing import ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
 from devicefit.families.frame import Frame
 from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
-from devicefit.measurements import MeasurementError, Measurements, check_measurements
-from devicefit.mixture import Mixture
-from devicefit.programming import FloatArray
-from devicefit.reference_device import (
+from devicefit.measurements.measurements import MeasurementError, Measurements, check_measurements
+from devicefit.numerics.arrays import FloatArray
+from devicefit.simulation.reference_device import (
     PROGRAMMING,
     ReferenceDevice,
     ReferencePlan,
     reference_measurements,
     true_mixtures,
 )
-from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
 from reliability.accuracy.surface import first_crossing
 from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
 from reliability.storage import STORAGES, Storage

@@ -42,7 +42,7 @@ from scipy.interpolate import PchipInterpolator
 
 import bnn
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, count_rate_pairs, stored_ones
-from devicefit.intervals import clopper_pearson
+from devicefit.numerics.intervals import clopper_pearson
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import (
     KINDS,

@@ -33,12 +33,12 @@ from bnn import Errors, FoldedNetwork, HiddenLayer, OutputLayer, TransientFlips,
 from bnn.engines import packed
 from bnn.packing import pack_bits
 from bnn.read_errors import Reader, answers_by_positions, start_reader
-from devicefit.cells import CellReader, cell_reader
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.cells import CellReader, cell_reader
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions
+from devicefit.inputs.programming import Programming
 from reliability.direct_route import wrong_positions
 
 SIZES = (784, 1024, 1024, 10)

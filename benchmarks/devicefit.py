@@ -30,11 +30,11 @@ from benchmarks import (
     devicefit_sampling,
 )
 from benchmarks.devicefit_prediction import DATA_SETS, SEED, predict_data_set
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions, versions
-from devicefit.measurements import check_measurements
-from devicefit.reference_device import reference_measurements
+from devicefit.measurements.measurements import check_measurements
+from devicefit.simulation.reference_device import reference_measurements
 from reliability.cli_inputs import chosen_models
 
 PARTS = ("prediction", "convergence", "ber", "sampling", "loo", "invariance", "gates", "arrays")

@@ -32,23 +32,19 @@ import pandas as pd
 
 from benchmarks.devicefit_gates import quantiles, read_lines
 from benchmarks.devicefit_prediction import DATA_SETS
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import SensingOptions, ln_ber_1t1r, ln_ber_2t2r
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.error_rates import array_curves, ber_curves
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.intervals import clopper_pearson
-from devicefit.measurements import STATES, Measurements, check_measurements
-from devicefit.prediction import predict
-from devicefit.programming import ONE_CONDITION, FloatArray
-from devicefit.reference_device import PROGRAMMING
-from devicefit.sensing import (
-    SensingOptions,
-    array_curves,
-    ber_curves,
-    ln_ber_1t1r,
-    ln_ber_2t2r,
-)
+from devicefit.inputs.programming import ONE_CONDITION
+from devicefit.measurements.measurements import STATES, Measurements, check_measurements
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import clopper_pearson
+from devicefit.prediction.prediction import predict
+from devicefit.simulation.reference_device import PROGRAMMING
 
 SAMPLER = SamplerOptions(draws=500, warmup=400, cores=1)
 SENSING = SensingOptions()

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
-from devicefit.mixture import Mixture
-from devicefit.sensing import choose_threshold, ln_ber_1t1r, ln_ber_2t2r
+from devicefit.distributions.mixture import Mixture
+from devicefit.distributions.sensing import choose_threshold, ln_ber_1t1r, ln_ber_2t2r
 from reliability.ecc import SECDED_72_64, ln_residual_ber
 
 FAMILIES = {

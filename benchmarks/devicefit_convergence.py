@@ -16,14 +16,15 @@ from typing import Any
 
 from benchmarks.devicefit_prediction import DATA_SETS, whole
 from devicefit.checks.fit_gates import answer_diagnostics
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions, standardised
-from devicefit.measurements import Measurements, read_measurements
-from devicefit.reference_device import reference_measurements
-from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.measurements.measurements import Measurements, read_measurements
+from devicefit.simulation.reference_device import reference_measurements
 from reliability.device_study import GRID_POINTS, STACKED_FAMILIES, adaptive_grid
 
 FAMILY = "switching-failure"

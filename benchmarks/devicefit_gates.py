@@ -33,22 +33,23 @@ import pandas as pd
 from scipy.special import ndtri
 
 from devicefit.checks.fit_gates import gate_report
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
+from devicefit.distributions.mixture import Mixture
+from devicefit.distributions.sensing import BerCurve, SensingOptions, ln_ber_1t1r, ln_ber_2t2r
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, fit
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.intervals import clopper_pearson
-from devicefit.loo import loo
-from devicefit.measurements import STATES, Measurements, check_measurements
-from devicefit.mixture import Mixture
-from devicefit.programming import FloatArray
-from devicefit.reference_device import (
+from devicefit.measurements.measurements import STATES, Measurements, check_measurements
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import clopper_pearson
+from devicefit.prediction.loo import loo
+from devicefit.simulation.reference_device import (
     PROGRAMMING,
     ReferenceDevice,
     ReferencePlan,
     reference_measurements,
     true_mixtures,
 )
-from devicefit.sensing import BerCurve, SensingOptions, ber_curves, ln_ber_1t1r, ln_ber_2t2r
 
 SAMPLER = SamplerOptions(cores=1)
 """That of `rram-reliability fit`."""

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-import devicefit.loo
-from devicefit.compression import compress
+import devicefit.prediction.loo
+from devicefit.compression.compression import compress
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.loo import DRAWS, loo
-from devicefit.reference_device import ReferencePlan, reference_measurements
+from devicefit.prediction.loo import DRAWS, loo
+from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 DEVICES = 330_000
 FAMILY = "switching-failure"
@@ -67,14 +67,14 @@ def measure(devices: int = DEVICES) -> dict[str, Any]:
     }
 
 
-def _smoothed_everywhere(*arguments: Any) -> tuple[devicefit.loo.Loo, float]:
-    alike = devicefit.loo.ALIKE
-    devicefit.loo.ALIKE = -1.0
+def _smoothed_everywhere(*arguments: Any) -> tuple[devicefit.prediction.loo.Loo, float]:
+    alike = devicefit.prediction.loo.ALIKE
+    devicefit.prediction.loo.ALIKE = -1.0
     try:
         began = time.process_time()
         return loo(*arguments), time.process_time() - began
     finally:
-        devicefit.loo.ALIKE = alike
+        devicefit.prediction.loo.ALIKE = alike
 
 
 def _memory(*, reset: bool = False) -> float:

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fitted import Fitted
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.measurements import STATES, Measurements, check_measurements
-from devicefit.prediction import predict, ranked_score, sides
-from devicefit.programming import ONE_CONDITION, FloatArray, Programming
-from devicefit.sensing import SensingOptions
+from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.measurements.measurements import STATES, Measurements, check_measurements
+from devicefit.numerics.arrays import FloatArray
+from devicefit.prediction.prediction import predict, ranked_score, sides
 from reliability.device_study import study_device
 
 GATE = Programming("SET gate voltage", "V")

@@ -32,8 +32,8 @@ import nutpie.compile_pymc  # the seconds of imports count for none of the ways
 import pymc as pm
 import xarray as xr
 
-from devicefit.compressed import Compressed
-from devicefit.compression import compress
+from devicefit.compression.compressed import Compressed
+from devicefit.compression.compression import compress
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import Diagnostics, ln_posterior
@@ -45,7 +45,7 @@ from devicefit.fitting.sampler import (
     versions,
 )
 from devicefit.fitting.starts import data_starts
-from devicefit.reference_device import ReferencePlan, reference_measurements
+from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 FAMILY = FAMILIES["lognormal"]
 DEVICES_PER_CURRENT = 60

@@ -50,7 +50,8 @@ from benchmarks.reliability_subjects import (
     device_study,
     say,
 )
-from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.fitting.error_rates import ber_curves
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.confirmation.confirmed import Confirmable, Confirming, DesignChips
 from reliability.designs import Comparison

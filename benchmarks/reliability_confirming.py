@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.sensing import SensingOptions
+from devicefit.distributions.sensing import SensingOptions
 from reliability.confirmation.confirmed import (
     Confirmable,
     Confirming,

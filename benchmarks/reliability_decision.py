@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.sensing import SensingOptions
+from devicefit.distributions.sensing import SensingOptions
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.answer import PAIRED_DRAWS, answer

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reliability_subjects import SEED, Subjects
-from devicefit.sensing import SensingOptions
+from devicefit.distributions.sensing import SensingOptions
 from reliability.accuracy.counted_rates import LEAST_KNOWN, place_of
 from reliability.answer import compare
 from reliability.chip_yield import share_within

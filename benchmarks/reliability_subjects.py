@@ -17,11 +17,11 @@ from typing import Any
 import bnn
 from analyses.measured_gate_sweep import read_sweep
 from bnn.calibration import FIXED
-from devicefit.columns import parse_columns
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.measurements import Measurements, read_measurements
-from devicefit.reference_device import reference_measurements
-from devicefit.sensing import SensingOptions
+from devicefit.inputs.columns import parse_columns
+from devicefit.measurements.measurements import Measurements, read_measurements
+from devicefit.simulation.reference_device import reference_measurements
 from reliability.confirmation.confirmed import Confirmable
 from reliability.device_study import DeviceStudy, study_device
 from reliability.energy import EnergyOptions

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.intervals import PROBABILITY
-from devicefit.programming import FloatArray, Programming
+from devicefit.inputs.programming import Programming
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import PROBABILITY
 from reliability.decision.saving import stated_saving
 from reliability.designs import Comparison, Design, design_energy
 from reliability.ecc import NO_CODE

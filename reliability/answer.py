@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.sampler import versions
-from devicefit.reference_device import ReferenceDevice
-from devicefit.sensing import SensingOptions, ber_curves
-from devicefit.stacking import StackedDevice
+from devicefit.prediction.stacking import StackedDevice
+from devicefit.simulation.reference_device import ReferenceDevice
 from reliability import records
 from reliability.accuracy.counted_rates import counted_rates_gate, counted_rates_record
 from reliability.accuracy.surface import AccuracySurface
@@ -43,7 +44,7 @@ from reliability.verdict import verdict_record
 from reliability.withheld import Made
 
 if TYPE_CHECKING:
-    from devicefit.life_study import Life
+    from devicefit.life.study import Life
     from reliability.confirmation.confirmed import Confirming
 
 PAIRED_DRAWS = 2000

@@ -13,14 +13,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
 from devicefit.numerics.compiled import njit
-from devicefit.vector_math import fast_exp, fast_tail, vector_exp, vector_log
+from devicefit.numerics.vector_math import fast_exp, fast_tail, vector_exp, vector_log
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 ROUNDED = 1.0 / 12.0
 """Variance that the fit allows for rounding to whole images."""
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from devicefit.intervals import PROBABILITY, equal_tailed
+from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.compiled import njit
-from devicefit.threads import in_threads
+from devicefit.numerics.intervals import PROBABILITY, equal_tailed
+from devicefit.numerics.threads import in_threads
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface
 from reliability.chip_law import (
@@ -27,8 +28,6 @@ from reliability.chip_law import (
 )
 from reliability.propagation import Pairing
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 STRATA = 16
 """Strata of equal probability over the narrower of the two laws of images."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 from reliability.accuracy.surface import mean_loss
 from reliability.designs import Comparison, Design
 from reliability.pareto import front_probability, pareto_front

@@ -50,7 +50,7 @@ from reliability.cli_options import (
 
 if TYPE_CHECKING:
     from devicefit.families.frame import Frame
-    from devicefit.programming import FloatArray
+    from devicefit.numerics.arrays import FloatArray
 
 device = typer.Typer()
 
@@ -62,7 +62,7 @@ def simulate(
     force: ForceOption = False,
 ) -> None:
     """Write the readings of the simulated reference device as CSV."""
-    from devicefit.reference_device import reference_csv
+    from devicefit.simulation.reference_device import reference_csv
     from reliability.output import check_file, staged_file
 
     with checking_input():
@@ -107,8 +107,8 @@ def show_priors(
     """
     import numpy as np
 
+    from devicefit.distributions.sensing import SensingOptions
     from devicefit.families.registry import FAMILIES
-    from devicefit.sensing import SensingOptions
     from reliability.prior_check import stated_priors
 
     with checking_input():
@@ -143,7 +143,7 @@ def fit(
     quiet: QuietOption = False,
 ) -> None:
     """Fit device models to resistances; writes posteriors and checks."""
-    from devicefit.sensing import SensingOptions
+    from devicefit.distributions.sensing import SensingOptions
     from reliability.device_study import study_device
     from reliability.output import check_directory, staged_directory
     from reliability.progress import Narrator
@@ -284,7 +284,7 @@ def predict(
     """
     import numpy as np
 
-    from devicefit.prediction import predict as predict_failures
+    from devicefit.prediction.prediction import predict as predict_failures
     from reliability.output import check_file, staged_file
     from reliability.study_files import load_study
     from reliability.summary import prediction_notes

@@ -83,7 +83,7 @@ def _place(error: Exception) -> str:
 def working() -> Iterator[None]:
     """What goes wrong inside is a failed job."""
     # imported here: a command that only checks its input needs no linear algebra
-    from devicefit.threads import one_blas_thread
+    from devicefit.numerics.threads import one_blas_thread
 
     try:
         with one_blas_thread():

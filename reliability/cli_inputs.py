@@ -17,13 +17,13 @@ from reliability.cli_guards import check_files
 
 if TYPE_CHECKING:
     from bnn import ImageSet
+    from devicefit.distributions.sensing import SensingOptions
     from devicefit.families.frame import Frame
     from devicefit.fitting.sampler import SamplerOptions
-    from devicefit.measurements import Measurements
-    from devicefit.overrange import Overrange
-    from devicefit.prior_files import PriorFile
-    from devicefit.programming import Programming
-    from devicefit.sensing import SensingOptions
+    from devicefit.inputs.programming import Programming
+    from devicefit.measurements.measurements import Measurements
+    from devicefit.priors.files import PriorFile
+    from devicefit.treatments.overrange import Overrange
     from reliability.cli_options import ConfirmChoices, DecisionChoices
     from reliability.confirmation.confirmables import Find
     from reliability.confirmation.confirmed import Confirming
@@ -44,11 +44,11 @@ def read_input(
     exclude: list[str] | None = None,
 ) -> Measurements:
     """Measurements of the files, or of the simulated device where no file is named."""
-    from devicefit.columns import parse_columns
-    from devicefit.measurements import read_measurements
+    from devicefit.inputs.columns import parse_columns
+    from devicefit.inputs.refusals import MeasurementError
+    from devicefit.measurements.measurements import read_measurements
     from devicefit.numerics.stored import reading
-    from devicefit.reference_device import reference_measurements
-    from devicefit.refusals import MeasurementError
+    from devicefit.simulation.reference_device import reference_measurements
 
     if not paths:
         if columns or where or overrange or exclude:
@@ -73,7 +73,7 @@ def data_warnings(measurements: Measurements) -> list[str]:
 
 def instrument_range(text: str | None) -> Overrange:
     """What a user says of the range of the instrument."""
-    from devicefit.overrange import UNKNOWN_RANGE, parse_overrange
+    from devicefit.treatments.overrange import UNKNOWN_RANGE, parse_overrange
 
     return UNKNOWN_RANGE if text is None else parse_overrange(text)
 
@@ -130,7 +130,7 @@ def one_family(name: str) -> str:
 
 def left_out_groups(measurements: Measurements, number: int) -> list[tuple[float, float]]:
     """Groups of programming values to leave out, none for 0."""
-    from devicefit.left_out_conditions import split_conditions
+    from devicefit.checks.left_out_conditions import split_conditions
 
     if number == 0:
         return []
@@ -142,7 +142,7 @@ def left_out_groups(measurements: Measurements, number: int) -> list[tuple[float
 
 def measured_frame(measurements: Measurements) -> Frame:
     """Range on which priors are defined."""
-    from devicefit.compression import compress
+    from devicefit.compression.compression import compress
     from devicefit.families.frame import Frame
 
     return Frame.of(compress(measurements))
@@ -150,7 +150,7 @@ def measured_frame(measurements: Measurements) -> Frame:
 
 def prior_file(path: Path | None) -> PriorFile | None:
     """Priors of a file, or None."""
-    from devicefit.prior_files import read_priors
+    from devicefit.priors.files import read_priors
 
     return None if path is None else read_priors(path)
 
@@ -244,7 +244,7 @@ def programming_at(said: str, frame: Frame, option: str) -> float:
         No value of this variable, or a number without unit so far from the measured range that the
         unit is likely missing.
     """
-    from devicefit.quantities import parse_quantity, programming_value
+    from devicefit.inputs.quantities import parse_quantity, programming_value
 
     value, variable = programming_value(said, frame.programming, option), frame.programming
     far = not frame.low / FAR <= value <= FAR * frame.high
@@ -396,7 +396,7 @@ def decision_options(
 
     Where the image set is known later only, :func:`requirement_of` gives the requirement then.
     """
-    from devicefit.sensing import SensingOptions
+    from devicefit.distributions.sensing import SensingOptions
     from reliability.energy import NO_ENERGY, EnergyOptions
     from reliability.energy_table import read_energies
     from reliability.storage import storages_for
@@ -423,7 +423,7 @@ def decision_options(
     lives = []
     if life_files:
         # imported here: no other decision needs them
-        from devicefit.life_files import load_life
+        from devicefit.life.files import load_life
         from reliability.life_decision import life_asked
         from reliability.life_factors import check_lives
 
@@ -562,7 +562,7 @@ def answer_from(
     confirming: Confirming,
 ) -> Results:
     """Results with the command line in them."""
-    from devicefit.reference_device import ReferenceDevice
+    from devicefit.simulation.reference_device import ReferenceDevice
     from reliability.answer import answer
 
     narrator.say("propagating bit errors to accuracy, deciding")

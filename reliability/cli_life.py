@@ -26,9 +26,9 @@ from reliability.cli_options import (
 
 if TYPE_CHECKING:
     from devicefit.fitting.sampler import SamplerOptions
-    from devicefit.life_study import Endurance, Life, Retention
-    from devicefit.life_tables import LifeTable
-    from devicefit.programming import FloatArray
+    from devicefit.life.study import Endurance, Life, Retention
+    from devicefit.life.tables import LifeTable
+    from devicefit.numerics.arrays import FloatArray
 
 AnyLife = TypeVar("AnyLife", bound="Life")
 
@@ -80,8 +80,8 @@ def endurance(
     Readings (`resistance_ohm`) or counts (`errors`, `trials`) of both states. What wears out
     together is one unit: map it to `device_id`.
     """
-    from devicefit.life_study import study_endurance
-    from devicefit.life_tables import endurance_counts
+    from devicefit.life.study import study_endurance
+    from devicefit.life.tables import endurance_counts
     from reliability.output import check_file
 
     with checking_input():
@@ -132,8 +132,8 @@ def retention(
 
     Readings (`resistance_ohm`) or counts (`errors`, `trials`) of both states.
     """
-    from devicefit.life_study import study_retention
-    from devicefit.life_tables import bake_counts
+    from devicefit.life.study import study_retention
+    from devicefit.life.tables import bake_counts
     from reliability.life import YEAR_S
     from reliability.output import check_file
 
@@ -174,10 +174,10 @@ def wear_out(
     quiet: QuietOption = False,
 ) -> None:
     """Fit cycles to wear-out over programming: rows of `cycles`, `failed`, `survivors`."""
-    from devicefit.columns import parse_columns
-    from devicefit.life_study import study_wear_out
-    from devicefit.life_tables import read_wear_out
-    from devicefit.wear_out import LAWS
+    from devicefit.inputs.columns import parse_columns
+    from devicefit.life.study import study_wear_out
+    from devicefit.life.tables import read_wear_out
+    from devicefit.life.wear_out import LAWS
     from reliability.output import check_file
 
     with checking_input():
@@ -216,7 +216,7 @@ def ber(
     """Write BER over the programming variable, fresh and at the end of a required life."""
     import numpy as np
 
-    from devicefit.life_files import load_life
+    from devicefit.life.files import load_life
     from reliability.life import LifeRequirement
     from reliability.life_factors import life_factor
     from reliability.output import check_file, staged_file
@@ -264,10 +264,10 @@ def _table(
     overrange: str | None,
     exclude: list[str] | None,
 ) -> LifeTable:
-    from devicefit.columns import parse_columns
-    from devicefit.life_tables import read_life_table
+    from devicefit.inputs.columns import parse_columns
+    from devicefit.inputs.refusals import MeasurementError
+    from devicefit.life.tables import read_life_table
     from devicefit.numerics.stored import reading
-    from devicefit.refusals import MeasurementError
 
     columns, conditions = parse_columns(column or []), parse_where(where or [])
     largest = instrument_range(overrange)
@@ -287,7 +287,7 @@ def _table(
 
 def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, force: bool, quiet: bool) -> AnyLife:
     """Fit and write; says first what it fits, then whether that was simulated."""
-    from devicefit.life_files import save_life
+    from devicefit.life.files import save_life
     from reliability.output import staged_file
     from reliability.progress import Narrator
 
@@ -301,7 +301,7 @@ def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, force: bool, quiet
 
 def _say_shares(when: str, ber: FloatArray, each: dict[str, FloatArray]) -> None:
     """The BER, and beside it the wrong share of LRS and of HRS."""
-    from devicefit.life_study import interval_words
+    from devicefit.life.study import interval_words
 
     states = "; ".join(f"{name} wrong: {interval_words(share)}" for name, share in each.items())
     typer.echo(f"BER {when}: {interval_words(ber)}; {states}")
@@ -330,7 +330,7 @@ def _end(study: Life, kind: str, out: Path) -> None:
 def _sampler(seed: int, draws: int | None) -> SamplerOptions:
     from dataclasses import replace
 
-    from devicefit.life_study import LIFE_SAMPLER
+    from devicefit.life.study import LIFE_SAMPLER
 
     return replace(LIFE_SAMPLER, seed=seed, **({} if draws is None else {"draws": draws}))
 

@@ -183,7 +183,7 @@ def measure_next_command(
 
 
 def _chosen(texts: list[str], path: Path | None, programming: object) -> list[Candidate]:
-    from devicefit.programming import Programming
+    from devicefit.inputs.programming import Programming
     from reliability.measure_next.files import parse_candidate, read_candidates
 
     assert isinstance(programming, Programming)

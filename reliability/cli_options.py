@@ -14,7 +14,7 @@ def _in_unit(unit: str) -> Callable[[str], float]:
     """Parser of an option whose number may carry its unit: ``20kohm`` where ohm is meant."""
 
     def parse(text: str) -> float:
-        from devicefit.quantities import value_in
+        from devicefit.inputs.quantities import value_in
 
         try:
             return value_in(text, unit, "a number", what="this option")

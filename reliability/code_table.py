@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 from reliability.ecc import NO_CODE, Code, ln_decoded_ber
 
 LEAST_READ = 1e-16

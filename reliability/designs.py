@@ -10,11 +10,12 @@ from functools import cached_property
 import numba
 import numpy as np
 
-from devicefit.compressed import IntArray
+from devicefit.distributions.sensing import BerCurve, SensingOptions
+from devicefit.fitting.error_rates import array_curves
 from devicefit.fitting.fitted import Fitted
 from devicefit.fitting.new_arrays import ENOUGH_ARRAYS
-from devicefit.programming import FloatArray, Programming
-from devicefit.sensing import BerCurve, SensingOptions, array_curves
+from devicefit.inputs.programming import Programming
+from devicefit.numerics.arrays import FloatArray, IntArray
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface, tolerated_ln_ber
 from reliability.chip_yield import ChipYield, chip_yield
@@ -342,7 +343,8 @@ def curves_by_array(
     """BER of the arrays that a chip may lie on; none where one was measured.
 
     Of each of a few measured ones, or, where they are enough to tell how arrays differ, of a new
-    one, drawn for each draw of the device. Arguments as of :func:`devicefit.sensing.array_curves`.
+    one, drawn for each draw of the device. Arguments as of
+    :func:`devicefit.fitting.error_rates.array_curves`.
     """
     measured = len(posterior.frame.arrays)
     if measured == 1:

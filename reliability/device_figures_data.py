@@ -14,9 +14,9 @@ import numpy as np
 from devicefit.families.frame import Frame
 from devicefit.families.heavy_tailed import LEAST_DOF
 from devicefit.fitting.fit import DevicePosterior
-from devicefit.intervals import PROBABILITY, equal_tailed
-from devicefit.predicted_failures import PREDICTIVE, FailureCell
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import PROBABILITY, equal_tailed
+from devicefit.prediction.predicted_failures import PREDICTIVE, FailureCell
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def failures_record(cells: Sequence[FailureCell]) -> dict[str, Any]:
     Parameters
     ----------
     cells : sequence of FailureCell
-        From :func:`devicefit.predicted_failures.predicted_failures`.
+        From :func:`devicefit.prediction.predicted_failures.predicted_failures`.
 
     Returns
     -------

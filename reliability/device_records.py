@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.compressed import Compressed
-from devicefit.dependence import fit_levels, normal_scores, score_cells
+from devicefit.compression.compressed import Compressed
 from devicefit.families.levels import Levels, levels_of
 from devicefit.fitting.fit import DevicePosterior
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.intervals import PROBABILITY
-from devicefit.measurements import STATES, Measurements
-from devicefit.persistence_windows import WindowedPersistence
-from devicefit.prediction import places_of, reading_ranges
-from devicefit.single_readings import single_readings
+from devicefit.measurements.measurements import STATES, Measurements
+from devicefit.measurements.single_readings import single_readings
+from devicefit.numerics.intervals import PROBABILITY
+from devicefit.persistence.dependence import fit_levels, normal_scores, score_cells
+from devicefit.persistence.windows import WindowedPersistence
+from devicefit.prediction.prediction import places_of, reading_ranges
 
 _SCORE_DRAWS = 20
 _BLOCK = 4_000_000

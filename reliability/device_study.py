@@ -16,38 +16,37 @@ from devicefit.checks.fit_gates import (
     sensitivity_gate,
 )
 from devicefit.checks.gate import Gate
-from devicefit.checks.predictive_tests import predictive_tests
-from devicefit.compressed import Compressed
-from devicefit.compression import compress
-from devicefit.condition_readings import ConditionReadings, condition_readings, pooled_errors
-from devicefit.fitting.fit import DevicePosterior, fit
-from devicefit.fitting.sampler import SamplerOptions
-from devicefit.intervals import PROBABILITY
-from devicefit.left_out_conditions import (
+from devicefit.checks.left_out_conditions import (
     check_groups,
     leave_conditions_out,
     left_out_conditions_gate,
 )
-from devicefit.loo import Loo, elpd_difference, loo
-from devicefit.measurements import STATES, Measurements
-from devicefit.neighbours import likenesses, neighbours_gate
-from devicefit.persistence_windows import WindowedPersistence
-from devicefit.predicted_failures import predicted_failures
-from devicefit.prediction import fit_persistence, threshold_words
-from devicefit.prior_files import PriorFile
-from devicefit.programming import FloatArray
-from devicefit.sensing import (
-    ErrorCounts,
-    SensingOptions,
-    ber_curves,
-    count_errors,
-    group_conditions,
-    ln_ber_1t1r,
+from devicefit.checks.neighbours import likenesses, neighbours_gate
+from devicefit.checks.predictive_tests import predictive_tests
+from devicefit.checks.sensitivity import curve_sensitivity
+from devicefit.compression.compressed import Compressed
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import SensingOptions, ln_ber_1t1r
+from devicefit.distributions.threshold import choose_threshold
+from devicefit.fitting.error_rates import ber_curves
+from devicefit.fitting.fit import DevicePosterior, fit
+from devicefit.fitting.sampler import SamplerOptions
+from devicefit.measurements.measurements import STATES, Measurements
+from devicefit.measurements.single_readings import single_readings
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import PROBABILITY
+from devicefit.persistence.windows import WindowedPersistence
+from devicefit.prediction.condition_readings import (
+    ConditionReadings,
+    condition_readings,
+    pooled_errors,
 )
-from devicefit.sensitivity import curve_sensitivity
-from devicefit.single_readings import single_readings
-from devicefit.stacking import StackedDevice, stacking_weights
-from devicefit.threshold import choose_threshold
+from devicefit.prediction.counted_errors import ErrorCounts, count_errors, group_conditions
+from devicefit.prediction.loo import Loo, elpd_difference, loo
+from devicefit.prediction.predicted_failures import predicted_failures
+from devicefit.prediction.prediction import fit_persistence, threshold_words
+from devicefit.prediction.stacking import StackedDevice, stacking_weights
+from devicefit.priors.files import PriorFile
 from reliability.device_figures_data import device_checks_record
 from reliability.device_records import data_record, levels_record
 
@@ -79,9 +78,9 @@ class DeviceStudy:
     record : dict
         Plain values: ``data``, ``gates``, ``counts``, ``quantiles``, ``families``, ``levels``,
         ``checks``, and ``left_out_conditions``: rows of
-        :func:`devicefit.left_out_conditions.leave_conditions_out`, none where nothing was left
-        out; ``threshold_ohm``: that at which errors were counted, None where it was chosen;
-        ``measured``: the readings of each condition, compressed.
+        :func:`devicefit.checks.left_out_conditions.leave_conditions_out`, none where nothing
+        was left out; ``threshold_ohm``: that at which errors were counted, None where it was
+        chosen; ``measured``: the readings of each condition, compressed.
     """
 
     posteriors: dict[str, DevicePosterior]
@@ -174,8 +173,8 @@ def study_device(
         What the user knows, in place of the default priors.
     left_out : sequence of (low, high), optional
         Groups of programming values, for example from
-        :func:`devicefit.left_out_conditions.split_conditions`. The leading family is refitted
-        without each and predicts the failures there.
+        :func:`devicefit.checks.left_out_conditions.split_conditions`. The leading family is
+        refitted without each and predicts the failures there.
     say : callable, optional
         Told what is being done.
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from bnn import FoldedNetwork, evaluate_positions
 from bnn.counter_random import Stream, StreamKey, generator_of, uniforms_at
 from bnn.network import layer_signs
-from devicefit.cells import CellReader, cell_reader
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.fitting.cells import CellReader, cell_reader
 from devicefit.fitting.fitted import Fitted
-from devicefit.sensing import SensingOptions
 
 Positions = NDArray[np.int64]
 
@@ -145,7 +145,7 @@ def evaluate_direct(
     Raises
     ------
     ValueError
-        No programming value or one twice, or as of :func:`devicefit.cells.cell_reader` and
+        No programming value or one twice, or as of :func:`devicefit.fitting.cells.cell_reader` and
         :func:`bnn.evaluate_positions`.
     """
     readers = cell_readers(device, programming, scheme=scheme, sensing=sensing, one_is=one_is)
@@ -213,7 +213,7 @@ def cell_readers(
     Raises
     ------
     ValueError
-        No value or one twice, or as of :func:`devicefit.cells.cell_reader`.
+        No value or one twice, or as of :func:`devicefit.fitting.cells.cell_reader`.
     """
     if not len(programming):
         raise ValueError("programming holds no value; give at least one")

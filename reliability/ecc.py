@@ -14,10 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 
+from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.compiled import njit
-from devicefit.threads import in_threads
-
-FloatArray = NDArray[np.float64]
+from devicefit.numerics.threads import in_threads
 
 
 @dataclass(frozen=True)

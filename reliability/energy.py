@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devicefit.families.frame import Frame
-from devicefit.filament import Filament
+from devicefit.fitting.filament import Filament
 from devicefit.fitting.fitted import Fitted
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
+from devicefit.numerics.arrays import FloatArray, IntArray
 from reliability.energy_table import EnergyTable
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 NO_ENERGY = "none"
 """Basis of an energy of which nothing is known."""
 

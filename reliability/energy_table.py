@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from devicefit.columns import PROGRAMMING_COLUMNS
+from devicefit.inputs.columns import PROGRAMMING_COLUMNS
+from devicefit.inputs.programming import Programming
+from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.stored import MOST_TEXT, reading
-from devicefit.programming import Programming
 from reliability.smooth_curve import curve_draws
-
-FloatArray = NDArray[np.float64]
 
 ERRORS = {
     "e_cell_j": "e_cell_se_j",

@@ -26,8 +26,8 @@ from bnn.evaluation import evaluation_bytes, images_at_once
 from bnn.expected_errors import expected_wrong_share
 from bnn.network import check_layer_names
 from bnn.study.rate_pairs import count_rate_pairs, tilted_rates
+from devicefit.distributions.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
 from devicefit.fitting.fitted import Fitted
-from devicefit.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
 from reliability.direct_route import cell_readers, evaluate_direct
 
 _BYTES_PER_CELL = 64

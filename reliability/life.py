@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
-from devicefit.life_study import COIN, band
-from devicefit.programming import FloatArray
-from devicefit.sensing import BerCurve
+from devicefit.distributions.sensing import BerCurve
+from devicefit.life.study import COIN, band
+from devicefit.numerics.arrays import FloatArray
 
 YEAR_S = 365.25 * 24 * 3600.0
 PAIR_SHIFT = math.sqrt(2.0)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.life_study import CycledCells, Life
-from devicefit.programming import FloatArray
+from devicefit.life.study import CycledCells, Life
+from devicefit.numerics.arrays import FloatArray
 from reliability.decision.saving import saving_record
 from reliability.designs import Comparison, compare_designs, tolerated_on_device
 from reliability.life import LifeFactor, LifeRequirement, age_curves

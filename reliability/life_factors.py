@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import ndtri
 
-from devicefit.intervals import PROBABILITY
-from devicefit.life_study import CycledCells, Endurance, Life, Retention, band
-from devicefit.programming import FloatArray, Programming
-from devicefit.sensing import SensingOptions
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.inputs.programming import Programming
+from devicefit.life.study import CycledCells, Endurance, Life, Retention, band
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import PROBABILITY
 from reliability.life import LifeFactor, LifeRequirement, combine
 
 STUCK_ERROR = 0.5

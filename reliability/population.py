@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import ndtri
 
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 from reliability.accuracy.counted_points import KINDS
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import mean_share

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.prior import Prior
 from devicefit.families.registry import FAMILIES
-from devicefit.prior_files import Entry, PriorFile, apply, without_missing
-from devicefit.prior_prediction import PriorPrediction, prior_prediction
-from devicefit.programming import FloatArray
-from devicefit.sensing import SensingOptions
-from devicefit.statements import Statement
+from devicefit.numerics.arrays import FloatArray
+from devicefit.priors.files import Entry, PriorFile, apply, without_missing
+from devicefit.priors.predictive import PriorPrediction, prior_prediction
+from devicefit.priors.statements import Statement
 
 DRAWS = 2000
 """Devices drawn from a prior."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri
 
+from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.compiled import njit
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface
@@ -21,9 +21,6 @@ from reliability.chip_law import (
     value_at,
 )
 from reliability.variance_shares import variance_shares
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 from devicefit.checks.gate import Gate
-from devicefit.intervals import PROBABILITY, equal_tailed
-from devicefit.programming import FloatArray
-from devicefit.sensing import SCHEMES, BerCurve, SensingOptions
+from devicefit.distributions.sensing import SCHEMES, BerCurve, SensingOptions
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import PROBABILITY, equal_tailed
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface, mean_loss
 from reliability.designs import Comparison, Design

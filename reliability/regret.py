@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devicefit.numerics.arrays import FloatArray
 from reliability.requirement import Utility
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

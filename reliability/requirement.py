@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 
 SMALL_IMAGE_SETS = {"digits": 0.02}
 """Accepted loss where none was stated, on test sets too small to tell one point from none."""

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from devicefit.inputs.quantities import NotAQuantity, parse_quantity
 from devicefit.numerics.stored import plain_number, read_toml, reading, shown
-from devicefit.quantities import NotAQuantity, parse_quantity
 from reliability.requirement import Life, Requirement, StatedReference, Utility
 
 KELVIN = 273.15

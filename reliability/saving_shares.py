@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devicefit.programming import FloatArray, IntArray
+from devicefit.numerics.arrays import FloatArray, IntArray
 from reliability.chip_yield import share_within
 from reliability.decision.limits import enough_chips
 from reliability.decision.saving import saving_of

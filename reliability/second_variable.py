@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from devicefit.programming import Programming, beyond
-from devicefit.quantities import programming_value
+from devicefit.inputs.programming import Programming, beyond
+from devicefit.inputs.quantities import programming_value
 
 if TYPE_CHECKING:
     from reliability.designs import Comparison

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 
-FloatArray = NDArray[np.float64]
+from devicefit.numerics.arrays import FloatArray
 
 DEVIATION = 0.5
 """Half-normal prior scale of the deviation from a straight line, in ln."""

@@ -11,11 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray, IntArray
 
-IntArray = NDArray[np.int64]
 Indices = Mapping[str, IntArray]
 BOOTSTRAPS = 200
 INTERACTION = "interaction"

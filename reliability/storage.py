@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from devicefit.programming import FloatArray
-from devicefit.sensing import CELLS_PER_BIT, BerCurve
+from devicefit.distributions.sensing import CELLS_PER_BIT, BerCurve
+from devicefit.numerics.arrays import FloatArray
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.code_table import code_table
 from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64, Code, ln_decoded_ber

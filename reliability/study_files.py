@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from devicefit.checks.gate import Gate
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior
-from devicefit.measurements import STATES
+from devicefit.fitting.posterior_files import State, Strict, load_posterior, save_posterior
+from devicefit.measurements.measurements import STATES
+from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.stored import (
     check_format,
     document_text,
@@ -21,10 +23,8 @@ from devicefit.numerics.stored import (
     reading,
     unsealed,
 )
-from devicefit.persistence import Persistence
-from devicefit.persistence_windows import WindowedPersistence
-from devicefit.posterior_files import State, Strict, load_posterior, save_posterior
-from devicefit.programming import FloatArray
+from devicefit.persistence.persistence import Persistence
+from devicefit.persistence.windows import WindowedPersistence
 from reliability.device_study import DeviceStudy
 from reliability.own_files import sha256_of
 from reliability.whole_directory import whole
@@ -36,7 +36,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Window(BaseModel):
-    """Draws of one window, as :class:`devicefit.persistence.Persistence` has them."""
+    """Draws of one window, as :class:`devicefit.persistence.persistence.Persistence` has them."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -75,7 +75,7 @@ _Number = Annotated[int, Field(ge=1, le=10**15)]
 
 
 class _Measured(Strict):
-    """As :class:`devicefit.condition_readings.ConditionReadings` has them."""
+    """As :class:`devicefit.prediction.condition_readings.ConditionReadings` has them."""
 
     programming: Finite
     second: Finite | None

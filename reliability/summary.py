@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.families.frame import Frame
+from devicefit.fitting.error_rates import array_curves, ber_curves
 from devicefit.fitting.fitted import Fitted
 from devicefit.fitting.new_arrays import new_array_note
-from devicefit.intervals import equal_tailed
-from devicefit.measurements import STATES, Measurements
-from devicefit.programming import ONE_CONDITION, FloatArray, Programming
-from devicefit.sensing import BerCurve, SensingOptions, array_curves, ber_curves
+from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.measurements.measurements import STATES, Measurements
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import equal_tailed
 from reliability.life import LifeFactor, age_curves
 
 ARRAYS_SHOWN = 5
@@ -153,7 +155,7 @@ def prediction_notes(
     frame: Frame,
     read_at: Mapping[str, Sequence[float]],
 ) -> list[str]:
-    """What the rows of :func:`devicefit.prediction.predict` take for granted."""
+    """What the rows of :func:`devicefit.prediction.prediction.predict` take for granted."""
     lines = []
     if measurements.programming.name != frame.programming.name:
         lines.append(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from devicefit.numerics.arrays import FloatArray
+
 _SPREADS = np.geomspace(0.02, 5.0, 100)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.reference_device import ReferenceDevice, true_mixtures
-from devicefit.sensing import BerCurve, ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
+from devicefit.distributions.sensing import BerCurve, ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
+from devicefit.simulation.reference_device import ReferenceDevice, true_mixtures
 from reliability.chip_yield import chip_yield
 from reliability.decision.limits import Condition, enough_chips, weakest_condition
 from reliability.designs import MEMORY_CODES, STANDARD, Comparison, Design, loss_limits

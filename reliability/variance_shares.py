@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.compiled import njit
 from reliability.accuracy.counted_points import KINDS
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface
 from reliability.chip_law import count_variance, segment, share_at, value_at
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 CROSSED = 100
 """Draws of the device that are crossed with those of the curve."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import betainc
 
-from devicefit.programming import FloatArray, IntArray
+from devicefit.numerics.arrays import FloatArray, IntArray
 
 FALSE_ALARMS = 0.005
 """Probability, at most, that a gate of this kind fails though the model is right."""

@@ -12,15 +12,15 @@ from scipy.special import ndtri
 from devicefit.checks.counted_share import FALSE_ALARMS
 from devicefit.checks.gate import Gate, GateReport
 from devicefit.checks.predictive_tests import predictive_tests
+from devicefit.checks.sensitivity import SENSITIVE, Sensitivity, curve_sensitivity
 from devicefit.checks.totals import MATERIAL
-from devicefit.compressed import Compressed
+from devicefit.compression.compressed import Compressed
+from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.fitting.laplace import EVIDENCE_LOST
 from devicefit.fitting.sampler import bulk_ess, r_hat, tail_ess
-from devicefit.loo import K_LIMIT, Loo
-from devicefit.measurements import Measurements
-from devicefit.sensing import BerCurve, SensingOptions
-from devicefit.sensitivity import SENSITIVE, Sensitivity, curve_sensitivity
+from devicefit.measurements.measurements import Measurements
+from devicefit.prediction.loo import K_LIMIT, Loo
 
 __all__ = [
     "ESS_LIMIT",

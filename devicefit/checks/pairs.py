@@ -12,14 +12,14 @@ from scipy.special import ndtr
 from devicefit.checks.counted_share import CountedShare, between, equal_windows
 from devicefit.checks.gate import Gate
 from devicefit.checks.totals import MATERIAL, WINDOWS, shares_gate
-from devicefit.condition_readings import BIN
+from devicefit.distributions.mixture import Mixture
+from devicefit.distributions.sensing import SensingOptions, ln_ber_2t2r
 from devicefit.fitting.fitted import Fitted
-from devicefit.measurements import STATES, Measurements
-from devicefit.mixture import Mixture
-from devicefit.prediction import Places, flat_draws, places_of
-from devicefit.programming import FloatArray, IntArray
-from devicefit.sensing import SensingOptions, ln_ber_2t2r
-from devicefit.single_readings import single_readings
+from devicefit.measurements.measurements import STATES, Measurements
+from devicefit.measurements.single_readings import single_readings
+from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.prediction.condition_readings import BIN
+from devicefit.prediction.prediction import Places, flat_draws, places_of
 
 LEAST_DEVICES = 10
 """Devices of a condition, in each state: with fewer too many pairs are of one device."""

@@ -11,9 +11,9 @@ from devicefit.checks.pairs import pair_shares, pairs_gate
 from devicefit.checks.ranks_of_readings import ranked_readings
 from devicefit.checks.shape import ShapeTests, shape_gate, shape_tests
 from devicefit.checks.totals import error_totals, totals_gate
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fitted import Fitted
-from devicefit.measurements import Measurements
-from devicefit.sensing import SensingOptions
+from devicefit.measurements.measurements import Measurements
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
+from devicefit.distributions.mixture import Mixture
 from devicefit.fitting.fitted import Fitted
-from devicefit.measurements import STATES, Measurements
-from devicefit.mixture import Mixture
-from devicefit.prediction import places_of
-from devicefit.programming import FloatArray, IntArray
-from devicefit.single_readings import single_readings
+from devicefit.measurements.measurements import STATES, Measurements
+from devicefit.measurements.single_readings import single_readings
+from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.prediction.prediction import places_of
 
 _DRAWS = 100
 # Readings of a place beyond which the distribution function is interpolated, in normal scores.

@@ -25,7 +25,7 @@ from devicefit.checks.counted_share import (
 )
 from devicefit.checks.gate import Gate
 from devicefit.checks.ranks_of_readings import RankedState
-from devicefit.programming import FloatArray, IntArray
+from devicefit.numerics.arrays import FloatArray, IntArray
 
 Words = Callable[[float], str]
 

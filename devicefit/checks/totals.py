@@ -14,11 +14,12 @@ from devicefit.checks.counted_share import (
     equal_windows,
 )
 from devicefit.checks.gate import Gate
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fitted import Fitted
-from devicefit.measurements import STATES, Measurements
-from devicefit.prediction import Sides, sides
-from devicefit.programming import FloatArray, IntArray, Programming
-from devicefit.sensing import SensingOptions
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import STATES, Measurements
+from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.prediction.prediction import Sides, sides
 
 MATERIAL = 1.25
 """Factor between counted and predicted error rates from which on the misfit matters: 0.1 decades.

@@ -48,7 +48,7 @@ class Here:
     Parameters
     ----------
     p : mapping of str to array or expression
-        Values of the parameters at each place (:mod:`devicefit.families.at_places`): numbers,
+        Values of the parameters at each place (:mod:`devicefit.likelihood.at_places`): numbers,
         smooth deviations and effects of arrays alike.
     places : Places
         Where.

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devicefit.compressed import Compressed, IntArray
+from devicefit.compression.compressed import Compressed
 from devicefit.families.levels import identifiable, level_priors
-from devicefit.programming import ONE_CONDITION, FloatArray, Programming, beyond
+from devicefit.inputs.programming import ONE_CONDITION, Programming, beyond
+from devicefit.numerics.arrays import FloatArray, IntArray
 
 DEVIATION_TERMS = 6
 """Terms of a smooth deviation when conditions allow: enough for `DEVIATION_SCALE`."""

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.families.components import Component, Laws
 from devicefit.families.core import Here, PathCoordinates, core
-from devicefit.families.family import Family
+from devicefit.families.family import Component, Family, Laws
 from devicefit.families.frame import Frame
 from devicefit.families.prior import Prior, core_priors, tail_priors
 

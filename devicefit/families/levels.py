@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.compressed import DeviceCells, IntArray
+from devicefit.compression.compressed import DeviceCells
 from devicefit.families.prior import Prior
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray, IntArray
 
 STATES = ("LRS", "HRS")
 
@@ -439,7 +439,7 @@ def _spread(xp: Any, numbers: tuple[Any, ...], like: Any) -> tuple[Any, ...]:
     """Numbers as vectors, which PyTensor joins to one loop; numpy broadcasts them by itself."""
     if xp is np:
         return numbers
-    from devicefit.families.at_places import everywhere
+    from devicefit.likelihood.at_places import everywhere
 
     variables = {str(i): v for i, v in enumerate(numbers) if isinstance(v, xp.TensorVariable)}
     vectors = everywhere(variables, like)
@@ -487,7 +487,7 @@ def _total(xp: Any, index: Any, values: Any, like: Any) -> Any:
     """Sum of the values of each index."""
     if xp is np:
         return np.bincount(index, values, minlength=len(like))
-    from devicefit.families.at_places import group_sums
+    from devicefit.likelihood.at_places import group_sums
 
     return group_sums(values, index, like)
 
@@ -495,7 +495,7 @@ def _total(xp: Any, index: Any, values: Any, like: Any) -> Any:
 def _taken(xp: Any, values: Any, index: Any) -> Any:
     if xp is np:
         return values[index]
-    from devicefit.families.at_places import taken
+    from devicefit.likelihood.at_places import taken
 
     return taken(values, index)
 

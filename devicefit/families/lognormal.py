@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.compressed import Compressed, Summaries
-from devicefit.families.components import Component, Laws
+from devicefit.compression.compressed import Compressed, Summaries
 from devicefit.families.core import Here, PathCoordinates, core
-from devicefit.families.family import Family
+from devicefit.families.family import Component, Family, Laws
 from devicefit.families.frame import Frame
 from devicefit.families.levels import CellStatistics, level_priors, levels_of, ln_density
 from devicefit.families.prior import Prior, core_priors

@@ -23,6 +23,20 @@ DEVIATION_FAILURE = 1.5
 """Prior standard deviation of the smooth deviations of log odds of failures."""
 
 
+def with_shifts(xp: Any, placed: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters at places, and the shifts of arrays that are in units of their sd.
+
+    Parameters
+    ----------
+    xp : module
+        ``numpy`` or ``pytensor.tensor``.
+    placed : mapping of str to array or expression
+        Parameters at places.
+    """
+    of = {name: name.removesuffix(IN_SD) for name in placed if name.endswith(IN_SD)}
+    return {**placed} | {of[n]: placed[n] * xp.exp(placed[f"ln_sd_{of[n]}"]) for n in of}
+
+
 def ln_odds(here: Here, name: str) -> Any:
     """Natural logarithm of the odds of a failure, in mid range `log10_NAME`.
 

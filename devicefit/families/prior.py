@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 
 if TYPE_CHECKING:
     from devicefit.families.frame import Frame

@@ -12,13 +12,14 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from devicefit.compressed import Compressed, CompressedState, Intervals, Summaries
-from devicefit.families.at_places import variables_at_places
-from devicefit.families.components import Component, Laws
+from devicefit.compression.compressed import Compressed, CompressedState, Intervals, Summaries
 from devicefit.families.core import Here
-from devicefit.families.draws import NUMBER, with_shifts
+from devicefit.families.family import Component, Laws
 from devicefit.families.frame import Frame, Places
+from devicefit.families.operations import with_shifts
 from devicefit.families.prior import Prior
+from devicefit.likelihood.at_places import variables_at_places
+from devicefit.likelihood.draws import NUMBER
 from devicefit.likelihood.mixture_op import readings_likelihood
 
 

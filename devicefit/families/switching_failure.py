@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from devicefit.families.components import Component, Laws
 from devicefit.families.core import Here, core, incomplete_set, ln_expit
-from devicefit.families.family import Family
+from devicefit.families.family import Component, Family, Laws
 from devicefit.families.frame import Frame
 from devicefit.families.operations import FailureCoordinates, ln_odds, set_outcome
 from devicefit.families.prior import Prior, core_priors, plain_failure_priors

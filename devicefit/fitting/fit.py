@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from devicefit.compressed import Compressed, IntArray
+from devicefit.compression.compressed import Compressed
+from devicefit.distributions.mixture import Mixture, mix
 from devicefit.families.frame import Frame
 from devicefit.families.prior import Prior, prior_record
 from devicefit.families.registry import FAMILIES, Family
-from devicefit.filament import Filament
+from devicefit.fitting.filament import Filament
 from devicefit.fitting.new_arrays import add_new_arrays
 from devicefit.fitting.sampler import (
     SamplerOptions,
@@ -24,10 +25,9 @@ from devicefit.fitting.sampler import (
     tail_ess,
 )
 from devicefit.fitting.starts import data_starts
-from devicefit.mixture import Mixture, mix
-from devicefit.prior_files import PriorFile, apply, without_missing
-from devicefit.programming import FloatArray
-from devicefit.statements import Statement, statement_record
+from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.priors.files import PriorFile, apply, without_missing
+from devicefit.priors.statements import Statement, statement_record
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def fit(
     Parameters
     ----------
     compressed : Compressed
-        Output of :func:`devicefit.compression.compress`.
+        Output of :func:`devicefit.compression.compression.compress`.
     family : str, optional
         Key of :data:`devicefit.families.registry.FAMILIES`.
     options : SamplerOptions

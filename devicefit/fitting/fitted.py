@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from devicefit.compressed import IntArray
+from devicefit.distributions.mixture import Mixture
 from devicefit.families.frame import Frame
-from devicefit.filament import Filament
-from devicefit.mixture import Mixture
-from devicefit.programming import FloatArray
+from devicefit.fitting.filament import Filament
+from devicefit.numerics.arrays import FloatArray, IntArray
 
 
 class Fitted(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 
 ValueAndGradient = Callable[[FloatArray], tuple[float, FloatArray]]
 """A log density: from a vector to the value and its gradient."""

@@ -11,7 +11,7 @@ import xarray as xr
 
 from devicefit.families.frame import Frame
 from devicefit.families.prior import Prior, sample_priors, spread_between_arrays
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 
 ENOUGH_ARRAYS = 5
 """Measured arrays from which on they, and not the prior, tell how much arrays differ."""

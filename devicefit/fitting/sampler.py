@@ -19,8 +19,8 @@ from scipy.special import logsumexp
 
 from devicefit.families.prior import Prior, layout, moments
 from devicefit.fitting.laplace import find_modes
+from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.pymc_lines import numbers_of
-from devicefit.programming import FloatArray
 
 if TYPE_CHECKING:
     import pymc as pm

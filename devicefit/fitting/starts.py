@@ -6,10 +6,10 @@ import itertools
 
 import numpy as np
 
-from devicefit.compressed import Compressed, CompressedState
+from devicefit.compression.compressed import Compressed, CompressedState
 from devicefit.families.frame import Frame
 from devicefit.families.skewed_failure import STUCK_CENTRE, STUCK_REACH
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 
 _QUARTILES_OVER_SD = 1.349
 _LEAST_STUCK, _MOST_STUCK = 5, 0.3

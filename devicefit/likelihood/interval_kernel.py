@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from devicefit.kernels import (
+from devicefit.distributions.kernels import (
     logistic_ln_cdf,
     logistic_ln_pdf,
     normal_ln_cdf,

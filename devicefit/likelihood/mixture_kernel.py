@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from devicefit.numerics.compiled import njit
-from devicefit.vector_math import vector_exp, vector_log
+from devicefit.numerics.vector_math import vector_exp, vector_log
 
 NORMAL, STUDENT, LOGISTIC = 0, 1, 2
 KERNELS = {"normal": NORMAL, "student-t": STUDENT, "logistic": LOGISTIC}

@@ -18,7 +18,7 @@ from pytensor.scalar.math import Psi
 from pytensor.tensor.elemwise import Elemwise
 from scipy.special import log_ndtr
 
-from devicefit.kernels import normal_ln_cdf
+from devicefit.distributions.kernels import normal_ln_cdf
 from devicefit.numerics.compiled import digest, njit
 from devicefit.numerics.pymc_lines import differentiable
 

@@ -22,9 +22,9 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from pytensor.link.numba.cache import compile_numba_function_src
 
+from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.compiled import digest, njit
 from devicefit.numerics.graph_code import GraphCode
-from devicefit.programming import FloatArray
 
 _DOUBLES = types.CPointer(types.double)
 DENSITY = types.int64(types.uint64, _DOUBLES, _DOUBLES, _DOUBLES, types.voidptr)

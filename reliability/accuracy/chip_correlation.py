@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from devicefit.numerics.arrays import FloatArray
+
 INTERACTING = np.geomspace(0.1, 30.0, 12)
 """Mean number of further wrong bits that a part of the damage rests on."""
 

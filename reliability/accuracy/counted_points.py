@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
+from devicefit.numerics.arrays import FloatArray, IntArray
 from reliability.accuracy.chip_correlation import chip_correlation
 from reliability.accuracy.surface_model import Pairs
 from reliability.network_study import NetworkStudy
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 KINDS = ("lost", "gained")
 
 _MOST_KURTOSIS = 6.0

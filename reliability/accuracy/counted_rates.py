@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from devicefit.checks.gate import Gate
-from devicefit.intervals import equal_tailed
+from devicefit.numerics.intervals import equal_tailed
 
 if TYPE_CHECKING:
     from reliability.designs import Comparison, Design

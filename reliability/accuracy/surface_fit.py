@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numpy.typing import NDArray
 
-from devicefit.threads import one_blas_thread
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.threads import one_blas_thread
 from reliability.accuracy.counted_points import KINDS, CountedPoints, counted_points
 from reliability.accuracy.surface import EQUAL, AccuracySurface, FurtherTraining
 from reliability.accuracy.surface_model import (
@@ -23,8 +23,6 @@ from reliability.accuracy.surface_model import (
 from reliability.network_study import NetworkStudy
 from reliability.training_counts import check_counts
 from reliability.training_level import training_level
-
-FloatArray = NDArray[np.float64]
 
 DRAWS = 1000
 """Posterior draws of a surface."""

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import block_diag, cho_factor, cho_solve
 from scipy.special import expit, logit
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from devicefit.numerics.arrays import FloatArray, IntArray
 
 ROUNDED = 1.0 / 12.0
 """Variance of rounding to whole images."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 from reliability.confirmation.chips import ChipRates
 from reliability.life import LifeFactor, life_of_draws
 

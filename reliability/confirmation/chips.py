@@ -22,7 +22,7 @@ from bnn import FoldedNetwork, evaluate_positions
 from bnn.counter_random import Stream, StreamKey
 from bnn.flips import nested_levels
 from bnn.network import layer_signs
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 from reliability.coded_chips import after_decoding
 from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.rates import ChipRates

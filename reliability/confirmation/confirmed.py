@@ -16,9 +16,9 @@ from bnn.engines.calibrated import FoldedEngine
 from bnn.engines.cost import Workload
 from bnn.engines.runner import cheapest_engine
 from bnn.study.chip_seconds import seconds_per_chip
-from devicefit.condition_readings import ConditionReadings
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fitted import Fitted
-from devicefit.sensing import SensingOptions
+from devicefit.prediction.condition_readings import ConditionReadings
 from reliability.confirmation.arrays import ENOUGH, ChipArrays
 from reliability.confirmation.chips import StoredNetwork, count_chips
 from reliability.confirmation.lots import BLOCK, ROUNDING, Confirmation, Lot, LotSizes, confirm

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from devicefit.cells import cell_reader
+from devicefit.distributions.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
+from devicefit.fitting.cells import cell_reader
 from devicefit.fitting.fitted import Fitted
-from devicefit.programming import FloatArray
-from devicefit.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
+from devicefit.numerics.arrays import FloatArray
 from reliability.storage import Storage
 
 
@@ -66,7 +66,7 @@ def chip_rates(
     Raises
     ------
     ValueError
-        As of :func:`devicefit.cells.cell_reader`.
+        As of :func:`devicefit.fitting.cells.cell_reader`.
     """
     measured = len(device.frame.arrays)
     arrays: list[int | None] = list(range(measured)) if measured > 1 else [None]

@@ -18,11 +18,12 @@ from scipy.stats import beta, binom, fisher_exact
 from devicefit.checks.counted_share import CountedShare
 from devicefit.checks.gate import Gate
 from devicefit.checks.totals import MATERIAL, shares_gate
-from devicefit.condition_readings import ConditionReadings
+from devicefit.distributions.sensing import CELLS_PER_BIT, SensingOptions
 from devicefit.fitting.fitted import Fitted
-from devicefit.measurements import STATES
-from devicefit.programming import FloatArray, Programming
-from devicefit.sensing import CELLS_PER_BIT, SensingOptions
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import STATES
+from devicefit.numerics.arrays import FloatArray
+from devicefit.prediction.condition_readings import ConditionReadings
 from reliability.confirmation.lots import Lot
 from reliability.confirmation.rates import ChipRates, chip_rates
 from reliability.storage import Storage

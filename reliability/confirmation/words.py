@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.confirmation.arrays import ENOUGH
 from reliability.confirmation.lots import CONFIDENCE, Lot
 from reliability.confirmation.readings import near_gate, readings_gate

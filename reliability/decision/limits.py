@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from devicefit.programming import FloatArray, Programming
+from devicefit.inputs.programming import Programming
+from devicefit.numerics.arrays import FloatArray
 from reliability.accuracy.surface import first_crossing
 
 _SATURATED = 1e-9

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
+from devicefit.numerics.arrays import FloatArray
 from reliability.requirement import Requirement
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

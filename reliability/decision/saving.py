@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devicefit.checks.gate import Gate
-from devicefit.intervals import PROBABILITY, equal_tailed
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import PROBABILITY, equal_tailed
 from reliability.decision.series_gate import series_gate
 from reliability.designs import STANDARD, Comparison, Design, Reference
 from reliability.energy import energy_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 
 MOST = 10**9
 """Largest number of devices, cycles, chips or images."""

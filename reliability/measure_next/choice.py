@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 from reliability.decision.safe_set import NOWHERE, lowest_safe
 from reliability.designs import Comparison, Design
 from reliability.measure_next.outlook import NOTABLE, ChoiceOutlook

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from devicefit.inputs.programming import Programming
+from devicefit.inputs.quantities import programming_value
 from devicefit.numerics.stored import read_text, read_toml, reading, shown
-from devicefit.programming import Programming
-from devicefit.quantities import programming_value
 from reliability.measure_next.candidates import (
     Candidate,
     MeasuredEnergy,

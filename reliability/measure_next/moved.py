@@ -11,16 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from devicefit.distributions.sensing import BerCurve, SensingOptions, ln_ber_1t1r, tilt_1t1r
+from devicefit.distributions.threshold import choose_threshold
+from devicefit.fitting.error_rates import ln_ber_of_pairs
 from devicefit.fitting.fitted import Fitted
-from devicefit.programming import FloatArray, IntArray
-from devicefit.sensing import (
-    BerCurve,
-    SensingOptions,
-    ln_ber_1t1r,
-    ln_ber_of_pairs,
-    tilt_1t1r,
-)
-from devicefit.threshold import choose_threshold
+from devicefit.numerics.arrays import FloatArray, IntArray
 from reliability.chip_yield import p_met, share_within
 from reliability.decision.limits import Condition, enough_chips, weakest_condition
 from reliability.decision.safe_set import NOWHERE, lowest_safe

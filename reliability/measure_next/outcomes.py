@@ -9,9 +9,9 @@ from scipy.special import ndtri
 
 from devicefit.fitting.fitted import Fitted
 from devicefit.fitting.sampler import psis
-from devicefit.moved_draws import moments_update, thinned_posterior, updated
-from devicefit.preposterior import NewReadings, ln_likelihoods
-from devicefit.programming import FloatArray, IntArray
+from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.simulation.moved_draws import moments_update, thinned_posterior, updated
+from devicefit.simulation.new_readings import NewReadings, ln_likelihoods
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.chip_yield import share_within
 from reliability.decision.limits import enough_chips

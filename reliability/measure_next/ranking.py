@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from devicefit.fitting.fitted import Fitted
-from devicefit.intervals import PROBABILITY, weighted_quantiles
-from devicefit.preposterior import NewReadings
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import PROBABILITY, weighted_quantiles
+from devicefit.simulation.new_readings import NewReadings
 from reliability.decision.saving import saving_of
 from reliability.decision.series_gate import series_gate
 from reliability.designs import Comparison, both

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from devicefit.measurements import STATES
-from devicefit.preposterior import NewReadings, correlation, independent_readings
-from devicefit.programming import FloatArray
+from devicefit.measurements.measurements import STATES
+from devicefit.numerics.arrays import FloatArray
+from devicefit.simulation.new_readings import NewReadings, correlation, independent_readings
 from reliability.device_study import DeviceStudy
 from reliability.measure_next.candidates import MoreCycles, MoreDevices
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from devicefit.intervals import PROBABILITY
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
+from devicefit.numerics.intervals import PROBABILITY
 from reliability.measure_next.outlook import Outlook
 from reliability.saving_uncertainty import WORDS
 from reliability.source_shares import INTERACTION

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.storage import Storage
 
 

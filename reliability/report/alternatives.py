@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.lines import Line2D
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.report.drawing import (
     INK,
     QUIET,

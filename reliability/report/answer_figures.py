@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.report.drawing import (
     INK,
     NETWORK_COLOURS,

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, SymmetricalLogLocator
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.report.drawing import (
     INK,
     PALETTE,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.report.drawing import (
     INK,
     PALETTE,

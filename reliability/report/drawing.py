@@ -19,7 +19,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.report.words import number, prefix_for
 
 PALETTE = sns.color_palette("colorblind").as_hex()

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.report import (
     alternatives,
     answer_figures,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.report.drawing import programming_words
 from reliability.report.tables import Table
 from reliability.report.words import (

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.report.answer_figures import SHARE_WORDS
 from reliability.report.saving_figure import SavingRow
 from reliability.report.table import Table as Table

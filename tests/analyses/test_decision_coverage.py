@@ -23,7 +23,7 @@ from analyses.simulated_truths import (
     true_saving,
     truth_of,
 )
-from devicefit.reference_device import ReferenceDevice
+from devicefit.simulation.reference_device import ReferenceDevice
 from reliability.requirement import Requirement
 
 GRID = np.geomspace(10e-6, 600e-6, 40)

@@ -19,9 +19,9 @@ from benchmarks.devicefit_gates import (
     simulate,
     summary,
 )
+from devicefit.distributions.mixture import Mixture
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.mixture import Mixture
-from devicefit.reference_device import ReferencePlan, true_mixtures
+from devicefit.simulation.reference_device import ReferencePlan, true_mixtures
 
 AT = np.array([5e-5, 4e-4])
 

@@ -13,27 +13,30 @@ import pytest
 import xarray as xr
 from pytensor.compile.mode import Mode
 
-from devicefit.compressed import (
+from devicefit.compression.compressed import (
     Compressed,
     CompressedState,
     DeviceCells,
     Intervals,
     Summaries,
 )
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.measurements import Measurements, check_measurements
-from devicefit.programming import FloatArray, Programming
-from devicefit.reference_device import (
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import Measurements, check_measurements
+from devicefit.numerics.arrays import FloatArray
+from devicefit.prediction.counted_errors import ErrorCounts, count_errors
+from devicefit.simulation.reference_device import (
     ReferenceDevice,
     ReferencePlan,
     reference_measurements,
 )
-from devicefit.sensing import BerCurve, ErrorCounts, SensingOptions, ber_curves, count_errors
 
 CURRENT = Programming("SET compliance current", "A")
 # Few, and enough: the lognormal posterior is nearly normal in the scale it is sampled in.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from devicefit.likelihood.mixture_kernel import LOGISTIC, NORMAL, STUDENT, binned_mixture
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 
 CONDITIONS = 2
 MIXES = [(NORMAL,), (STUDENT,), (LOGISTIC,), (NORMAL, NORMAL, NORMAL), (STUDENT, STUDENT)] + [

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from devicefit import bounded_expansion, measurement_files
-from devicefit.bounded_expansion import BoundedReader, ExpansionError, expansion_bound
-from devicefit.measurement_files import open_table
-from devicefit.measurements import MeasurementError, read_measurements
-from devicefit.streaming import compress_file
+from devicefit.compression.streaming import compress_file
+from devicefit.inputs import bounded_expansion
+from devicefit.inputs.bounded_expansion import BoundedReader, ExpansionError, expansion_bound
+from devicefit.measurements import files as measurement_files
+from devicefit.measurements.files import open_table
+from devicefit.measurements.measurements import MeasurementError, read_measurements
 
 HEAD = b"device_id,state,i_cc_a,resistance_ohm\n"
 OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}

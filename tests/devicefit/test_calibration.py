@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from devicefit import calibration
-from devicefit.calibration import (
+from devicefit.compression.compression import compress
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.sampler import SamplerOptions
+from devicefit.simulation import calibration
+from devicefit.simulation.calibration import (
     CURRENT_DESIGN,
     GATE_DESIGN,
     Design,
@@ -16,10 +19,7 @@ from devicefit.calibration import (
     recoveries,
     simulate,
 )
-from devicefit.compression import compress
-from devicefit.families.registry import FAMILIES
-from devicefit.fitting.sampler import SamplerOptions
-from devicefit.ranks import RankStudy
+from devicefit.simulation.ranks import RankStudy
 
 SHORT = SamplerOptions(chains=2, draws=500, warmup=300, cores=1, target_accept=0.9)
 SETS = 25

@@ -11,14 +11,14 @@ import xarray as xr
 from scipy import stats
 from scipy.optimize import brentq
 
-from devicefit.cells import CellReader, cell_reader, draw_ln_resistance
+from devicefit.distributions.mixture import Mixture
+from devicefit.distributions.sensing import SensingOptions, ln_ber_1t1r, ln_ber_2t2r
+from devicefit.distributions.threshold import choose_threshold
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.cells import CellReader, cell_reader, draw_ln_resistance
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.mixture import Mixture
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions, ln_ber_1t1r, ln_ber_2t2r
-from devicefit.threshold import choose_threshold
+from devicefit.inputs.programming import Programming
 
 X = 1e-4
 CELLS = 40_000

@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicefit.columns import UNIT_OF, ColumnError, ColumnMapping, parse_column, parse_columns
+from devicefit.inputs.columns import (
+    UNIT_OF,
+    ColumnError,
+    ColumnMapping,
+    parse_column,
+    parse_columns,
+)
 
 NAMES = st.text(
     st.characters(exclude_characters="=:", exclude_categories=("Z", "C")), min_size=1, max_size=8

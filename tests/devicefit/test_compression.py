@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devicefit.compression import BINS_PER_SPREAD, Compressed, compress
-from devicefit.measurements import Measurements, check_measurements
-from devicefit.programming import Programming
-from devicefit.reference_device import ReferenceDevice, ReferencePlan, reference_measurements
+from devicefit.compression.compression import BINS_PER_SPREAD, Compressed, compress
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import Measurements, check_measurements
+from devicefit.simulation.reference_device import (
+    ReferenceDevice,
+    ReferencePlan,
+    reference_measurements,
+)
 
 Measure = Callable[..., Measurements]
 STATES = ("LRS", "HRS")

@@ -8,14 +8,14 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from devicefit.condition_readings import BIN, ConditionReadings, condition_readings
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.measurements import Measurements, check_measurements
-from devicefit.prediction import thresholds
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import Measurements, check_measurements
+from devicefit.prediction.condition_readings import BIN, ConditionReadings, condition_readings
+from devicefit.prediction.prediction import thresholds
 
 CURRENT = Programming("SET compliance current", "A")
 WIDTH = Programming("pulse width", "s")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from devicefit.elicitation import LARGEST_PROBABILITY, LEAST_PROBABILITY, normal_between
+from devicefit.priors.elicitation import LARGEST_PROBABILITY, LEAST_PROBABILITY, normal_between
 
 
 @settings(deadline=None, max_examples=60)
@@ -39,7 +39,7 @@ def test_a_normal_that_is_not_centred_is_narrower(shift: float) -> None:
 def test_preliz_comes_without_warnings_and_leaves_matplotlib_alone() -> None:
     code = (
         "import matplotlib\n"
-        "from devicefit.elicitation import normal_between\n"
+        "from devicefit.priors.elicitation import normal_between\n"
         "import sys\n"
         "assert 'preliz' not in sys.modules\n"
         "before = dict(matplotlib.rcParams)\n"

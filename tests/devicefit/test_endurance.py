@@ -9,7 +9,10 @@ import xarray as xr
 from scipy.special import expit, xlogy
 from scipy.stats import betabinom, norm
 
-from devicefit.endurance import (
+from devicefit.families.prior import moments
+from devicefit.fitting.fit import Diagnostics
+from devicefit.fitting.sampler import SamplerOptions
+from devicefit.life.endurance import (
     BEND_WIDTH,
     PRIORS,
     EnduranceCounts,
@@ -21,10 +24,7 @@ from devicefit.endurance import (
     fit_endurance,
     replicate,
 )
-from devicefit.families.prior import moments
-from devicefit.fitting.fit import Diagnostics
-from devicefit.fitting.sampler import SamplerOptions
-from devicefit.life_fit import LifeDraws
+from devicefit.life.fit import LifeDraws
 from tests.devicefit import plain
 
 SAMPLER = SamplerOptions(chains=2, draws=250, warmup=250, seed=1, cores=1, target_accept=0.9)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from devicefit.exact_sums import (
+from devicefit.compression.exact_sums import (
     NAMES,
     ORIGIN,
     PLACE_BITS,

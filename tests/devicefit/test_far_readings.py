@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.far_readings import far_readings
-from devicefit.measurements import check_measurements
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import check_measurements
+from devicefit.treatments.far_readings import far_readings
 
 
 def readings(kind: str, seed: int, n: int = 5000) -> pd.DataFrame:

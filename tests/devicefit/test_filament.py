@@ -8,8 +8,8 @@ from devicefit.families.frame import Frame
 from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.programming import Programming
-from devicefit.stacking import StackedDevice
+from devicefit.inputs.programming import Programming
+from devicefit.prediction.stacking import StackedDevice
 
 CURRENT = Programming("SET compliance current", "A")
 GATE = Programming("SET gate voltage", "V")

@@ -13,7 +13,8 @@ import xarray as xr
 from scipy import stats
 from scipy.special import logit, logsumexp
 
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import ln_ber_1t1r, ln_ber_2t2r
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
@@ -25,11 +26,15 @@ from devicefit.fitting.fit import (
     ln_posterior,
 )
 from devicefit.fitting.sampler import CLIMBS, SamplerOptions
-from devicefit.intervals import equal_tailed
-from devicefit.programming import FloatArray, Programming
-from devicefit.reference_device import ReferencePlan, reference_measurements, true_mixtures
-from devicefit.sensing import ln_ber_1t1r, ln_ber_2t2r
-from devicefit.statements import Statement
+from devicefit.inputs.programming import Programming
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import equal_tailed
+from devicefit.priors.statements import Statement
+from devicefit.simulation.reference_device import (
+    ReferencePlan,
+    reference_measurements,
+    true_mixtures,
+)
 
 
 def truth(fitted: Any, scheme: str) -> np.ndarray:

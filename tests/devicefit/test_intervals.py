@@ -4,7 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from devicefit.intervals import PROBABILITY, clopper_pearson, equal_tailed, weighted_quantiles
+from devicefit.numerics.intervals import (
+    PROBABILITY,
+    clopper_pearson,
+    equal_tailed,
+    weighted_quantiles,
+)
 
 
 @given(st.integers(1, 400), st.data(), st.sampled_from([0.5, 0.9, 0.99]))

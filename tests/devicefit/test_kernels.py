@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from devicefit.kernels import (
+from devicefit.distributions.kernels import (
     KERNELS,
     ln_cdf,
     ln_pdf,

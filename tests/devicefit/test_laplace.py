@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from devicefit.fitting.laplace import EVIDENCE_LOST, find_modes
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 
 Density = Callable[[FloatArray], tuple[float, FloatArray]]
 

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit import left_out_conditions
-from devicefit.compressed import Compressed
-from devicefit.fitting.sampler import SamplerOptions
-from devicefit.left_out_conditions import (
+from devicefit.checks import left_out_conditions
+from devicefit.checks.left_out_conditions import (
     leave_conditions_out,
     left_out_conditions_gate,
     split_conditions,
 )
-from devicefit.measurements import Measurements, check_measurements
-from devicefit.prior_files import Entry, PriorFile
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions
+from devicefit.compression.compressed import Compressed
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.fitting.sampler import SamplerOptions
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import Measurements, check_measurements
+from devicefit.priors.files import Entry, PriorFile
 
 CURRENTS = np.array([5e-5, 1e-4, 2e-4, 4e-4])
 DEVICES = 400

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 from scipy.stats import multivariate_normal, norm
 
-from devicefit.compressed import DeviceCells
+from devicefit.compression.compressed import DeviceCells
 from devicefit.families.levels import (
     CellStatistics,
     Levels,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm, poisson
 
-from devicefit import endurance, wear_out
-from devicefit.life_checks import (
+from devicefit.life import endurance, wear_out
+from devicefit.life.checks import (
     CHANCE,
     LEAST_TO_TELL_SPREAD,
     CountCheck,

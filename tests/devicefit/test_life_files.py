@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 from devicefit.fitting.fit import Diagnostics
-from devicefit.life_files import FORMAT, PRIORS, load_life
+from devicefit.fitting.posterior_files import HEAD
+from devicefit.inputs.programming import Programming
+from devicefit.life.files import FORMAT, PRIORS, load_life
 from devicefit.numerics.datasets import write_datasets
-from devicefit.posterior_files import HEAD
-from devicefit.programming import Programming
 
 RECORDS = {
     "endurance": {"units": 3},

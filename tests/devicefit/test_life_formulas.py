@@ -13,11 +13,7 @@ from scipy.special import log_ndtr, psi
 from scipy.stats import betabinom, binom
 
 from devicefit.families.core import ln_add
-from devicefit.life_formulas import (
-    ln_beta_binomial,
-    ln_normal_between,
-    ln_total,
-)
+from devicefit.life.formulas import ln_beta_binomial, ln_normal_between, ln_total
 from devicefit.likelihood.special_ops import digamma, ln_normal_cdf
 from devicefit.numerics.graph_code import WITHOUT_LOCK
 

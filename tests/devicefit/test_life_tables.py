@@ -7,16 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.columns import parse_columns
-from devicefit.life_tables import (
-    bake_counts,
-    endurance_counts,
-    read_life_table,
-    read_wear_out,
-)
-from devicefit.overrange import Overrange
-from devicefit.refusals import MeasurementError
-from devicefit.separation import best_threshold
+from devicefit.distributions.separation import best_threshold
+from devicefit.inputs.columns import parse_columns
+from devicefit.inputs.refusals import MeasurementError
+from devicefit.life.tables import bake_counts, endurance_counts, read_life_table, read_wear_out
+from devicefit.treatments.overrange import Overrange
 
 CYCLES = parse_columns(["prior_cycles=n", "device_id=cell", "resistance_ohm=R:kohm"])
 

@@ -10,18 +10,18 @@ import xarray as xr
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from devicefit import reading_density
-from devicefit.compressed import Compressed
-from devicefit.compression import compress
+from devicefit.compression.compressed import Compressed
+from devicefit.compression.compression import compress
 from devicefit.families.frame import Frame
 from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.fitting.sampler import psis
-from devicefit.loo import ALIKE, K_LIMIT, Loo, elpd_difference, loo
-from devicefit.measurements import Measurements, check_measurements
-from devicefit.programming import ONE_CONDITION, Programming
-from devicefit.reading_density import (
+from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.measurements.measurements import Measurements, check_measurements
+from devicefit.prediction import reading_density
+from devicefit.prediction.loo import ALIKE, K_LIMIT, Loo, elpd_difference, loo
+from devicefit.prediction.reading_density import (
     device_readings,
     ln_densities,
     ln_device_likelihoods,
@@ -214,7 +214,7 @@ def test_smoothing_is_left_out_only_where_it_does_not_matter(
     posterior = exact_posterior(y, compressed, draws=500, seed=seed)
     # Blocks of a few draws, and of a few devices, add up to the same.
     monkeypatch.setattr(reading_density, "_BLOCK", int(rng.integers(500, 50_000)))
-    monkeypatch.setattr("devicefit.loo._SMOOTHED", 70)
+    monkeypatch.setattr("devicefit.prediction.loo._SMOOTHED", 70)
     found = loo(posterior, compressed, measurements)
     expected, k = smoothed_everywhere(posterior, compressed, measurements)
     plain = found.pareto_k == 0
@@ -238,7 +238,7 @@ def test_control_without_any_smoothing_the_far_device_is_wrong(
     compressed = compress(measurements)
     posterior = exact_posterior(y, compressed, draws=500, seed=10)
     expected, _ = smoothed_everywhere(posterior, compressed, measurements)
-    monkeypatch.setattr("devicefit.loo.ALIKE", np.inf)
+    monkeypatch.setattr("devicefit.prediction.loo.ALIKE", np.inf)
     found = loo(posterior, compressed, measurements)
     assert abs(found.lpd[5] - expected[5]) > 0.05
     assert not len(found.high_k)

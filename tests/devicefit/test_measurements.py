@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.columns import parse_columns
-from devicefit.compression import compress
-from devicefit.measurements import (
+from devicefit.compression.compression import compress
+from devicefit.inputs.columns import parse_columns
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import (
     MeasurementError,
     Measurements,
     check_measurements,
     read_measurements,
 )
-from devicefit.programming import Programming
 
 Write = Callable[..., Path]
 CURRENT = Programming("SET compliance current", "A")

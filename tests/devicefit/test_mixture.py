@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from devicefit.mixture import Mixture, mix
+from devicefit.distributions.mixture import Mixture, mix
 
 MIXTURES = {
     "one": ([1.0], [8.5], [0.3]),

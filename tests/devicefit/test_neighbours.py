@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from devicefit.measurements import Measurements, check_measurements
-from devicefit.neighbours import (
+from devicefit.checks.neighbours import (
     ENOUGH,
     FALSE_ALARMS,
     SHUFFLES,
@@ -20,8 +19,9 @@ from devicefit.neighbours import (
     likenesses,
     neighbours_gate,
 )
-from devicefit.programming import ONE_CONDITION, Programming
-from devicefit.sensing import SensingOptions
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.measurements.measurements import Measurements, check_measurements
 
 CURRENT = Programming("SET compliance current", "A")
 THRESHOLD = 25e3

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.columns import parse_columns
-from devicefit.measurements import (
+from devicefit.compression.streaming import compress_file
+from devicefit.inputs.columns import parse_columns
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import (
     MeasurementError,
     Measurements,
     check_measurements,
     read_measurements,
 )
-from devicefit.never_switching import never_switching, weighted_medians
-from devicefit.programming import Programming
-from devicefit.reference_device import ReferencePlan, reference_measurements
-from devicefit.streaming import compress_file
+from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
+from devicefit.treatments.never_switching import never_switching, weighted_medians
 
 CURRENT = Programming("SET compliance current", "A")
 CURRENTS = np.array([5e-5, 1e-4, 2e-4, 4e-4])

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from devicefit import pair_error
-from devicefit.mixture import Mixture
-from devicefit.pair_error import ln_pair_error
+from devicefit.distributions import pair_error
+from devicefit.distributions.mixture import Mixture
+from devicefit.distributions.pair_error import ln_pair_error
 
 KINDS = ("normal", "student-t", "logistic")
 Cell = tuple[str, float, float]  # kernel, scale, degrees of freedom

@@ -9,14 +9,14 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import binom, norm
 
-from devicefit.device_effects import (
+from devicefit.persistence.device_effects import (
     IMMUNE_SHIFT,
     IMMUNE_SPREAD,
     PERSISTENT_SPREAD,
     ln_likelihood_of_counts,
     score_of_mean,
 )
-from devicefit.persistence import (
+from devicefit.persistence.persistence import (
     LOG10_SHARE,
     PERSISTENT_SHIFT,
     TAU,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from devicefit.persistence import Persistence
-from devicefit.persistence_windows import WindowedPersistence, windowed_persistence
+from devicefit.persistence.persistence import Persistence
+from devicefit.persistence.windows import WindowedPersistence, windowed_persistence
 
 DEVICES, PLACES, CYCLES, TAU = 60, 6, 30, 1.0
 X = np.linspace(1.0, 2.0, PLACES)

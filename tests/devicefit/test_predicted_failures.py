@@ -9,10 +9,12 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from devicefit.compressed import Compressed
+from devicefit.compression.compressed import Compressed
+from devicefit.distributions.sensing import BerCurve, SensingOptions
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior
-from devicefit.predicted_failures import FailureCell, predicted_failures
-from devicefit.sensing import BerCurve, ErrorCounts, SensingOptions, ber_curves
+from devicefit.prediction.counted_errors import ErrorCounts
+from devicefit.prediction.predicted_failures import FailureCell, predicted_failures
 
 CURRENTS = np.array([5e-5, 1e-4, 2e-4, 4e-4])
 LN_T = np.log(3e4)

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.prior import core_priors
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.measurements import Measurements, check_measurements
-from devicefit.prediction import (
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import Measurements, check_measurements
+from devicefit.prediction.prediction import (
     fit_persistence,
     on_new_arrays,
     places_of,
@@ -24,8 +26,6 @@ from devicefit.prediction import (
     reading_ranges,
     sides,
 )
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions
 
 CURRENT = Programming("SET compliance current", "A")
 LOW, HIGH = 5e-5, 2e-4

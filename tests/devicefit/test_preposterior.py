@@ -5,19 +5,19 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
+from devicefit.distributions.mixture import Mixture
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.fitting.sampler import psis
-from devicefit.mixture import Mixture
-from devicefit.moved_draws import linear_update, moments_update, updated
-from devicefit.preposterior import (
+from devicefit.inputs.programming import Programming
+from devicefit.simulation.moved_draws import linear_update, moments_update, updated
+from devicefit.simulation.new_readings import (
     NewReadings,
     binned,
     independent_readings,
     ln_likelihoods,
 )
-from devicefit.programming import Programming
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
 

@@ -11,7 +11,8 @@ from scipy.stats import norm
 from devicefit.families.frame import Frame
 from devicefit.families.prior import Prior
 from devicefit.families.registry import FAMILIES
-from devicefit.prior_files import (
+from devicefit.inputs.programming import UNITS, Programming
+from devicefit.priors.files import (
     PROBABILITY,
     PriorFile,
     PriorFileError,
@@ -19,8 +20,7 @@ from devicefit.prior_files import (
     read_priors,
     without_missing,
 )
-from devicefit.programming import UNITS, Programming
-from devicefit.statements import QUANTITIES, Statement
+from devicefit.priors.statements import QUANTITIES, Statement
 
 CURRENT, GATE = Programming("SET compliance current", "A"), Programming("SET gate voltage", "V")
 EXAMPLE = """

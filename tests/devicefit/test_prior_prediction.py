@@ -6,19 +6,20 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.prior import Prior, sample_priors
 from devicefit.families.registry import FAMILIES
-from devicefit.prior_prediction import (
+from devicefit.inputs.programming import Programming
+from devicefit.numerics.arrays import FloatArray
+from devicefit.priors.predictive import (
     LEAST_EFFECTIVE,
     QUANTILES,
     draw_parameters,
     ln_quantile,
     prior_prediction,
 )
-from devicefit.programming import FloatArray, Programming
-from devicefit.sensing import SensingOptions
-from devicefit.statements import Statement
+from devicefit.priors.statements import Statement
 
 CURRENT, GATE = Programming("SET compliance current", "A"), Programming("gate", "V")
 MIDDLE = 1e-4

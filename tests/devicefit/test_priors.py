@@ -17,9 +17,9 @@ from devicefit.families.prior import (
     sample_priors,
 )
 from devicefit.families.registry import FAMILIES
-from devicefit.prior_files import apply, read_priors
-from devicefit.programming import Programming
-from devicefit.statements import QUANTITIES
+from devicefit.inputs.programming import Programming
+from devicefit.priors.files import apply, read_priors
+from devicefit.priors.statements import QUANTITIES
 
 CURRENT, GATE = Programming("i", "A"), Programming("v", "V")
 PAGE = Path(__file__).parents[2] / "docs" / "priors.md"

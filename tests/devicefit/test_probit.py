@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import log_ndtr
 
-from devicefit.probit import ln_normal_tails
+from devicefit.numerics.probit import ln_normal_tails
 
 
 @pytest.mark.parametrize(("reach", "points"), [(8.0, 100_003), (159.9, 100_003), (0.0, 1)])

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicefit.programming import ONE_CONDITION, UNITS, Programming, to_si
+from devicefit.inputs.programming import ONE_CONDITION, UNITS, Programming, to_si
 
 
 # the SI brochure: milli 1e-3, micro 1e-6, nano 1e-9, kilo 1e3, mega 1e6

@@ -2,8 +2,8 @@
 
 import pytest
 
-from devicefit.programming import Programming
-from devicefit.quantities import parse_quantity, programming_value, value_in
+from devicefit.inputs.programming import Programming
+from devicefit.inputs.quantities import parse_quantity, programming_value, value_in
 
 CURRENT = Programming("SET compliance current", "A")
 VOLTAGE = Programming("SET gate voltage", "V")

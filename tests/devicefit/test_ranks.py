@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from devicefit.ranks import RANKS, RankStudy, rank_of
+from devicefit.simulation.ranks import RANKS, RankStudy, rank_of
 
 
 def study(sets: int, *, seed: int, narrow: float = 1.0, shift: float = 0.0) -> RankStudy:

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.measurements import read_measurements
-from devicefit.reference_device import (
+from devicefit.distributions.sensing import ln_ber_1t1r
+from devicefit.measurements.measurements import read_measurements
+from devicefit.simulation.reference_device import (
     DEFAULT_SEED,
     PROGRAMMING,
     ReferenceDevice,
@@ -18,7 +19,6 @@ from devicefit.reference_device import (
     simulate_readings,
     true_mixtures,
 )
-from devicefit.sensing import ln_ber_1t1r
 
 SMALL = ReferencePlan(currents=3, devices_per_current=20, cycles=2)
 # failures frequent enough to be counted

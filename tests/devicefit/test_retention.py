@@ -11,8 +11,8 @@ from scipy.stats import betabinom, binom, norm
 from devicefit.families.prior import sample_priors
 from devicefit.fitting.fit import Diagnostics
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.life_fit import BOLTZMANN_EV, LifeDraws
-from devicefit.retention import (
+from devicefit.life.fit import BOLTZMANN_EV, LifeDraws
+from devicefit.life.retention import (
     PRIORS,
     BakeCounts,
     RetentionState,

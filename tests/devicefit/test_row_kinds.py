@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.columns import parse_columns
-from devicefit.compression import compress
-from devicefit.measurements import MeasurementError, Measurements, check_measurements
-from devicefit.measurements import read_measurements as read
-from devicefit.programming import ONE_CONDITION, Programming
+from devicefit.compression.compression import compress
+from devicefit.inputs.columns import parse_columns
+from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.measurements.measurements import MeasurementError, Measurements, check_measurements
+from devicefit.measurements.measurements import read_measurements as read
 
 Write = Callable[..., Path]
 CURRENT = Programming("SET compliance current", "A")

@@ -14,22 +14,20 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import log_ndtr, logsumexp
 
-from devicefit.families.frame import Frame
-from devicefit.measurements import Measurements
-from devicefit.mixture import Mixture, mix
-from devicefit.programming import Programming
-from devicefit.sensing import (
+from devicefit.distributions.mixture import Mixture, mix
+from devicefit.distributions.sensing import (
     BerCurve,
-    ErrorCounts,
     SensingOptions,
-    ber_curves,
     choose_threshold,
-    count_errors,
     curves_of_laws,
-    group_conditions,
     ln_ber_1t1r,
     ln_ber_2t2r,
 )
+from devicefit.families.frame import Frame
+from devicefit.fitting.error_rates import ber_curves
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import Measurements
+from devicefit.prediction.counted_errors import ErrorCounts, count_errors, group_conditions
 
 CURRENT = Programming("SET compliance current", "A")
 Law = tuple[list[float], list[float], list[float]]  # weights, means, standard deviations

@@ -13,15 +13,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from devicefit.compression import compress
-from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record, sample_priors
-from devicefit.families.registry import FAMILIES
-from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.measurements import check_measurements
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions, ber_curves
-from devicefit.sensitivity import (
+from devicefit.checks.sensitivity import (
     SENSITIVE,
     Sensitivity,
     curve_sensitivity,
@@ -30,7 +22,16 @@ from devicefit.sensitivity import (
     ln_priors,
     power_scaling,
 )
-from devicefit.statements import Statement, statement_record
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.families.frame import Frame
+from devicefit.families.prior import prior_record, sample_priors
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.error_rates import ber_curves
+from devicefit.fitting.fit import DevicePosterior, Diagnostics
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import check_measurements
+from devicefit.priors.statements import Statement, statement_record
 
 CURRENT = Programming("SET compliance current", "A")
 

@@ -9,19 +9,20 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from devicefit import prediction
 from devicefit.checks.ranks_of_readings import ranked_readings
 from devicefit.checks.shape import shape_gate, shape_tests
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.fitting.fit import DevicePosterior
-from devicefit.measurements import Measurements, check_measurements
-from devicefit.overrange import Overrange
-from devicefit.persistence import Persistence
-from devicefit.predicted_failures import predicted_failures
-from devicefit.prediction import fit_persistence, predict, sides
-from devicefit.programming import Programming
-from devicefit.sensing import BerCurve, SensingOptions, count_errors
-from devicefit.single_readings import is_above, single_readings
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import Measurements, check_measurements
+from devicefit.measurements.single_readings import is_above, single_readings
+from devicefit.persistence.persistence import Persistence
+from devicefit.prediction import prediction
+from devicefit.prediction.counted_errors import count_errors
+from devicefit.prediction.predicted_failures import predicted_failures
+from devicefit.prediction.prediction import fit_persistence, predict, sides
+from devicefit.treatments.overrange import Overrange
 
 CURRENT = Programming("SET compliance current", "A")
 CURRENTS = np.array([2e-5, 1e-4, 6e-4])
@@ -179,7 +180,7 @@ def test_prediction_knows_overflow(posterior: DevicePosterior) -> None:
 
 def levelled() -> dict[str, Any]:
     """Devices that hardly differ."""
-    from devicefit.persistence_windows import WindowedPersistence
+    from devicefit.persistence.windows import WindowedPersistence
 
     one = np.ones(1000)
     alike = Persistence(0.05 * one, 1e-4 * one, 2.0 * one, 1e-4 * one)

@@ -11,16 +11,22 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import norm, t
 
+from devicefit.distributions.mixture import Mixture
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.heavy_tailed import LEAST_DOF
 from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.loo import Loo
-from devicefit.mixture import Mixture
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions, ber_curves
-from devicefit.stacking import LEAST_WEIGHT, StackedDevice, optimal_weights, stacking_weights
+from devicefit.inputs.programming import Programming
+from devicefit.prediction.loo import Loo
+from devicefit.prediction.stacking import (
+    LEAST_WEIGHT,
+    StackedDevice,
+    optimal_weights,
+    stacking_weights,
+)
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
 X = np.array([5e-5, 1e-4, 3e-4])

@@ -11,8 +11,9 @@ from devicefit.families.family import draws_here
 from devicefit.families.frame import Frame
 from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
-from devicefit.programming import FloatArray, Programming
-from devicefit.statements import QUANTITIES, Statement, ln_factor, statement_record
+from devicefit.inputs.programming import Programming
+from devicefit.numerics.arrays import FloatArray
+from devicefit.priors.statements import QUANTITIES, Statement, ln_factor, statement_record
 
 CURRENT, GATE = Programming("i", "A"), Programming("v", "V")
 

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.accumulation import Partial, accumulate, merge
-from devicefit.columns import parse_columns
-from devicefit.compression import compress, finish
-from devicefit.measurements import MeasurementError, read_measurements
-from devicefit.reference_device import ReferencePlan, reference_csv
-from devicefit.streaming import compress_dask, compress_file
+from devicefit.compression.accumulation import Partial, accumulate, merge
+from devicefit.compression.compression import compress, finish
+from devicefit.compression.streaming import compress_dask, compress_file
+from devicefit.inputs.columns import parse_columns
+from devicefit.measurements.measurements import MeasurementError, read_measurements
+from devicefit.simulation.reference_device import ReferencePlan, reference_csv
 
 Flat = Callable[..., dict[str, bytes]]
 PLAN = ReferencePlan(currents=2, devices_per_current=15, cycles=4)
@@ -198,7 +198,7 @@ def test_series_are_joined_early_without_a_trace(
     flat_bytes: Flat,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("devicefit.accumulation.JOIN_FROM", 50)
+    monkeypatch.setattr("devicefit.compression.accumulation.JOIN_FROM", 50)
     assert flat_bytes(compress_file(simulated, chunk_rows=9)) == in_memory
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from devicefit.vector_math import (
+from devicefit.numerics.vector_math import (
     fast_exp,
     fast_log,
     fast_tail,

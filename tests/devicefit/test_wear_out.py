@@ -8,15 +8,9 @@ import pytest
 from scipy.stats import norm, weibull_min
 
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.life_study import study_wear_out
-from devicefit.programming import Programming
-from devicefit.wear_out import (
-    LAWS,
-    PRIORS,
-    WearOutTable,
-    fit_wear_out,
-    wear_out_model,
-)
+from devicefit.inputs.programming import Programming
+from devicefit.life.study import study_wear_out
+from devicefit.life.wear_out import LAWS, PRIORS, WearOutTable, fit_wear_out, wear_out_model
 from tests.devicefit import plain
 
 GATE = Programming("SET gate voltage", "V")

@@ -36,14 +36,14 @@ from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.life_files import FORMAT as LIFE
-from devicefit.life_files import PRIORS, load_life
+from devicefit.fitting.posterior_files import FORMAT as POSTERIOR
+from devicefit.fitting.posterior_files import HEAD, load_posterior
+from devicefit.inputs.programming import Programming
+from devicefit.life.files import FORMAT as LIFE
+from devicefit.life.files import PRIORS, load_life
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import document_text
-from devicefit.posterior_files import FORMAT as POSTERIOR
-from devicefit.posterior_files import HEAD, load_posterior
-from devicefit.prior_files import read_priors
-from devicefit.programming import Programming
+from devicefit.priors.files import read_priors
 from reliability.cli_inputs import read_input
 from reliability.cli_life import _table
 from reliability.device_study import DeviceStudy

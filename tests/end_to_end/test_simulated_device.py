@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import bnn
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.reference_device import ReferenceDevice, reference_measurements
-from devicefit.sensing import SensingOptions
+from devicefit.simulation.reference_device import ReferenceDevice, reference_measurements
 from reliability.answer import answer
 from reliability.device_study import DeviceStudy, study_device
 from reliability.energy import EnergyOptions

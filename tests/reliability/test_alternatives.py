@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from bnn.calibration import PER_CHIP
-from devicefit.programming import Programming
-from devicefit.sensing import BerCurve, SensingOptions
+from devicefit.distributions.sensing import BerCurve, SensingOptions
+from devicefit.inputs.programming import Programming
 from reliability.accuracy.surface import AccuracySurface
 from reliability.alternatives import SHOWN, alternative_lines, alternative_records
 from reliability.designs import Comparison, compare_designs, design_energy

@@ -11,18 +11,20 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.predicted_failures import predicted_failures
-from devicefit.programming import ONE_CONDITION, Programming
-from devicefit.reference_device import (
+from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.prediction.counted_errors import count_errors
+from devicefit.prediction.predicted_failures import predicted_failures
+from devicefit.simulation.reference_device import (
     ReferenceDevice,
     ReferencePlan,
     reference_measurements,
 )
-from devicefit.sensing import SensingOptions, ber_curves, count_errors
 from reliability.device_figures_data import (
     MAIN,
     device_checks_record,

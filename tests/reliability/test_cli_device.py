@@ -16,9 +16,9 @@ from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.persistence import Persistence
-from devicefit.persistence_windows import WindowedPersistence
-from devicefit.programming import ONE_CONDITION, Programming
+from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.persistence.persistence import Persistence
+from devicefit.persistence.windows import WindowedPersistence
 from reliability.device_study import DeviceStudy
 from reliability.study_files import load_study, save_study
 

@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from devicefit.fitting.sampler import NotFinite
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.cli_guards import DEBUG, Stop, checking_input, refusing, working
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devicefit.reference_device import ReferenceDevice, ReferencePlan, reference_csv
+from devicefit.simulation.reference_device import ReferenceDevice, ReferencePlan, reference_csv
 from reliability.study_files import load_study
 
 # No operation fails, so lognormals are the truth; 40 devices at each of five currents.

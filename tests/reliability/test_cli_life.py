@@ -13,7 +13,7 @@ from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.device_study import DeviceStudy
 from reliability.study_files import save_study
 

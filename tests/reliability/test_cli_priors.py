@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
-from devicefit.prior_prediction import prior_prediction
-from devicefit.programming import Programming
-from devicefit.reference_device import reference_measurements
-from devicefit.sensing import SensingOptions
+from devicefit.inputs.programming import Programming
+from devicefit.priors.predictive import prior_prediction
+from devicefit.simulation.reference_device import reference_measurements
 from reliability.prior_check import stated_priors
 
 HEAD = "i_cc_a,device_id,state,resistance_ohm\n"

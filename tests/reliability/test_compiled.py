@@ -17,7 +17,7 @@ def test_shares_of_chips_follow_the_normal_tail_of_another_package(
     """From the yield over the law of chips to `devicefit`: two imports."""
     before, after = edit_is_seen(
         YIELD,
-        file="devicefit/vector_math.py",
+        file="devicefit/numerics/vector_math.py",
         old="return fast_exp(-0.5 * x * x) * p * t\n",
         new="return fast_exp(-0.6 * x * x) * p * t\n",
         compiled={"chip_yield", "chip_law", "vector_math"},

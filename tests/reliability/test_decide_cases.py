@@ -18,13 +18,13 @@ import xarray as xr
 
 import reliability.answer
 import reliability.device_study as device_study
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame, deviation_basis
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, fit
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.reference_device import ReferencePlan, reference_measurements
-from devicefit.sensing import SensingOptions
+from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 from reliability.device_study import DeviceStudy, adaptive_grid, study_device
 from reliability.network_study import load_counts, save_counts
 from reliability.report import render_report

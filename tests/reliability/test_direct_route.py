@@ -21,11 +21,11 @@ from bnn import (
 from bnn.engines import dense
 from bnn.network import layer_signs
 from bnn.packing import pack_bits
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions
+from devicefit.inputs.programming import Programming
 from reliability.direct_route import (
     cell_readers,
     evaluate_direct,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bnn import load_zoo
-from devicefit.sensing import BerCurve
+from devicefit.distributions.sensing import BerCurve
 from reliability.coded_chips import after_decoding, after_secded, coded_chip
 from reliability.ecc import (
     BCH_127_64,

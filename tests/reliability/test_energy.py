@@ -7,13 +7,13 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
 from devicefit.families.frame import Frame
 from devicefit.families.prior import core_priors
 from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.measurements import check_measurements
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import check_measurements
 from reliability.energy import Energy, EnergyOptions, energy_at, programming_energy, series_share_at
 from reliability.energy_table import read_energies
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.energy_table import EnergyTableError, read_energies
 
 CURRENT = Programming("SET compliance current", "A")

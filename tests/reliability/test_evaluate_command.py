@@ -15,7 +15,7 @@ from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.device_study import DeviceStudy
 from reliability.network_study import load_counts
 from reliability.study_files import save_study

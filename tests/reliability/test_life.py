@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from scipy.stats import norm
 
-from devicefit.endurance import EnduranceState
+from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.fitting.fit import Diagnostics
-from devicefit.life_files import load_life, save_life
-from devicefit.life_fit import LifeDraws
-from devicefit.life_study import CycledCells, Endurance, Retention
-from devicefit.programming import Programming
-from devicefit.retention import RetentionState
-from devicefit.sensing import BerCurve, SensingOptions
-from devicefit.wear_out import WearOut
+from devicefit.inputs.programming import Programming
+from devicefit.life.endurance import EnduranceState
+from devicefit.life.files import load_life, save_life
+from devicefit.life.fit import LifeDraws
+from devicefit.life.retention import RetentionState
+from devicefit.life.study import CycledCells, Endurance, Retention
+from devicefit.life.wear_out import WearOut
 from reliability.life import (
     YEAR_S,
     LifeFactor,

@@ -9,12 +9,12 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
+from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.fitting.fit import Diagnostics
-from devicefit.life_fit import LifeDraws
-from devicefit.life_study import CycledCells
-from devicefit.programming import Programming
-from devicefit.sensing import BerCurve, SensingOptions
-from devicefit.wear_out import WearOut
+from devicefit.inputs.programming import Programming
+from devicefit.life.fit import LifeDraws
+from devicefit.life.study import CycledCells
+from devicefit.life.wear_out import WearOut
 from reliability.confirmation.aged import Ageing
 from reliability.confirmation.rates import ChipRates
 from reliability.designs import Comparison, compare_designs

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.choices import pareto_record
 from reliability.ecc import SECDED_72_64
 from reliability.energy import Energy

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from devicefit.programming import Programming
-from devicefit.sensing import BerCurve, SensingOptions
+from devicefit.distributions.sensing import BerCurve, SensingOptions
+from devicefit.inputs.programming import Programming
 from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface, FurtherTraining
 from reliability.choices import choices_record

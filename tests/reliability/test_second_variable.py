@@ -10,13 +10,14 @@ import pytest
 import xarray as xr
 
 import reliability.answer
-from devicefit.condition_readings import ConditionReadings, pooled_errors
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.inputs.programming import Programming
+from devicefit.prediction.condition_readings import ConditionReadings, pooled_errors
 from reliability.answer import compare
 from reliability.designs import Comparison, design_energy
 from reliability.device_study import DeviceStudy

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devicefit.condition_readings import ConditionReadings
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
+from devicefit.fitting.posterior_files import save_posterior
+from devicefit.inputs.programming import Programming
 from devicefit.numerics.stored import document_text
-from devicefit.persistence import Persistence
-from devicefit.persistence_windows import WindowedPersistence
-from devicefit.posterior_files import save_posterior
-from devicefit.programming import Programming
+from devicefit.persistence.persistence import Persistence
+from devicefit.persistence.windows import WindowedPersistence
+from devicefit.prediction.condition_readings import ConditionReadings
 from reliability.device_study import DeviceStudy
 from reliability.own_files import sha256_of
 from reliability.study_files import load_study, save_study

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.measurements import Measurements
-from devicefit.reference_device import ReferencePlan, reference_measurements
-from devicefit.sensing import SensingOptions
+from devicefit.measurements.measurements import Measurements
+from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 from reliability.device_study import study_device
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from devicefit.distributions.mixture import Mixture
 from devicefit.families.frame import Frame
-from devicefit.measurements import Measurements, check_measurements
-from devicefit.mixture import Mixture
-from devicefit.reference_device import (
+from devicefit.measurements.measurements import Measurements, check_measurements
+from devicefit.simulation.reference_device import (
     PROGRAMMING,
     ReferenceDevice,
     ReferencePlan,

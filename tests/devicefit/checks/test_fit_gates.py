@@ -16,10 +16,10 @@ from devicefit.checks.fit_gates import (
     sensitivity_gate,
 )
 from devicefit.checks.gate import Gate, GateReport
+from devicefit.checks.sensitivity import Scaling, Sensitivity
+from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.fitting.fit import Diagnostics
-from devicefit.loo import Loo, loo
-from devicefit.sensing import BerCurve, SensingOptions
-from devicefit.sensitivity import Scaling, Sensitivity
+from devicefit.prediction.loo import Loo, loo
 
 
 def report_of(fitted: Any) -> GateReport:

@@ -8,8 +8,8 @@ import pytest
 from scipy.special import ndtr
 
 from devicefit.checks.pairs import pair_shares, pairs_gate
-from devicefit.reference_device import ReferenceDevice, true_mixtures
-from devicefit.sensing import SensingOptions, ln_ber_2t2r
+from devicefit.distributions.sensing import SensingOptions, ln_ber_2t2r
+from devicefit.simulation.reference_device import ReferenceDevice, true_mixtures
 
 OPTIONS = SensingOptions(threshold_ohm=3e4)
 FAILING = ReferenceDevice(set_floor=0.02, reset_floor=0.02, incomplete=0.02)

@@ -16,8 +16,8 @@ from devicefit.checks.shape import (
     shape_tests,
     sum_of_squares_test,
 )
-from devicefit.mixture import Mixture
-from devicefit.reference_device import PROGRAMMING, ReferenceDevice
+from devicefit.distributions.mixture import Mixture
+from devicefit.simulation.reference_device import PROGRAMMING, ReferenceDevice
 
 SOUND = ReferenceDevice(set_current_a=1e-9, set_width=0.01, set_floor=1e-9, reset_floor=1e-9)
 

@@ -10,8 +10,8 @@ import pytest
 
 from devicefit.checks.counted_share import FALSE_ALARMS, CountedShare
 from devicefit.checks.totals import error_totals, totals_gate
-from devicefit.reference_device import ReferenceDevice, true_mixtures
-from devicefit.sensing import SensingOptions
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.simulation.reference_device import ReferenceDevice, true_mixtures
 
 OPTIONS = SensingOptions(threshold_ohm=3e4)
 

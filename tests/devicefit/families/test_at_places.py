@@ -8,16 +8,16 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import verify_grad
 
-from devicefit.families.at_places import (
+from devicefit.likelihood.at_places import (
     AtPlaces,
     everywhere,
     group_sums,
     taken,
     variables_at_places,
 )
-from devicefit.families.draws import ARRAY, NUMBER, TERM, draws_at_places
+from devicefit.likelihood.draws import ARRAY, NUMBER, TERM, draws_at_places
+from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.graph_code import WITHOUT_LOCK
-from devicefit.programming import FloatArray
 
 RNG = np.random.default_rng(4)
 BASIS, INDEX = RNG.normal(size=(3, 5)), np.array([1, 0, 1, 1, 0])

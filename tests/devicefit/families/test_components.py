@@ -12,10 +12,10 @@ import pytest
 from pytensor.compile.mode import Mode
 from scipy import special, stats
 
-from devicefit.compressed import CompressedState, Intervals, Summaries
-from devicefit.families.components import Component, mixture_of
+from devicefit.compression.compressed import CompressedState, Intervals, Summaries
+from devicefit.families.family import Component, mixture_of
 from devicefit.families.pymc_model import add_readings
-from devicefit.programming import FloatArray
+from devicefit.numerics.arrays import FloatArray
 
 PLACES = 3
 # weight, location and scale of each component; one number, or one for each place

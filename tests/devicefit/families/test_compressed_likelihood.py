@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from devicefit.compression import Compressed, compress
+from devicefit.compression.compression import Compressed, compress
+from devicefit.distributions.mixture import Mixture
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
-from devicefit.measurements import Measurements
-from devicefit.mixture import Mixture
-from devicefit.programming import FloatArray
-from devicefit.reference_device import ReferencePlan, reference_measurements
+from devicefit.measurements.measurements import Measurements
+from devicefit.numerics.arrays import FloatArray
+from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 ValueAndGradient = Callable[[FloatArray], tuple[float, FloatArray]]
 STATES = ("LRS", "HRS")

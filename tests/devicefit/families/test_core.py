@@ -14,8 +14,9 @@ from devicefit.families.family import draws_here
 from devicefit.families.frame import Frame, Places, deviation_basis
 from devicefit.families.operations import FailureCoordinates, set_outcome
 from devicefit.families.prior import core_priors, plain_failure_priors
-from devicefit.programming import ONE_CONDITION, FloatArray, Programming
-from devicefit.reference_device import ReferenceDevice, true_mixtures
+from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.numerics.arrays import FloatArray
+from devicefit.simulation.reference_device import ReferenceDevice, true_mixtures
 
 CURRENT, GATE, WIDTH = Programming("i", "A"), Programming("v", "V"), Programming("t", "s")
 

@@ -13,7 +13,8 @@ from scipy import stats
 from devicefit.families.frame import Frame
 from devicefit.families.skewed_failure import STUCK_CENTRE, STUCK_REACH
 from devicefit.fitting.starts import data_starts
-from devicefit.programming import ONE_CONDITION, FloatArray, Programming
+from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.numerics.arrays import FloatArray
 
 CURRENT, GATE = Programming("i", "A"), Programming("v", "V")
 LINE = Programming("line", "V")

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
 from devicefit.families.frame import (
     DEVIATION_SCALE,
     DEVIATION_TERMS,
     Frame,
     deviation_basis,
 )
-from devicefit.programming import ONE_CONDITION, Programming
-from devicefit.reference_device import ReferencePlan, reference_measurements
+from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 CURRENT, GATE, WIDTH = Programming("i", "A"), Programming("v", "V"), Programming("t", "s")
 

@@ -4,15 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.family import draws_here
 from devicefit.families.frame import Frame
 from devicefit.families.operations import ln_odds
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.measurements import check_measurements
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.inputs.programming import Programming
+from devicefit.measurements.measurements import check_measurements
 
 CURRENT = Programming("SET compliance current", "A")
 

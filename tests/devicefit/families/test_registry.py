@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
 from devicefit.families.frame import Frame
 from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions
-from devicefit.reference_device import ReferencePlan, reference_measurements
+from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 from reliability.cli_inputs import chosen_models
 
 PAGE = re.search(

@@ -11,13 +11,13 @@ import pymc as pm
 import pytest
 from scipy import stats
 
-from devicefit.compression import compress
+from devicefit.compression.compression import compress
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting import compile_graph, compiled_model
 from devicefit.fitting.compiled_model import CompiledModel, compile_model
+from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.graph_code import GraphCode, graph_key
-from devicefit.programming import FloatArray
-from devicefit.reference_device import ReferencePlan, reference_measurements
+from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 ROOT = Path(__file__).resolve().parents[3]
 

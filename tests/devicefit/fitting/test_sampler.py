@@ -32,9 +32,9 @@ from devicefit.fitting.sampler import (
     tail_ess,
     versions,
 )
+from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.graph_code import WITHOUT_LOCK
 from devicefit.numerics.machine_density import MachineDensity, density_of
-from devicefit.programming import FloatArray
 
 
 @pytest.mark.parametrize("name", ["chains", "draws", "warmup", "cores"])

@@ -34,7 +34,7 @@ def test_tails_at_a_threshold_follow_the_law_that_another_module_holds(
     """A wrong number once stayed as it was until the module that asked for it was touched."""
     before, after = edit_is_seen(
         LOGISTIC,
-        file="devicefit/kernels.py",
+        file="devicefit/distributions/kernels.py",
         old="    return z - math.log1p(math.exp(z))\n",
         new="    return z - math.log1p(math.exp(z)) - 1000.0\n",
         compiled={"threshold", "kernels"},
@@ -87,8 +87,11 @@ def test_sources_are_those_of_this_project_and_all_that_they_import() -> None:
         for file in compiled.sources(str(root / "devicefit" / "likelihood" / "interval_kernel.py"))
     }
     likelihood = {f"devicefit/likelihood/{name}_kernel.py" for name in ("interval", "mixture")}
-    assert likelihood | {"devicefit/kernels.py", "devicefit/vector_math.py"} <= found
-    assert "devicefit/life_fit.py" not in found
+    assert (
+        likelihood | {"devicefit/distributions/kernels.py", "devicefit/numerics/vector_math.py"}
+        <= found
+    )
+    assert "devicefit/life/fit.py" not in found
     assert not any(file.startswith(("bnn/", "reliability/")) for file in found)
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,9 @@ from bnn import FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.engines import dense
 from bnn.network import layer_signs
 from bnn.packing import pack_bits
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.fitting.error_rates import array_curves, ber_curves
 from devicefit.fitting.fit import DevicePosterior
-from devicefit.sensing import SensingOptions, array_curves, ber_curves
 from reliability.coded_chips import after_decoding
 from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.chips import StoredNetwork, count_chips

@@ -10,13 +10,14 @@ import xarray as xr
 
 import reliability.answer
 from bnn import calibration_reference, evaluate, load_images, load_zoo, network_sha256
-from devicefit.cells import cell_reader
-from devicefit.condition_readings import ConditionReadings
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.cells import cell_reader
+from devicefit.fitting.error_rates import array_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions, array_curves
+from devicefit.inputs.programming import Programming
+from devicefit.prediction.condition_readings import ConditionReadings
 from reliability.answer import compare
 from reliability.confirmation.aged import Ageing
 from reliability.confirmation.confirmables import confirmables, networks_in

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from devicefit.condition_readings import ConditionReadings
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fit import DevicePosterior
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions
+from devicefit.inputs.programming import Programming
+from devicefit.prediction.condition_readings import ConditionReadings
 from reliability.confirmation.lots import Lot
 from reliability.confirmation.rates import chip_rates
 from reliability.confirmation.readings import (

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.confirmation.arrays import ChipArrays
 from reliability.confirmation.lots import Confirmation, Lot
 from reliability.confirmation.words import array_line, confirmation_line

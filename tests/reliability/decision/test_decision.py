@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from devicefit.programming import Programming
+from devicefit.inputs.programming import Programming
 from reliability.decision.limits import weakest_condition
 from reliability.decision.safe_set import safe_set
 from reliability.decision.saving import Saving

@@ -11,12 +11,12 @@ import xarray as xr
 from markupsafe import escape
 
 import reliability.answer
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions
+from devicefit.inputs.programming import Programming
 from reliability.answer import compare
 from reliability.decision.series_gate import series_gate
 from reliability.designs import STANDARD, Comparison

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.fitting.sampler import psis
-from devicefit.preposterior import ln_likelihoods
-from devicefit.programming import Programming
-from devicefit.sensing import SensingOptions, ber_curves
+from devicefit.inputs.programming import Programming
+from devicefit.simulation.new_readings import ln_likelihoods
 from reliability.accuracy.surface import AccuracySurface
 from reliability.decision.safe_set import lowest_safe
 from reliability.decision.saving import saving_of

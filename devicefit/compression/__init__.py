@@ -1,0 +1,1 @@
+"""What is kept of readings: counts, bins, sums, bounds."""

@@ -1,0 +1,357 @@
+"""What is kept of rows on the way to the compressed form; any parts of a table can be joined.
+
+All sums are of whole numbers (:mod:`devicefit.compression.exact_sums`): neither the order of rows,
+nor how a table was cut, nor who added what up changes a bit of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from devicefit.compression.exact_sums import (
+    NAMES,
+    PLACE_BITS,
+    CellSums,
+    joined,
+    quantise,
+    rounded_ln,
+    split,
+    sums_of,
+)
+from devicefit.inputs.columns import ORDER
+from devicefit.inputs.refusals import STATES, MeasurementError, duplicate_remedy
+from devicefit.measurements.schema import as_names
+from devicefit.numerics.arrays import FloatArray, IntArray
+
+WIDE_BITS = 7
+"""A wide bin holds 2**7 fine ones: 1/16 in ln R."""
+JOIN_FROM = 500_000
+"""Series kept apart before they are joined, so that memory does not grow with the table."""
+
+CELL = ("state", "condition", "device")
+_FIRST = tuple(f"first_{name}" for name in ORDER)
+_LAST = tuple(f"last_{name}" for name in ORDER)
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Accumulated rows. States are 0 (LRS) and 1 (HRS); codes index the two tables of names.
+
+    Parameters
+    ----------
+    devices : pandas.DataFrame
+        ``device, array``: names of each device and of its array, ``""`` where there is none.
+    conditions : pandas.DataFrame
+        ``programming, second, array``.
+    series : pandas.DataFrame
+        Consecutive readings of one (state, condition, device): the sums of
+        :class:`~devicefit.compression.exact_sums.CellSums`, and the place of the first and the
+        last reading in the order of :data:`ORDER`. ``n`` is 0 for a device known by bounds or
+        counts.
+    bins : pandas.DataFrame
+        Per (state, condition, fine bin ``h``): ``count`` and sums ``o, oo`` of the places within.
+    wide : pandas.DataFrame
+        Per (state, condition, device, wide bin ``w``): ``count`` and sum ``q`` of the steps above
+        the foot of the bin.
+    intervals : pandas.DataFrame
+        Per (state, condition, ln_low, ln_high): ``count``, and how many ``unnamed`` of them are
+        of devices without a name.
+    summaries : pandas.DataFrame
+        ``state, condition, n, mean, sum_of_squares, unnamed``, a row each.
+    """
+
+    devices: pd.DataFrame
+    conditions: pd.DataFrame
+    series: pd.DataFrame
+    bins: pd.DataFrame
+    wide: pd.DataFrame
+    intervals: pd.DataFrame
+    summaries: pd.DataFrame
+
+
+def accumulate(readings: pd.DataFrame, intervals: pd.DataFrame, summaries: pd.DataFrame) -> Partial:
+    """Accumulate checked rows in the form of a table of measurements.
+
+    Raises
+    ------
+    MeasurementError
+        Readings that share device, state, condition and everything of :data:`ORDER`.
+    """
+    parts = [part for part in (readings, intervals, summaries) if len(part)]
+    device, names = _names(parts, "device_id")
+    array, arrays = _names(parts, "array_id")
+    programming = np.concatenate([_floats(part, "programming") for part in parts])
+    second = np.concatenate([_floats(part, "programming_2") for part in parts])
+    is_hrs = np.concatenate([(part["state"] == STATES[1]).to_numpy(dtype=bool) for part in parts])
+
+    condition, first = _distinct([programming, second, array])
+    conditions = pd.DataFrame(
+        {
+            "programming": programming[first],
+            "second": second[first],
+            "array": arrays[array[first]],
+        }
+    )
+    code, first = _distinct([device, array])
+    devices = pd.DataFrame({"device": names[device[first]], "array": arrays[array[first]]})
+    # The empty name is no device.
+    is_named = (devices["device"] != "").to_numpy(dtype=bool)
+    renumbered = np.where(is_named, np.cumsum(is_named) - 1, -1)
+    keys = pd.DataFrame(
+        {"state": is_hrs.astype(np.int64), "condition": condition, "device": renumbered[code]}
+    )
+    ends = np.cumsum([len(readings), len(intervals), len(summaries)])
+    of_readings, of_intervals, of_summaries = (
+        keys.iloc[low:high].reset_index(drop=True)
+        for low, high in zip([0, *ends[:-1]], ends, strict=True)
+    )
+    silent = pd.concat([of_intervals, of_summaries])
+    series, bins, wide = _of_readings(readings, of_readings)
+    return Partial(
+        devices=devices[is_named].reset_index(drop=True),
+        conditions=conditions,
+        series=pd.concat([series, _silent(silent[silent["device"] >= 0])], ignore_index=True),
+        bins=bins,
+        wide=wide,
+        intervals=_of_intervals(intervals, of_intervals),
+        summaries=_of_summaries(summaries, of_summaries),
+    )
+
+
+def merge(partials: Sequence[Partial]) -> Partial:
+    """Join what was accumulated of parts of a table, at least one, in any grouping.
+
+    Raises
+    ------
+    MeasurementError
+        Series of one device, state and condition overlap in time; seen here only where there
+        are so many series that they are joined early, else in :func:`whole_series`.
+    """
+    if len(partials) == 1:
+        return partials[0]
+    devices, device_of = _union([p.devices for p in partials])
+    conditions, condition_of = _union([p.conditions for p in partials])
+
+    def recoded(name: str) -> pd.DataFrame:
+        found = []
+        for partial, device, condition in zip(partials, device_of, condition_of, strict=True):
+            table = getattr(partial, name)
+            new = {"condition": condition[table["condition"].to_numpy()]}
+            if "device" in table:
+                new["device"] = np.append(device, -1)[table["device"].to_numpy()]
+            found.append(table.assign(**new))
+        return pd.concat(found, ignore_index=True)
+
+    joined_up = Partial(
+        devices=devices,
+        conditions=conditions,
+        series=recoded("series"),
+        bins=_summed(recoded("bins"), ["state", "condition", "h"]),
+        wide=_summed(recoded("wide"), [*CELL, "w"]),
+        intervals=_summed(recoded("intervals"), ["state", "condition", "ln_low", "ln_high"]),
+        summaries=recoded("summaries"),
+    )
+    if len(joined_up.series) > JOIN_FROM:
+        return replace(joined_up, series=whole_series(joined_up))
+    return joined_up
+
+
+def whole_series(partial: Partial) -> pd.DataFrame:
+    """Series joined to one for each (state, condition, device), sorted by them.
+
+    Raises
+    ------
+    MeasurementError
+        The order of readings in the parts contradicts the order of :data:`ORDER`, or two
+        readings have the same place in it.
+    """
+    series = partial.series
+    silent = series[series["n"] == 0].drop_duplicates(list(CELL))
+    series = series[series["n"] > 0].sort_values([*CELL, *_FIRST], kind="stable")
+    if len(series):
+        cells = series[list(CELL)].to_numpy()
+        is_same = (cells[1:] == cells[:-1]).all(axis=1)
+        after = _compare(series[list(_LAST)].to_numpy()[:-1], series[list(_FIRST)].to_numpy()[1:])
+        _refuse_order(partial, series, is_same, after)
+        starts = np.flatnonzero(np.concatenate([[True], ~is_same]))
+        sums = joined(CellSums(**{name: series[name].to_numpy() for name in NAMES}), starts)
+        ends = np.append(starts[1:], len(series)) - 1
+        series = pd.DataFrame(
+            {
+                **{name: series[name].to_numpy()[starts] for name in (*CELL, *_FIRST)},
+                **{name: series[name].to_numpy()[ends] for name in _LAST},
+                **{name: getattr(sums, name) for name in NAMES},
+            }
+        )
+    return pd.concat([series, silent], ignore_index=True).sort_values(
+        [*CELL, "n"], kind="stable", ignore_index=True
+    )
+
+
+def _of_readings(
+    readings: pd.DataFrame, keys: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Series, bins and wide bins of readings."""
+    q = quantise(_floats(readings, "resistance_ohm"))
+    h, place = split(q)
+    state, condition, device = (keys[name].to_numpy() for name in CELL)
+
+    group, first = _distinct([state, condition, h])
+    bins = pd.DataFrame(
+        {"state": state[first], "condition": condition[first], "h": h[first]}
+    ).assign(
+        count=np.bincount(group, minlength=len(first)),
+        o=_whole_sums(group, place, len(first)),
+        oo=_whole_sums(group, place * place, len(first)),
+    )
+    cell, first_of_cell = _distinct([state, condition, device])
+    w = h >> WIDE_BITS
+    group, first = _distinct([cell, w])
+    wide = pd.DataFrame({name: keys[name].to_numpy()[first] for name in CELL}).assign(
+        w=w[first],
+        count=np.bincount(group, minlength=len(first)),
+        q=_whole_sums(group, q - (w << WIDE_BITS + PLACE_BITS), len(first)),
+    )
+
+    place_in_time = np.stack(
+        [_floats(readings, name) if name in readings else np.zeros(len(q)) for name in ORDER],
+        axis=1,
+    )
+    # An unknown time comes last.
+    place_in_time[np.isnan(place_in_time)] = np.inf
+    order = np.argsort(cell, kind="stable")
+    starts_new = np.diff(cell[order], prepend=-1) != 0
+    sign = _compare(place_in_time[order[:-1]], place_in_time[order[1:]])
+    if (sign[~starts_new[1:]] <= 0).any():
+        order = np.lexsort((*place_in_time.T[::-1], cell))
+        sign = _compare(place_in_time[order[:-1]], place_in_time[order[1:]])
+    repeated = (sign == 0) & ~starts_new[1:]
+    if repeated.any():
+        two = int(np.argmax(repeated))
+        rows = sorted(readings.index[order[two : two + 2]].tolist())
+        raise MeasurementError(
+            f"readings share their device_id, state, condition and place in time with another, for "
+            f"example rows {rows[0]} and {rows[1]}; {duplicate_remedy('cycle' in readings)}"
+        )
+    starts = np.flatnonzero(starts_new)
+    sums = sums_of(q[order], starts) if len(q) else CellSums(**dict.fromkeys(NAMES, q))
+    heads, tails = order[starts], order[np.append(starts[1:], len(q)) - 1] if len(q) else order
+    series = pd.DataFrame(
+        {
+            **{name: keys[name].to_numpy()[heads] for name in CELL},
+            **{name: place_in_time[heads, i] for i, name in enumerate(_FIRST)},
+            **{name: place_in_time[tails, i] for i, name in enumerate(_LAST)},
+            **{name: getattr(sums, name) for name in NAMES},
+        }
+    )
+    return series, bins, wide
+
+
+def _silent(keys: pd.DataFrame) -> pd.DataFrame:
+    """Series without readings, for devices that are known otherwise."""
+    keys = keys.drop_duplicates()
+    return keys.assign(**dict.fromkeys((*_FIRST, *_LAST), 0.0), **dict.fromkeys(NAMES, np.int64(0)))
+
+
+def _of_intervals(intervals: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
+    count = _whole(intervals, "count")
+    table = keys[["state", "condition"]].assign(
+        ln_low=rounded_ln(_floats(intervals, "low_ohm")),
+        ln_high=rounded_ln(_floats(intervals, "high_ohm")),
+        count=count,
+        unnamed=np.where(keys["device"] < 0, count, 0),
+    )
+    return _summed(table, ["state", "condition", "ln_low", "ln_high"])
+
+
+def _of_summaries(summaries: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
+    n = _whole(summaries, "n")
+    sd = np.nan_to_num(_floats(summaries, "sd_ln_r"))
+    return keys[["state", "condition"]].assign(
+        n=n,
+        mean=_floats(summaries, "mean_ln_r"),
+        sum_of_squares=(n - 1) * sd**2,
+        unnamed=np.where(keys["device"] < 0, n, 0),
+    )
+
+
+def _refuse_order(
+    partial: Partial, series: pd.DataFrame, is_same: np.ndarray, sign: np.ndarray
+) -> None:
+    wrong = is_same & (sign <= 0)
+    if not wrong.any():
+        return
+    at = series.iloc[int(np.argmax(wrong))]
+    name, array = partial.devices.iloc[int(at["device"])]
+    where = f"device {name}{f' of array {array}' if array else ''}, {STATES[int(at['state'])]}"
+    what = "occur twice, or are" if sign[np.argmax(wrong)] == 0 else "are"
+    raise MeasurementError(
+        f"readings of {where}, {what} not in order of {', '.join(ORDER)} from one part of the "
+        "table to the next; give each reading its own cycle and sort the table by it, or read the "
+        "table whole with read_measurements, which needs no order"
+    )
+
+
+def _compare(before: np.ndarray, after: np.ndarray) -> IntArray:
+    """1 where a place in time is later than the one before, 0 where equal, -1 where earlier."""
+    sign = np.zeros(len(before), dtype=np.int64)
+    for a, b in zip(before.T, after.T, strict=True):
+        sign = np.where(sign == 0, (b > a).astype(np.int64) - (b < a), sign)
+    return sign
+
+
+def _names(parts: Sequence[pd.DataFrame], column: str) -> tuple[IntArray, np.ndarray]:
+    """Code of the name in each row and the names; empty text where there is none."""
+    if not any(column in part for part in parts):
+        return np.zeros(sum(map(len, parts)), np.int64), np.array([""], dtype=object)
+    columns = [
+        part[column] if column in part else pd.Series(None, index=part.index, dtype=object)
+        for part in parts
+    ]
+    codes, names = as_names(columns[0] if len(columns) == 1 else pd.concat(columns))
+    return np.where(codes < 0, len(names), codes), np.array([*names, ""], dtype=object)
+
+
+def _distinct(columns: Sequence[np.ndarray]) -> tuple[IntArray, IntArray]:
+    """Code of each row's combination of values, and a row for each code."""
+    codes = np.zeros(len(columns[0]), dtype=np.int64)
+    for values in columns:
+        more, kinds = pd.factorize(values)
+        codes, _ = pd.factorize(codes * np.int64(max(len(kinds), 1)) + more)
+    rows = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.int64)
+    rows[codes[::-1]] = np.arange(len(codes))[::-1]
+    return codes.astype(np.int64), rows
+
+
+def _union(tables: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[IntArray]]:
+    """Distinct rows of several tables of names, and the new codes of each table's rows."""
+    together = pd.concat(tables, ignore_index=True)
+    codes, rows = _distinct([together[name].to_numpy() for name in together])
+    ends = np.cumsum([len(table) for table in tables])
+    return together.iloc[rows].reset_index(drop=True), np.split(codes, ends[:-1])
+
+
+def _summed(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    return table.groupby(key, as_index=False, sort=False).sum() if len(table) else table
+
+
+def _whole_sums(group: IntArray, values: IntArray, groups: int) -> IntArray:
+    """Sums of whole numbers per group, exact as long as they are below 2**63."""
+    found = np.zeros(groups, dtype=np.int64)
+    np.add.at(found, group, values)
+    return found
+
+
+def _floats(table: pd.DataFrame, name: str) -> FloatArray:
+    """A column, zeros where there is none; adding zero makes one of the two zeros."""
+    if name not in table:
+        return np.zeros(len(table))
+    return np.asarray(table[name].to_numpy(dtype=np.float64) + 0.0)
+
+
+def _whole(table: pd.DataFrame, name: str) -> IntArray:
+    return table[name].to_numpy(dtype=np.int64) if name in table else np.zeros(len(table), np.int64)

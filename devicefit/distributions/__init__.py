@@ -1,0 +1,1 @@
+"""Laws of ln R and what reading them gets wrong: mixtures, thresholds, pairs, sensing."""

@@ -1,0 +1,576 @@
+"""Failures of devices that a fit has not seen: the number, its interval and the density."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import logsumexp, xlog1py
+
+from devicefit.distributions.mixture import Mixture
+from devicefit.distributions.sensing import SensingOptions
+from devicefit.distributions.threshold import choose_threshold
+from devicefit.families.frame import Frame
+from devicefit.fitting.fitted import Fitted
+from devicefit.inputs.programming import beyond
+from devicefit.measurements.measurements import STATES, Measurements
+from devicefit.measurements.single_readings import is_above, single_readings
+from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.persistence.persistence import predict_failing
+from devicefit.persistence.windows import WindowedPersistence, windowed_persistence
+from devicefit.prediction.counted_errors import group_conditions
+
+DRAWS = 1000
+DEVICES_PER_BIN = 200
+LEVELS = (0.025, 0.5, 0.975)
+_THRESHOLDS = 401
+READINGS = ("once", "persistent", "independent")
+"""How the readings of a device are taken to fail: there is one; as fitted; or anew each time.
+
+The last is for fits without repeated readings, and makes the interval too narrow where devices
+differ.
+"""
+READ_AT = ("time_after_program_s", "temperature_k", "prior_cycles")
+"""What readings are taken at beside the programming; no model depends on it."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Distinct conditions of a table of readings, and which each reading is at.
+
+    Parameters
+    ----------
+    x, second : float array, shape (place,)
+        Values of the programming variables, SI; second is None without a second variable.
+    array : int array, shape (place,), or None
+        Index of the array in the fitted frame; None when it has only one.
+    of_row : int array, shape (row,)
+        Place of each row of the table.
+    """
+
+    x: FloatArray
+    second: FloatArray | None
+    array: IntArray | None
+    of_row: IntArray
+
+
+def places_of(
+    measurements: Measurements,
+    frame: Frame,
+    *,
+    table: pd.DataFrame | None = None,
+    as_array: str | None = None,
+) -> Places:
+    """Distinct conditions of readings, in the terms of a fitted frame.
+
+    Parameters
+    ----------
+    measurements : Measurements
+        Readings.
+    frame : Frame
+        Of the fit.
+    as_array : str, optional
+        Fitted array that all readings are taken to be on, whatever they say.
+
+    Raises
+    ------
+    ValueError
+        The readings have another programming variable, lack the second one, are at values that
+        the fit says nothing of, or come from an array that was not fitted.
+    """
+    if table is None:
+        table = measurements.table
+    if measurements.programming.unit != frame.programming.unit:
+        raise ValueError(
+            f"{measurements.source}: the programming variable is {measurements.programming.name} "
+            f"({measurements.programming.unit}), the device was fitted over "
+            f"{frame.programming.name} ({frame.programming.unit}); map the column with --column "
+            "programming=YOUR_COLUMN:UNIT"
+        )
+    columns = {"x": table["programming"].to_numpy(dtype=np.float64)}
+    frame.check(columns["x"], f"{measurements.source}: programming")
+    if frame.second is not None:
+        if "programming_2" not in table:
+            raise ValueError(
+                f"{measurements.source}: the device was fitted with {frame.second.name} as second "
+                "variable; name its column with --column programming_2=YOUR_COLUMN:UNIT"
+            )
+        found = measurements.second
+        if found is not None and found.unit != frame.second.unit:
+            raise ValueError(
+                f"{measurements.source}: the second variable is {found.name} ({found.unit}), the "
+                f"device was fitted with {frame.second.name} ({frame.second.unit}); map the column "
+                "with --column programming_2=YOUR_COLUMN:UNIT"
+            )
+        columns["second"] = table["programming_2"].to_numpy(dtype=np.float64)
+    array = _arrays_of(measurements.source, table, frame, as_array)
+    if array is not None:
+        columns["array"] = array
+    keys = pd.DataFrame(columns)
+    of_row = keys.groupby(list(columns), sort=True).ngroup().to_numpy()
+    distinct = keys.drop_duplicates().sort_values(list(columns))
+    return Places(
+        distinct["x"].to_numpy(),
+        distinct["second"].to_numpy() if "second" in columns else None,
+        distinct["array"].to_numpy(dtype=np.int64) if "array" in columns else None,
+        of_row,
+    )
+
+
+def _arrays_of(
+    source: str, table: pd.DataFrame, frame: Frame, as_array: str | None
+) -> FloatArray | None:
+    """Index of the array of each reading; None where there is only one.
+
+    The law of one array says nothing of another one, so no array stands for another unless
+    `as_array` says so.
+    """
+    number = {name: i for i, name in enumerate(frame.arrays)}
+    fitted = ", ".join(frame.measured_arrays)
+    remedy = (
+        "predict them for a new array, drawn from the law between arrays, with --new-array, or say "
+        "which fitted array they are taken to be on with --as-array NAME"
+    )
+    if as_array is not None:
+        if as_array not in number or not frame.names_arrays:
+            known = f"fitted were {fitted}" if frame.names_arrays else "the fit names no array"
+            raise ValueError(f"--as-array {as_array}: no such array; {known}")
+        found = np.full(len(table), number[as_array])
+    elif not frame.names_arrays and not frame.new_arrays:
+        return None
+    elif "array_id" in table:
+        unknown = sorted(set(table["array_id"]) - set(number))
+        if unknown:
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            raise ValueError(
+                f"{source}: array {unknown[0]!r}{more} was not fitted (fitted: {fitted}), and what "
+                "was learnt of one array need not hold on another; fit its readings too, "
+                f"{remedy}"
+            )
+        found = table["array_id"].map(number).to_numpy()
+    elif len(number) > 1:
+        raise ValueError(
+            f"{source}: the device was fitted to {len(number)} arrays ({fitted}); name the column "
+            f"that tells them apart with --column array_id=YOUR_COLUMN, {remedy}"
+        )
+    else:
+        return None
+    return found.astype(np.float64) if len(number) > 1 else None
+
+
+def on_new_arrays(device: Fitted, measurements: Measurements) -> tuple[Fitted, Measurements]:
+    """The device with a new array for each array of readings that it was not fitted to.
+
+    Parameters
+    ----------
+    device : Fitted
+        Fitted family or stack.
+    measurements : Measurements
+        Readings that name no array are taken to be of one.
+
+    Returns
+    -------
+    device : Fitted
+    measurements : Measurements
+        With the names of the new arrays.
+
+    Raises
+    ------
+    ValueError
+        All arrays of the readings were fitted.
+    """
+
+    def named(table: pd.DataFrame) -> pd.DataFrame:
+        return table if "array_id" in table else table.assign(array_id="")
+
+    parts = [named(part) for part in (measurements.table, measurements.intervals)]
+    found = {str(name) for part in parts for name in part["array_id"]}
+    unknown = sorted(found - set(device.frame.arrays if device.frame.names_arrays else ()))
+    if not unknown:
+        raise ValueError(
+            f"{measurements.source}: --new-array, but all arrays of the readings "
+            f"({', '.join(sorted(found))}) were fitted; leave it out"
+        )
+    larger = device.with_new_arrays(len(unknown))
+    new_name = dict(zip(unknown, larger.frame.arrays[-len(unknown) :], strict=True))
+    table, intervals = (
+        part.assign(array_id=part["array_id"].astype(str).replace(new_name)) for part in parts
+    )
+    return larger, replace(measurements, table=table, intervals=intervals)
+
+
+def thresholds(
+    device: Fitted, x: FloatArray, options: SensingOptions, second: FloatArray | None = None
+) -> FloatArray:
+    """Ln of the 1T1R threshold in ohm at programming values, chosen or given.
+
+    Above `_THRESHOLDS` distinct values the chosen one is interpolated.
+    """
+    if options.threshold_ohm is not None:
+        return np.full(len(x), np.log(options.threshold_ohm))
+    if second is not None:
+        found = np.empty(len(x))
+        for value in np.unique(second):
+            at = second == value
+            found[at] = thresholds(device.at_second(float(value)), x[at], options)
+        return found
+    values = np.unique(x)
+    scale = device.frame.programming.coordinate
+    if len(values) > _THRESHOLDS:
+        values = device.frame.programming.grid(values[0], values[-1], _THRESHOLDS)
+    laws = {s: law.thinned(50) for s, law in device.mixtures(values).items()}
+    chosen = choose_threshold(laws["LRS"], laws["HRS"])
+    return np.asarray(np.interp(scale(x), scale(values), chosen))
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which readings fail, and how probable the model holds that.
+
+    Parameters
+    ----------
+    readings : pandas.DataFrame
+        From :func:`devicefit.measurements.single_readings.single_readings`.
+    places : Places
+        Conditions of the readings.
+    decided : bool array, shape (row,)
+        Whether the side of a reading is known; of one that is known by bounds it may not be.
+    fails : bool array, shape (row,)
+        Whether a reading is known to be on the wrong side of its threshold.
+    probability : dict of str to float array, shape (draw, place)
+        For each state.
+    """
+
+    readings: pd.DataFrame
+    places: Places
+    decided: np.ndarray
+    fails: np.ndarray
+    probability: dict[str, FloatArray]
+
+
+def sides(
+    device: Fitted,
+    measurements: Measurements,
+    *,
+    options: SensingOptions,
+    as_array: str | None = None,
+    draws: int = DRAWS,
+) -> Sides:
+    """Compare readings with the fitted threshold."""
+    table = single_readings(measurements)
+    places = places_of(measurements, device.frame, table=table, as_array=as_array)
+    threshold = thresholds(device, places.x, options, places.second)
+    laws = device.mixtures(places.x, second=places.second, array=places.array)
+    probability = {}
+    for state in STATES:
+        law = flat_draws(laws[state], draws)
+        tail = law.ln_survival if state == "LRS" else law.ln_distribution
+        probability[state] = np.exp(tail(threshold))
+    above, decided = is_above(table, np.exp(threshold)[places.of_row])
+    lrs = (table["state"] == "LRS").to_numpy()
+    return Sides(table, places, decided, decided & (above == lrs), probability)
+
+
+def flat_draws(law: Mixture, draws: int) -> Mixture:
+    """About `draws` evenly spaced draws of all chains, trailing shape (draw, place)."""
+    thin = law.thinned(max(1, draws // law.location.shape[1]))
+    shape = (thin.components, -1, thin.location.shape[-1])
+    dof = None
+    if thin.dof is not None:
+        dof = np.broadcast_to(thin.dof, thin.location.shape).reshape(shape)
+    return Mixture(
+        thin.ln_weight.reshape(shape),
+        thin.location.reshape(shape),
+        thin.scale.reshape(shape),
+        thin.kernels,
+        dof,
+    )
+
+
+def fit_persistence(
+    device: Fitted,
+    measurements: Measurements,
+    *,
+    options: SensingOptions,
+    rng: np.random.Generator,
+) -> dict[str, WindowedPersistence]:
+    """How much devices differ in their failures, for states that were read repeatedly.
+
+    Returns
+    -------
+    dict of str to WindowedPersistence
+        For each state in which some device has two readings or more; `DRAWS` draws.
+    """
+    found = sides(device, measurements, options=options)
+    table = found.readings
+    persistence = {}
+    for state in STATES:
+        rows = (table["state"] == state).to_numpy() & found.decided
+        number = pd.factorize(table["device_id"][rows], sort=True)[0]
+        if len(number) == number.max(initial=-1) + 1:
+            continue
+        counts = _counts(number, found.places.of_row[rows], found.fails[rows])
+        windows = windowed_persistence(
+            *counts,
+            found.probability[state].mean(axis=0),
+            found.places.x,
+            draws=DRAWS,
+            rng=rng,
+        )
+        persistence[state] = replace(windows, threshold_ohm=options.threshold_ohm)
+    return persistence
+
+
+def _counts(
+    device: IntArray, place: IntArray, fails: np.ndarray
+) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """(device, place, failing readings, readings) of each pair that occurs."""
+    pairs, of_row = np.unique(np.stack([device, place]), axis=1, return_inverse=True)
+    of_row = of_row.ravel()
+    errors = np.bincount(of_row, fails).astype(np.int64)
+    return pairs[0], pairs[1], errors, np.bincount(of_row)
+
+
+def predict(
+    device: Fitted,
+    measurements: Measurements,
+    *,
+    persistence: Mapping[str, WindowedPersistence] | None = None,
+    options: SensingOptions,
+    devices_per_bin: int = DEVICES_PER_BIN,
+    as_array: str | None = None,
+    new_array: bool = False,
+    read_at: Mapping[str, Sequence[float]] | None = None,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Predict the failures of devices and compare them with what was read.
+
+    Parameters
+    ----------
+    device : Fitted
+        Fitted family or stack.
+    measurements : Measurements
+        Devices that were not fitted.
+    persistence : dict of str to WindowedPersistence, optional
+        From :func:`fit_persistence`; needed for devices with several readings of a state.
+    options : SensingOptions
+        Threshold of the 1T1R read.
+    devices_per_bin : int, optional
+        Neighbouring programming values are pooled until a bin has so many devices.
+    as_array : str, optional
+        Fitted array that all readings are taken to be on, whatever they say.
+    new_array : bool, optional
+        Whether readings of arrays that were not fitted are predicted, each such array drawn from
+        the law between arrays.
+    read_at : mapping of str to (low, high), optional
+        What :func:`reading_ranges` says of the fitted readings.
+    rng : numpy.random.Generator
+        For the predicted numbers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per (bin, state). ``devices``: devices read in the state. ``failures_observed``:
+        devices with a reading on the wrong side of the threshold. ``failures_q025, q500, q975``:
+        quantiles of the posterior predictive number of such devices. ``failures_crps``:
+        :func:`ranked_score` of that number. ``log_predictive_density``:
+        sum over the readings of ln of the posterior mean density of ln(R / ohm), or of the
+        posterior mean probability where a reading is known by bounds. A reading whose bounds do
+        not tell its side of the threshold counts in this sum alone. ``readings``: how those of one
+        device are taken to fail, see :data:`READINGS`. ``extrapolated``: whether a reading was
+        taken outside the ranges that were fitted. ``as_array``, ``new_array``: what was given.
+
+    Raises
+    ------
+    ValueError
+        As of :func:`places_of`; there are no single readings; or devices were read repeatedly, and
+        how failures persist was fitted at another threshold.
+    """
+    if new_array and as_array is not None:
+        raise ValueError(f"--as-array {as_array} and --new-array: give one of them")
+    if new_array:
+        device, measurements = on_new_arrays(device, measurements)
+    table = single_readings(measurements)
+    if not len(table):
+        raise ValueError(
+            f"{measurements.source}: no single readings of devices; counts and summaries do not "
+            "tell which devices fail, give resistance_ohm"
+        )
+    known = _known_persistence(measurements.source, table, persistence or {}, options)
+    found = sides(device, measurements, options=options, as_array=as_array)
+    outside = _outside_fit(table, device.frame, read_at or {})
+    laws = device.mixtures(found.places.x, second=found.places.second, array=found.places.array)
+    ln_density = np.empty(len(table))
+    with np.errstate(divide="ignore"):  # no lower bound is 0 ohm
+        ends = np.log(table[["low_ohm", "high_ohm"]].to_numpy(dtype=np.float64)).T
+    state_of_row = table["state"].to_numpy()
+    for state in STATES:
+        rows = np.flatnonzero(state_of_row == state)
+        ln_density[rows] = _ln_predictive(
+            flat_draws(laws[state], DRAWS // 2), found.places.of_row[rows], *ends[:, rows]
+        )
+    records = []
+    for low, high in _bins(measurements, devices_per_bin):
+        inside = table["programming"].between(low, high).to_numpy()
+        for state in STATES:
+            of_state = inside & (state_of_row == state)
+            rows = np.flatnonzero(of_state & found.decided)
+            if not len(rows):
+                continue
+            number, names = pd.factorize(table["device_id"].to_numpy()[rows], sort=True)
+            counts = _counts(number, found.places.of_row[rows], found.fails[rows])
+            failing = np.bincount(counts[0], counts[2]) > 0
+            used = known.get(state)
+            predicted = _predicted(counts, found.probability[state], found.places.x, used, rng)
+            repeated = len(rows) > len(names)
+            q025, q500, q975 = np.quantile(predicted, LEVELS, method="inverted_cdf")
+            records.append(
+                {
+                    "programming_low": low,
+                    "programming_high": high,
+                    "state": state,
+                    "devices": len(names),
+                    "failures_observed": int(failing.sum()),
+                    "failures_q025": int(q025),
+                    "failures_q500": int(q500),
+                    "failures_q975": int(q975),
+                    "failures_crps": ranked_score(predicted, int(failing.sum())),
+                    "log_predictive_density": float(ln_density[of_state].sum()),
+                    "readings": READINGS[(1 if used else 2) if repeated else 0],
+                    "extrapolated": bool(outside[rows].any()),
+                    "as_array": as_array,
+                    "new_array": new_array,
+                }
+            )
+    return pd.DataFrame(records)
+
+
+def ranked_score(predicted: IntArray, observed: int) -> float:
+    """Continuous ranked probability score of a number, from draws of it; less is better.
+
+    Sum over k of ``(P(K <= k) - [observed <= k])^2``: the distance from the observed number for a
+    sure prediction, less for a wide one that holds it (Gneiting and Raftery 2007, equation 20).
+    """
+    k = np.arange(min(int(predicted.min()), observed), max(int(predicted.max()), observed) + 1)
+    below = np.searchsorted(np.sort(predicted), k, side="right") / len(predicted)
+    return float(np.sum((below - (k >= observed)) ** 2))
+
+
+def reading_ranges(measurements: Measurements) -> dict[str, list[float]]:
+    """Smallest and largest value of what readings were taken at beside the programming."""
+    table = measurements.table
+    known = [name for name in READ_AT if name in table and table[name].notna().any()]
+    return {name: [float(table[name].min()), float(table[name].max())] for name in known}
+
+
+def _outside_fit(
+    table: pd.DataFrame, frame: Frame, read_at: Mapping[str, Sequence[float]]
+) -> NDArray[np.bool_]:
+    """Which readings were taken outside what was fitted; columns that the fit lacked tell nothing.
+
+    Shape (row,).
+    """
+    second = table["programming_2"].to_numpy() if frame.second is not None else None
+    outside = frame.extrapolated(table["programming"].to_numpy(), second)
+    for name, (low, high) in read_at.items():
+        if name in table:
+            outside = outside | beyond(table[name], low, high)
+    return outside
+
+
+def _known_persistence(
+    source: str,
+    table: pd.DataFrame,
+    persistence: Mapping[str, WindowedPersistence],
+    options: SensingOptions,
+) -> dict[str, WindowedPersistence]:
+    """Persistence that holds at the threshold; refuses where another one would be needed."""
+    known = {}
+    for state, found in persistence.items():
+        if found.threshold_ohm == options.threshold_ohm:
+            known[state] = found
+        elif table.loc[table["state"] == state, "device_id"].duplicated().any():
+            asked = "" if options.threshold_ohm is None else f" {options.threshold_ohm:.12g}"
+            raise ValueError(
+                f"{source}: devices were read repeatedly in {state}, and how failures "
+                f"persist was fitted with {threshold_words(found.threshold_ohm)}, not with "
+                f"{threshold_words(options.threshold_ohm)}: other readings fail there. Fit again "
+                f"the same readings with `rram-reliability fit --measurements FILE "
+                f"--out DIR{asked and ' --threshold-ohm' + asked}` and predict "
+                "from that"
+            )
+    return known
+
+
+def threshold_words(threshold_ohm: float | None) -> str:
+    """How a threshold was set, in words; NaN where that is not known."""
+    if threshold_ohm is None:
+        return "the threshold that is chosen for each programming value"
+    return (
+        "a threshold that was not stored"
+        if np.isnan(threshold_ohm)
+        else (f"the threshold {threshold_ohm:.12g} ohm")
+    )
+
+
+def _bins(measurements: Measurements, devices_per_bin: int) -> list[tuple[float, float]]:
+    """Ends of bins that have at least so many devices, or of one bin."""
+    groups = group_conditions(measurements, devices_per_group=devices_per_bin)
+    table = single_readings(measurements)
+    last = table.loc[table["programming"] >= groups[-1][0], "device_id"].nunique()
+    if len(groups) > 1 and last < devices_per_bin:
+        return [*groups[:-2], (groups[-2][0], groups[-1][1])]
+    return groups
+
+
+def _predicted(
+    counts: tuple[IntArray, IntArray, IntArray, IntArray],
+    probability: FloatArray,
+    x: FloatArray,
+    persistence: WindowedPersistence | None,
+    rng: np.random.Generator,
+) -> IntArray:
+    """Number of failing devices, a few simulations of each draw."""
+    device, place, _, trials = counts
+    if persistence is not None:
+        use = np.arange(persistence.draws) % len(probability)
+        # The other conditions need no solution for their mean.
+        here, column = np.unique(place, return_inverse=True)
+        return predict_failing(
+            device, column, trials, probability[use][:, here], persistence.at(x[here]), rng=rng
+        ).devices
+    if len(device) > device.max() + 1:
+        # Readings of one device at several places, none of them fitted repeatedly.
+        ln_pass = xlog1py(trials, -probability[:, place])
+        passes = np.zeros((len(probability), device.max() + 1))
+        for row, of_device in enumerate(device):
+            passes[:, of_device] += ln_pass[:, row]
+        return rng.binomial(1, -np.expm1(passes)).sum(axis=1)
+    fails = -np.expm1(xlog1py(trials, -probability[:, place]))
+    repeated = np.repeat(np.arange(len(fails)), 4)
+    # Devices at one place have one probability: a binomial number each.
+    used, of_column = np.unique(np.stack([place, trials]), axis=1, return_inverse=True)
+    number = np.bincount(of_column.ravel(), minlength=used.shape[1])
+    first = np.unique(of_column.ravel(), return_index=True)[1]
+    return np.asarray(rng.binomial(number, fails[:, first][repeated]).sum(axis=1))
+
+
+def _ln_predictive(law: Mixture, place: IntArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Ln of the posterior mean density of each reading, or probability between its bounds."""
+    found = np.empty(len(low))
+    draws = law.location.shape[1]
+    block = max(1, int(4e6 // (draws * law.components)))
+    exact = low == high
+    for of_kind in (np.flatnonzero(exact), np.flatnonzero(~exact)):
+        for start in range(0, len(of_kind), block):
+            rows = of_kind[start : start + block]
+            part = law.part((slice(None), place[rows]))
+            if exact[rows[0]]:
+                each = part.ln_density(low[rows])
+            else:
+                each = part.ln_interval(low[rows], high[rows])
+            found[rows] = logsumexp(each, axis=0) - np.log(draws)
+    return found

@@ -1,0 +1,1 @@
+"""What is done to readings before a fit: overflow, cells that never switch, places."""
