@@ -51,7 +51,7 @@ from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.numerics.intervals import PROBABILITY
 from devicefit.simulation.reference_device import reference_measurements
-from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import (
     AccuracySurface,
     loss,
@@ -61,17 +61,17 @@ from reliability.accuracy.surface import (
 )
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.decision.limits import weakest_condition
+from reliability.decision.requirement import Requirement
 from reliability.decision.saving import Saving, gated
 from reliability.decision.series_gate import series_gate
-from reliability.device_study import DeviceStudy
-from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
-from reliability.energy import EnergyOptions, energy_at, programming_energy
-from reliability.network_study import NetworkStudy, load_counts, save_counts
-from reliability.propagation import pair_draws
-from reliability.records import band
-from reliability.requirement import Requirement
-from reliability.study_files import load_study, save_study
-from reliability.threshold_treatment import reference_from
+from reliability.device.files import load_study, save_study
+from reliability.device.study import DeviceStudy
+from reliability.energy.energy import EnergyOptions, energy_at, programming_energy
+from reliability.networks.study import NetworkStudy, load_counts, save_counts
+from reliability.networks.treatments import reference_from
+from reliability.plans.codes import NO_CODE, SECDED_72_64, raw_ber_for
+from reliability.plans.seen_rates import SeenRates
+from reliability.results.records import band
 
 FloatArray = NDArray[np.float64]
 

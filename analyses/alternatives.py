@@ -42,15 +42,15 @@ from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements
-from reliability.alternatives import alternative_lines
-from reliability.answer import answer
-from reliability.device_study import DeviceStudy, study_device
-from reliability.energy import EnergyOptions
-from reliability.network_names import names_of
-from reliability.network_study import NetworkStudy
-from reliability.requirement import Requirement
-from reliability.study_files import load_study, save_study
-from reliability.threshold_treatment import reference_from, treated_record
+from reliability.decision.requirement import Requirement
+from reliability.device.files import load_study, save_study
+from reliability.device.study import DeviceStudy, study_device
+from reliability.energy.energy import EnergyOptions
+from reliability.networks.names import names_of
+from reliability.networks.study import NetworkStudy
+from reliability.networks.treatments import reference_from, treated_record
+from reliability.results.alternatives import alternative_lines
+from reliability.results.answer import answer
 
 NETWORKS = ("mnist-standard", "mnist-4e-2", "mnist-margin", "mnist-range")
 TREATMENTS = (FIXED, FOLDED_FOR_EACH, PER_CHIP)
@@ -113,7 +113,7 @@ def draw(values: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-    from reliability.report.drawing import STORAGE_COLOURS
+    from reliability.report.figures.drawing import STORAGE_COLOURS
 
     rows = values["alternatives"]
     networks = list(dict.fromkeys(n.split(", thresholds")[0] for n in values["tolerated_ber"]))

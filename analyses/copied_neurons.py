@@ -34,8 +34,8 @@ import numpy as np
 
 import bnn
 from bnn.calibration import PER_CHIP
-from reliability.network_copies import numbers_of_copies
-from reliability.treated_study import count_treated
+from reliability.networks.copies import numbers_of_copies
+from reliability.networks.treated import count_treated
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from zoo_tolerance import SEED, reference_of

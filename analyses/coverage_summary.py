@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from devicefit.numerics.intervals import clopper_pearson
-from reliability.requirement import Requirement
+from reliability.decision.requirement import Requirement
 
 ALLOWED = (84, 96)
 """Data sets of 100 whose 90 % interval may hold the truth; scaled for other numbers."""

@@ -88,10 +88,11 @@ from devicefit.families.registry import FAMILIES
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.numerics.arrays import FloatArray
 from reliability.accuracy.surface import first_crossing
-from reliability.answer import answer
-from reliability.device_study import GRID_POINTS, DeviceStudy
-from reliability.energy import EnergyOptions
-from reliability.network_study import (
+from reliability.decision.requirement import Requirement
+from reliability.device.files import load_study, save_study
+from reliability.device.study import GRID_POINTS, DeviceStudy
+from reliability.energy.energy import EnergyOptions
+from reliability.networks.study import (
     BER_GRID,
     NetworkOptions,
     NetworkStudy,
@@ -100,9 +101,8 @@ from reliability.network_study import (
     name_of,
     save_counts,
 )
-from reliability.requirement import Requirement
-from reliability.results import Results
-from reliability.study_files import load_study, save_study
+from reliability.results.answer import answer
+from reliability.results.results import Results
 
 RESULTS = Path(__file__).resolve().parent / "results" / "decision_coverage"
 CACHE = Path(__file__).resolve().parents[1] / "build" / "decision_coverage"

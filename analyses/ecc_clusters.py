@@ -11,9 +11,9 @@ Inputs
 
 Choices
     Chips of stored words with independent raw errors, decoded word by word
-    (`reliability.coded_chips`): a word is 64 weights of one neuron, or 64 weights spread over the
-    layer (interleaved). Raw rates that leave residual rates near 1e-3, 1e-2 and 4e-2. The control
-    has independent errors at the rate that was counted on the coded chips.
+    (`reliability.plans.decoders`): a word is 64 weights of one neuron, or 64 weights spread over
+    the layer (interleaved). Raw rates that leave residual rates near 1e-3, 1e-2 and 4e-2. The
+    control has independent errors at the rate that was counted on the coded chips.
 
 Seed
     1; chip k of every arrangement draws from (seed, arrangement, k).
@@ -36,8 +36,8 @@ import numpy.typing as npt
 import xarray as xr
 
 import bnn
-from reliability.coded_chips import coded_chip
-from reliability.ecc import BCH_127_64, SECDED_72_64, Code, raw_ber_for
+from reliability.plans.codes import BCH_127_64, SECDED_72_64, Code, raw_ber_for
+from reliability.plans.decoders import coded_chip
 
 OUT = Path(__file__).resolve().parent / "results" / "ecc_clusters.json"
 SEED, CHIPS = 1, 400

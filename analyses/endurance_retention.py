@@ -63,8 +63,8 @@ from devicefit.life.study import (
 )
 from devicefit.life.wear_out import LAWS, WearOutTable
 from devicefit.numerics.intervals import clopper_pearson
-from reliability.life import YEAR_S
-from reliability.life_factors import endurance_factor, retention_factor, wear_out_factor
+from reliability.life.factors import endurance_factor, retention_factor, wear_out_factor
+from reliability.life.required import YEAR_S
 
 HERE = Path(__file__).resolve().parent
 SEED = 1

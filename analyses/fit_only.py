@@ -10,8 +10,8 @@ from devicefit.compression.compression import compress
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements.measurements import Measurements
-from reliability.device_records import data_record
-from reliability.device_study import GRID_POINTS, DeviceStudy, adaptive_grid
+from reliability.device.records import data_record
+from reliability.device.study import GRID_POINTS, DeviceStudy, adaptive_grid
 
 
 def fit_only(

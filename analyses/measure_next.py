@@ -51,13 +51,14 @@ from devicefit.fitting.sampler import SamplerOptions, psis
 from devicefit.measurements.measurements import STATES, Measurements, check_measurements
 from devicefit.simulation.new_readings import binned, correlation, laws_at
 from devicefit.simulation.reference_device import PROGRAMMING, ReferencePlan, reference_measurements
-from reliability.answer import compare
-from reliability.device_study import DeviceStudy, adaptive_grid
-from reliability.energy import EnergyOptions
+from reliability.decision.requirement import Requirement
+from reliability.device.study import DeviceStudy, adaptive_grid
+from reliability.energy.energy import EnergyOptions
+from reliability.files.progress import Narrator
 from reliability.measure_next.candidates import MoreChips, MoreDevices
 from reliability.measure_next.options import MeasureNextOptions
 from reliability.measure_next.ranking import Ranking
-from reliability.network_study import (
+from reliability.networks.study import (
     evaluate_network,
     load_counts,
     name_of,
@@ -65,8 +66,7 @@ from reliability.network_study import (
     options_for,
     train_network,
 )
-from reliability.progress import Narrator
-from reliability.requirement import Requirement
+from reliability.results.answer import compare
 
 HERE = Path(__file__).resolve().parent
 FAMILY = "switching-failure"

@@ -35,21 +35,16 @@ from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.columns import parse_columns
 from devicefit.measurements.measurements import Measurements, check_measurements, read_measurements
-from reliability.answer import answer
 from reliability.confirmation.confirmed import Confirmable, Confirming
-from reliability.device_study import study_device
-from reliability.energy import EnergyOptions
-from reliability.network_study import (
-    NetworkOptions,
-    NetworkStudy,
-    evaluate_network,
-    name_of,
-)
-from reliability.progress import Narrator
+from reliability.decision.requirement import Requirement
+from reliability.device.study import study_device
+from reliability.energy.energy import EnergyOptions
+from reliability.files.progress import Narrator
+from reliability.networks.study import NetworkOptions, NetworkStudy, evaluate_network, name_of
+from reliability.networks.treatments import FIXED
 from reliability.report import render_report
-from reliability.requirement import Requirement
-from reliability.results import Results
-from reliability.threshold_treatment import FIXED
+from reliability.results.answer import answer
+from reliability.results.results import Results
 
 RUN = "fppv_1us_2021-04-02"
 LOWEST_V = 1.4

@@ -29,8 +29,8 @@ from devicefit.simulation.reference_device import (
     true_mixtures,
 )
 from reliability.accuracy.surface import first_crossing
-from reliability.ecc import NO_CODE, SECDED_72_64, raw_ber_for
-from reliability.storage import STORAGES, Storage
+from reliability.plans.codes import NO_CODE, SECDED_72_64, raw_ber_for
+from reliability.plans.storage import STORAGES, Storage
 
 POPULATIONS = {"priors": 0, "reference": 0, "never-fails": 1, "heavy-tails": 2}
 """Names of the populations, with what sets their random numbers apart."""

@@ -10,7 +10,7 @@ Inputs
 
 Choices
     A count set is what `evaluate` counts: chips at the equal rates of
-    ``reliability.network_study.BER_GRID``, the first 30 of them at tilts too
+    ``reliability.networks.study.BER_GRID``, the first 30 of them at tilts too
     (``bnn.study.rate_pairs``), nested: bits that are wrong at one rate are wrong at higher ones.
     Sets are drawn from a pool of chips that were counted at further pairs as well; its means are
     the truth. A set is drawn without replacement, each chip once in a round of sets, so that its
@@ -43,7 +43,7 @@ from scipy.interpolate import PchipInterpolator
 import bnn
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, count_rate_pairs, stored_ones
 from devicefit.numerics.intervals import clopper_pearson
-from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import (
     KINDS,
     AccuracySurface,
@@ -52,9 +52,9 @@ from reliability.accuracy.surface import (
     tolerated_ln_ber,
 )
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
-from reliability.chip_yield import chip_yield
-from reliability.network_study import BER_GRID, NetworkOptions, NetworkStudy
-from reliability.propagation import pair_draws
+from reliability.chips.chip_yield import chip_yield
+from reliability.networks.study import BER_GRID, NetworkOptions, NetworkStudy
+from reliability.plans.seen_rates import SeenRates
 
 FloatArray = NDArray[np.float64]
 

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 import bnn
-from reliability.threshold_treatment import reference_from
+from reliability.networks.treatments import reference_from
 
 HERE = Path(__file__).resolve().parent
 NETWORK = HERE / "results" / "measured_gate_sweep" / "standard.safetensors"

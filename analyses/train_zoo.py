@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import bnn
-from reliability.network_copies import copied_record
+from reliability.networks.copies import copied_record
 
 HERE = Path(__file__).resolve().parent
 ZOO = HERE.parent / "bnn" / "zoo"

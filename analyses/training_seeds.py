@@ -35,8 +35,8 @@ import numpy as np
 import numpy.typing as npt
 
 import bnn
-from reliability.threshold_treatment import reference_from
-from reliability.treated_study import count_treated
+from reliability.networks.treated import count_treated
+from reliability.networks.treatments import reference_from
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from train_zoo import RECIPES, checkpoint_of

@@ -41,9 +41,9 @@ import numpy as np
 import numpy.typing as npt
 
 import bnn
-from reliability.report.grid_figure import heat_maps
-from reliability.threshold_treatment import reference_from
-from reliability.treated_study import count_treated
+from reliability.networks.treated import count_treated
+from reliability.networks.treatments import reference_from
+from reliability.report.figures.grid import heat_maps
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SEED = 1

@@ -39,7 +39,7 @@ from devicefit.families.registry import FAMILIES
 from devicefit.fitting.cells import CellReader, cell_reader
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
-from reliability.direct_route import wrong_positions
+from reliability.networks.direct_route import wrong_positions
 
 SIZES = (784, 1024, 1024, 10)
 IMAGES, FEW = 10_000, 60

@@ -35,7 +35,7 @@ from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions, versions
 from devicefit.measurements.measurements import check_measurements
 from devicefit.simulation.reference_device import reference_measurements
-from reliability.cli_inputs import chosen_models
+from reliability.cli.inputs import chosen_models
 
 PARTS = ("prediction", "convergence", "ber", "sampling", "loo", "invariance", "gates", "arrays")
 

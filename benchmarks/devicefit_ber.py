@@ -26,7 +26,7 @@ from scipy import integrate, stats
 
 from devicefit.distributions.mixture import Mixture
 from devicefit.distributions.sensing import choose_threshold, ln_ber_1t1r, ln_ber_2t2r
-from reliability.ecc import SECDED_72_64, ln_residual_ber
+from reliability.plans.codes import SECDED_72_64, ln_residual_ber
 
 FAMILIES = {
     "lognormal": (("normal",), ("normal",)),

@@ -25,7 +25,7 @@ from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions, standardised
 from devicefit.measurements.measurements import Measurements, read_measurements
 from devicefit.simulation.reference_device import reference_measurements
-from reliability.device_study import GRID_POINTS, STACKED_FAMILIES, adaptive_grid
+from reliability.device.study import GRID_POINTS, STACKED_FAMILIES, adaptive_grid
 
 FAMILY = "switching-failure"
 TWELVE_CURRENTS = "24-twelve-currents/f08.csv"

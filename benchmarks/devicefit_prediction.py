@@ -26,7 +26,7 @@ from devicefit.inputs.programming import ONE_CONDITION, Programming
 from devicefit.measurements.measurements import STATES, Measurements, check_measurements
 from devicefit.numerics.arrays import FloatArray
 from devicefit.prediction.prediction import predict, ranked_score, sides
-from reliability.device_study import study_device
+from reliability.device.study import study_device
 
 GATE = Programming("SET gate voltage", "V")
 BIT_LINE = Programming("SET bit-line voltage", "V")

@@ -54,10 +54,10 @@ from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.error_rates import ber_curves
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.confirmation.confirmed import Confirmable, Confirming, DesignChips
-from reliability.designs import Comparison
-from reliability.device_study import DeviceStudy
-from reliability.storage import STORAGES
-from reliability.treated_study import TREATMENTS
+from reliability.decision.designs import Comparison
+from reliability.device.study import DeviceStudy
+from reliability.networks.treated import TREATMENTS
+from reliability.plans.storage import STORAGES
 
 QUANTILE_PLACES, QUANTILE_CHIPS = 40, 300
 DEVICE_OF_TIMES = "measured gate sweep 1 us"

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from devicefit.distributions.sensing import SensingOptions
+from reliability.chips.lots import BLOCK, Confirmation, LotSizes, confirm
 from reliability.confirmation.confirmed import (
     Confirmable,
     Confirming,
     DesignChips,
     values_to_try,
 )
-from reliability.confirmation.lots import BLOCK, Confirmation, LotSizes, confirm
-from reliability.designs import Comparison, Design
-from reliability.device_study import DeviceStudy
-from reliability.energy import energy_at
+from reliability.decision.designs import Comparison, Design
+from reliability.device.study import DeviceStudy
+from reliability.energy.energy import energy_at
 
 MORE = 10
 MOST_RATIO = 1.1

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from devicefit.distributions.sensing import SensingOptions
-from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.propagation import pair_draws, propagate
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
-from reliability.answer import PAIRED_DRAWS, answer
-from reliability.chip_yield import chip_yield
-from reliability.cli_inputs import counted_networks
-from reliability.energy import EnergyOptions
-from reliability.network_study import load_counts
-from reliability.propagation import pair_draws, propagate
-from reliability.requirement import Requirement
-from reliability.study_files import load_study
+from reliability.chips.chip_yield import chip_yield
+from reliability.cli.inputs import counted_networks
+from reliability.decision.requirement import Requirement
+from reliability.device.files import load_study
+from reliability.energy.energy import EnergyOptions
+from reliability.networks.study import load_counts
+from reliability.plans.seen_rates import SeenRates
+from reliability.results.answer import PAIRED_DRAWS, answer
 
 REPEATS = 3
 

@@ -23,17 +23,17 @@ import numpy as np
 
 from benchmarks.reliability_subjects import SEED, Subjects
 from devicefit.distributions.sensing import SensingOptions
-from reliability.accuracy.counted_rates import LEAST_KNOWN, place_of
-from reliability.answer import compare
-from reliability.chip_yield import share_within
+from reliability.accuracy.propagation import Pairing
+from reliability.chips.chip_yield import share_within
+from reliability.chips.lots import ROUNDING, Lot
 from reliability.confirmation.confirmed import Confirmable, Confirming, DesignChips
-from reliability.confirmation.lots import ROUNDING, Lot
-from reliability.designs import Comparison, Design
-from reliability.device_study import DeviceStudy
-from reliability.energy import EnergyOptions
-from reliability.network_study import NetworkStudy
-from reliability.propagation import Pairing
-from reliability.storage import STORAGES
+from reliability.decision.designs import Comparison, Design
+from reliability.device.study import DeviceStudy
+from reliability.energy.energy import EnergyOptions
+from reliability.networks.study import NetworkStudy
+from reliability.plans.storage import STORAGES
+from reliability.results.answer import compare
+from reliability.statements.counted_rates import LEAST_KNOWN, place_of
 
 LOW, MIDDLE, HIGH = 0.2, 0.55, 0.9
 NEAR = 0.02

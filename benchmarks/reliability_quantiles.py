@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.propagation import Pairing, pair_draws, propagate
 from reliability.accuracy.surface import AccuracySurface
-from reliability.propagation import Pairing, pair_draws, propagate
+from reliability.plans.seen_rates import SeenRates
 
 QUANTILES = (0.05, 0.5, 0.95)
 """Of accuracy."""

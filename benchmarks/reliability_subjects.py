@@ -23,19 +23,19 @@ from devicefit.inputs.columns import parse_columns
 from devicefit.measurements.measurements import Measurements, read_measurements
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.confirmation.confirmed import Confirmable
-from reliability.device_study import DeviceStudy, study_device
-from reliability.energy import EnergyOptions
-from reliability.network_study import (
+from reliability.decision.requirement import Requirement, default_requirement
+from reliability.device.files import load_study, save_study
+from reliability.device.study import DeviceStudy, study_device
+from reliability.energy.energy import EnergyOptions
+from reliability.networks.study import (
     NetworkOptions,
     NetworkStudy,
     evaluate_network,
     load_counts,
     save_counts,
 )
-from reliability.requirement import Requirement, default_requirement
-from reliability.study_files import load_study, save_study
-from reliability.threshold_treatment import reference_from, treated_record
-from reliability.treated_study import TREATMENTS, treated_study
+from reliability.networks.treated import TREATMENTS, treated_study
+from reliability.networks.treatments import reference_from, treated_record
 
 SEED = 1
 SAMPLER = SamplerOptions(draws=300, warmup=400, target_accept=0.98, seed=SEED, cores=1)
@@ -142,7 +142,7 @@ class Subjects:
     image_set : str
         ``"digits"`` or ``"mnist"``.
     thresholds : str
-        A word of :data:`reliability.treated_study.TREATMENTS`.
+        A word of :data:`reliability.networks.treated.TREATMENTS`.
     names : tuple of str
         Networks of the zoo.
     chips : int

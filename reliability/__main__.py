@@ -1,6 +1,6 @@
 """``python -m reliability``: the same as the ``rram-reliability`` command."""
 
-from reliability.cli import main
+from reliability.cli.main import main
 
 if __name__ == "__main__":
     main()

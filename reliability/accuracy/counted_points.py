@@ -10,7 +10,7 @@ import xarray as xr
 from devicefit.numerics.arrays import FloatArray, IntArray
 from reliability.accuracy.chip_correlation import chip_correlation
 from reliability.accuracy.surface_model import Pairs
-from reliability.network_study import NetworkStudy
+from reliability.networks.study import NetworkStudy
 
 KINDS = ("lost", "gained")
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.compiled import njit
+from reliability.accuracy.chip_law import count_variance, segment, share_at, value_at
 from reliability.accuracy.counted_points import KINDS
-from reliability.accuracy.seen_rates import SeenRates
-from reliability.chip_law import count_variance, segment, share_at, value_at
+from reliability.plans.seen_rates import SeenRates
 
 EQUAL = 1e-6
 """Largest tilt that counts at equal rates know of."""

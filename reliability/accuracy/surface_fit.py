@@ -20,9 +20,9 @@ from reliability.accuracy.surface_model import (
     draw_shares,
     linearise,
 )
-from reliability.network_study import NetworkStudy
-from reliability.training_counts import check_counts
-from reliability.training_level import training_level
+from reliability.accuracy.training_counts import check_counts
+from reliability.accuracy.training_level import training_level
+from reliability.networks.study import NetworkStudy
 
 DRAWS = 1000
 """Posterior draws of a surface."""
@@ -59,7 +59,7 @@ def fit_accuracy_surfaces(
     Raises
     ------
     ValueError
-        As of :func:`reliability.training_counts.check_counts`.
+        As of :func:`reliability.accuracy.training_counts.check_counts`.
 
     Notes
     -----

@@ -8,7 +8,7 @@ import numpy as np
 
 from devicefit.numerics.arrays import FloatArray
 from reliability.confirmation.chips import ChipRates
-from reliability.life import LifeFactor, life_of_draws
+from reliability.life.required import LifeFactor, life_of_draws
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Ageing:
     grid : float array, shape (x,)
         Programming values.
     seed : int
-        Pairs draws of life and device, as :func:`reliability.life.age_curves` does.
+        Pairs draws of life and device, as :func:`reliability.life.required.age_curves` does.
     """
 
     factor: LifeFactor

@@ -4,7 +4,7 @@ One draw of the device is the truth of a chip. Its cells lie on one array (or on
 the rates at which stored zeros and stored ones are misread; given these, cells are independent.
 Wrong bits are therefore drawn by their rates, at a cost that grows with how many there are, and a
 code is then decoded word by word, because what it leaves comes in words.
-:mod:`reliability.direct_route` draws the resistance of every cell instead; it is the slow
+:mod:`reliability.networks.direct_route` draws the resistance of every cell instead; it is the slow
 reference.
 """
 
@@ -23,12 +23,12 @@ from bnn.counter_random import Stream, StreamKey
 from bnn.flips import nested_levels
 from bnn.network import layer_signs
 from devicefit.numerics.arrays import FloatArray
-from reliability.coded_chips import after_decoding
-from reliability.confirmation.arrays import ChipArrays
-from reliability.confirmation.rates import ChipRates
-from reliability.direct_route import posterior_draw, scrambling
-from reliability.ecc import SECDED_72_64, Code, hsiao_columns
-from reliability.storage import Storage
+from reliability.chips.arrays import ChipArrays
+from reliability.chips.rates import ChipRates
+from reliability.networks.direct_route import posterior_draw, scrambling
+from reliability.plans.codes import SECDED_72_64, Code, hsiao_columns
+from reliability.plans.decoders import after_decoding
+from reliability.plans.storage import Storage
 
 Positions = NDArray[np.int64]
 Bits = NDArray[np.bool_]

@@ -12,9 +12,9 @@ from bnn.counting import images_sha256
 from bnn.storage import stored_sha256
 from bnn.zoo.networks import ZOO_FOLDER
 from reliability.confirmation.confirmed import Confirmable
-from reliability.network_images import image_set_of
-from reliability.network_study import NetworkStudy
-from reliability.threshold_treatment import (
+from reliability.networks.images import image_set_of
+from reliability.networks.study import NetworkStudy
+from reliability.networks.treatments import (
     FOLDED_FOR_EACH,
     PER_CHIP,
     calibration_images,

@@ -19,15 +19,15 @@ from bnn.study.chip_seconds import seconds_per_chip
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fitted import Fitted
 from devicefit.prediction.condition_readings import ConditionReadings
-from reliability.confirmation.arrays import ENOUGH, ChipArrays
+from reliability.chips.arrays import ENOUGH, ChipArrays
+from reliability.chips.lots import BLOCK, ROUNDING, Confirmation, Lot, LotSizes, confirm
+from reliability.chips.rates import ChipRates, chip_rates
+from reliability.chips.readings import checks_near, errors_near
 from reliability.confirmation.chips import StoredNetwork, count_chips
-from reliability.confirmation.lots import BLOCK, ROUNDING, Confirmation, Lot, LotSizes, confirm
-from reliability.confirmation.rates import ChipRates, chip_rates
-from reliability.confirmation.readings import checks_near, errors_near
+from reliability.decision.designs import Comparison, Design, loss_limits
 from reliability.decision.safe_set import SafeSet
-from reliability.designs import Comparison, Design, loss_limits
-from reliability.second_variable import leading
-from reliability.storage import Storage
+from reliability.decision.second_variable import leading
+from reliability.plans.storage import Storage
 
 if TYPE_CHECKING:
     from reliability.confirmation.aged import Ageing

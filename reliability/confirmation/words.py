@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from devicefit.inputs.programming import Programming
-from reliability.confirmation.arrays import ENOUGH
-from reliability.confirmation.lots import CONFIDENCE, Lot
-from reliability.confirmation.readings import near_gate, readings_gate
-from reliability.designs import Comparison, Design
+from reliability.chips.arrays import ENOUGH
+from reliability.chips.lots import CONFIDENCE, Lot
+from reliability.chips.readings import near_gate, readings_gate
+from reliability.decision.designs import Comparison, Design
 
 
 def confirmation_record(comparison: Comparison) -> list[dict[str, Any]]:

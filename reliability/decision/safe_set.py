@@ -8,7 +8,7 @@ import numpy as np
 
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray
-from reliability.requirement import Requirement
+from reliability.decision.requirement import Requirement
 
 
 @dataclass(frozen=True)

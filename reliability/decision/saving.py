@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from devicefit.checks.gate import Gate
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY, equal_tailed
+from reliability.decision.designs import STANDARD, Comparison, Design, Reference
 from reliability.decision.series_gate import series_gate
-from reliability.designs import STANDARD, Comparison, Design, Reference
-from reliability.energy import energy_at
+from reliability.energy.energy import energy_at
 
 NO_SAVING_STATED = "no saving can be stated, because no energy is known"
 MOST_OUTSIDE = 0.05

@@ -6,7 +6,7 @@ import numpy as np
 
 from devicefit.checks.gate import Gate
 from reliability.decision.limits import Condition
-from reliability.energy import Energy, series_share_at
+from reliability.energy.energy import Energy, series_share_at
 
 MOST_SERIES = 0.9
 """Largest share of the series resistance in the LRS.

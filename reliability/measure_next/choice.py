@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from devicefit.numerics.arrays import FloatArray
+from reliability.decision.designs import Comparison, Design
 from reliability.decision.safe_set import NOWHERE, lowest_safe
-from reliability.designs import Comparison, Design
 from reliability.measure_next.outlook import NOTABLE, ChoiceOutlook
 
 RIVALS_WITHIN = 2.0

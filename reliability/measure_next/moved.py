@@ -16,11 +16,8 @@ from devicefit.distributions.threshold import choose_threshold
 from devicefit.fitting.error_rates import ln_ber_of_pairs
 from devicefit.fitting.fitted import Fitted
 from devicefit.numerics.arrays import FloatArray, IntArray
-from reliability.chip_yield import p_met, share_within
-from reliability.decision.limits import Condition, enough_chips, weakest_condition
-from reliability.decision.safe_set import NOWHERE, lowest_safe
-from reliability.decision.saving import saving_of
-from reliability.designs import (
+from reliability.chips.chip_yield import p_met, share_within
+from reliability.decision.designs import (
     MEMORY_CODES,
     Comparison,
     Design,
@@ -30,9 +27,12 @@ from reliability.designs import (
     loss_limits,
     seen_rates,
 )
-from reliability.ecc import raw_ber_for
-from reliability.energy import Energy
-from reliability.storage import Storage
+from reliability.decision.limits import Condition, enough_chips, weakest_condition
+from reliability.decision.safe_set import NOWHERE, lowest_safe
+from reliability.decision.saving import saving_of
+from reliability.energy.energy import Energy
+from reliability.plans.codes import raw_ber_for
+from reliability.plans.storage import Storage
 
 VALUES = 12
 _TAIL = 0.002

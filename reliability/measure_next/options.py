@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reliability.designs import MEMORY_CODES, STANDARD, Comparison, Design
-from reliability.storage import STORAGES, Storage
+from reliability.decision.designs import MEMORY_CODES, STANDARD, Comparison, Design
+from reliability.plans.storage import STORAGES, Storage
 
 POPULATION = "population"
 QUESTIONS = ("test-set", POPULATION)

@@ -12,14 +12,14 @@ from devicefit.fitting.sampler import psis
 from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.simulation.moved_draws import moments_update, thinned_posterior, updated
 from devicefit.simulation.new_readings import NewReadings, ln_likelihoods
-from reliability.accuracy.seen_rates import SeenRates
-from reliability.chip_yield import share_within
+from reliability.chips.chip_yield import share_within
+from reliability.decision.designs import Comparison, Design, both, loss_limits
 from reliability.decision.limits import enough_chips
-from reliability.designs import Comparison, Design, both, loss_limits
-from reliability.device_study import DeviceStudy
-from reliability.energy import energy_at
+from reliability.device.study import DeviceStudy
+from reliability.energy.energy import energy_at
 from reliability.measure_next.candidates import MeasuredEnergy, MoreChips, MoreImages
 from reliability.measure_next.options import MeasureNextOptions
+from reliability.plans.seen_rates import SeenRates
 
 _K_LIMIT = 0.7
 _DEGENERATE = 0.1

@@ -19,10 +19,10 @@ from devicefit.fitting.fitted import Fitted
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY, weighted_quantiles
 from devicefit.simulation.new_readings import NewReadings
+from reliability.decision.designs import Comparison, both
 from reliability.decision.saving import saving_of
 from reliability.decision.series_gate import series_gate
-from reliability.designs import Comparison, both
-from reliability.device_study import DeviceStudy
+from reliability.device.study import DeviceStudy
 from reliability.measure_next.candidates import (
     Candidate,
     MeasuredEnergy,
@@ -45,8 +45,8 @@ from reliability.measure_next.outlook import (
 )
 from reliability.measure_next.readings import planned_readings
 from reliability.measure_next.sentence import first_sentence, next_sentence
-from reliability.population import for_population, population_shift
-from reliability.saving_shares import saving_sources
+from reliability.statements.population import for_population, population_shift
+from reliability.uncertainty.saving_shares import saving_sources
 
 FORMAT = "rram-reliability measure-next 4"
 MOVED_WITHIN = 1.3
@@ -136,7 +136,7 @@ def measure_next(
     device : DeviceStudy
         Fitted device.
     comparison : Comparison
-        From :func:`reliability.answer.compare` for the same study.
+        From :func:`reliability.results.answer.compare` for the same study.
     candidates : sequence of MoreDevices, MoreCycles, MoreChips, MoreImages, MeasuredEnergy
         What might be done.
     options : MeasureNextOptions, optional

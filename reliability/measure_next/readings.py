@@ -7,7 +7,7 @@ import numpy as np
 from devicefit.measurements.measurements import STATES
 from devicefit.numerics.arrays import FloatArray
 from devicefit.simulation.new_readings import NewReadings, correlation, independent_readings
-from reliability.device_study import DeviceStudy
+from reliability.device.study import DeviceStudy
 from reliability.measure_next.candidates import MoreCycles, MoreDevices
 
 

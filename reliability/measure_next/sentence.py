@@ -9,8 +9,8 @@ from typing import Any
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.intervals import PROBABILITY
 from reliability.measure_next.outlook import Outlook
-from reliability.saving_uncertainty import WORDS
-from reliability.source_shares import INTERACTION
+from reliability.uncertainty.saving_uncertainty import WORDS
+from reliability.uncertainty.source_shares import INTERACTION
 
 WORTH_DOING = 0.05
 """Expected shrinkage below which a candidate is not recommended."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reliability.decision.designs import STANDARD, Comparison
 from reliability.decision.series_gate import series_gate
-from reliability.designs import STANDARD, Comparison
-from reliability.device_study import DeviceStudy
+from reliability.device.study import DeviceStudy
 from reliability.measure_next.candidates import Candidate, MoreCycles, MoreDevices
 from reliability.measure_next.options import MeasureNextOptions
 from reliability.measure_next.ranking import measure_next
 from reliability.measure_next.usual import usual_candidates
-from reliability.network_study import NetworkStudy
+from reliability.networks.study import NetworkStudy
 
 QUICK = MeasureNextOptions(simulations=60, moments_simulations=12, moments_draws=400)
 """Fewer outcomes than the command simulates, as the report should not wait."""

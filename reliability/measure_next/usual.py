@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from reliability.designs import Comparison, Design
-from reliability.device_study import DeviceStudy
+from reliability.decision.designs import Comparison, Design
+from reliability.device.study import DeviceStudy
 from reliability.measure_next.candidates import (
     Candidate,
     MeasuredEnergy,

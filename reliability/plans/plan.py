@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from devicefit.inputs.programming import Programming
-from reliability.storage import Storage
+from reliability.plans.storage import Storage
 
 
 @dataclass(frozen=True)

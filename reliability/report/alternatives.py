@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.lines import Line2D
 
 from devicefit.inputs.programming import Programming
-from reliability.report.drawing import (
+from reliability.report.figures.drawing import (
     INK,
     QUIET,
     WIDTH_PX,

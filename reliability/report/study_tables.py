@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devicefit.inputs.programming import Programming
-from reliability.report.drawing import programming_words
+from reliability.report.figures.drawing import programming_words
 from reliability.report.tables import Table
 from reliability.report.words import (
     estimate,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from devicefit.inputs.programming import Programming
-from reliability.report.answer_figures import SHARE_WORDS
-from reliability.report.saving_figure import SavingRow
+from reliability.report.figures.answer import SHARE_WORDS
+from reliability.report.figures.saving import SavingRow
 from reliability.report.table import Table as Table
 from reliability.report.words import (
     estimate,

@@ -24,7 +24,7 @@ from analyses.simulated_truths import (
     truth_of,
 )
 from devicefit.simulation.reference_device import ReferenceDevice
-from reliability.requirement import Requirement
+from reliability.decision.requirement import Requirement
 
 GRID = np.geomspace(10e-6, 600e-6, 40)
 

@@ -11,7 +11,7 @@ from scipy.special import expit
 from analyses import surface_coverage
 from analyses.surface_coverage import Pool
 from bnn.study.rate_pairs import TILTED_RATES, TILTS
-from reliability.network_study import BER_GRID
+from reliability.networks.study import BER_GRID
 
 IMAGES, CORRECT = 2000, 1900
 

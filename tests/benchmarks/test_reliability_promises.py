@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.reliability_promises import count_all, in_turns, judged, summary
-from reliability.storage import STORAGES
+from reliability.plans.storage import STORAGES
 
 
 def place(**changes: Any) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks.reliability_quantiles import compared, summary
-from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.propagation import pair_draws, propagate
 from reliability.accuracy.surface import AccuracySurface
-from reliability.propagation import pair_draws, propagate
+from reliability.plans.seen_rates import SeenRates
 from tests.reliability.made_up import flat_in_tilt
 
 RATES = np.log([1e-3, 1e-2, 1e-1])

@@ -18,7 +18,7 @@ import bnn
 from bnn.packing import pack_bits
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import document_text
-from reliability.network_study import FORMAT, NetworkStudy, save_counts
+from reliability.networks.study import FORMAT, NetworkStudy, save_counts
 
 DEEP = 3000 * "["
 

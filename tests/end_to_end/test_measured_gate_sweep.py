@@ -8,10 +8,10 @@ import pytest
 
 from analyses.measured_gate_sweep import run_path
 from devicefit.fitting.sampler import SamplerOptions
-from reliability.network_study import NetworkOptions
-from reliability.progress import Narrator
+from reliability.files.progress import Narrator
+from reliability.networks.study import NetworkOptions
 from reliability.report import render_report
-from reliability.results import Results
+from reliability.results.results import Results
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -44,18 +44,18 @@ from devicefit.life.files import PRIORS, load_life
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import document_text
 from devicefit.priors.files import read_priors
-from reliability.cli_inputs import read_input
-from reliability.cli_life import _table
-from reliability.device_study import DeviceStudy
-from reliability.energy_table import read_energies
+from reliability.cli.inputs import read_input
+from reliability.cli.life import _table
+from reliability.decision.requirement_files import read_requirement
+from reliability.device.files import load_study, save_study
+from reliability.device.study import DeviceStudy
+from reliability.energy.tables import read_energies
 from reliability.measure_next.files import read_candidates
-from reliability.network_import import read_network
-from reliability.network_records import open_network
-from reliability.network_study import FORMAT as COUNTS
-from reliability.network_study import NetworkStudy, load_counts, save_counts
-from reliability.requirement_files import read_requirement
-from reliability.results import read_results
-from reliability.study_files import load_study, save_study
+from reliability.networks.imported import read_network
+from reliability.networks.records import open_network
+from reliability.networks.study import FORMAT as COUNTS
+from reliability.networks.study import NetworkStudy, load_counts, save_counts
+from reliability.results.results import read_results
 
 DAMAGED, CRAFTED = 55, 45
 CURRENT = Programming("SET compliance current", "A")

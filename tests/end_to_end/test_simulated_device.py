@@ -10,10 +10,11 @@ import bnn
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.simulation.reference_device import ReferenceDevice, reference_measurements
-from reliability.answer import answer
-from reliability.device_study import DeviceStudy, study_device
-from reliability.energy import EnergyOptions
-from reliability.network_study import (
+from reliability.decision.requirement import Requirement
+from reliability.device.files import load_study, save_study
+from reliability.device.study import DeviceStudy, study_device
+from reliability.energy.energy import EnergyOptions
+from reliability.networks.study import (
     NetworkOptions,
     NetworkStudy,
     evaluate_network,
@@ -23,9 +24,8 @@ from reliability.network_study import (
     train_network,
 )
 from reliability.report import render_report
-from reliability.requirement import Requirement
-from reliability.results import Results
-from reliability.study_files import load_study, save_study
+from reliability.results.answer import answer
+from reliability.results.results import Results
 
 OPTIONS = NetworkOptions(hidden=(128,), epochs=20, chips=30, threads=1)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from reliability.accuracy.surface import AccuracySurface
-from reliability.cli import main
-from reliability.interruption import SIGNALS
+from reliability.cli.main import main
+from reliability.files.interruption import SIGNALS
 
 
 @dataclass(frozen=True)

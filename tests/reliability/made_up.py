@@ -8,7 +8,7 @@ import xarray as xr
 
 from bnn.study.rate_pairs import TILTED_RATES, TILTS
 from reliability.accuracy.surface import AccuracySurface
-from reliability.network_study import NetworkStudy
+from reliability.networks.study import NetworkStudy
 
 BER = np.array([0.0, 1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5])
 IMAGES, CORRECT, CHIPS = 500, 480, 12

@@ -9,16 +9,16 @@ import xarray as xr
 from bnn.calibration import PER_CHIP
 from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.inputs.programming import Programming
+from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import AccuracySurface
-from reliability.alternatives import SHOWN, alternative_lines, alternative_records
-from reliability.designs import Comparison, compare_designs, design_energy
-from reliability.ecc import SECDED_72_64, ln_decoded_ber
-from reliability.energy import Energy
-from reliability.network_study import NetworkStudy
-from reliability.propagation import pair_draws
+from reliability.decision.designs import Comparison, compare_designs, design_energy
+from reliability.decision.requirement import Requirement
+from reliability.energy.energy import Energy
+from reliability.networks.study import NetworkStudy
+from reliability.plans.codes import SECDED_72_64, ln_decoded_ber
+from reliability.plans.storage import PLAIN, STORAGES, Storage
 from reliability.report.alternatives import below_evaluated
-from reliability.requirement import Requirement
-from reliability.storage import PLAIN, STORAGES, Storage
+from reliability.results.alternatives import SHOWN, alternative_lines, alternative_records
 from tests.reliability.made_up import flat_in_tilt
 
 DRAWS, BITS = 200, 1000

@@ -25,17 +25,17 @@ from devicefit.simulation.reference_device import (
     ReferencePlan,
     reference_measurements,
 )
-from reliability.device_figures_data import (
+from reliability.device.figures_data import (
     MAIN,
     device_checks_record,
     failures_record,
     forest_record,
 )
 from reliability.report import render_report
-from reliability.report.check_figures import failures_figure, forest_figure, stacking_figure
+from reliability.report.figures.checks import failures_figure, forest_figure, stacking_figure
 from reliability.report.render import leading_family
 from reliability.report.words import plain
-from reliability.results import Results
+from reliability.results.results import Results
 
 CURRENT = Programming("SET compliance current", "A")
 GATE = Programming("SET gate voltage", "V")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 from scipy.stats import beta
 
-from reliability.chip_law import (
+from reliability.accuracy.chip_law import (
     continuous_count,
     continuous_variance,
     population_count,

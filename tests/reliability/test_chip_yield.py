@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.propagation import pair_draws, propagate
 from reliability.accuracy.surface import AccuracySurface
-from reliability.chip_yield import ChipYield, chip_yield
-from reliability.propagation import pair_draws, propagate
+from reliability.chips.chip_yield import ChipYield, chip_yield
+from reliability.plans.seen_rates import SeenRates
 
 LN_BER = np.log(np.geomspace(1e-4, 0.5, 8))
 

@@ -19,8 +19,8 @@ from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.programming import ONE_CONDITION, Programming
 from devicefit.persistence.persistence import Persistence
 from devicefit.persistence.windows import WindowedPersistence
-from reliability.device_study import DeviceStudy
-from reliability.study_files import load_study, save_study
+from reliability.device.files import load_study, save_study
+from reliability.device.study import DeviceStudy
 
 CURRENT, GATE = Programming("SET compliance current", "A"), Programming("SET gate voltage", "V")
 Call = Callable[..., Any]
@@ -113,13 +113,14 @@ def test_evaluating_draws_imports_no_sampler(device: Path) -> None:
     # PyMC takes seconds, which a command that fits nothing should not cost
     code = (
         "import sys\n"
-        "from reliability.cli import main\n"
+        "from reliability.cli.main import main\n"
         "sys.argv = ['rram-reliability', 'ber', 'device', '--out', 'b.csv']\n"
         "try:\n"
         "    main()\n"
         "finally:\n"
         # what decide and report do with a device
-        "    import reliability.answer, reliability.life_decision, reliability.report.render\n"
+        "    import reliability.results.answer, reliability.statements.life\n"
+        "    import reliability.report.render\n"
         "    print({'pymc', 'pytensor', 'nutpie', 'arviz'} & set(sys.modules))\n"
     )
     done = subprocess.run(

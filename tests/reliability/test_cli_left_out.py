@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from devicefit.simulation.reference_device import ReferenceDevice, ReferencePlan, reference_csv
-from reliability.study_files import load_study
+from reliability.device.files import load_study
 
 # No operation fails, so lognormals are the truth; 40 devices at each of five currents.
 SOUND = ReferenceDevice(

@@ -14,8 +14,8 @@ from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
-from reliability.device_study import DeviceStudy
-from reliability.study_files import save_study
+from reliability.device.files import save_study
+from reliability.device.study import DeviceStudy
 
 WEAR = "i_cc_a,cycles,failed,survivors\n5e-5,1e6,1,9\n1e-4,1e5,4,0\n1e-4,1e6,3,3\n2e-4,1e4,8,2\n"
 

@@ -21,7 +21,7 @@ from bnn import (
     save_network,
     train,
 )
-from reliability.network_study import load_counts, name_of
+from reliability.networks.study import load_counts, name_of
 
 
 @pytest.fixture(scope="module")
@@ -245,12 +245,12 @@ def test_texts_of_a_record_do_not_become_paths(
 
     # the fit and the answer are those of no interest here
     study = Mock(**{"main.frame.arrays": ("",)})
-    monkeypatch.setattr("reliability.device_study.study_device", lambda *_, **__: study)
-    monkeypatch.setattr("reliability.study_files.save_study", save)
+    monkeypatch.setattr("reliability.device.study.study_device", lambda *_, **__: study)
+    monkeypatch.setattr("reliability.device.files.save_study", save)
     results = Mock(**{"to_json.return_value": "the results"})
-    monkeypatch.setattr("reliability.cli.answer_from", lambda *_, **__: results)
+    monkeypatch.setattr("reliability.cli.main.answer_from", lambda *_, **__: results)
     monkeypatch.setattr("reliability.report.render_report", lambda _: "the page")
-    monkeypatch.setattr("reliability.cli.print_verdict", lambda _: None)
+    monkeypatch.setattr("reliability.cli.main.print_verdict", lambda _: None)
     found = call(
         "run", "--network", "n.safetensors", "--out", "a/b/out", "--chips", 2, "--threads", 1,
         "--thresholds", "fixed", "--model", "lognormal", "--confirm-minutes", 0,
@@ -273,7 +273,7 @@ def test_texts_of_a_record_do_not_become_paths(
     assert name_of(load_counts(out / f"{stem}.nc").record) == printed
     # its files are known before the work: one that the user changed stops the next run at once
     (out / f"{stem}.nc").write_text("mine")
-    monkeypatch.setattr("reliability.device_study.study_device", None)
+    monkeypatch.setattr("reliability.device.study.study_device", None)
     again = call(
         "run", "--network", "n.safetensors", "--out", "a/b/out", "--chips", 2, "--threads", 1,
         "--thresholds", "fixed", "--model", "lognormal", "--force",

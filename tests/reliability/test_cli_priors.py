@@ -14,7 +14,7 @@ from devicefit.families.registry import FAMILIES
 from devicefit.inputs.programming import Programming
 from devicefit.priors.predictive import prior_prediction
 from devicefit.simulation.reference_device import reference_measurements
-from reliability.prior_check import stated_priors
+from reliability.device.prior_check import stated_priors
 
 HEAD = "i_cc_a,device_id,state,resistance_ohm\n"
 
@@ -165,7 +165,7 @@ def fitted_with(monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any]) -> Ca
     def stop(*arguments: object, **named: object) -> None:
         raise RuntimeError("stopped before fitting")
 
-    monkeypatch.setattr("reliability.device_study.study_device", stop)
+    monkeypatch.setattr("reliability.device.study.study_device", stop)
     return lambda *arguments: call("fit", "--out", "fitted", "--quiet", *arguments)
 
 

@@ -11,8 +11,8 @@ import xarray as xr
 
 import bnn.counts
 from devicefit.numerics.datasets import read_datasets, write_datasets
-from reliability.count_checks import COUNTS, OF_IMAGES
-from reliability.network_study import (
+from reliability.networks.counts import COUNTS, OF_IMAGES
+from reliability.networks.study import (
     FORMAT,
     UNEQUAL_GROUP,
     NetworkOptions,

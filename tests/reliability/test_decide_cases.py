@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import reliability.answer
-import reliability.device_study as device_study
+import reliability.device.study as device_study
+import reliability.results.answer
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame, deviation_basis
 from devicefit.families.prior import prior_record
@@ -25,11 +25,11 @@ from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, fit
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
-from reliability.device_study import DeviceStudy, adaptive_grid, study_device
-from reliability.network_study import load_counts, save_counts
+from reliability.device.files import save_study
+from reliability.device.study import DeviceStudy, adaptive_grid, study_device
+from reliability.networks.study import load_counts, save_counts
 from reliability.report import render_report
-from reliability.results import read_results
-from reliability.study_files import save_study
+from reliability.results.results import read_results
 from tests.reliability.made_up import fragile_network
 
 SAMPLER = SamplerOptions(chains=2, draws=60, warmup=100, cores=1)
@@ -84,7 +84,7 @@ def decide(
     tmp_path: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
     """Runs the command on a study; returns values, text and HTML."""
-    monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 600)
+    monkeypatch.setattr(reliability.results.answer, "PAIRED_DRAWS", 600)
     save_counts(fragile_network(25.0, ber=0.0, seed=1), tmp_path / "standard.nc")
     save_counts(fragile_network(4.0, ber=0.04, seed=2), tmp_path / "trained.nc")
 

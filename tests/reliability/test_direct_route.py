@@ -26,7 +26,7 @@ from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
-from reliability.direct_route import (
+from reliability.networks.direct_route import (
     cell_readers,
     evaluate_direct,
     posterior_draw,

@@ -8,8 +8,7 @@ import pytest
 
 from bnn import load_zoo
 from devicefit.distributions.sensing import BerCurve
-from reliability.coded_chips import after_decoding, after_secded, coded_chip
-from reliability.ecc import (
+from reliability.plans.codes import (
     BCH_127_64,
     NO_CODE,
     SECDED_72_64,
@@ -20,7 +19,8 @@ from reliability.ecc import (
     ln_residual_in_place,
     raw_ber_for,
 )
-from reliability.storage import STORAGES, Storage, storages_for
+from reliability.plans.decoders import after_decoding, after_secded, coded_chip
+from reliability.plans.storage import STORAGES, Storage, storages_for
 
 # Bounds of the residual BER as derived in the project's facts (e): from errors left in place to
 # each failed decoding adding t more wrong bits, n-bit word, independent errors. The upper ones

@@ -14,8 +14,14 @@ from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import check_measurements
-from reliability.energy import Energy, EnergyOptions, energy_at, programming_energy, series_share_at
-from reliability.energy_table import read_energies
+from reliability.energy.energy import (
+    Energy,
+    EnergyOptions,
+    energy_at,
+    programming_energy,
+    series_share_at,
+)
+from reliability.energy.tables import read_energies
 
 CURRENT = Programming("SET compliance current", "A")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from devicefit.inputs.programming import Programming
-from reliability.energy_table import EnergyTableError, read_energies
+from reliability.energy.tables import EnergyTableError, read_energies
 
 CURRENT = Programming("SET compliance current", "A")
 GOOD = "i_cc_a,e_cell_j,e_cell_se_j\n1e-5,1e-12,1e-14\n1e-4,1e-11,1e-13\n1e-3,1e-10,1e-12\n"

@@ -16,9 +16,9 @@ from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
-from reliability.device_study import DeviceStudy
-from reliability.network_study import load_counts
-from reliability.study_files import save_study
+from reliability.device.files import save_study
+from reliability.device.study import DeviceStudy
+from reliability.networks.study import load_counts
 
 ERRORS = """
 [[case]]

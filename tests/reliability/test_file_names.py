@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reliability.file_names import LONGEST, file_stems
+from reliability.files.file_names import LONGEST, file_stems
 
 
 def test_usual_names_lose_commas_and_spaces_only() -> None:

@@ -15,8 +15,8 @@ import pytest
 import xarray as xr
 
 from devicefit.fitting import sampler
-from reliability import interruption
-from reliability.progress import Narrator
+from reliability.files import interruption
+from reliability.files.progress import Narrator
 
 Call = Callable[..., Any]
 FIT = ("fit", "--measurements", "good.csv", "--out", "deep/d", "--model", "lognormal",

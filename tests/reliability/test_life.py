@@ -20,14 +20,7 @@ from devicefit.life.fit import LifeDraws
 from devicefit.life.retention import RetentionState
 from devicefit.life.study import CycledCells, Endurance, Retention
 from devicefit.life.wear_out import WearOut
-from reliability.life import (
-    YEAR_S,
-    LifeFactor,
-    LifeRequirement,
-    age_curves,
-    combine,
-)
-from reliability.life_factors import (
+from reliability.life.factors import (
     STUCK_ERROR,
     cycles_to_requirement,
     endurance_factor,
@@ -35,6 +28,7 @@ from reliability.life_factors import (
     retention_factor,
     wear_out_factor,
 )
+from reliability.life.required import YEAR_S, LifeFactor, LifeRequirement, age_curves, combine
 
 DRAWS = 400
 X = np.array([50e-6, 100e-6, 200e-6])

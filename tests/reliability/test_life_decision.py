@@ -15,15 +15,15 @@ from devicefit.inputs.programming import Programming
 from devicefit.life.fit import LifeDraws
 from devicefit.life.study import CycledCells
 from devicefit.life.wear_out import WearOut
+from reliability.accuracy.propagation import pair_draws
+from reliability.chips.rates import ChipRates
 from reliability.confirmation.aged import Ageing
-from reliability.confirmation.rates import ChipRates
-from reliability.designs import Comparison, compare_designs
-from reliability.energy import Energy
-from reliability.life import LifeFactor, LifeRequirement, age_curves
-from reliability.life_decision import at_end_of_life, life_record
-from reliability.propagation import pair_draws
-from reliability.requirement import Life as AskedLife
-from reliability.requirement import Requirement
+from reliability.decision.designs import Comparison, compare_designs
+from reliability.decision.requirement import Life as AskedLife
+from reliability.decision.requirement import Requirement
+from reliability.energy.energy import Energy
+from reliability.life.required import LifeFactor, LifeRequirement, age_curves
+from reliability.statements.life import at_end_of_life, life_record
 from tests.reliability.made_up import flat_in_tilt
 from tests.reliability.test_stated_loss import verdict
 

@@ -9,7 +9,7 @@ import pytest
 
 from bnn import FoldedNetwork, OutputLayer, save_network
 from bnn.packing import pack_bits
-from reliability.network_images import image_set_of
+from reliability.networks.images import image_set_of
 
 COMMANDS = {
     "evaluate": ("evaluate", "{}", "--out", "c.nc"),

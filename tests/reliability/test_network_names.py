@@ -6,7 +6,7 @@ import pytest
 
 import bnn
 from bnn.calibration import FOLDED_FOR_EACH, PER_CHIP
-from reliability.network_names import name_of, names_of, training_of
+from reliability.networks.names import name_of, names_of, training_of
 
 
 def trained(treatment: str | None = None, **training: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from reliability import interruption, output
-from reliability.output import (
+from reliability.files import interruption, output
+from reliability.files.output import (
     KeptElsewhereError,
     OutputError,
     check_directory,
@@ -22,8 +22,8 @@ from reliability.output import (
     staged_directory,
     staged_file,
 )
-from reliability.own_files import LISTING
-from reliability.whole_directory import check_whole, reading
+from reliability.files.own_files import LISTING
+from reliability.files.whole_directory import check_whole, reading
 
 RESULTS = '{"format": "rram-reliability results 1"}'
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.propagation import pair_draws, propagate
 from reliability.accuracy.surface import AccuracySurface, FurtherTraining
-from reliability.propagation import pair_draws, propagate
+from reliability.plans.seen_rates import SeenRates
 
 Surface = Callable[..., AccuracySurface]
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from devicefit.inputs.programming import Programming
-from reliability.choices import pareto_record
-from reliability.ecc import SECDED_72_64
-from reliability.energy import Energy
-from reliability.pareto import front_probability, pareto_front
-from reliability.regret import energy_regret, utility_regret
-from reliability.requirement import Utility
-from reliability.storage import Storage
+from reliability.decision.requirement import Utility
+from reliability.energy.energy import Energy
+from reliability.plans.codes import SECDED_72_64
+from reliability.plans.storage import Storage
+from reliability.statements.choices import pareto_record
+from reliability.statements.pareto import front_probability, pareto_front
+from reliability.statements.regret import energy_regret, utility_regret
 
 CURRENT = Programming("SET compliance current", "A")
 

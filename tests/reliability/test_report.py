@@ -18,12 +18,12 @@ from matplotlib import _pylab_helpers
 
 from bnn.study.rate_pairs import TILTS
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
-from reliability.records import network_record
 from reliability.report import render_report
 from reliability.report import words as w
-from reliability.report.answer_figures import unequal_rates_figure
-from reliability.results import Results, read_results
-from reliability.withheld import Made, withheld
+from reliability.report.figures.answer import unequal_rates_figure
+from reliability.results.records import network_record
+from reliability.results.results import Results, read_results
+from reliability.results.withheld import Made, withheld
 from tests.reliability.made_up import CORRECT, IMAGES, fragile_network
 
 EXAMPLE = Path(__file__).parent / "data" / "results_example.json"

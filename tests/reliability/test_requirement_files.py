@@ -3,17 +3,17 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from reliability.cli_inputs import counted_images, decision_options, requirement_of
-from reliability.cli_options import DecisionChoices
-from reliability.network_study import NetworkStudy
-from reliability.requirement import (
+from reliability.cli.inputs import counted_images, decision_options, requirement_of
+from reliability.cli.options import DecisionChoices
+from reliability.decision.requirement import (
     Life,
     Requirement,
     StatedReference,
     Utility,
     default_requirement,
 )
-from reliability.requirement_files import RequirementFileError, read_requirement
+from reliability.decision.requirement_files import RequirementFileError, read_requirement
+from reliability.networks.study import NetworkStudy
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "requirements.md"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from devicefit.numerics.stored import HASH, document_text
-from reliability.results import FORMAT, REQUIRED_KEYS, Results, read_results
+from reliability.results.results import FORMAT, REQUIRED_KEYS, Results, read_results
 
 EXAMPLE = Path(__file__).parent / "data" / "results_example.json"
 

@@ -7,17 +7,17 @@ import pytest
 
 from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.inputs.programming import Programming
-from reliability.accuracy.seen_rates import SeenRates
+from reliability.accuracy.propagation import pair_draws, propagate
 from reliability.accuracy.surface import AccuracySurface, FurtherTraining
-from reliability.choices import choices_record
+from reliability.decision.designs import Comparison, compare_designs
+from reliability.decision.requirement import Requirement, StatedReference, Utility
 from reliability.decision.saving import saving_of
-from reliability.designs import Comparison, compare_designs
-from reliability.energy import Energy
-from reliability.propagation import pair_draws, propagate
-from reliability.requirement import Requirement, StatedReference, Utility
-from reliability.saving_shares import saving_sources
-from reliability.saving_uncertainty import saving_uncertainty
-from reliability.storage import PLAIN
+from reliability.energy.energy import Energy
+from reliability.plans.seen_rates import SeenRates
+from reliability.plans.storage import PLAIN
+from reliability.statements.choices import choices_record
+from reliability.uncertainty.saving_shares import saving_sources
+from reliability.uncertainty.saving_uncertainty import saving_uncertainty
 from tests.reliability.made_up import flat_in_tilt
 
 ROWS = 600

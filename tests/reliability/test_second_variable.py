@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import reliability.answer
+import reliability.results.answer
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record
@@ -18,16 +18,16 @@ from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from devicefit.prediction.condition_readings import ConditionReadings, pooled_errors
-from reliability.answer import compare
-from reliability.designs import Comparison, design_energy
-from reliability.device_study import DeviceStudy
-from reliability.energy import EnergyOptions
-from reliability.network_study import NetworkStudy, save_counts
+from reliability.decision.designs import Comparison, design_energy
+from reliability.decision.requirement import Requirement
+from reliability.decision.second_variable import MOST, at_one_second, compared_values, leading
+from reliability.device.files import save_study
+from reliability.device.study import DeviceStudy
+from reliability.energy.energy import EnergyOptions
+from reliability.networks.study import NetworkStudy, save_counts
 from reliability.report.alternatives import alternative_figure, alternative_table
-from reliability.requirement import Requirement
-from reliability.results import read_results
-from reliability.second_variable import MOST, at_one_second, compared_values, leading
-from reliability.study_files import save_study
+from reliability.results.answer import compare
+from reliability.results.results import read_results
 from tests.reliability.made_up import fragile_network
 
 CURRENT = Programming("SET compliance current", "A")
@@ -88,7 +88,7 @@ def networks() -> dict[str, NetworkStudy]:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 400)
+    monkeypatch.setattr(reliability.results.answer, "PAIRED_DRAWS", 400)
 
 
 def compared(study: DeviceStudy, networks: dict[str, NetworkStudy]) -> Comparison:
@@ -123,7 +123,7 @@ def test_a_value_of_the_second_variable_is_that_of_a_device_with_its_law(
 
 
 def test_a_current_as_second_variable_is_known_for_the_energy() -> None:
-    from reliability.energy import programming_energy
+    from reliability.energy.energy import programming_energy
 
     frame = Frame(
         GATE, 1.0, 2.0, second=CURRENT, second_low=1e-5, second_high=1e-4, second_reference=5e-5

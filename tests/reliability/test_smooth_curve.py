@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reliability.smooth_curve import curve_draws
+from reliability.energy.measured_curve import curve_draws
 
 
 def test_straight_line_with_known_errors_is_found_with_its_standard_error() -> None:
@@ -70,7 +70,7 @@ def test_posterior_equals_quadrature_for_fixed_nodes() -> None:
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
-    from reliability.smooth_curve import LINE, _nodes
+    from reliability.energy.measured_curve import LINE, _nodes
 
     u = np.array([0.0, 0.3, 0.7, 1.0])
     y, sd = np.array([0.1, 0.5, 0.2, 1.0]), np.array([0.05, 0.02, 0.1, 0.05])

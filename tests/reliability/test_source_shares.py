@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from reliability.source_shares import Labels, shares_of_answers, source_shares
+from reliability.uncertainty.source_shares import Labels, shares_of_answers, source_shares
 
 RNG = np.random.default_rng(1)
 X, Y, Z = (RNG.standard_normal(5000) for _ in range(3))

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reliability.alternatives import alternative_records
-from reliability.confirmation.lots import Confirmation, Lot
-from reliability.designs import Comparison, compare_designs, loss_limits
-from reliability.requirement import Requirement
-from reliability.stated_loss import stated_loss
-from reliability.stated_risk import probability
-from reliability.verdict import verdict_record
+from reliability.chips.lots import Confirmation, Lot
+from reliability.decision.designs import Comparison, compare_designs, loss_limits
+from reliability.decision.requirement import Requirement
+from reliability.results.alternatives import alternative_records
+from reliability.results.verdict import verdict_record
+from reliability.statements.loss import stated_loss
+from reliability.statements.risk import probability
 from tests.reliability.test_alternatives import CALIBRATED, NETWORKS, compared
 
 DEVICE = {

@@ -20,9 +20,9 @@ from devicefit.numerics.stored import document_text
 from devicefit.persistence.persistence import Persistence
 from devicefit.persistence.windows import WindowedPersistence
 from devicefit.prediction.condition_readings import ConditionReadings
-from reliability.device_study import DeviceStudy
-from reliability.own_files import sha256_of
-from reliability.study_files import load_study, save_study
+from reliability.device.files import load_study, save_study
+from reliability.device.study import DeviceStudy
+from reliability.files.own_files import sha256_of
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
 Change = Callable[[dict[str, Any]], object]

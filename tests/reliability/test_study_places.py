@@ -10,7 +10,7 @@ from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements.measurements import Measurements
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
-from reliability.device_study import study_device
+from reliability.device.study import study_device
 
 
 def failed(measurements: Measurements) -> dict[str, bool]:

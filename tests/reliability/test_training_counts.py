@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 from bnn import calibration
-from reliability import threshold_treatment
-from reliability.network_study import NetworkStudy
-from reliability.training_counts import check_counts, join_trainings
+from reliability.accuracy.training_counts import check_counts, join_trainings
+from reliability.networks import treatments as threshold_treatment
+from reliability.networks.study import NetworkStudy
 
 
 def _study(seed: int, *, ber: float = 0.0, **record: Any) -> NetworkStudy:

@@ -11,8 +11,8 @@ import xarray as xr
 
 import bnn
 from bnn.calibration import FIXED, PER_CHIP
-from reliability.report.grid_figure import draw_grid
-from reliability.training_grid import GridOptions, TrainingRates
+from reliability.networks.grid import GridOptions, TrainingRates
+from reliability.report.figures.grid import draw_grid
 
 SMALL = ("grid", "--hidden", "16", "--epochs", 2, "--chips", 3, "--threads", 1, "--quiet")
 TRAININGS = ("--train-ber", "0.05", "--train-ber", "0:0.1")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import AccuracySurface, FurtherTraining
-from reliability.variance_shares import not_in_the_shares, variance_shares
+from reliability.accuracy.variance_shares import not_in_the_shares, variance_shares
+from reliability.plans.seen_rates import SeenRates
 
 Surface = Callable[..., AccuracySurface]
 ALL = np.arange(400)

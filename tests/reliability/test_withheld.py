@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from reliability.designs import Comparison
-from reliability.requirement import Requirement
-from reliability.verdict import verdict_record
-from reliability.withheld import Made, first_to_do
+from reliability.decision.designs import Comparison
+from reliability.decision.requirement import Requirement
+from reliability.results.verdict import verdict_record
+from reliability.results.withheld import Made, first_to_do
 from tests.reliability.test_alternatives import compared
 from tests.reliability.test_stated_loss import DEVICE
 

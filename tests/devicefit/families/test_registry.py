@@ -14,7 +14,7 @@ from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import fit
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
-from reliability.cli_inputs import chosen_models
+from reliability.cli.inputs import chosen_models
 
 PAGE = re.search(
     r"```python\n(.*?)```", Path(__file__).parents[3].joinpath("docs/families.md").read_text(), re.S

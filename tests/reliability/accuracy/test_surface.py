@@ -11,7 +11,6 @@ import bnn
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, tilted_flips
 from reliability.accuracy import surface_fit
 from reliability.accuracy.counted_points import counted_points
-from reliability.accuracy.seen_rates import SeenRates
 from reliability.accuracy.surface import (
     AccuracySurface,
     chip_variance,
@@ -21,7 +20,8 @@ from reliability.accuracy.surface import (
     tolerated_ln_ber,
 )
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
-from reliability.network_study import NetworkOptions, NetworkStudy, evaluate_network
+from reliability.networks.study import NetworkOptions, NetworkStudy, evaluate_network
+from reliability.plans.seen_rates import SeenRates
 
 BER = np.array([1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 4e-2, 7e-2, 0.1, 0.2])
 IMAGES, CORRECT, CHIPS = 2000, 1900, 60

@@ -14,13 +14,13 @@ from bnn.packing import pack_bits
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.error_rates import array_curves, ber_curves
 from devicefit.fitting.fit import DevicePosterior
-from reliability.coded_chips import after_decoding
-from reliability.confirmation.arrays import ChipArrays
+from reliability.chips.arrays import ChipArrays
+from reliability.chips.rates import ChipRates, chip_rates
 from reliability.confirmation.chips import StoredNetwork, count_chips
-from reliability.confirmation.rates import ChipRates, chip_rates
-from reliability.direct_route import cell_readers, evaluate_direct
-from reliability.ecc import BCH_127_64, NO_CODE, SECDED_72_64, hsiao_columns
-from reliability.storage import PLAIN, STORAGES, Storage
+from reliability.networks.direct_route import cell_readers, evaluate_direct
+from reliability.plans.codes import BCH_127_64, NO_CODE, SECDED_72_64, hsiao_columns
+from reliability.plans.decoders import after_decoding
+from reliability.plans.storage import PLAIN, STORAGES, Storage
 
 Make = Callable[..., DevicePosterior]
 X = (5e-5, 1e-4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import reliability.answer
+import reliability.results.answer
 from bnn import calibration_reference, evaluate, load_images, load_zoo, network_sha256
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
@@ -18,7 +18,8 @@ from devicefit.fitting.error_rates import array_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from devicefit.prediction.condition_readings import ConditionReadings
-from reliability.answer import compare
+from reliability.chips.lots import LotSizes
+from reliability.chips.rates import chip_rates
 from reliability.confirmation.aged import Ageing
 from reliability.confirmation.confirmables import confirmables, networks_in
 from reliability.confirmation.confirmed import (
@@ -28,8 +29,6 @@ from reliability.confirmation.confirmed import (
     confirm_each,
     values_to_try,
 )
-from reliability.confirmation.lots import LotSizes
-from reliability.confirmation.rates import chip_rates
 from reliability.confirmation.words import (
     confirmation_line,
     confirmation_record,
@@ -37,18 +36,19 @@ from reliability.confirmation.words import (
     readings_line,
     refused_lines,
 )
+from reliability.decision.designs import Comparison
+from reliability.decision.requirement import Requirement
 from reliability.decision.safe_set import safe_set
-from reliability.designs import Comparison
-from reliability.device_study import DeviceStudy
-from reliability.energy import EnergyOptions
-from reliability.life import LifeFactor
-from reliability.life_decision import compare_over_life
-from reliability.network_study import BER_GRID, NetworkStudy
-from reliability.requirement import Requirement
-from reliability.second_variable import leading
-from reliability.stated_loss import stated_loss
-from reliability.storage import PLAIN, storages_for
-from reliability.threshold_treatment import reference_from
+from reliability.decision.second_variable import leading
+from reliability.device.study import DeviceStudy
+from reliability.energy.energy import EnergyOptions
+from reliability.life.required import LifeFactor
+from reliability.networks.study import BER_GRID, NetworkStudy
+from reliability.networks.treatments import reference_from
+from reliability.plans.storage import PLAIN, storages_for
+from reliability.results.answer import compare
+from reliability.statements.life import compare_over_life
+from reliability.statements.loss import stated_loss
 
 REQUIREMENT = Requirement(max_loss=0.02, risk=0.1)
 GRID = np.geomspace(2e-5, 4e-4, 61)
@@ -89,7 +89,7 @@ def confirming(study: DeviceStudy) -> Confirming:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 400)
+    monkeypatch.setattr(reliability.results.answer, "PAIRED_DRAWS", 400)
     monkeypatch.setattr(Confirming, "sizes", lambda self, subject, turn=0: LotSizes(300, 400))
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reliability.confirmation import lots
-from reliability.confirmation.arrays import ChipArrays
-from reliability.confirmation.lots import Confirmation, Lot, LotSizes, most_misses
+from reliability.chips import lots
+from reliability.chips.arrays import ChipArrays
+from reliability.chips.lots import Confirmation, Lot, LotSizes, most_misses
 
 SIZES = LotSizes(choosing=1000, fresh=2000)
 

@@ -11,9 +11,9 @@ from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fit import DevicePosterior
 from devicefit.inputs.programming import Programming
 from devicefit.prediction.condition_readings import ConditionReadings
-from reliability.confirmation.lots import Lot
-from reliability.confirmation.rates import chip_rates
-from reliability.confirmation.readings import (
+from reliability.chips.lots import Lot
+from reliability.chips.rates import chip_rates
+from reliability.chips.readings import (
     FALSE_ALARMS,
     LEAST_READINGS,
     NEAR_READINGS,
@@ -24,7 +24,7 @@ from reliability.confirmation.readings import (
     near_gate,
     readings_gate,
 )
-from reliability.storage import PLAIN, Storage
+from reliability.plans.storage import PLAIN, Storage
 
 VOLT = Programming("gate voltage", "V")
 APART = {"by_readings": Lot(1.0, 500, 100), "by_model": Lot(1.0, 500, 480)}

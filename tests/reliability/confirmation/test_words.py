@@ -6,10 +6,10 @@ from typing import Any, cast
 import pytest
 
 from devicefit.inputs.programming import Programming
-from reliability.confirmation.arrays import ChipArrays
-from reliability.confirmation.lots import Confirmation, Lot
+from reliability.chips.arrays import ChipArrays
+from reliability.chips.lots import Confirmation, Lot
 from reliability.confirmation.words import array_line, confirmation_line
-from reliability.designs import Design
+from reliability.decision.designs import Design
 from reliability.report.tables import confirmation_table
 
 TWO = {"A": Lot(1.0, 2000, 1990), "B": Lot(1.0, 2000, 1921)}

@@ -3,9 +3,9 @@ import pytest
 
 from devicefit.inputs.programming import Programming
 from reliability.decision.limits import weakest_condition
+from reliability.decision.requirement import Requirement
 from reliability.decision.safe_set import safe_set
 from reliability.decision.saving import Saving
-from reliability.requirement import Requirement
 
 CURRENT = Programming("SET compliance current", "A")
 GATE = Programming("SET gate voltage", "V")

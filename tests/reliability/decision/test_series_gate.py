@@ -10,27 +10,27 @@ import pytest
 import xarray as xr
 from markupsafe import escape
 
-import reliability.answer
+import reliability.results.answer
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
-from reliability.answer import compare
+from reliability.decision.designs import STANDARD, Comparison
+from reliability.decision.requirement import Requirement, StatedReference
 from reliability.decision.series_gate import series_gate
-from reliability.designs import STANDARD, Comparison
-from reliability.device_study import DeviceStudy
-from reliability.energy import EnergyOptions
+from reliability.device.files import save_study
+from reliability.device.study import DeviceStudy
+from reliability.energy.energy import EnergyOptions
 from reliability.measure_next.options import MeasureNextOptions
 from reliability.measure_next.ranking import Ranking
 from reliability.measure_next.short import next_record
-from reliability.network_study import NetworkStudy, save_counts
+from reliability.networks.study import NetworkStudy, save_counts
 from reliability.report import render_report, tables
 from reliability.report.saving_share_table import saving_share_table
-from reliability.requirement import Requirement, StatedReference
-from reliability.results import Results, read_results
-from reliability.study_files import save_study
+from reliability.results.answer import compare
+from reliability.results.results import Results, read_results
 from tests.reliability.made_up import fragile_network
 
 GATE = Programming("SET gate voltage", "V")
@@ -79,7 +79,7 @@ def networks() -> dict[str, NetworkStudy]:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reliability.answer, "PAIRED_DRAWS", 400)
+    monkeypatch.setattr(reliability.results.answer, "PAIRED_DRAWS", 400)
 
 
 def compared(study: DeviceStudy, networks: dict[str, NetworkStudy]) -> Comparison:

@@ -20,12 +20,15 @@ from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.fitting.sampler import psis
 from devicefit.inputs.programming import Programming
 from devicefit.simulation.new_readings import ln_likelihoods
+from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import AccuracySurface
+from reliability.decision.designs import Comparison, compare_designs
+from reliability.decision.requirement import Requirement
 from reliability.decision.safe_set import lowest_safe
 from reliability.decision.saving import saving_of
-from reliability.designs import Comparison, compare_designs
-from reliability.device_study import DeviceStudy
-from reliability.energy import EnergyOptions, no_energy, programming_energy
+from reliability.device.files import save_study
+from reliability.device.study import DeviceStudy
+from reliability.energy.energy import EnergyOptions, no_energy, programming_energy
 from reliability.measure_next.candidates import (
     MeasuredEnergy,
     MoreChips,
@@ -40,12 +43,9 @@ from reliability.measure_next.ranking import Ranking, measure_next
 from reliability.measure_next.readings import planned_readings
 from reliability.measure_next.short import next_record
 from reliability.measure_next.usual import usual_candidates
-from reliability.network_study import NetworkStudy, save_counts
-from reliability.propagation import pair_draws
+from reliability.networks.study import NetworkStudy, save_counts
+from reliability.plans.storage import STORAGES
 from reliability.report.next_table import next_table
-from reliability.requirement import Requirement
-from reliability.storage import STORAGES
-from reliability.study_files import save_study
 from tests.reliability.made_up import flat_in_tilt
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)

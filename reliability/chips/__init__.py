@@ -1,0 +1,1 @@
+"""Chips drawn from a posterior: arrays, error rates, lots that were counted, readings."""

@@ -1,0 +1,247 @@
+"""Training a network from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reliability.cli.inputs import given, network_options
+from reliability.cli.options import (
+    DownloadOption,
+    EpochsOption,
+    ForceOption,
+    HiddenOption,
+    ImagesDirOption,
+    ImagesOption,
+    QuietOption,
+    SeedOption,
+    ThreadsOption,
+)
+from reliability.files.guards import checking_input, refusing, working
+from reliability.networks.images import load_image_set
+
+training_commands = typer.Typer()
+
+
+@training_commands.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Network file to write (.safetensors).")],
+    images: ImagesOption = "digits",
+    images_dir: ImagesDirOption = None,
+    download: DownloadOption = False,
+    train_ber: Annotated[
+        float, typer.Option("--ber", help="Bit error rate during training; 0 for none.")
+    ] = 0.0,
+    ber_from: Annotated[
+        float | None,
+        typer.Option(
+            "--ber-from", help="Every step has a rate of its own, between this one and --ber."
+        ),
+    ] = None,
+    gradient: Annotated[
+        str | None,
+        typer.Option(help="Weights that gradients travel back through: flipped (default), clean."),
+    ] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="cross-entropy (default) or 'squared hinge'.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Margin that the loss asks of the scores; 0 with the cross-entropy."),
+    ] = None,
+    normalise_by: Annotated[
+        str | None,
+        typer.Option(
+            "--normalise-by",
+            help="Batch norm during training: by the statistics of the batch (default), for chips "
+            "that are calibrated, or running, for fixed thresholds.",
+        ),
+    ] = None,
+    statistics_ber: Annotated[
+        float | None,
+        typer.Option(
+            "--statistics-ber",
+            help="Measure the statistics behind the thresholds again at the end, at this rate; 0 "
+            "for chips that are calibrated.",
+        ),
+    ] = None,
+    hidden: HiddenOption = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="Output channels of 3 x 3 convolutions before the hidden layers, e.g. "
+            "48,48,96,96,192,192; a pooling follows every second one."
+        ),
+    ] = None,
+    pool_after: Annotated[
+        int | None, typer.Option(help="A pooling follows every so many convolutions.")
+    ] = None,
+    shift: Annotated[
+        int | None,
+        typer.Option(help="Shift training images by up to so many pixels, drawn anew each time."),
+    ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Mirror half of the training images.")
+    ] = False,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="First step size of Adam.")
+    ] = None,
+    arithmetic: Annotated[
+        str | None, typer.Option(help="Numbers of the products: float32 (default) or bfloat16.")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Let PyTorch compile the step (needs a compiler).")
+    ] = False,
+    processor: Annotated[
+        str | None, typer.Option("--processor", help="cpu (default), cuda or cuda:N.")
+    ] = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option(help="Begin with the weights in the checkpoint of another training."),
+    ] = None,
+    epochs: EpochsOption = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="File to write every two minutes, to go on from after an interruption."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the --checkpoint where it is there.")
+    ] = False,
+    seed: SeedOption = 1,
+    threads: ThreadsOption = 2,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train and fold one network."""
+    from bnn import save_network
+    from bnn.training import check_resumable
+    from reliability.files.output import check_file, staged_file
+    from reliability.files.progress import Narrator
+    from reliability.networks.study import run_training, training_options
+
+    changes = given(
+        ber_from=ber_from,
+        gradient=gradient,
+        loss=loss,
+        margin=margin,
+        normalise_by=normalise_by,
+        statistics_ber=statistics_ber,
+        learning_rate=learning_rate,
+        arithmetic=arithmetic,
+        device=processor,
+    )
+    with checking_input():
+        check_file(out, force=force, suffix=".safetensors")
+        check_rates(train_ber, changes)
+        check_checkpoint(checkpoint, out, resume=resume)
+        changes |= shape_of(channels, pool_after, shift, mirror=mirror)
+        changes["compiled"] = compiled
+        options = network_options(images, hidden, epochs, None, None, seed, threads)
+        image_set = load_image_set(images, images_dir, download)
+        if shift is not None and shift >= min(image_set.shape[-2:]):
+            raise ValueError(
+                f"--shift {shift}: images of {images} have {min(image_set.shape[-2:])} pixels from "
+                "edge to edge; shift by fewer"
+            )
+        training = training_options(image_set, options, ber=train_ber, **changes)
+        if checkpoint is not None:
+            check_resumable(image_set, training, checkpoint=checkpoint, initial=initial)
+    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
+        if checkpoint is not None:
+            checkpoint.absolute().parent.mkdir(parents=True, exist_ok=True)
+        # whether the weights to begin with fit is found out only there
+        with refusing():
+            network, record = run_training(
+                image_set,
+                training,
+                say=narrator.say,
+                tick=narrator.tick,
+                checkpoint=checkpoint,
+                initial=initial,
+            )
+        save_network(network, stage, record=record)
+    last = record["history"][-1]
+    typer.echo(f"test images right: {last['test_correct']} of {last['test_images']}")
+    typer.echo(f"network: {out}")
+
+
+def shape_of(
+    channels: str | None, pool_after: int | None, shift: int | None, *, mirror: bool
+) -> dict[str, Any]:
+    """Convolutions and augmentation that the user asked for, as options of a training.
+
+    Raises
+    ------
+    ValueError
+        Channels that are no positive numbers, or a pooling without convolutions.
+    """
+    from bnn import Augmentation, Convolutions
+
+    found: dict[str, Any] = {}
+    if channels is None:
+        if pool_after is not None:
+            raise ValueError("--pool-after goes with --channels")
+    else:
+        try:
+            sizes = tuple(int(text) for text in channels.split(","))
+        except ValueError:
+            raise ValueError(f"--channels {channels!r}: give numbers like 48,48,96,96") from None
+        found["convolutions"] = Convolutions(channels=sizes, **given(pool_after=pool_after))
+    if shift is not None or mirror:
+        found["augmentation"] = Augmentation(shift=shift or 0, mirror=mirror)
+    return found
+
+
+def check_rates(ber: float, changes: dict[str, Any]) -> None:
+    """Refuse rates that no training can have.
+
+    Raises
+    ------
+    ValueError
+        Names the option, its value and the remedy.
+    """
+    if not 0 <= ber < 0.5:
+        raise ValueError(f"--ber is {ber}; give a rate from 0 to below 0.5")
+    lowest = changes.get("ber_from")
+    if lowest is not None and not 0 <= lowest <= ber:
+        raise ValueError(
+            f"--ber-from is {lowest}; give a rate from 0 to {ber}, the rate of --ber, which is the "
+            f"highest one"
+        )
+    if changes.get("gradient") == "clean" and ber == 0:
+        raise ValueError("--gradient clean differs with errors only; give --ber, or drop it")
+    check_statistics_ber(changes.get("statistics_ber"))
+
+
+def check_statistics_ber(rate: float | None) -> None:
+    """Refuse a rate of the statistics that no training can have.
+
+    Raises
+    ------
+    ValueError
+        Names the option, its value and the remedy.
+    """
+    if rate is not None and not 0 <= rate < 0.5:
+        raise ValueError(f"--statistics-ber is {rate}; give a rate from 0 to below 0.5")
+
+
+def check_checkpoint(checkpoint: Path | None, out: Path, *, resume: bool) -> None:
+    """Refuse to overwrite a checkpoint, or to go on from none.
+
+    Raises
+    ------
+    ValueError
+        ``--resume`` without a file, a file that is there without ``--resume``, or the file that
+        the network is written to.
+    """
+    if checkpoint is None:
+        if resume:
+            raise ValueError("--resume goes with --checkpoint FILE; name the file to go on from")
+    elif checkpoint.resolve() == out.resolve():
+        raise ValueError(f"{checkpoint} is --out and --checkpoint; name two files")
+    elif checkpoint.exists() and not resume:
+        raise ValueError(
+            f"{checkpoint} is there; go on from it with --resume, name another, or remove it"
+        )

@@ -1,0 +1,440 @@
+"""Everything about the device that later steps and the report need, from one set of readings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from devicefit.checks.fit_gates import (
+    convergence_gates,
+    loo_gate,
+    modes_gate,
+    sensitivity_gate,
+)
+from devicefit.checks.gate import Gate
+from devicefit.checks.left_out_conditions import (
+    check_groups,
+    leave_conditions_out,
+    left_out_conditions_gate,
+)
+from devicefit.checks.neighbours import likenesses, neighbours_gate
+from devicefit.checks.predictive_tests import predictive_tests
+from devicefit.checks.sensitivity import curve_sensitivity
+from devicefit.compression.compressed import Compressed
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import SensingOptions, ln_ber_1t1r
+from devicefit.distributions.threshold import choose_threshold
+from devicefit.fitting.error_rates import ber_curves
+from devicefit.fitting.fit import DevicePosterior, fit
+from devicefit.fitting.sampler import SamplerOptions
+from devicefit.measurements.measurements import STATES, Measurements
+from devicefit.measurements.single_readings import single_readings
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import PROBABILITY
+from devicefit.persistence.windows import WindowedPersistence
+from devicefit.prediction.condition_readings import (
+    ConditionReadings,
+    condition_readings,
+    pooled_errors,
+)
+from devicefit.prediction.counted_errors import ErrorCounts, count_errors, group_conditions
+from devicefit.prediction.loo import Loo, elpd_difference, loo
+from devicefit.prediction.predicted_failures import predicted_failures
+from devicefit.prediction.prediction import fit_persistence, threshold_words
+from devicefit.prediction.stacking import StackedDevice, stacking_weights
+from devicefit.priors.files import PriorFile
+from reliability.device.figures_data import device_checks_record
+from reliability.device.records import data_record, levels_record
+
+GRID_POINTS = 101
+Say = Callable[[str], None]
+
+
+FITTED = "families fitted"
+"""Name of the gate that fails when a family could not be fitted."""
+STACKED = "stacked"
+STACKED_FAMILIES = ("skewed-failure", "student-t", "log-logistic", "lognormal")
+"""Families of a stack: the plain switching-failure family is a special case of the first."""
+
+
+@dataclass(frozen=True)
+class DeviceStudy:
+    """Fitted families and what was found about data and fit.
+
+    Parameters
+    ----------
+    posteriors : dict of str to DevicePosterior
+        By family; the first is the one that answers are based on unless they are stacked.
+    weights : dict of str to float
+        Stacking weights of the families; empty when one family answers.
+    persistence : dict of str to WindowedPersistence
+        By state: how much devices differ in their failures. Empty without repeated readings.
+    grid : float array, shape (x,)
+        Programming values, denser where the BER changes.
+    record : dict
+        Plain values: ``data``, ``gates``, ``counts``, ``quantiles``, ``families``, ``levels``,
+        ``checks``, and ``left_out_conditions``: rows of
+        :func:`devicefit.checks.left_out_conditions.leave_conditions_out`, none where nothing
+        was left out; ``threshold_ohm``: that at which errors were counted, None where it was
+        chosen; ``measured``: the readings of each condition, compressed.
+    """
+
+    posteriors: dict[str, DevicePosterior]
+    weights: dict[str, float]
+    persistence: dict[str, WindowedPersistence]
+    grid: FloatArray
+    record: dict[str, Any]
+
+    @property
+    def main(self) -> DevicePosterior | StackedDevice:
+        """What answers are based on: the stack, or the first family."""
+        if self.weights:
+            return StackedDevice(self.posteriors, self.weights)
+        return next(iter(self.posteriors.values()))
+
+    @property
+    def second_values(self) -> tuple[float, ...]:
+        """Measured values of the second programming variable, ascending, SI."""
+        return tuple(self.record["data"].get("second_values", ()))
+
+    def at_second(self, value: float) -> DeviceStudy:
+        """The study at this value of the second variable: laws, grid, and counted errors."""
+        posteriors = {f: p.at_second(value) for f, p in self.posteriors.items()}
+        found = replace(self, posteriors=posteriors)
+        here = [c for c in self.measured if c.second == value]
+        counts = _counts_record(pooled_errors(here), found.main) if here else {}
+        return replace(
+            found,
+            grid=adaptive_grid(found.main, len(self.grid)),
+            record={**self.record, "counts": counts},
+        )
+
+    @property
+    def measured(self) -> tuple[ConditionReadings, ...]:
+        """Readings of each measured condition; none where there were no single readings."""
+        return tuple(ConditionReadings.of_record(r) for r in self.record.get("measured", ()))
+
+    def sensing(
+        self, threshold_ohm: float | None = None, offset_ln_r: float | None = None
+    ) -> SensingOptions:
+        """How cells are read: with the threshold of the fit where none is given."""
+        if threshold_ohm is None:
+            threshold_ohm = self.record.get("threshold_ohm")
+        options = SensingOptions(threshold_ohm)
+        return options if offset_ln_r is None else replace(options, offset_ln_r=offset_ln_r)
+
+    def check_threshold(self, sensing: SensingOptions) -> None:
+        """Refuse a threshold at which the fit was not checked.
+
+        Raises
+        ------
+        ValueError
+            Errors were counted, and compared with the model, at another threshold.
+        """
+        checked = self.record.get("threshold_ohm", sensing.threshold_ohm)
+        if checked != sensing.threshold_ohm:
+            raise ValueError(
+                f"--threshold-ohm {sensing.threshold_ohm:.12g}: the device was fitted and checked "
+                f"with {threshold_words(checked)}; fit again with `rram-reliability fit "
+                f"--threshold-ohm {sensing.threshold_ohm:.12g}`, or leave the option out"
+            )
+
+
+def study_device(
+    measurements: Measurements,
+    *,
+    families: tuple[str, ...] = ("switching-failure", "lognormal"),
+    stacked: bool = False,
+    sampler: SamplerOptions,
+    sensing: SensingOptions,
+    priors: PriorFile | None = None,
+    left_out: Sequence[tuple[float, float]] = (),
+    say: Say = lambda text: None,
+) -> DeviceStudy:
+    """Fit families and check what answers are based on.
+
+    Parameters
+    ----------
+    measurements : Measurements
+        Checked readings.
+    families : tuple of str
+        Families to fit, the one to answer with first.
+    stacked : bool, optional
+        Answer with all families, weighted by how well they predict left-out devices.
+    sampler : SamplerOptions
+        Chains, draws and seed.
+    sensing : SensingOptions
+        How bits are read, for the counts.
+    priors : PriorFile, optional
+        What the user knows, in place of the default priors.
+    left_out : sequence of (low, high), optional
+        Groups of programming values, for example from
+        :func:`devicefit.checks.left_out_conditions.split_conditions`. The leading family is
+        refitted without each and predicts the failures there.
+    say : callable, optional
+        Told what is being done.
+
+    Returns
+    -------
+    DeviceStudy
+
+    Raises
+    ------
+    ValueError
+        No family could be fitted; says why for each. Or a group cannot be left out.
+    """
+    check_groups(measurements, left_out)
+    compressed = compress(measurements)
+    posteriors, failed = _fit_all(compressed, measurements, families, sampler, priors, say)
+    say("predicting left-out devices")
+    read = len(measurements.table) > 0
+    loos = _score_all(posteriors, failed, compressed, measurements, say) if read else {}
+    weights = stacking_weights(loos) if stacked and loos else {}
+    main = StackedDevice(posteriors, weights) if weights else next(iter(posteriors.values()))
+    leading = main.leading if isinstance(main, StackedDevice) else main
+    grid = adaptive_grid(main, GRID_POINTS)
+    say("checking the fit")
+    curves = ber_curves(main, grid, options=sensing)
+    record: dict[str, Any] = {
+        "data": data_record(measurements, compressed),
+        "gates": [],
+        "counts": {},
+        "quantiles": [],
+        "families": _family_records(posteriors, failed, loos, weights),
+        "levels": {},
+        "checks": {},
+        "left_out_conditions": [],
+        "threshold_ohm": sensing.threshold_ohm,
+        "measured": [c.record() for c in condition_readings(measurements, main, sensing)],
+    }
+    rng = np.random.default_rng([sampler.seed, 1])
+    persistence: dict[str, WindowedPersistence] = {}
+    own = curves if main is leading else ber_curves(leading, grid, options=sensing)
+    gates: tuple[Gate, ...] = (*convergence_gates(leading, own), modes_gate(leading))
+    if failed:
+        gates += (fitted_gate(failed, tuple(posteriors)),)
+    if read:
+        per_group = max(100, measurements.devices // 40)
+        counts = count_errors(measurements, curves["1T1R"], devices_per_group=per_group)
+        cells = predicted_failures(main, compressed, counts, curves["1T1R"], rng=rng)
+        tests = predictive_tests(main, measurements, options=sensing)
+        gates += (
+            *tests.gates,
+            loo_gate(loos[leading.family]),
+            sensitivity_gate(curve_sensitivity(leading, compressed, own)),
+        )
+        if len(measurements.places):
+            say("comparing neighbouring cells")
+            placed = np.random.default_rng([sampler.seed, 17])
+            gates += (neighbours_gate(likenesses(measurements, main, sensing, rng=placed)),)
+        say("how much devices differ")
+        persistence = fit_persistence(main, measurements, options=sensing, rng=rng)
+        record["counts"] = _counts_record(counts, main)
+        record["checks"] = {
+            **device_checks_record(posteriors, cells),
+            "predictive": tests.record(),
+        }
+        record["quantiles"] = _quantiles(measurements, main)
+        record["levels"] = levels_record(leading, measurements, compressed, persistence, sampler)
+    if left_out:
+        say(f"refitting the {leading.family} family without each of {len(left_out)} groups")
+        predicted = leave_conditions_out(
+            measurements,
+            left_out,
+            family=leading.family,
+            options=sampler,
+            sensing=sensing,
+            prior_file=priors,
+            seed=sampler.seed,
+        )
+        record["left_out_conditions"] = predicted.to_dict("records")
+        gates += (left_out_conditions_gate(predicted, measurements.programming),)
+    record["gates"] = [gate.record() for gate in gates]
+    return DeviceStudy(posteriors, weights, persistence, grid, record)
+
+
+def _fit_all(
+    compressed: Compressed,
+    measurements: Measurements,
+    families: tuple[str, ...],
+    sampler: SamplerOptions,
+    priors: PriorFile | None,
+    say: Say,
+) -> tuple[dict[str, DevicePosterior], dict[str, str]]:
+    """Posterior of each family that could be fitted, and why the others could not."""
+    posteriors: dict[str, DevicePosterior] = {}
+    failed: dict[str, str] = {}
+    readings = sum(int(s.n.sum()) for s in compressed.states.values())
+    for family in families:
+        say(f"fitting the {family} family to {readings} readings")
+        try:
+            found = fit(compressed, family=family, options=sampler, prior_file=priors)
+            if not all(np.isfinite(found.draws[name]).all() for name in found.draws.data_vars):
+                raise FloatingPointError("its draws are not finite")
+            posteriors[family] = found
+        except (RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+            # One family that cannot be fitted must not take the others with it.
+            failed[family] = f"{type(error).__name__}: {error}"
+            say(f"the {family} family could not be fitted: {failed[family]}")
+    _refuse_none(posteriors, failed, measurements)
+    return posteriors, failed
+
+
+def _refuse_none(
+    posteriors: dict[str, DevicePosterior], failed: dict[str, str], measurements: Measurements
+) -> None:
+    """Stop when no family is left."""
+    if not posteriors:
+        reasons = "; ".join(f"{f}: {why}" for f, why in failed.items())
+        raise ValueError(
+            f"{measurements.source}: no family could be fitted ({reasons}); check the readings "
+            "with `rram-reliability check`"
+        )
+
+
+def _score_all(
+    posteriors: dict[str, DevicePosterior],
+    failed: dict[str, str],
+    compressed: Compressed,
+    measurements: Measurements,
+    say: Say,
+) -> dict[str, Loo]:
+    """Prediction of left-out devices by each family; one without finite scores counts as failed."""
+    loos = {}
+    for family, posterior in list(posteriors.items()):
+        found = loo(posterior, compressed, measurements)
+        if np.isfinite(found.lpd).all():
+            loos[family] = found
+            continue
+        del posteriors[family]
+        failed[family] = "FloatingPointError: it gives readings no finite density"
+        say(f"the {family} family cannot be used: {failed[family]}")
+    _refuse_none(posteriors, failed, measurements)
+    return loos
+
+
+def fitted_gate(failed: Mapping[str, str], fitted: tuple[str, ...]) -> Gate:
+    """Whether every family that was asked for could be fitted."""
+    reasons = "; ".join(f"{family} could not be fitted: {why}" for family, why in failed.items())
+    return Gate(
+        FITTED,
+        "Could every family that was asked for be fitted?",
+        not failed,
+        float(len(failed)),
+        0.0,
+        f"{reasons}; the answer rests on {', '.join(fitted)}",
+        "check the readings with `rram-reliability check`, or name other families with --model",
+    )
+
+
+def _family_records(
+    posteriors: dict[str, DevicePosterior],
+    failed: dict[str, str],
+    loos: dict[str, Loo],
+    weights: dict[str, float],
+) -> dict[str, Any]:
+    """What is known of each family: prediction of left-out devices, weight, or its failure."""
+    best = max(loos, key=lambda f: loos[f].elpd) if loos else None
+    found: dict[str, Any] = {}
+    for family in posteriors:
+        found[family] = {"weight": weights.get(family)}
+        if best is not None:
+            difference, se = elpd_difference(loos[family], loos[best])
+            found[family]["loo"] = loos[family].record()
+            found[family]["elpd_difference"] = {"to": best, "value": difference, "se": se}
+    return {**found, **{family: {"failed": why} for family, why in failed.items()}}
+
+
+def _counts_record(counts: ErrorCounts, main: DevicePosterior | StackedDevice) -> dict[str, Any]:
+    interval = counts.interval(PROBABILITY, main.record["design_effect"])
+    return {
+        "programming_low": counts.programming_low.tolist(),
+        "programming_high": counts.programming_high.tolist(),
+        "devices": counts.devices.tolist(),
+        "errors": {s: counts.errors[s].tolist() for s in STATES},
+        "undecided": counts.undecided,
+        "trials": {s: counts.trials[s].tolist() for s in STATES},
+        "share": {
+            "value": (
+                (counts.errors["LRS"] + counts.errors["HRS"])
+                / np.maximum(counts.trials["LRS"] + counts.trials["HRS"], 1)
+            ).tolist(),
+            **interval.record(),
+            "note": "trials divided by the design effect of repeated readings",
+        },
+    }
+
+
+def adaptive_grid(posterior: DevicePosterior | StackedDevice, points: int) -> FloatArray:
+    """Values of the measured range, evenly spaced in path length of (coordinate, log10 BER)."""
+    frame = posterior.frame
+    if frame.is_single:
+        return np.array([frame.low])
+    fine = frame.programming.grid(frame.low, frame.high, 601)
+    laws = posterior.mixtures(fine)
+    lrs, hrs = laws["LRS"].thinned(10), laws["HRS"].thinned(10)
+    ber = np.exp(ln_ber_1t1r(lrs, hrs, choose_threshold(lrs, hrs))).mean(axis=(0, 1))
+    log10_ber = np.log10(ber)
+    rise = np.abs(np.diff(log10_ber)) / max(np.ptp(log10_ber), 1e-9)
+    path = np.concatenate([[0.0], np.cumsum(rise + 1.0 / len(rise))])
+    u = np.interp(np.linspace(0, path[-1], points), path, frame.programming.coordinate(fine))
+    grid = frame.programming.from_coordinate(u)
+    grid[0], grid[-1] = frame.low, frame.high
+    return grid
+
+
+def _quantiles(
+    measurements: Measurements, posterior: DevicePosterior | StackedDevice
+) -> list[dict[str, Any]]:
+    """Measured quantiles of ln R with predictive bands, for up to six groups of conditions."""
+    groups = group_conditions(measurements, devices_per_group=max(100, measurements.devices // 12))
+    chosen = sorted({round(i) for i in np.linspace(0, len(groups) - 1, 6)})
+    score = np.linspace(-3.5, 3.5, 71)
+    levels = ndtr(score)
+    table = single_readings(measurements)
+    rows = []
+    for low, high in (groups[i] for i in chosen):
+        inside = table["programming"].between(low, high)
+        for state in STATES:
+            part = table[inside & (table["state"] == state)]
+            if len(part) < 5:
+                continue
+            exact = part["low_ohm"] == part["high_ohm"]
+            y = np.sort(np.log(part["low_ohm"][exact].to_numpy()))
+            if len(y) < 5:
+                continue
+            # A reading beyond all others has its place, but no value; one between others has none.
+            above = int((np.log(part["low_ohm"][~exact]) >= y[-1]).sum())
+            under = int((np.log(part["high_ohm"][~exact]) <= y[0]).sum())
+            conditions, n = np.unique(part["programming"].to_numpy(), return_counts=True)
+            law = posterior.mixtures(conditions)[state]
+            few = law.thinned(25)
+            support = np.linspace(y[0] - 1.0, y[-1] + 1.0, 240)
+            cdf = np.stack(
+                [np.exp(few.ln_distribution(v)) @ (n / n.sum()) for v in support], axis=-1
+            ).reshape(-1, len(support))
+            predicted = np.stack([np.interp(levels, c, support) for c in cdf])
+            band = np.exp(np.quantile(predicted, [0.05, 0.5, 0.95], axis=0))
+            # Quantiles at fixed scores, three digits: a summary that can be shared, no readings.
+            place = ndtri((under + np.arange(len(y)) + 0.5) / (under + len(y) + above))
+            seen = (score >= place[0]) & (score <= place[-1])
+            measured = np.exp(np.interp(score[seen], place, y))
+            rows.append(
+                {
+                    "state": state,
+                    "programming_low": low,
+                    "programming_high": high,
+                    "readings": len(y),
+                    "score": score[seen].tolist(),
+                    "resistance_ohm": [float(f"{r:.3g}") for r in measured],
+                    "band_score": score[seen].tolist(),
+                    "band_low_ohm": band[0][seen].tolist(),
+                    "band_median_ohm": band[1][seen].tolist(),
+                    "band_high_ohm": band[2][seen].tolist(),
+                }
+            )
+    return rows

@@ -1,0 +1,1 @@
+"""Energy per programmed cell, as draws, and what it rests on."""

@@ -1,0 +1,1 @@
+"""From a required life to error rates at its end."""

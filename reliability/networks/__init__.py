@@ -1,0 +1,1 @@
+"""A network with its record and counts: names, treatments, grids, what is counted."""

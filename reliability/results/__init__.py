@@ -1,0 +1,1 @@
+"""Frozen results, their records and the verdict."""

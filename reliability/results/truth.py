@@ -1,0 +1,105 @@
+"""What the truth of a simulated device says about the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from devicefit.distributions.sensing import BerCurve, ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
+from devicefit.simulation.reference_device import ReferenceDevice, true_mixtures
+from reliability.chips.chip_yield import chip_yield
+from reliability.decision.designs import MEMORY_CODES, STANDARD, Comparison, Design, loss_limits
+from reliability.decision.limits import Condition, enough_chips, weakest_condition
+from reliability.plans.codes import raw_ber_for
+
+
+def truth_record(
+    truth: ReferenceDevice, comparison: Comparison, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """True BER at the chosen thresholds and true savings, and whether the intervals hold them.
+
+    Parameters
+    ----------
+    truth : ReferenceDevice
+        True law.
+    comparison : Comparison
+        What was found.
+    values : mapping
+        The results so far, with ``ber`` and ``energy_saving``.
+    """
+    grid, programming, design = comparison.grid, comparison.programming, comparison.focus
+    laws = true_mixtures(truth, grid)
+    threshold = comparison.main_ber["1T1R"].threshold_ohm
+    assert threshold is not None
+    ln_true = {
+        "1T1R": ln_ber_1t1r(laws["LRS"], laws["HRS"], np.log(threshold)),
+        "2T2R": ln_ber_2t2r(laws["LRS"], laws["HRS"], comparison.sensing.offset_ln_r),
+    }
+    record: dict[str, Any] = {
+        "note": "The true law of the simulated device is known; a true saving is the median over "
+        "the draws of the networks' surfaces.",
+        "ber": {},
+        "energy_saving": {},
+    }
+    for scheme, ln_ber in ln_true.items():
+        interval = values["ber"][scheme]["interval"]
+        low, high = np.log(interval["low"]), np.log(interval["high"])
+        inside = (low <= ln_ber) & (ln_ber <= high)
+        record["ber"][scheme] = {
+            "true": np.exp(ln_ber).tolist(),
+            "share_of_grid_inside": float(inside.mean()),
+        }
+    if design.safe.lowest is None or not values["energy"]["known"] or values["energy"]["table"]:
+        return record
+    tilt = tilt_1t1r(laws["HRS"], np.log(threshold), ln_true["1T1R"])
+    true = {
+        name: replace(
+            curve,
+            ln_ber=ln_true[name][None, None],
+            tilt=None if curve.tilt is None else tilt[None, None],
+        )
+        for name, curve in comparison.main_ber.items()
+    }
+    own = _true_condition(comparison, design, true)
+    for reference in comparison.references:
+        if reference.key == "stated":
+            continue
+        if reference.key == STANDARD:
+            its = _true_condition(comparison, comparison.designs[0], true)
+        else:
+            raw = raw_ber_for(MEMORY_CODES[reference.key], comparison.requirement.memory_ber)
+            its = weakest_condition(grid, np.log(raw) - ln_true["1T1R"][None, :], programming)
+        # Energy is proportional to the current in the simulated device: what is uncertain cancels.
+        factor = np.median(its.x / own.x) * reference.cells_per_bit / design.cells
+        record["energy_saving"][reference.key] = {
+            "not_reached": bool(its.not_reached.mean() > 0.5),
+            **_true_factor(float(factor), values["energy_saving"][reference.key]),
+        }
+    return record
+
+
+def _true_condition(
+    comparison: Comparison, design: Design, true: Mapping[str, BerCurve]
+) -> Condition:
+    """Weakest programming of a design on the true device, for each draw of its surface."""
+    c, surface = comparison, comparison.curves[design.network]
+    seen = design.storage.seen(true, c.one_is)
+    of_curve = np.arange(surface.draws)
+    pairing = replace(c.pairing, device=np.zeros_like(of_curve), curve=of_curve, array=None)
+    limit = loss_limits(c.curves, c.requirement)[design.network]
+    share = chip_yield(surface, seen, pairing, limit).share_or_nan
+    return enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)
+
+
+def _true_factor(true: float, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A true saving and whether the interval or the bound holds it."""
+    low, high = found["low"], found["high"]
+    if found["bound"] is not None:
+        end = found["bound"]["value"]
+        low, high = (end, np.inf) if found["bound"]["side"] == "at least" else (0.0, end)
+    elif found["median"] is None:
+        low, high = 0.0, np.inf
+    return {"true": true, "inside": bool(low * (1 - 1e-9) <= true <= high * (1 + 1e-9))}

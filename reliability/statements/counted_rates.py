@@ -1,0 +1,98 @@
+"""Whether networks were counted at the rates that a device has, and how these are shared out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from devicefit.checks.gate import Gate
+from devicefit.numerics.intervals import equal_tailed
+
+if TYPE_CHECKING:
+    from reliability.decision.designs import Comparison, Design
+
+COUNTED = "counted rates"
+"""Name of the gate that fails where a network was not counted at the rates of the device."""
+
+COUNT_AGAIN = (
+    "count the networks again with `rram-reliability evaluate`, whose default covers equal and "
+    "unequal rates up to 0.5"
+)
+LEAST_KNOWN = 0.95
+"""Share of the draws whose rates must lie within the counts."""
+
+
+def place_of(comparison: Comparison, design: Design) -> int:
+    """Index of the lowest safe programming of a design, or of its likeliest one."""
+    lowest = design.safe.lowest
+    if lowest is None:
+        return int(design.p_met.argmax())
+    return int(np.argmin(np.abs(comparison.grid - lowest)))
+
+
+def counted_rates_record(comparison: Comparison) -> dict[str, Any]:
+    """Plain values of how unequal the two rates are, over the grid and at the design in focus."""
+    c, design = comparison, comparison.focus
+    at, rows = place_of(c, design), c.pairing.rates
+    curve = c.main_ber["1T1R"]
+    tilt = np.zeros((1, len(c.grid)))
+    if curve.tilt is not None:
+        tilt = curve.tilt.reshape(-1, len(c.grid)) * (1 if c.one_is == "LRS" else -1)
+    seen = c.seen[design.storage].of(rows)
+    record: dict[str, Any] = {
+        "one_is": c.one_is,
+        "counted": {name: surface.has_tilts for name, surface in c.curves.items()},
+        "tilt_meaning": "(rate of stored ones - rate of stored zeros) / their sum, one cell a bit",
+        "grid": c.grid.tolist(),
+        "tilt": _band(tilt),
+        "design": {"network": design.network, "scheme": design.scheme},
+        "programming": float(c.grid[at]),
+        "share_of_ones": _band((1 + seen.tilt[:, at]) / 2),
+        "ber": _band(np.exp(seen.ln_ber[:, at])),
+    }
+    return {**record, "sentence": _sentence(c, design, record)}
+
+
+def counted_rates_gate(comparison: Comparison) -> Gate:
+    """Whether the rates of the device lie within what networks were counted at.
+
+    Asked of the recommended design, which they do, or, where none is safe, of all designs where
+    they are likeliest to meet the requirement: what is not known might be safe.
+    """
+    c = comparison
+    asked = c.designs if c.best is None else (c.best,)
+    of = min(asked, key=lambda design: known_share(c, design))
+    least, at = known_share(c, of), c.programming.format(float(c.grid[place_of(c, of)]))
+    inside = "all" if least == 1 else f"{100 * least:.3g} %"
+    return Gate(
+        COUNTED,
+        "Were the networks counted at the error rates that the device has?",
+        least >= LEAST_KNOWN,
+        least,
+        LEAST_KNOWN,
+        f"at {at}, {of.scheme}, network {of.network!r}, {inside} of the draws lie within the rates "
+        "that were counted",
+        COUNT_AGAIN,
+    )
+
+
+def known_share(comparison: Comparison, design: Design) -> float:
+    """Share of the draws whose rates were counted, where the design is judged."""
+    return float(design.chip_yield.known[:, place_of(comparison, design)].mean())
+
+
+def _band(draws: Any) -> dict[str, Any]:
+    return {"median": np.median(draws, axis=0).tolist(), **equal_tailed(draws, axis=0).record()}
+
+
+def _sentence(comparison: Comparison, design: Design, record: dict[str, Any]) -> str:
+    form = comparison.programming.format
+    if design.storage.scheme == "2T2R":
+        return "Bits are stored in pairs of cells: ones and zeros go wrong alike."
+    if design.storage.scrambled:
+        return "Weights are stored scrambled: ones and zeros go wrong alike."
+    return (
+        f"At {form(record['programming'])}, {100 * record['share_of_ones']['median']:.0f} % of the "
+        f"wrong bits are stored ones ({record['one_is']}, stored 0 and 1 equally frequent)."
+    )

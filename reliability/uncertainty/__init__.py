@@ -1,0 +1,1 @@
+"""Which source the variance of an answer comes from."""
