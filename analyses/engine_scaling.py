@@ -34,7 +34,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bnn import BinaryMLP, FoldedNetwork, chip_flips, fold, load_images, load_network
-from bnn.engines.runner import Runner, start_runner
+from bnn.evaluation.runner import Runner, start_runner
 
 HERE = Path(__file__).resolve().parent
 NETWORK = HERE / "results/measured_gate_sweep/standard.safetensors"

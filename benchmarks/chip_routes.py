@@ -30,9 +30,9 @@ import xarray as xr
 from scipy import stats
 
 from bnn import Errors, FoldedNetwork, HiddenLayer, OutputLayer, TransientFlips, flip_weights
-from bnn.engines import packed
-from bnn.packing import pack_bits
-from bnn.read_errors import Reader, answers_by_positions, start_reader
+from bnn.engines.misread.reader import Reader, answers_by_positions, start_reader
+from bnn.engines.packed import packed
+from bnn.machine.packing import pack_bits
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES

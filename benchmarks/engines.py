@@ -39,10 +39,11 @@ from bnn import (
     load_images,
     load_network,
 )
-from bnn.engines import dense, incremental
-from bnn.engines.runner import memory_bytes, start_runner
-from bnn.network import Layer, flip_weights, layer_signs
-from bnn.threads import torch_threads
+from bnn.engines.dense import dense
+from bnn.engines.incremental import incremental
+from bnn.evaluation.runner import memory_bytes, start_runner
+from bnn.machine.threads import torch_threads
+from bnn.networks.network import Layer, flip_weights, layer_signs
 from devicefit.fitting.sampler import versions
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bnn.network import FoldedNetwork, HiddenLayer, OutputLayer, layer_signs
+from bnn.networks.network import FoldedNetwork, HiddenLayer, OutputLayer, layer_signs
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
 Answers = npt.NDArray[np.int64]

@@ -16,7 +16,7 @@ from typing import Any
 
 import bnn
 from analyses.measured_gate_sweep import read_sweep
-from bnn.calibration import FIXED
+from bnn.calibration.calibration import FIXED
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.columns import parse_columns
@@ -167,7 +167,7 @@ class Subjects:
 
     @property
     def treatment(self) -> str:
-        """Of :mod:`bnn.calibration`."""
+        """Of :mod:`bnn.calibration.calibration`."""
         return TREATMENTS[self.thresholds]
 
     def images(self, data: Path) -> bnn.ImageSet:

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 import bnn
-from bnn.engines.engine import engine_named
+from bnn.evaluation.engine import engine_named
 
 REPEATS = 5
 CHIPS = 50

@@ -29,8 +29,8 @@ import torch
 from torch import nn
 
 from bnn import Convolutions, ImageSet, TrainingOptions, train
-from bnn.redrawn_flips import negate_redrawn, redrawn_flips
-from bnn.threads import torch_threads
+from bnn.machine.threads import torch_threads
+from bnn.training.redrawn_flips import negate_redrawn, redrawn_flips
 
 SIZES = (784, 1024, 1024, 10)
 CHANNELS, DENSE = (48, 48, 96, 96, 192, 192), (1024, 1024, 10)

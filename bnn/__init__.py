@@ -1,30 +1,28 @@
 """Binarized neural networks: training, folding, storage and evaluation under weight errors."""
 
-from bnn.architectures import BinaryConvNet, BinaryMLP, module_answers
-from bnn.array_mapping import ArrayShape
-from bnn.calibrated_evaluation import evaluate_calibrated, evaluate_folded
-from bnn.calibration import (
+from bnn.calibration.calibration import (
     CalibrationReference,
     ChipThresholds,
     calibrate_chip,
     calibration_reference,
     fold_for_ber,
 )
-from bnn.chips import Chip, ClassTotal, draw_chip, draw_misread
-from bnn.copies import copy_neurons
-from bnn.errors import (
-    Errors,
-    Flips,
-    LineFaults,
-    StuckAt,
-    TransientFlips,
-    chip_flips,
+from bnn.engines.misread.reference import misreads_of, read_answers
+from bnn.errors.array_mapping import ArrayShape
+from bnn.errors.chips import Chip, ClassTotal, draw_chip, draw_misread
+from bnn.errors.errors import Errors, Flips, LineFaults, StuckAt, TransientFlips, chip_flips
+from bnn.evaluation.calibrated_evaluation import evaluate_calibrated, evaluate_folded
+from bnn.evaluation.evaluation import combine, evaluate, evaluate_errors, evaluate_positions
+from bnn.evaluation.loss_variance import LossVariance, loss_variance
+from bnn.evaluation.precision import (
+    Precision,
+    count_to_precision,
+    evaluate_to_precision,
+    loss_standard_error,
 )
-from bnn.evaluation import combine, evaluate, evaluate_errors, evaluate_positions
-from bnn.folding import fold
-from bnn.image_downloads import ImageDownloadError
-from bnn.image_parts import ImagePart
-from bnn.images import IMAGE_SETS, ImageSet, ImagesNotFoundError, load_images
+from bnn.images.downloads import ImageDownloadError
+from bnn.images.parts import ImagePart
+from bnn.images.sets import IMAGE_SETS, ImageSet, ImagesNotFoundError, load_images
 from bnn.importing.array_import import from_arrays, from_npz
 from bnn.importing.imported import ImportedNetwork
 from bnn.importing.keras_import import from_keras
@@ -32,8 +30,8 @@ from bnn.importing.onnx_import import from_onnx
 from bnn.importing.source_graph import PixelEncoding
 from bnn.importing.source_stages import ImportRefusedError
 from bnn.importing.torch_import import from_torch
-from bnn.loss_variance import LossVariance, loss_variance
-from bnn.network import (
+from bnn.networks.copies import copy_neurons
+from bnn.networks.network import (
     ConvLayer,
     FoldedNetwork,
     HiddenLayer,
@@ -41,16 +39,11 @@ from bnn.network import (
     flip_weights,
     network_sha256,
 )
-from bnn.precision import (
-    Precision,
-    count_to_precision,
-    evaluate_to_precision,
-    loss_standard_error,
-)
-from bnn.reads import misreads_of, read_answers
-from bnn.storage import load_network, save_network, seal_network
-from bnn.training import EpochResult, TrainedNetwork, train, training_record
-from bnn.training_options import Augmentation, Convolutions, TrainingOptions
+from bnn.networks.storage import load_network, save_network, seal_network
+from bnn.training.architectures import BinaryConvNet, BinaryMLP, module_answers
+from bnn.training.folding import fold
+from bnn.training.options import Augmentation, Convolutions, TrainingOptions
+from bnn.training.training import EpochResult, TrainedNetwork, train, training_record
 from bnn.zoo import ZooNetwork, load_zoo, open_network, zoo_networks
 
 __all__ = [

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines import packed
+from bnn.engines.packed import packed
 from bnn.importing.source_folding import FoldedSource, unexplained
 from bnn.importing.source_graph import SourceGraph
 from bnn.importing.source_rounding import tied_best
 from bnn.importing.source_stages import ImportRefusedError
 from bnn.machine.stored import reading
-from bnn.network import FoldedNetwork, OutputLayer, network_sha256
+from bnn.networks.network import FoldedNetwork, OutputLayer, network_sha256
 
 HIDDEN_SHARE = 0.01
 """Share of the images that rounding may answer otherwise by hidden sums at their thresholds.

@@ -26,7 +26,8 @@ from bnn.importing.source_stages import (
     stages_of,
     suspects,
 )
-from bnn.network import (
+from bnn.machine.packing import pack_bits
+from bnn.networks.network import (
     ALWAYS,
     NEVER,
     PIXEL_LEVELS,
@@ -36,7 +37,6 @@ from bnn.network import (
     Layer,
     OutputLayer,
 )
-from bnn.packing import pack_bits
 
 _GRID = 65
 

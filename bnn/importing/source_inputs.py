@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from bnn.importing.source_graph import SourceGraph, Step
 from bnn.importing.source_stages import CLOSE, ImportRefusedError, Stage, suspects
-from bnn.network import PIXEL_LEVELS
+from bnn.networks.network import PIXEL_LEVELS
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.importing.source_graph import Weighted
-from bnn.network import PIXEL_LEVELS
+from bnn.networks.network import PIXEL_LEVELS
 
 Floats = npt.NDArray[np.float64]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bnn.calibration import PER_CHIP
-from bnn.network import FoldedNetwork
+from bnn.calibration.calibration import PER_CHIP
+from bnn.networks.network import FoldedNetwork
 
 _EACH = {PER_CHIP: 4e-3, "others": 1e-3}
 _OF_WEIGHT_AND_IMAGE = {PER_CHIP: 4.7e-12, "others": 1.4e-12}
@@ -20,7 +20,7 @@ def seconds_per_chip(network: FoldedNetwork, images: int, treatment: str) -> flo
     images : int
         Test images.
     treatment : str
-        Treatment of thresholds, of :mod:`bnn.calibration`.
+        Treatment of thresholds, of :mod:`bnn.calibration.calibration`.
     """
     kind = PER_CHIP if treatment == PER_CHIP else "others"
     work = sum(network.weight_bits.values()) * images

@@ -23,9 +23,9 @@ from bnn import (
     evaluate_errors,
     fold_for_ber,
 )
-from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
-from bnn.engines.calibrated import FoldedEngine
-from bnn.network import layer_signs
+from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.evaluation.calibrated_engines import FoldedEngine
+from bnn.networks.network import layer_signs
 
 Tick = Callable[[int, int], None]
 
@@ -81,8 +81,8 @@ def count_rate_pairs(
     images : ImageSet
         Its test images are counted.
     treatment : str
-        Of thresholds, of `bnn.calibration`. Folded ones are folded for the mean rate: they do not
-        know of the imbalance.
+        Of thresholds, of `bnn.calibration.calibration`. Folded ones are folded for the mean rate:
+        they do not know of the imbalance.
     reference : CalibrationReference, optional
         For treatments other than fixed.
     rates, tilts : sequence of float

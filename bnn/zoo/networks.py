@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnn.network import FoldedNetwork
-from bnn.storage import load_network, load_record
+from bnn.networks.network import FoldedNetwork
+from bnn.networks.storage import load_network, load_record
 
 ZOO_PREFIX = "zoo:"
 """Marks the name of a network of the zoo where a file could be named too."""

@@ -69,7 +69,7 @@ class ChipArrays:
         if self.in_turn:
             return np.array([chip % len(self.names)])
         # imported here: a decision without chips needs none of the packages of networks
-        from bnn.counter_random import Stream, StreamKey, uniforms_at
+        from bnn.machine.counter_random import Stream, StreamKey, uniforms_at
 
         key = StreamKey(seed, chip, 0, Stream.ARRAY)
         drawn = uniforms_at(key, np.arange(self.per_chip)) * len(self.names)

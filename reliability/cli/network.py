@@ -123,7 +123,7 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Count right answers of a network under errors, chip by chip."""
-    from bnn.engines.runner import check_engine
+    from bnn.evaluation.runner import check_engine
     from reliability.files.output import check_file, staged_file
     from reliability.files.progress import Narrator
     from reliability.networks.plan import memory_statement, outcome_lines, precision_lines
@@ -242,7 +242,7 @@ def _plan(
     seed: int,
 ) -> EvaluationPlan:
     """What is counted: a device, cases of errors, or a grid of BER."""
-    from bnn.error_files import read_error_cases
+    from bnn.errors.files import read_error_cases
     from reliability.networks.plan import direct_plan, errors_plan, rates_plan
     from reliability.networks.study import BER_GRID
 

@@ -76,7 +76,7 @@ def calibrate(
     operation is known.
     """
     from bnn import fold_for_ber, save_network
-    from bnn.calibration import PER_CHIP, folded_for
+    from bnn.calibration.calibration import PER_CHIP, folded_for
     from reliability.files.output import check_file, staged_file
     from reliability.files.progress import Narrator
     from reliability.networks.records import open_network

@@ -116,7 +116,7 @@ def train(
 ) -> None:
     """Train and fold one network."""
     from bnn import save_network
-    from bnn.training import check_resumable
+    from bnn.training.training import check_resumable
     from reliability.files.output import check_file, staged_file
     from reliability.files.progress import Narrator
     from reliability.networks.study import run_training, training_options

@@ -19,9 +19,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bnn import FoldedNetwork, evaluate_positions
-from bnn.counter_random import Stream, StreamKey
-from bnn.flips import nested_levels
-from bnn.network import layer_signs
+from bnn.errors.flips import nested_levels
+from bnn.machine.counter_random import Stream, StreamKey
+from bnn.networks.network import layer_signs
 from devicefit.numerics.arrays import FloatArray
 from reliability.chips.arrays import ChipArrays
 from reliability.chips.rates import ChipRates

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from bnn import FoldedNetwork, ImageSet, calibration_reference, load_network
-from bnn.calibration import calibration_sha256
-from bnn.counting import images_sha256
-from bnn.storage import stored_sha256
+from bnn.calibration.calibration import calibration_sha256
+from bnn.evaluation.counting import images_sha256
+from bnn.networks.storage import stored_sha256
 from bnn.zoo.networks import ZOO_FOLDER
 from reliability.confirmation.confirmed import Confirmable
 from reliability.networks.images import image_set_of

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnn import FoldedNetwork, ImageSet, evaluate_calibrated, fold_for_ber
-from bnn.calibration import FOLDED_FOR_EACH, PER_CHIP, CalibrationReference
-from bnn.engines.calibrated import FoldedEngine
-from bnn.engines.cost import Workload
-from bnn.engines.runner import cheapest_engine
+from bnn.calibration.calibration import FOLDED_FOR_EACH, PER_CHIP, CalibrationReference
+from bnn.evaluation.calibrated_engines import FoldedEngine
+from bnn.evaluation.cost import Workload
+from bnn.evaluation.runner import cheapest_engine
 from bnn.study.chip_seconds import seconds_per_chip
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fitted import Fitted
@@ -44,7 +44,7 @@ class Confirmable:
     images : ImageSet
         Test images are those of the counts.
     treatment : str
-        Treatment of thresholds, of :mod:`bnn.calibration`.
+        Treatment of thresholds, of :mod:`bnn.calibration.calibration`.
     calibration : callable or None
         Gives the images of the calibration, for all treatments but fixed thresholds.
     protected : frozenset of str

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import xarray as xr
 
-# bnn.counts has them too, but importing the package of networks takes a decision seconds
+# bnn.evaluation.counts has them too, but importing the package of networks takes a decision seconds
 COUNTS = ("correct", "changed", "lost", "gained", "flips")
 OF_IMAGES = ("lost_of_image", "gained_of_image")
 
@@ -22,7 +22,7 @@ def refuse_impossible(counts: xr.Dataset, *, weights: int | None = None) -> None
     Parameters
     ----------
     counts : xarray.Dataset
-        As the functions of :mod:`bnn.evaluation` give them.
+        As the functions of :mod:`bnn.evaluation.evaluation` give them.
     weights : int, optional
         Bits that can be wrong; the attribute ``weights`` of the counts when left out.
 

@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 from bnn import ImageSet, TrainingOptions, network_sha256
-from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
-from bnn.training import check_resumable
+from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.training.training import check_resumable
 from reliability.networks.study import NetworkOptions, Say, Tick, run_training, training_options
 from reliability.networks.treated import count_treated
 from reliability.networks.treatments import reference_from
@@ -76,7 +76,7 @@ class GridOptions:
     rates : tuple of float
         BER of the chips.
     treatments : tuple of str
-        Treatments of thresholds, of `bnn.calibration`.
+        Treatments of thresholds, of `bnn.calibration.calibration`.
     networks : NetworkOptions
         Widths, epochs, chips, seed, threads.
     changes : dict
@@ -193,7 +193,7 @@ def check_checkpoints(images: ImageSet, options: GridOptions, checkpoints: Path)
     Raises
     ------
     ValueError
-        As of :func:`bnn.training.check_resumable`.
+        As of :func:`bnn.training.training.check_resumable`.
     """
     for training in options.trainings:
         wanted = _wanted(images, options, training)

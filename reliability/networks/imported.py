@@ -20,11 +20,11 @@ from bnn import (
     from_onnx,
     network_sha256,
 )
-from bnn.engines import packed
+from bnn.engines.packed import packed
 from bnn.importing.imported import importing
 from bnn.importing.onnx_bounds import check_expansion
 from bnn.importing.onnx_import import model_shape
-from bnn.network import ALWAYS, NEVER
+from bnn.networks.network import ALWAYS, NEVER
 from reliability.networks.treatments import treatment_of
 
 ROUND_TRIP_IMAGES = 500

@@ -20,11 +20,11 @@ from bnn import (
     evaluate,
     evaluate_errors,
 )
-from bnn.counts import case_dim
-from bnn.error_files import ErrorCases
-from bnn.evaluation import evaluation_bytes, images_at_once
-from bnn.expected_errors import expected_wrong_share
-from bnn.network import check_layer_names
+from bnn.errors.expected_errors import expected_wrong_share
+from bnn.errors.files import ErrorCases
+from bnn.evaluation.counts import case_dim
+from bnn.evaluation.evaluation import evaluation_bytes, images_at_once
+from bnn.networks.network import check_layer_names
 from bnn.study.rate_pairs import count_rate_pairs, tilted_rates
 from devicefit.distributions.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
 from devicefit.fitting.fitted import Fitted

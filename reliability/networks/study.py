@@ -58,7 +58,8 @@ class NetworkOptions:
     threads : int
         CPU threads.
     treatments : tuple of str
-        Treatments of thresholds that are counted, of `bnn.calibration`; the first one first.
+        Treatments of thresholds that are counted, of `bnn.calibration.calibration`; the first one
+        first.
     calibrated_chips : int or None
         Most chips that are calibrated one by one, which costs more; None: as many as `chips`.
     unequal_chips : int
@@ -249,7 +250,7 @@ def save_counts(study: NetworkStudy, path: Path) -> None:
 
     The seconds that counting took are left out: the same seed gives the same bytes.
     """
-    from bnn.counts import SECONDS
+    from bnn.evaluation.counts import SECONDS
 
     attrs = {key: value for key, value in study.counts.attrs.items() if key != SECONDS}
     counts = study.counts.drop_attrs(deep=False).assign_attrs(attrs)

@@ -18,7 +18,7 @@ from bnn import (
     evaluate_folded,
     network_sha256,
 )
-from bnn.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from bnn.study.rate_pairs import count_rate_pairs
 from reliability.networks.study import BER_GRID, NetworkOptions, NetworkStudy, Tick
 

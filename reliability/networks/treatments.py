@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 FIXED = "fixed"
 PER_CHIP = "calibrated per chip"
 FOLDED_FOR_EACH = "folded for each BER"
-"""As those of `bnn.calibration`, whose package takes seconds to import."""
+"""As those of `bnn.calibration.calibration`, whose package takes seconds to import."""
 
 CALIBRATION_IMAGES = 4000
 """Images of a calibration where the user names no number."""

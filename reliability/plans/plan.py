@@ -18,7 +18,7 @@ class Plan:
     network : str
         Name of the network among those that are compared.
     thresholds : str
-        Treatment of its thresholds, of :mod:`bnn.calibration`.
+        Treatment of its thresholds, of :mod:`bnn.calibration.calibration`.
     storage : Storage
         How bits are read, which code corrects them, and whether weights are stored scrambled.
     programming : float

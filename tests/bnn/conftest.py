@@ -20,8 +20,8 @@ from bnn import (
     load_images,
     train,
 )
-from bnn.network import Layer
-from bnn.packing import pack_bits
+from bnn.machine.packing import pack_bits
+from bnn.networks.network import Layer
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from bnn import BinaryConvNet, BinaryMLP, module_answers
-from bnn.architectures import encode_pixels
+from bnn.training.architectures import encode_pixels
 
 
 def test_pixels_become_odd_integers() -> None:
@@ -228,7 +228,7 @@ def test_answers_of_a_convolutional_network_do_not_depend_on_blocks(
     pixels = np.random.default_rng(0).integers(0, 256, (33, 72), dtype=np.uint8)
     whole = module_answers(module, pixels)
     # 4 channels of 4 x 6 are the most: five images at a time
-    monkeypatch.setattr("bnn.architectures._BLOCK_VALUES", 5 * 144)
+    monkeypatch.setattr("bnn.training.architectures._BLOCK_VALUES", 5 * 144)
     sizes: list[int] = []
     module.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
     np.testing.assert_array_equal(module_answers(module, pixels), whole)

@@ -5,7 +5,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from bnn.array_mapping import Along, ArrayShape, LineMap
+from bnn.errors.array_mapping import Along, ArrayShape, LineMap
 
 # a matrix smaller than, as large as, and larger than the array, with cut tiles and cut blocks
 SHAPES = [

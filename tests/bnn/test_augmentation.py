@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from bnn import Augmentation
-from bnn.augmentation import augmented
+from bnn.training.augmentation import augmented
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (3, 4, 6)])

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from bnn import BinaryMLP, ImageSet, TrainingOptions, train
-from bnn.architectures import encode_pixels
-from bnn.batch_statistics import BATCH_IMAGES, measure_statistics
-from bnn.layers import BatchNorm, binarize
+from bnn.training.architectures import encode_pixels
+from bnn.training.batch_statistics import BATCH_IMAGES, measure_statistics
+from bnn.training.layers import BatchNorm, binarize
 
 
 def rng() -> np.random.Generator:

@@ -26,10 +26,11 @@ from bnn import (
     network_sha256,
     read_answers,
 )
-from bnn.engines import dense, packed
-from bnn.engines.calibrated import CalibratedEngine, FoldedEngine
-from bnn.engines.runner import start_runner
-from bnn.network import ALWAYS, NEVER
+from bnn.engines.dense import dense
+from bnn.engines.packed import packed
+from bnn.evaluation.calibrated_engines import CalibratedEngine, FoldedEngine
+from bnn.evaluation.runner import start_runner
+from bnn.networks.network import ALWAYS, NEVER
 
 Make = Callable[..., FoldedNetwork]
 
@@ -110,8 +111,8 @@ def test_thresholds_follow_the_formula(network: FoldedNetwork, ber: float) -> No
 def test_blocks_change_nothing(network: FoldedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     images, flips = random_images(network, 50), wrong_bits(network, 0.1)
     whole = calibrate_chip(calibration_reference(network, images), flips).on(network)
-    monkeypatch.setattr("bnn.layer_runs._BLOCK_VALUES", 1)
-    monkeypatch.setattr("bnn.layer_runs._KEPT_VALUES", 0)
+    monkeypatch.setattr("bnn.calibration.layer_runs._BLOCK_VALUES", 1)
+    monkeypatch.setattr("bnn.calibration.layer_runs._KEPT_VALUES", 0)
     parts = calibrate_chip(calibration_reference(network, images), flips).on(network)
     assert network_sha256(parts) == network_sha256(whole)
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import bnn.chips
+import bnn.errors.chips
 from bnn import FoldedNetwork, flip_weights
-from bnn.array_mapping import ArrayShape
-from bnn.chips import Chip, ClassTotal, draw_chip, draw_misread
-from bnn.counter_random import Stream, StreamKey
-from bnn.errors import Errors, Flips, LineFaults, Persistent, StuckAt, TransientFlips
-from bnn.flips import chip_flips, nested_levels
-from bnn.network import layer_signs
+from bnn.errors.array_mapping import ArrayShape
+from bnn.errors.chips import Chip, ClassTotal, draw_chip, draw_misread
+from bnn.errors.errors import Errors, Flips, LineFaults, Persistent, StuckAt, TransientFlips
+from bnn.errors.flips import chip_flips, nested_levels
+from bnn.machine.counter_random import Stream, StreamKey
+from bnn.networks.network import layer_signs
 
 REJECT = 1e-5
 SEED = 12
@@ -199,7 +199,7 @@ def test_exact_cells_do_not_depend_on_how_many_were_drawn(
     errors = (row_faults(0.1), StuckAt(0.01, 0.02, exact=True))
     chips = [drawn(network, *errors, chip=k) for k in range(5)]
     # too few at the first try for about half of the chips, or for all
-    monkeypatch.setattr(bnn.chips, "_SPARE", spare)
+    monkeypatch.setattr(bnn.errors.chips, "_SPARE", spare)
     for k, chip in enumerate(chips):
         assert same(drawn(network, *errors, chip=k), chip)
 

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bnn
-from bnn.architectures import BinaryConvNet, BinaryMLP, module_answers
-from bnn.checkpoints import begin_with
-from bnn.copies import copy_neurons
-from bnn.engines import packed
-from bnn.layers import BatchNorm
-from bnn.network import layer_signs
-from bnn.widening import widened
+from bnn.engines.packed import packed
+from bnn.networks.copies import copy_neurons
+from bnn.networks.network import layer_signs
+from bnn.training.architectures import BinaryConvNet, BinaryMLP, module_answers
+from bnn.training.checkpoints import begin_with
+from bnn.training.layers import BatchNorm
+from bnn.training.widening import widened
 
 PIXELS = 3 * 8 * 8
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnn.counter_random import (
+from bnn.machine.counter_random import (
     Stream,
     StreamKey,
     exponential,

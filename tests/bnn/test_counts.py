@@ -9,7 +9,7 @@ import xarray as xr
 from scipy import stats
 
 from bnn import Errors, Flips, FoldedNetwork, ImagePart, StuckAt, combine, evaluate, evaluate_errors
-from bnn.image_parts import joined_ranges, ranges_of, ranges_text
+from bnn.images.parts import joined_ranges, ranges_of, ranges_text
 
 Make = Callable[..., FoldedNetwork]
 CASES = [

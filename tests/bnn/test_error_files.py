@@ -16,8 +16,8 @@ from bnn import (
     TransientFlips,
     draw_chip,
 )
-from bnn.error_files import ErrorFileError, read_error_cases
-from bnn.expected_errors import expected_wrong_share
+from bnn.errors.expected_errors import expected_wrong_share
+from bnn.errors.files import ErrorFileError, read_error_cases
 
 ALL = """
 protected = ["output"]

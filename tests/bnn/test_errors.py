@@ -5,16 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from bnn.array_mapping import ArrayShape
-from bnn.errors import (
-    Errors,
-    Flips,
-    LineFaults,
-    StuckAt,
-    TransientFlips,
-    check_ber,
-)
-from bnn.flips import DRAWING
+from bnn.errors.array_mapping import ArrayShape
+from bnn.errors.errors import Errors, Flips, LineFaults, StuckAt, TransientFlips, check_ber
+from bnn.errors.flips import DRAWING
 
 BAD_FRACTIONS = [-1e-9, 1.0001, float("nan"), float("inf"), "0.1", None]
 

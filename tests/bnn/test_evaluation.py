@@ -18,9 +18,9 @@ from bnn import (
     evaluate_errors,
     network_sha256,
 )
-from bnn.engines.runner import memory_bytes
-from bnn.evaluation import images_at_once
-from bnn.network import HiddenLayer, layer_signs
+from bnn.evaluation.evaluation import images_at_once
+from bnn.evaluation.runner import memory_bytes
+from bnn.networks.network import HiddenLayer, layer_signs
 
 Make = Callable[..., FoldedNetwork]
 RATES = [0.0, 1e-3, 0.02, 0.2, 1.0]

@@ -15,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bnn.counter_random import Stream, StreamKey
-from bnn.flips import BLOCK_BITS, chip_flips, levels_of_blocks, nested_levels
-from bnn.redrawn_flips import negate_redrawn, redrawn_flips
+from bnn.errors.flips import BLOCK_BITS, chip_flips, levels_of_blocks, nested_levels
+from bnn.machine.counter_random import Stream, StreamKey
+from bnn.training.redrawn_flips import negate_redrawn, redrawn_flips
 
 REJECT = 1e-5
 RATES = st.one_of(st.floats(0.0, 1.0), st.floats(-12, 0).map(lambda x: 10.0**x))

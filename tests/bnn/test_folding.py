@@ -13,11 +13,12 @@ from bnn import (
     fold,
     module_answers,
 )
-from bnn.architectures import BinaryNetwork
-from bnn.engines import dense, packed
-from bnn.folding import fold_threshold
-from bnn.network import ALWAYS, NEVER, ConvLayer, HiddenLayer, layer_signs
-from bnn.packing import padding_is_zero
+from bnn.engines.dense import dense
+from bnn.engines.packed import packed
+from bnn.machine.packing import padding_is_zero
+from bnn.networks.network import ALWAYS, NEVER, ConvLayer, HiddenLayer, layer_signs
+from bnn.training.architectures import BinaryNetwork
+from bnn.training.folding import fold_threshold
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-import bnn.images
+import bnn.images.sets
 from bnn import ImageDownloadError, ImagesNotFoundError, load_images
-from bnn.image_downloads import REMOTE_FILES, RemoteFile, download_files
-from bnn.image_files import read_cifar_batch
+from bnn.images.downloads import REMOTE_FILES, RemoteFile, download_files
+from bnn.images.files import read_cifar_batch
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -147,7 +147,7 @@ def test_load_images_downloads_cifar(
     (site / published.name).write_bytes(content)
     file = RemoteFile(published.name, md5(content), (mirror,), published.members)
     monkeypatch.setitem(REMOTE_FILES, "cifar-10", (file,))
-    monkeypatch.setattr(bnn.images, "read_cifar_batch", partial(read_cifar_batch, records=1))
+    monkeypatch.setattr(bnn.images.sets, "read_cifar_batch", partial(read_cifar_batch, records=1))
     images = load_images("cifar-10", images_dir=tmp_path / "data", download=True)
     assert images.train_labels.tolist() == [1] * 5
     assert names(tmp_path / "data" / "cifar-10" / "cifar-10-batches-bin") == sorted(

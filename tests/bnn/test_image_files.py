@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnn.image_files import read_cifar_batch, read_idx_images, read_idx_labels
+from bnn.images.files import read_cifar_batch, read_idx_images, read_idx_labels
 
 # two images of 2 x 3 pixels, written out by hand after the published description of the format
 IMAGES = bytes.fromhex("00000803 00000002 00000002 00000003") + bytes(range(250, 256)) * 2
@@ -120,7 +120,7 @@ def test_files_are_expanded_within_a_bound(
         packer = lzma.LZMACompressor(preset=0)
         path.write_bytes(b"".join(packer.compress(block) for _ in range(100)) + packer.flush())
     assert path.stat().st_size < 2e5
-    monkeypatch.setattr("bnn.image_files.MOST_BYTES", 10**6)
+    monkeypatch.setattr("bnn.images.files.MOST_BYTES", 10**6)
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=f"{name}: .* holds more than 1000000 bytes"):
@@ -137,6 +137,6 @@ def test_an_xz_file_that_asks_for_much_memory_is_refused(
     path = tmp_path / "file.xz"
     path.write_bytes(lzma.compress(CIFAR, preset=9))
     read_cifar_batch(path, records=2)
-    monkeypatch.setattr("bnn.image_files.MOST_BYTES", 2**25)
+    monkeypatch.setattr("bnn.images.files.MOST_BYTES", 2**25)
     with pytest.raises(ValueError, match=r"file\.xz: .*[Mm]emory"):
         read_cifar_batch(path, records=2)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import bnn.images
+import bnn.images.sets
 from bnn import ImageSet, ImagesNotFoundError, load_images
-from bnn.image_files import read_cifar_batch
+from bnn.images.files import read_cifar_batch
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +193,7 @@ def test_images_and_labels_of_unequal_number_are_refused(tmp_path: Path) -> None
 def test_cifar(
     folder: str, compress: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bnn.images, "read_cifar_batch", partial(read_cifar_batch, records=1))
+    monkeypatch.setattr(bnn.images.sets, "read_cifar_batch", partial(read_cifar_batch, records=1))
     (tmp_path / folder).mkdir(parents=True)
     for number, name in enumerate([*(f"data_batch_{b}" for b in range(1, 6)), "test_batch"]):
         content = bytes([number]) + bytes([10 + number]) * 3072

@@ -16,10 +16,10 @@ from bnn import (
     draw_chip,
     flip_weights,
 )
-from bnn.calibration import CalibrationReference, ChipThresholds
-from bnn.engines import dense
-from bnn.layer_runs import Moments, PackedRun, counts_packed
-from bnn.network import ALWAYS, NEVER
+from bnn.calibration.calibration import CalibrationReference, ChipThresholds
+from bnn.calibration.layer_runs import Moments, PackedRun, counts_packed
+from bnn.engines.dense import dense
+from bnn.networks.network import ALWAYS, NEVER
 
 Make = Callable[..., FoldedNetwork]
 
@@ -95,16 +95,16 @@ def test_threads_and_what_is_kept_change_nothing(
     reference = calibration_reference(network, images)
     one = calibrate_chip(reference, flips)
     assert_same(one, calibrate_chip(replace(reference, threads=3), flips))
-    monkeypatch.setattr("bnn.layer_runs._BLOCK_VALUES", 5000)  # one image at a time
+    monkeypatch.setattr("bnn.calibration.layer_runs._BLOCK_VALUES", 5000)  # one image at a time
     assert_same(one, calibrate_chip(calibration_reference(network, images), flips))
-    monkeypatch.setattr("bnn.layer_runs._BLOCK_VALUES", 2**22)
-    monkeypatch.setattr("bnn.layer_runs._BLOCK_IMAGES", 4)
+    monkeypatch.setattr("bnn.calibration.layer_runs._BLOCK_VALUES", 2**22)
+    monkeypatch.setattr("bnn.calibration.layer_runs._BLOCK_IMAGES", 4)
     # fully connected layers keep 45 * 20 sums, no convolution as few
-    monkeypatch.setattr("bnn.layer_runs._KEPT_VALUES", 2 * 45 * 20)
+    monkeypatch.setattr("bnn.calibration.layer_runs._KEPT_VALUES", 2 * 45 * 20)
     parts = calibration_reference(network, images)
     assert parts.packed is not None
     assert_same(one, calibrate_chip(parts, flips))
-    monkeypatch.setattr("bnn.layer_runs._KEPT_VALUES", 2 * 45 * 20 - 1)
+    monkeypatch.setattr("bnn.calibration.layer_runs._KEPT_VALUES", 2 * 45 * 20 - 1)
     assert calibration_reference(network, images).packed is None
 
 

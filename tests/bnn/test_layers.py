@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnn.layers import (
+from bnn.training.layers import (
     BatchNorm,
     BinaryConv2d,
     BinaryLinear,

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from bnn.loss_variance import QUESTIONS, loss_variance
+from bnn.evaluation.loss_variance import QUESTIONS, loss_variance
 
 # 12 comparisons in this module
 REJECT = 1e-4

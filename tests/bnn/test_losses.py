@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnn.losses import training_loss
+from bnn.training.losses import training_loss
 
 SCORES = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
 TARGETS = np.array([0, 2])

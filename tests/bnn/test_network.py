@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from bnn import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer, flip_weights, network_sha256
-from bnn.network import layer_signs
-from bnn.packing import padding_is_zero
+from bnn.machine.packing import padding_is_zero
+from bnn.networks.network import layer_signs
 
 Make = Callable[..., FoldedNetwork]
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bnn import packing
-from bnn.packing import (
+from bnn.machine import packing
+from bnn.machine.packing import (
     flip_bits,
     pack_bits,
     pack_pixel_planes,

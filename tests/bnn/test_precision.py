@@ -20,8 +20,8 @@ from bnn import (
     evaluate_to_precision,
     loss_standard_error,
 )
-from bnn.loss_variance import LossVariance
-from bnn.precision import Limit, limit_of, next_table
+from bnn.evaluation.loss_variance import LossVariance
+from bnn.evaluation.precision import Limit, limit_of, next_table
 
 RATES = [0.001, 0.05]
 

@@ -21,10 +21,10 @@ from bnn import (
     evaluate_errors,
     flip_weights,
 )
-from bnn.counting import evaluation_bytes
-from bnn.engines import dense
-from bnn.misread_law import misread_law
-from bnn.read_errors import answers_by_positions, start_reader
+from bnn.engines.dense import dense
+from bnn.engines.misread.law import misread_law
+from bnn.engines.misread.reader import answers_by_positions, start_reader
+from bnn.evaluation.counting import evaluation_bytes
 
 Make = Callable[..., FoldedNetwork]
 SIZES = (20, 70, 66, 5)

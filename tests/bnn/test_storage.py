@@ -19,7 +19,7 @@ from bnn import (
     training_record,
 )
 from bnn.machine.stored import document_text
-from bnn.network import ConvLayer, HiddenLayer
+from bnn.networks.network import ConvLayer, HiddenLayer
 
 Make = Callable[..., FoldedNetwork]
 RECORD = {"seed": 3, "note": "µ", "sizes": [20, 65, 4], "accuracy": {"correct": 5, "images": 9}}

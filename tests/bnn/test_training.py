@@ -25,12 +25,12 @@ from bnn import (
     train,
     training_record,
 )
-from bnn.architectures import BinaryMLP, drawn_weights
-from bnn.checkpoints import _RESULT, HASH, _content_sha256, save_checkpoint
-from bnn.engines import packed
-from bnn.layers import draw_weights
-from bnn.redrawn_flips import negate_redrawn
-from bnn.training import check_resumable
+from bnn.engines.packed import packed
+from bnn.training.architectures import BinaryMLP, drawn_weights
+from bnn.training.checkpoints import _RESULT, HASH, _content_sha256, save_checkpoint
+from bnn.training.layers import draw_weights
+from bnn.training.redrawn_flips import negate_redrawn
+from bnn.training.training import check_resumable
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_every_step_has_a_rate_of_its_own(
         rates.append(ber)
         negate_redrawn(values, ber=ber, rng=rng)
 
-    monkeypatch.setattr("bnn.layers.negate_redrawn", note)
+    monkeypatch.setattr("bnn.training.layers.negate_redrawn", note)
     train(digits, quick(ber=0.12, ber_from=0.02, epochs=3))
     # two layers, 11 steps in an epoch
     steps = np.array(rates).reshape(33, 2)
@@ -315,7 +315,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
         if done == steps:
             raise Stopped
 
-    monkeypatch.setattr("bnn.training.save_checkpoint", stop)
+    monkeypatch.setattr("bnn.training.training.save_checkpoint", stop)
     with pytest.raises(Stopped):
         train(images, options, checkpoint=file, checkpoint_seconds=0.0)
     # 6 batches make an epoch, so this stops within one or right after one

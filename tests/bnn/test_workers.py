@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bnn.workers import tasks_in_threads
+from bnn.machine.workers import tasks_in_threads
 
 
 @pytest.mark.parametrize("threads", [1, 2, 9])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.packing import pack_bits
+from bnn.machine.packing import pack_bits
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import document_text
 from reliability.networks.study import FORMAT, NetworkStudy, save_counts

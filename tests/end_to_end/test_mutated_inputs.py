@@ -25,13 +25,13 @@ import safetensors.torch
 import xarray as xr
 
 import bnn
-from bnn.architectures import BinaryMLP
-from bnn.checkpoints import HASH as TENSOR_HASH
-from bnn.checkpoints import _content_sha256, begin_with
-from bnn.error_files import read_error_cases
-from bnn.image_files import read_cifar_batch, read_idx_images, read_idx_labels
-from bnn.packing import pack_bits
-from bnn.training import check_resumable
+from bnn.errors.files import read_error_cases
+from bnn.images.files import read_cifar_batch, read_idx_images, read_idx_labels
+from bnn.machine.packing import pack_bits
+from bnn.training.architectures import BinaryMLP
+from bnn.training.checkpoints import HASH as TENSOR_HASH
+from bnn.training.checkpoints import _content_sha256, begin_with
+from bnn.training.training import check_resumable
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES

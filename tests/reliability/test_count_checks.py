@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import bnn.counts
+import bnn.evaluation.counts
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from reliability.networks.counts import COUNTS, OF_IMAGES
 from reliability.networks.study import (
@@ -36,8 +36,8 @@ def digits_images() -> bnn.ImageSet:
 
 
 def test_the_names_are_those_of_the_counts() -> None:
-    assert tuple(bnn.counts.COUNTS) == COUNTS
-    assert tuple(bnn.counts.OF_IMAGES) == OF_IMAGES
+    assert tuple(bnn.evaluation.counts.COUNTS) == COUNTS
+    assert tuple(bnn.evaluation.counts.OF_IMAGES) == OF_IMAGES
 
 
 def one(name: str, value: int) -> Callable[[xr.Dataset], xr.Dataset]:

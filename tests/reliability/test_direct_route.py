@@ -18,9 +18,9 @@ from bnn import (
     evaluate_positions,
     flip_weights,
 )
-from bnn.engines import dense
-from bnn.network import layer_signs
-from bnn.packing import pack_bits
+from bnn.engines.dense import dense
+from bnn.machine.packing import pack_bits
+from bnn.networks.network import layer_signs
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from bnn import FoldedNetwork, HiddenLayer, OutputLayer, load_network, save_network
-from bnn.packing import pack_bits
+from bnn.machine.packing import pack_bits
 from devicefit.families.frame import Frame
 from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bnn import FoldedNetwork, OutputLayer, save_network
-from bnn.packing import pack_bits
+from bnn.machine.packing import pack_bits
 from reliability.networks.images import image_set_of
 
 COMMANDS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bnn import calibration
+from bnn.calibration import calibration
 from reliability.accuracy.training_counts import check_counts, join_trainings
 from reliability.networks import treatments as threshold_treatment
 from reliability.networks.study import NetworkStudy

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import bnn
-from bnn.calibration import FIXED, PER_CHIP
+from bnn.calibration.calibration import FIXED, PER_CHIP
 from reliability.networks.grid import GridOptions, TrainingRates
 from reliability.report.figures.grid import draw_grid
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bnn.engines.bit_matrix import transpose_bits, transpose_bytes
+from bnn.machine.bit_matrix import transpose_bits, transpose_bytes
 
 
 def test_bits_are_transposed() -> None:

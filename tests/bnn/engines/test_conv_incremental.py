@@ -9,12 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bnn import ConvLayer, FoldedNetwork, chip_flips, flip_weights
-from bnn.engines import conv_front, conv_state, dense, incremental
-from bnn.engines.conv_layer import MapShape
-from bnn.engines.front import BLOCK
-from bnn.engines.runner import memory_bytes, start_runner, with_thresholds
-from bnn.network import ALWAYS, NEVER
-from bnn.packing import pack_signs, unpack_signs
+from bnn.engines.convolution import front as conv_front
+from bnn.engines.convolution import state as conv_state
+from bnn.engines.dense import dense
+from bnn.engines.incremental import incremental
+from bnn.engines.packed.conv_layer import MapShape
+from bnn.engines.pixels.front import BLOCK
+from bnn.evaluation.runner import memory_bytes, start_runner, with_thresholds
+from bnn.machine.packing import pack_signs, unpack_signs
+from bnn.networks.network import ALWAYS, NEVER
 
 Make = Callable[..., FoldedNetwork]
 Chip = dict[str, np.ndarray]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bnn import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer, chip_flips, flip_weights
-from bnn.engines import dense
-from bnn.network import ALWAYS, NEVER, Layer
+from bnn.engines.dense import dense
+from bnn.networks.network import ALWAYS, NEVER, Layer
 
 Make = Callable[..., FoldedNetwork]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bnn import FoldedNetwork, HiddenLayer, ImageSet, OutputLayer, chip_flips, flip_weights
-from bnn.engines.engine import ENGINES, available_threads, engine_named
-from bnn.network import layer_signs
-from bnn.packing import padding_is_zero
+from bnn.evaluation.engine import ENGINES, available_threads, engine_named
+from bnn.machine.packing import padding_is_zero
+from bnn.networks.network import layer_signs
 
 Make = Callable[..., FoldedNetwork]
 EACH_ENGINE = pytest.mark.parametrize("name", ["dense", "packed"])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bnn.engines import lit_groups
-from bnn.packing import pack_bits
+from bnn.engines.pixels import lit_groups
+from bnn.machine.packing import pack_bits
 
 pytestmark = pytest.mark.skipif(
     not lit_groups.AVAILABLE, reason="the processor has no AVX-512BW, which these tables take"

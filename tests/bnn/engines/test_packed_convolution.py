@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from bnn import ConvLayer, FoldedNetwork, chip_flips, flip_weights
-from bnn.engines import dense, packed
-from bnn.network import ALWAYS, NEVER
+from bnn.engines.dense import dense
+from bnn.engines.packed import packed
+from bnn.networks.network import ALWAYS, NEVER
 
 Make = Callable[..., FoldedNetwork]
 

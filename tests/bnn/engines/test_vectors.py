@@ -4,8 +4,8 @@ import numba
 import numpy as np
 import pytest
 
-from bnn.engines import vectors
-from bnn.engines.vectors import load_words, majority, parity, store_words
+from bnn.machine import vectors
+from bnn.machine.vectors import load_words, majority, parity, store_words
 
 
 @pytest.mark.parametrize("three_way", [False, True])

@@ -16,7 +16,7 @@ from bnn import (
     module_answers,
     network_sha256,
 )
-from bnn.engines import packed
+from bnn.engines.packed import packed
 
 
 def arrays_of(trained: TrainedNetwork) -> dict[str, np.ndarray]:

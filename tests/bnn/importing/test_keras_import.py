@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bnn import ImageSet, ImportRefusedError, from_keras
-from bnn.engines import packed
+from bnn.engines.packed import packed
 
 RNG = np.random.default_rng(5)
 WEIGHTS: dict[str, dict[str, Any]] = {

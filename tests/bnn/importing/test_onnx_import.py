@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bnn import ConvLayer, ImageSet, ImportRefusedError, PixelEncoding, from_onnx
-from bnn.engines import packed
+from bnn.engines.packed import packed
 
 onnx = pytest.importorskip("onnx", reason="needs the extra 'onnx': pip install '.[onnx]'")
 # importing it is not enough: its reference implementation is a module of its own

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from bnn import ImageSet, ImportRefusedError, PixelEncoding, from_onnx, network_sha256
-from bnn.engines import packed
+from bnn.engines.packed import packed
 
 onnx = pytest.importorskip("onnx", reason="needs the extra 'onnx': pip install '.[onnx]'")
 pytest.importorskip("onnx.reference", reason="needs onnx.reference, from onnx 1.13 on")

@@ -24,7 +24,7 @@ def test_misread_pixels_follow_the_generator_of_random_numbers(
     """From the reader over the drawing of wrong bits to the generator: two imports."""
     before, after = edit_is_seen(
         MISREAD,
-        file="bnn/counter_random.py",
+        file="bnn/machine/counter_random.py",
         old="k0 += _WEYL_0\n",
         new="k0 += _WEYL_1\n",
         compiled={"misread_kernels", "flips", "counter_random"},

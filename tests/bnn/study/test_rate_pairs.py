@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.calibration import FOLDED_FOR_EACH, PER_CHIP
+from bnn.calibration.calibration import FOLDED_FOR_EACH, PER_CHIP
 from bnn.study.rate_pairs import (
     TILTED_RATES,
     count_rate_pairs,
@@ -61,14 +61,16 @@ def test_counts_at_unequal_rates_are_those_of_such_chips(digits: bnn.ImageSet) -
     )
     for name in ("correct", "lost", "gained", "flips"):
         np.testing.assert_array_equal(case[name].values, by_hand[name].values)
-    bits = np.concatenate([bnn.network.layer_signs(layer).ravel() for layer in network.layers])
+    bits = np.concatenate(
+        [bnn.networks.network.layer_signs(layer).ravel() for layer in network.layers]
+    )
     assert found.attrs["ones"] == (bits > 0).mean() == stored_ones(network)
 
 
 def test_protected_layers_are_not_counted_among_the_ones() -> None:
     network, _ = bnn.load_zoo("digits-standard")
     last = network.layers[-1]
-    bits = [bnn.network.layer_signs(layer).ravel() for layer in network.layers[:-1]]
+    bits = [bnn.networks.network.layer_signs(layer).ravel() for layer in network.layers[:-1]]
     assert stored_ones(network, frozenset({last.name})) == (np.concatenate(bits) > 0).mean()
 
 

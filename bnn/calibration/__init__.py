@@ -1,0 +1,1 @@
+"""Thresholds: fixed, folded for a rate, calibrated per chip."""

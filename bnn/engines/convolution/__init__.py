@@ -1,0 +1,1 @@
+"""Convolutions followed change by change."""

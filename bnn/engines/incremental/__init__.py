@@ -1,0 +1,1 @@
+"""The engine that follows only what wrong weights change."""

@@ -1,0 +1,1 @@
+"""Answers of chips whose weights are misread anew at each image."""

@@ -1,0 +1,1 @@
+"""Layers counted in full on packed words, convolutions included."""

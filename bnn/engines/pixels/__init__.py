@@ -1,0 +1,1 @@
+"""Layers that read pixels, and what they promise to the layers behind."""

@@ -1,0 +1,1 @@
+"""From network, errors and images to counts of right answers."""

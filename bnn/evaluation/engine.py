@@ -1,0 +1,50 @@
+"""What every engine offers, and finding one by name."""
+
+import os
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from bnn.engines.dense import dense
+from bnn.engines.packed import packed
+from bnn.networks.network import FoldedNetwork
+
+ENGINES: dict[str, ModuleType] = {"packed": packed, "dense": dense}
+"""Engines by name; all give the same integers."""
+
+
+class Engine(Protocol):
+    """Computes the answers of a folded network."""
+
+    def prepare(self, images: npt.NDArray[np.uint8]) -> Any:
+        """Bring images, shape (images, pixels), into the form that the engine reads.
+
+        Done once for all chips.
+        """
+
+    def pre_activations(
+        self, network: FoldedNetwork, prepared: Any, *, threads: int
+    ) -> tuple[npt.NDArray[np.int64], ...]:
+        """Pre-activations of every layer, each of shape (images, rows)."""
+
+    def predict(
+        self, network: FoldedNetwork, prepared: Any, *, threads: int
+    ) -> npt.NDArray[np.int64]:
+        """Answer for every image, shape (images,): highest score, lowest class on a tie."""
+
+
+def engine_named(name: str) -> Engine:
+    """Give the engine called `name`, or raise ValueError that lists the known ones."""
+    if name not in ENGINES:
+        raise ValueError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}")
+    return cast(Engine, ENGINES[name])
+
+
+def available_threads() -> int:
+    """CPU threads that this process may use."""
+    # the affinity respects containers and batch systems, but not every system has it
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

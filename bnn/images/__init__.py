@@ -1,0 +1,1 @@
+"""Image sets, their files, downloads and parts."""

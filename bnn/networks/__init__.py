@@ -1,0 +1,1 @@
+"""The folded network: layers, hash, file, copies of neurons."""

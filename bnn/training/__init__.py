@@ -1,0 +1,1 @@
+"""Trainable networks, with and without errors, and folding them."""
