@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reliability.cli.groups import opened
+from reliability.cli.guards import checking_input, print_verdict, working
 from reliability.cli.inputs import (
     answer_from,
     check_decision,
@@ -27,8 +27,8 @@ from reliability.cli.options import (
     QuietOption,
     SeedOption,
     ThreadsOption,
+    opened,
 )
-from reliability.files.guards import checking_input, print_verdict, working
 
 decision_commands = typer.Typer()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reliability.cli.guards import checking_input, print_gates, working
 from reliability.cli.inputs import (
     chosen_models,
     data_warnings,
@@ -42,7 +43,6 @@ from reliability.cli.options import (
     WarmupOption,
     WhereOption,
 )
-from reliability.files.guards import checking_input, print_gates, working
 
 if TYPE_CHECKING:
     from devicefit.families.frame import Frame

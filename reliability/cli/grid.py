@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from reliability.cli.guards import checking_input, refusing, working
 from reliability.cli.inputs import given, network_options
 from reliability.cli.options import (
     ChipsOption,
@@ -22,7 +23,6 @@ from reliability.cli.options import (
     ThresholdsOption,
 )
 from reliability.cli.train import check_statistics_ber
-from reliability.files.guards import checking_input, refusing, working
 from reliability.networks.images import load_image_set
 
 grid_commands = typer.Typer()

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reliability.files.guards import check_files
+from reliability.cli.guards import check_files
 
 if TYPE_CHECKING:
     from bnn import ImageSet

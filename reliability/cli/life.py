@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from reliability.cli.guards import check_files, checking_input, print_gates, working
 from reliability.cli.inputs import instrument_range, parse_where
 from reliability.cli.options import (
     ColumnOption,
@@ -22,7 +23,6 @@ from reliability.cli.options import (
     ThresholdOption,
     WhereOption,
 )
-from reliability.files.guards import check_files, checking_input, print_gates, working
 
 if TYPE_CHECKING:
     from devicefit.fitting.sampler import SamplerOptions

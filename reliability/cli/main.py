@@ -16,7 +16,7 @@ import typer
 from reliability.cli.decide import decision_commands
 from reliability.cli.device import device
 from reliability.cli.grid import grid_commands
-from reliability.cli.groups import opened
+from reliability.cli.guards import Stop, checking_input, print_verdict, working
 from reliability.cli.inputs import (
     answer_from,
     check_decision,
@@ -65,10 +65,10 @@ from reliability.cli.options import (
     ThresholdsOption,
     WarmupOption,
     WhereOption,
+    opened,
 )
 from reliability.cli.train import training_commands
 from reliability.files import interruption, output
-from reliability.files.guards import Stop, checking_input, print_verdict, working
 
 if TYPE_CHECKING:
     from reliability.networks.study import NetworkStudy

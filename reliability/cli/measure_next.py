@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reliability.cli.groups import opened
+from reliability.cli.guards import checking_input, working
 from reliability.cli.inputs import (
     check_decision,
     counted_images,
@@ -17,8 +17,7 @@ from reliability.cli.inputs import (
     given,
     requirement_of,
 )
-from reliability.cli.options import DecisionChoices, ForceOption, QuietOption, SeedOption
-from reliability.files.guards import checking_input, working
+from reliability.cli.options import DecisionChoices, ForceOption, QuietOption, SeedOption, opened
 
 if TYPE_CHECKING:
     from reliability.measure_next.candidates import Candidate

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reliability.cli.guards import checking_input, refusing, working
 from reliability.cli.inputs import given, network_options, programming_at
 from reliability.cli.options import (
     ChipsOption,
@@ -25,7 +26,6 @@ from reliability.cli.options import (
     ThreadsOption,
     ThresholdOption,
 )
-from reliability.files.guards import checking_input, refusing, working
 from reliability.networks.images import load_image_set
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from reliability.cli.guards import checking_input, working
 from reliability.cli.inputs import network_options
 from reliability.cli.options import (
     ChipsOption,
@@ -18,7 +19,6 @@ from reliability.cli.options import (
     SeedOption,
     ThreadsOption,
 )
-from reliability.files.guards import checking_input, working
 from reliability.networks.images import load_image_set
 
 network_files = typer.Typer()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from reliability.cli.guards import checking_input, refusing, working
 from reliability.cli.inputs import given, network_options
 from reliability.cli.options import (
     DownloadOption,
@@ -19,7 +20,6 @@ from reliability.cli.options import (
     SeedOption,
     ThreadsOption,
 )
-from reliability.files.guards import checking_input, refusing, working
 from reliability.networks.images import load_image_set
 
 training_commands = typer.Typer()

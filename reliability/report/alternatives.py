@@ -19,8 +19,7 @@ from reliability.report.figures.drawing import (
     storage_line,
     to_svg,
 )
-from reliability.report.table import Table
-from reliability.report.words import (
+from reliability.report.figures.words import (
     NONE,
     energy,
     estimated_rate,
@@ -31,6 +30,7 @@ from reliability.report.words import (
     saving,
     with_interval,
 )
+from reliability.report.table import Table
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 SHOWN_NETWORKS = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reliability.report.figures.words import NONE, number
 from reliability.report.table import Table
-from reliability.report.words import NONE, number
 
 
 def next_table(values: Mapping[str, Any]) -> Table | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reliability.report.figures.words import number
 from reliability.report.table import Table
 from reliability.report.tables import references
-from reliability.report.words import number
 
 SOURCES = {
     "family": "Device model (family)",

@@ -7,8 +7,7 @@ from typing import Any
 
 from devicefit.inputs.programming import Programming
 from reliability.report.figures.drawing import programming_words
-from reliability.report.tables import Table
-from reliability.report.words import (
+from reliability.report.figures.words import (
     estimate,
     estimated_rate,
     interval_name,
@@ -18,6 +17,7 @@ from reliability.report.words import (
     rate,
     with_interval,
 )
+from reliability.report.tables import Table
 
 
 def gate_table(values: Mapping[str, Any]) -> Table:

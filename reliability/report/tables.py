@@ -10,8 +10,7 @@ import numpy as np
 from devicefit.inputs.programming import Programming
 from reliability.report.figures.answer import SHARE_WORDS
 from reliability.report.figures.saving import SavingRow
-from reliability.report.table import Table as Table
-from reliability.report.words import (
+from reliability.report.figures.words import (
     estimate,
     interval_name,
     number,
@@ -21,6 +20,7 @@ from reliability.report.words import (
     share,
     with_interval,
 )
+from reliability.report.table import Table as Table
 
 REFERENCES = {
     "standard_bnn": "Standard network",

@@ -33,8 +33,8 @@ from reliability.device.figures_data import (
 )
 from reliability.report import render_report
 from reliability.report.figures.checks import failures_figure, forest_figure, stacking_figure
+from reliability.report.figures.words import plain
 from reliability.report.render import leading_family
-from reliability.report.words import plain
 from reliability.results.results import Results
 
 CURRENT = Programming("SET compliance current", "A")

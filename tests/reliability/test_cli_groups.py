@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.testing import CliRunner
 
-from reliability.cli.groups import opened
+from reliability.cli.options import opened
 
 Width = Annotated[float | None, typer.Option("--width", help="How wide.")]
 

@@ -5,7 +5,7 @@ import typer
 
 from devicefit.fitting.sampler import NotFinite
 from devicefit.inputs.programming import Programming
-from reliability.files.guards import DEBUG, Stop, checking_input, refusing, working
+from reliability.cli.guards import DEBUG, Stop, checking_input, refusing, working
 
 
 @pytest.mark.parametrize(

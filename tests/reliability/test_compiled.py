@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 YIELD = """
-from reliability.chip_law import law_of
-from reliability.chip_yield import _within
+from reliability.accuracy.chip_law import law_of
+from reliability.chips.chip_yield import _within
 print(_within(3.0, law_of(4.0, 6.0, 100.0), 6.0, 100.0))
 """
 

@@ -139,7 +139,7 @@ KILLED_EVERYWHERE = '''
 import os, sys
 from pathlib import Path
 from reliability import output
-from reliability.whole_directory import check_whole
+from reliability.files.whole_directory import check_whole
 
 STEPS = ("mkdir", "open", "close", "replace", "rename", "link", "unlink", "rmdir", "fsync",
          "ftruncate", "pwrite")

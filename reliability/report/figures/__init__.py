@@ -1,1 +1,1 @@
-"""Figures of the report."""
+"""Figures of the report, and how it writes numbers."""

@@ -26,7 +26,7 @@ from reliability.report.figures.drawing import (
     storage_line,
     to_svg,
 )
-from reliability.report.words import NONE, interval_name, percent, rate
+from reliability.report.figures.words import NONE, interval_name, percent, rate
 
 SHARE_WORDS = {
     "family": "family: which model of the device",

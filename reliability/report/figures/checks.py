@@ -25,7 +25,7 @@ from reliability.report.figures.drawing import (
     programming_axis,
     to_svg,
 )
-from reliability.report.words import interval_name, number, prefix_for
+from reliability.report.figures.words import interval_name, number, prefix_for
 
 FAMILY_COLOURS = (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[4], PALETTE[5])
 OUTSIDE = PALETTE[3]

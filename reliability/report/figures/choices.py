@@ -25,7 +25,7 @@ from reliability.report.figures.drawing import (
     short,
     to_svg,
 )
-from reliability.report.words import interval_name, prefix_for
+from reliability.report.figures.words import interval_name, prefix_for
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 MEASURED = {

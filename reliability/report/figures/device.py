@@ -26,7 +26,7 @@ from reliability.report.figures.drawing import (
     programming_words,
     to_svg,
 )
-from reliability.report.words import interval_name, prefix_for, rate
+from reliability.report.figures.words import interval_name, prefix_for, rate
 
 ARROW = 2.2
 """Length of the arrow below an upper limit, a factor on the log axis."""

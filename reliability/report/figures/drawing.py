@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from devicefit.inputs.programming import Programming
-from reliability.report.words import number, prefix_for
+from reliability.report.figures.words import number, prefix_for
 
 PALETTE = sns.color_palette("colorblind").as_hex()
 SCHEME_COLOURS = {"1T1R": PALETTE[0], "2T2R": PALETTE[1]}

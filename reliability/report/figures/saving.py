@@ -19,7 +19,7 @@ from reliability.report.figures.drawing import (
     new_figure,
     to_svg,
 )
-from reliability.report.words import saving_middle
+from reliability.report.figures.words import saving_middle
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from bnn import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.engines import packed
-from bnn.engines.runner import start_runner
-from bnn.flips import chip_flips
-from bnn.packing import unpack_signs
+from bnn.evaluation.runner import start_runner
+from bnn.errors.flips import chip_flips
+from bnn.machine.packing import unpack_signs
 
 PIXELS, NEURONS = 3 * 224 * 224, 256
 rng = np.random.default_rng(1)

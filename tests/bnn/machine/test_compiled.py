@@ -8,8 +8,8 @@ import devicefit.numerics.compiled
 
 MISREAD = """
 import numpy as np
-from bnn.flips import MEAN_GAPS
-from bnn.misread_kernels import read_pixels
+from bnn.errors.flips import MEAN_GAPS
+from bnn.engines.misread.kernels import read_pixels
 z = np.zeros((1, 4), np.int32)
 weights, none, word = np.zeros((4, 1), np.uint64), np.empty(0, np.int64), np.uint64(7)
 read_pixels(z, np.arange(1, 51, dtype=np.uint8)[None], 50, weights, none, 0.1, MEAN_GAPS,

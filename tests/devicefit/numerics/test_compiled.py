@@ -16,7 +16,7 @@ EditIsSeen = Callable[..., tuple[float, float]]
 Import = Callable[[], ModuleType]
 
 LOGISTIC = """
-from devicefit.threshold import LOGISTIC, _ln_cdf
+from devicefit.distributions.threshold import LOGISTIC, _ln_cdf
 print(_ln_cdf(LOGISTIC, -1.0, 0.0, 0.0))
 """
 TOY = """
