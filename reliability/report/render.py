@@ -10,11 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from devicefit.inputs.programming import Programming
-from reliability.report import alternatives, next_table, study_tables, tables, words
+from reliability.report import alternatives, next_table, study_tables, tables
 from reliability.report.figures import answer as answer_figures
 from reliability.report.figures import checks as check_figures
 from reliability.report.figures import choices as choice_figures
 from reliability.report.figures import device as device_figures
+from reliability.report.figures import words
 from reliability.report.figures.drawing import programming_words
 from reliability.report.figures.saving import saving_figure
 from reliability.report.saving_share_table import saving_share_table
