@@ -19,7 +19,7 @@ from matplotlib import _pylab_helpers
 from bnn.study.rate_pairs import TILTS
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.report import render_report
-from reliability.report import words as w
+from reliability.report.figures import words as w
 from reliability.report.figures.answer import unequal_rates_figure
 from reliability.results.records import network_record
 from reliability.results.results import Results, read_results

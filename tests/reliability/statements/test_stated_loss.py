@@ -16,7 +16,7 @@ from reliability.results.alternatives import alternative_records
 from reliability.results.verdict import verdict_record
 from reliability.statements.loss import stated_loss
 from reliability.statements.risk import probability
-from tests.reliability.test_alternatives import CALIBRATED, NETWORKS, compared
+from tests.reliability.results.test_alternatives import CALIBRATED, NETWORKS, compared
 
 DEVICE = {
     "data": {"readings": {"LRS": 10, "HRS": 10}, "devices": 10, "simulated": True},

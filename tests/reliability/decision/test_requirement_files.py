@@ -15,7 +15,7 @@ from reliability.decision.requirement import (
 from reliability.decision.requirement_files import RequirementFileError, read_requirement
 from reliability.networks.study import NetworkStudy
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "requirements.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "requirements.md"
 
 
 def read(tmp_path: Path, text: str) -> Requirement:

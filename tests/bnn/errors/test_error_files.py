@@ -183,7 +183,7 @@ def test_the_expected_share_is_the_mean_over_chips(
 
 
 def test_the_example_of_the_documentation_is_read(write: Callable[[str], Path]) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "errors.md").read_text(encoding="utf-8")
     found = read_error_cases(write(text.split("```toml\n")[1].split("```")[0]))
     assert found.names[1] == "stuck cells and read errors"
     assert found.errors[1].misread_rate("hidden_1") == 1e-4

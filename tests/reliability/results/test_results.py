@@ -7,7 +7,7 @@ import pytest
 from devicefit.numerics.stored import HASH, document_text
 from reliability.results.results import FORMAT, REQUIRED_KEYS, Results, read_results
 
-EXAMPLE = Path(__file__).parent / "data" / "results_example.json"
+EXAMPLE = Path(__file__).resolve().parents[1] / "data" / "results_example.json"
 
 
 def _values() -> dict:

@@ -10,8 +10,8 @@ from reliability.decision.designs import Comparison
 from reliability.decision.requirement import Requirement
 from reliability.results.verdict import verdict_record
 from reliability.results.withheld import Made, first_to_do
-from tests.reliability.test_alternatives import compared
-from tests.reliability.test_stated_loss import DEVICE
+from tests.reliability.results.test_alternatives import compared
+from tests.reliability.statements.test_stated_loss import DEVICE
 
 KEPT = ("recommended_programming", "p_requirement_met", "scheme", "network")
 MADE = Made(

@@ -22,7 +22,7 @@ from devicefit.priors.files import apply, read_priors
 from devicefit.priors.statements import QUANTITIES
 
 CURRENT, GATE = Programming("i", "A"), Programming("v", "V")
-PAGE = Path(__file__).parents[2] / "docs" / "priors.md"
+PAGE = Path(__file__).parents[3] / "docs" / "priors.md"
 
 
 def frame_of(programming: Programming = CURRENT, **more: object) -> Frame:

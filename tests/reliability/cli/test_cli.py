@@ -17,7 +17,7 @@ import pytest
 from devicefit.numerics.stored import document_text
 
 COMMAND = [sys.executable, "-m", "reliability"]
-EXAMPLE = Path(__file__).parent / "data" / "results_example.json"
+EXAMPLE = Path(__file__).resolve().parents[1] / "data" / "results_example.json"
 
 
 def _table(rng: np.random.Generator) -> pd.DataFrame:

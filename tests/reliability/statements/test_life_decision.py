@@ -25,7 +25,7 @@ from reliability.energy.energy import Energy
 from reliability.life.required import LifeFactor, LifeRequirement, age_curves
 from reliability.statements.life import at_end_of_life, life_record
 from tests.reliability.made_up import flat_in_tilt
-from tests.reliability.test_stated_loss import verdict
+from tests.reliability.statements.test_stated_loss import verdict
 
 CURRENT = Programming("SET compliance current", "A")
 X = np.geomspace(20e-6, 200e-6, 31)
