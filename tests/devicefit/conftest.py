@@ -326,7 +326,8 @@ def fitted(
 @pytest.fixture(scope="session")
 def good_fit() -> Fitted:
     """Fit lognormals with their levels to a device on which no operation fails."""
-    return fitted(SOUND, "lognormal", PLAN)
+    # 500 draws pass R-hat of 1.01 with some seeds only
+    return fitted(SOUND, "lognormal", PLAN, dataclasses.replace(SAMPLER, draws=1000))
 
 
 @pytest.fixture(scope="session")

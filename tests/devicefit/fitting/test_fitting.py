@@ -104,12 +104,12 @@ def test_diagnostics_and_record(good_fit: Any) -> None:
     assert 400 < d.tail_ess
     assert d.divergences == 0
     sizes = posterior.draws.sizes
-    assert (d.draws, sizes["chain"], sizes["draw"]) == (2000, 4, 500)
+    assert (d.draws, sizes["chain"], sizes["draw"]) == (4000, 4, 1000)
     record = posterior.record
     assert record["sampler"] == {
         "name": "nutpie NUTS",
         "chains": 4,
-        "draws": 500,
+        "draws": 1000,
         "warmup": 300,
         "seed": 1,
         "target_accept": 0.9,
@@ -128,8 +128,8 @@ def test_diagnostics_and_record(good_fit: Any) -> None:
 
 def test_laws_of_the_posterior_have_the_grid_last(good_fit: Any) -> None:
     laws = good_fit.posterior.mixtures(np.array([1e-4, 2e-4, 3e-4]))
-    assert laws["LRS"].location.shape == (1, 4, 500, 3)
-    assert good_fit.posterior.mixtures(1e-4)["HRS"].location.shape == (1, 4, 500, 1)
+    assert laws["LRS"].location.shape == (1, 4, 1000, 3)
+    assert good_fit.posterior.mixtures(1e-4)["HRS"].location.shape == (1, 4, 1000, 1)
 
 
 def test_laws_of_several_arrays_and_a_second_variable() -> None:

@@ -193,7 +193,7 @@ def model(*args):
         return args[-1](seed)
     return real(*args[:-1], begin)
 sampler._model = model
-from reliability.cli import main
+from reliability.cli.main import main
 main()
 """
 
@@ -212,7 +212,8 @@ def test_process_that_is_ended_after_its_first_chain(tmp_path: Path) -> None:
 
 IMPATIENT = """
 import os, signal, threading, time
-from reliability import cli, interruption
+from reliability.cli import main as cli
+from reliability.files import interruption
 
 def begin(**_):
     # a thread that goes on: the process would wait for it

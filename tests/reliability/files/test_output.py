@@ -138,7 +138,7 @@ def test_force_replaces_our_files_and_no_other(tmp_path: Path) -> None:
 KILLED_EVERYWHERE = '''
 import os, sys
 from pathlib import Path
-from reliability import output
+from reliability.files import output
 from reliability.files.whole_directory import check_whole
 
 STEPS = ("mkdir", "open", "close", "replace", "rename", "link", "unlink", "rmdir", "fsync",
