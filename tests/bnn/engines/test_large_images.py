@@ -14,7 +14,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from bnn import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer
-from bnn.engines import packed
+from bnn.engines.packed import packed
 from bnn.evaluation.runner import start_runner
 from bnn.errors.flips import chip_flips
 from bnn.machine.packing import unpack_signs
