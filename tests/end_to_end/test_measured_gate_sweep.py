@@ -28,7 +28,7 @@ def results() -> Results:
         return run_path(
             DATA,
             options=NetworkOptions(chips=10, unequal_chips=6, threads=1),
-            sampler=SamplerOptions(draws=250, warmup=500, seed=2),
+            sampler=SamplerOptions(draws=250, warmup=300, seed=2, target_accept=0.9),
             narrator=narrator,
             every=3,
             images_used=1000,
