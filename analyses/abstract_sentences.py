@@ -48,8 +48,8 @@ from analyses.fit_only import fit_only
 from analyses.measured_gate_sweep import read_sweep
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.error_rates import ber_curves
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.numerics.intervals import PROBABILITY
+from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import (

@@ -40,7 +40,7 @@ import xarray as xr
 import bnn
 from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from devicefit.distributions.sensing import SensingOptions
-from devicefit.fitting.sampler import SamplerOptions
+from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.decision.requirement import Requirement
 from reliability.device.files import load_study, save_study

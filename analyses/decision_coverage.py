@@ -83,10 +83,10 @@ from analyses.simulated_truths import (
 )
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, count_rate_pairs
 from devicefit.distributions.sensing import SensingOptions
-from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.prior import prior_record
+from devicefit.sampling.sampler import SamplerOptions
 from reliability.accuracy.surface import first_crossing
 from reliability.decision.requirement import Requirement
 from reliability.device.files import load_study, save_study

@@ -30,8 +30,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
+from devicefit.sampling.prior import prior_record
 from devicefit.simulation.calibration import CURRENT_DESIGN, GATE_DESIGN, SAMPLER, recoveries
 from devicefit.simulation.ranks import RankStudy
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from devicefit.checks.fit_gates import convergence_gates
 from devicefit.compression.compression import compress
+from devicefit.fitting.convergence import convergence_gates
 from devicefit.fitting.fit import fit
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements.measurements import Measurements
+from devicefit.sampling.sampler import SamplerOptions
 from reliability.device.records import data_record
 from reliability.device.study import GRID_POINTS, DeviceStudy, adaptive_grid
 

@@ -47,8 +47,8 @@ import bnn
 from devicefit.compression.compression import compress
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fit import fit
-from devicefit.fitting.sampler import SamplerOptions, psis
 from devicefit.measurements.measurements import STATES, Measurements, check_measurements
+from devicefit.sampling.sampler import SamplerOptions, psis
 from devicefit.simulation.new_readings import binned, correlation, laws_at
 from devicefit.simulation.reference_device import PROGRAMMING, ReferencePlan, reference_measurements
 from reliability.decision.requirement import Requirement

@@ -32,9 +32,9 @@ from pathlib import Path
 
 import bnn
 from devicefit.distributions.sensing import SensingOptions
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.columns import parse_columns
 from devicefit.measurements.measurements import Measurements, check_measurements, read_measurements
+from devicefit.sampling.sampler import SamplerOptions
 from reliability.confirmation.confirmed import Confirmable, Confirming
 from reliability.decision.requirement import Requirement
 from reliability.device.study import study_device

@@ -17,10 +17,10 @@ import pandas as pd
 from devicefit.distributions.mixture import Mixture
 from devicefit.distributions.sensing import ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
 from devicefit.families.frame import Frame
-from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.measurements.measurements import MeasurementError, Measurements, check_measurements
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.prior import sample_priors
 from devicefit.simulation.reference_device import (
     PROGRAMMING,
     ReferenceDevice,

@@ -32,8 +32,8 @@ from benchmarks import (
 from benchmarks.devicefit_prediction import DATA_SETS, SEED, predict_data_set
 from devicefit.compression.compression import compress
 from devicefit.fitting.fit import fit
-from devicefit.fitting.sampler import SamplerOptions, versions
 from devicefit.measurements.measurements import check_measurements
+from devicefit.sampling.sampler import SamplerOptions, versions
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.cli.inputs import chosen_models
 

@@ -38,12 +38,12 @@ from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.error_rates import array_curves, ber_curves
 from devicefit.fitting.fit import fit
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.programming import ONE_CONDITION
 from devicefit.measurements.measurements import STATES, Measurements, check_measurements
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import clopper_pearson
 from devicefit.prediction.prediction import predict
+from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import PROGRAMMING
 
 SAMPLER = SamplerOptions(draws=500, warmup=400, cores=1)

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.devicefit_prediction import DATA_SETS, whole
-from devicefit.checks.fit_gates import answer_diagnostics
 from devicefit.compression.compression import compress
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
+from devicefit.fitting.convergence import answer_diagnostics
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import fit
-from devicefit.fitting.sampler import SamplerOptions, standardised
 from devicefit.measurements.measurements import Measurements, read_measurements
+from devicefit.sampling.sampler import SamplerOptions, standardised
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.device.study import GRID_POINTS, STACKED_FAMILIES, adaptive_grid
 

@@ -38,11 +38,11 @@ from devicefit.distributions.mixture import Mixture
 from devicefit.distributions.sensing import BerCurve, SensingOptions, ln_ber_1t1r, ln_ber_2t2r
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, fit
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.measurements.measurements import STATES, Measurements, check_measurements
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import clopper_pearson
 from devicefit.prediction.loo import loo
+from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import (
     PROGRAMMING,
     ReferenceDevice,

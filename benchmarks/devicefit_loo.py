@@ -18,8 +18,8 @@ import numpy as np
 import devicefit.prediction.loo
 from devicefit.compression.compression import compress
 from devicefit.fitting.fit import fit
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.prediction.loo import DRAWS, loo
+from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 DEVICES = 330_000

@@ -2,10 +2,10 @@
 
 Question
     Effective draws per second of a family's PyMC model (lognormal with its levels, compressed
-    readings) in three ways: as :func:`devicefit.fitting.sampler.sample_model` does it, in the scale
-    of the Laplace approximation; with nutpie as a user would call it; and with ``pm.sample``. One
-    model, so the posteriors must agree first. Our seconds include the climbs to the mode. Then
-    seconds per value and gradient for 1e4, 1e5 and 1e6 readings of as many devices.
+    readings) in three ways: as :func:`devicefit.sampling.sampler.sample_model` does it, in the
+    scale of the Laplace approximation; with nutpie as a user would call it; and with
+    ``pm.sample``. One model, so the posteriors must agree first. Our seconds include the climbs to
+    the mode. Then seconds per value and gradient for 1e4, 1e5 and 1e6 readings of as many devices.
 
 Run ``python -m benchmarks.devicefit_sampling --json FILE``. One core for all; ratios are taken from
 the seconds of the processor, which other processes do not lengthen much, and wall clock is reported
@@ -32,19 +32,19 @@ import nutpie.compile_pymc  # the seconds of imports count for none of the ways
 import pymc as pm
 import xarray as xr
 
-from devicefit.compression.compressed import Compressed
 from devicefit.compression.compression import compress
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import Diagnostics, ln_posterior
-from devicefit.fitting.sampler import (
+from devicefit.fitting.starts import data_starts
+from devicefit.likelihood.compressed import Compressed
+from devicefit.sampling.sampler import (
     SamplerOptions,
     bulk_ess,
     sample_model,
     standardised,
     versions,
 )
-from devicefit.fitting.starts import data_starts
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 FAMILY = FAMILIES["lognormal"]

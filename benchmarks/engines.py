@@ -44,7 +44,7 @@ from bnn.engines.incremental import incremental
 from bnn.evaluation.runner import memory_bytes, start_runner
 from bnn.machine.threads import torch_threads
 from bnn.networks.network import Layer, flip_weights, layer_signs
-from devicefit.fitting.sampler import versions
+from devicefit.sampling.sampler import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = ROOT / "analyses/results/measured_gate_sweep/standard.safetensors"

@@ -18,9 +18,9 @@ import bnn
 from analyses.measured_gate_sweep import read_sweep
 from bnn.calibration.calibration import FIXED
 from devicefit.distributions.sensing import SensingOptions
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.columns import parse_columns
 from devicefit.measurements.measurements import Measurements, read_measurements
+from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.confirmation.confirmed import Confirmable
 from reliability.decision.requirement import Requirement, default_requirement

@@ -8,16 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from devicefit.checks.fit_gates import COVERED_LIMIT, R_HAT_LIMIT
-from devicefit.checks.gate import Gate
+from devicefit.checks.fit_gates import COVERED_LIMIT
 from devicefit.compression.compression import compress
 from devicefit.distributions.sensing import SensingOptions
+from devicefit.fitting.convergence import R_HAT_LIMIT
 from devicefit.fitting.fit import fit
-from devicefit.fitting.sampler import SamplerOptions
+from devicefit.fitting.gate import Gate
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.prediction.prediction import fit_persistence, predict
 from devicefit.priors.files import PriorFile
+from devicefit.sampling.sampler import SamplerOptions
 
 LEAST_KEPT = 2
 """Programming values that a fit needs to say anything of others."""

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from devicefit.checks.gate import Gate
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fitted import Fitted
+from devicefit.fitting.gate import Gate
 from devicefit.inputs.columns import PLACE
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import is_above, single_readings

@@ -10,11 +10,11 @@ import pandas as pd
 from scipy.special import ndtr
 
 from devicefit.checks.counted_share import CountedShare, between, equal_windows
-from devicefit.checks.gate import Gate
 from devicefit.checks.totals import MATERIAL, WINDOWS, shares_gate
 from devicefit.distributions.mixture import Mixture
 from devicefit.distributions.sensing import SensingOptions, ln_ber_2t2r
 from devicefit.fitting.fitted import Fitted
+from devicefit.fitting.gate import Gate
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import single_readings
 from devicefit.numerics.arrays import FloatArray, IntArray

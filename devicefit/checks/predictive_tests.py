@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from devicefit.checks.counted_share import CountedShare
-from devicefit.checks.gate import Gate
 from devicefit.checks.pairs import pair_shares, pairs_gate
 from devicefit.checks.ranks_of_readings import ranked_readings
 from devicefit.checks.shape import ShapeTests, shape_gate, shape_tests
 from devicefit.checks.totals import error_totals, totals_gate
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fitted import Fitted
+from devicefit.fitting.gate import Gate
 from devicefit.measurements.measurements import Measurements
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.compression.compressed import Compressed
 from devicefit.distributions.sensing import BerCurve
-from devicefit.families.prior import Prior, ln_prior
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, ln_posterior
+from devicefit.likelihood.compressed import Compressed
 from devicefit.numerics.arrays import FloatArray
 from devicefit.prediction.reading_density import thinned, thinned_places
 from devicefit.priors.statements import Statement, ln_factor
+from devicefit.sampling.prior import Prior, ln_prior
 
 SENSITIVE = 0.05
 """Sensitivity from which on an answer depends on what was scaled (Kallioinen et al. 2023).

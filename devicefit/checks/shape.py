@@ -23,8 +23,8 @@ from devicefit.checks.counted_share import (
     design_effect,
     equal_windows,
 )
-from devicefit.checks.gate import Gate
 from devicefit.checks.ranks_of_readings import RankedState
+from devicefit.fitting.gate import Gate
 from devicefit.numerics.arrays import FloatArray, IntArray
 
 Words = Callable[[float], str]

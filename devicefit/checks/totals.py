@@ -13,9 +13,9 @@ from devicefit.checks.counted_share import (
     design_effect,
     equal_windows,
 )
-from devicefit.checks.gate import Gate
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fitted import Fitted
+from devicefit.fitting.gate import Gate
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.numerics.arrays import FloatArray, IntArray

@@ -6,13 +6,6 @@ import numpy as np
 import pandas as pd
 
 from devicefit.compression.accumulation import CELL, WIDE_BITS, Partial, accumulate, whole_series
-from devicefit.compression.compressed import (
-    Compressed,
-    CompressedState,
-    DeviceCells,
-    Intervals,
-    Summaries,
-)
 from devicefit.compression.exact_sums import (
     MOST_PER_CELL,
     NAMES,
@@ -23,6 +16,13 @@ from devicefit.compression.exact_sums import (
     moments,
 )
 from devicefit.inputs.programming import Programming
+from devicefit.likelihood.compressed import (
+    Compressed,
+    CompressedState,
+    DeviceCells,
+    Intervals,
+    Summaries,
+)
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.numerics.arrays import FloatArray, IntArray
 

@@ -160,7 +160,7 @@ class Moments:
     Parameters
     ----------
     mean, sum_of_squares, lag_product, first, last : float array, shape (series,)
-        As in :class:`devicefit.compression.compressed.DeviceCells`.
+        As in :class:`devicefit.likelihood.compressed.DeviceCells`.
     """
 
     mean: FloatArray

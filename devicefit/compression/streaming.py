@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from devicefit.compression.accumulation import WIDE_BITS, Partial, accumulate, merge
-from devicefit.compression.compressed import Compressed
 from devicefit.compression.compression import BINS_PER_SPREAD, finish
 from devicefit.compression.exact_sums import PLACE_BITS, ln_r_of
 from devicefit.inputs.columns import ColumnMapping
@@ -27,6 +26,7 @@ from devicefit.inputs.refusals import (
     refuse_few_devices,
     refuse_one_state,
 )
+from devicefit.likelihood.compressed import Compressed
 from devicefit.measurements.files import keep_where
 from devicefit.measurements.input_tables import conditions_in, open_tables
 from devicefit.measurements.measurements import check_numbers, check_rows

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from devicefit.families.frame import Frame, Places
-from devicefit.families.prior import Prior
+from devicefit.sampling.prior import Prior
 
 R_REFERENCE_OHM = 1e4
 R_INCOMPLETE_OHM = 3e3
@@ -68,7 +68,7 @@ def core(xp: Any, frame: Frame, here: Here) -> Core:
     frame : Frame
         Which variables there are.
     here : Here
-        Parameters of :func:`devicefit.families.prior.core_priors`, and where.
+        Parameters of :func:`devicefit.families.prior_tables.core_priors`, and where.
 
     Notes
     -----

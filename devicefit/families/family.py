@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from devicefit.compression.compressed import Compressed
 from devicefit.distributions.mixture import Mixture
 from devicefit.families.core import Here
 from devicefit.families.frame import Frame, Places
 from devicefit.families.operations import with_shifts
-from devicefit.families.prior import Prior
+from devicefit.likelihood.compressed import Compressed
 from devicefit.likelihood.draws import ARRAY, NUMBER, TERM, draws_at_places
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.prior import Prior
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -76,7 +76,7 @@ class Family:
         ``(variables, here, laws, compressed, frame)`` adds the likelihood to the PyMC model. Left
         out, all readings are independent draws of the laws.
     coordinates : callable, optional
-        Coordinates in which the sampler moves (:class:`devicefit.fitting.sampler.Coordinates`) for
+        Coordinates in which the sampler moves (:class:`devicefit.sampling.sampler.Coordinates`) for
         a frame; the parameters themselves when left out. Posteriors are the same.
     """
 

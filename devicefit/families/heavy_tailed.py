@@ -9,7 +9,8 @@ import numpy as np
 from devicefit.families.core import Here, PathCoordinates, core
 from devicefit.families.family import Component, Family, Laws
 from devicefit.families.frame import Frame
-from devicefit.families.prior import Prior, core_priors, tail_priors
+from devicefit.families.prior_tables import core_priors, tail_priors
+from devicefit.sampling.prior import Prior
 
 LEAST_DOF = 1.5
 LOGISTIC_SD = np.pi / np.sqrt(3.0)

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.compression.compressed import DeviceCells
-from devicefit.families.prior import Prior
+from devicefit.likelihood.compressed import DeviceCells
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.sampling.prior import Prior
 
 STATES = ("LRS", "HRS")
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.compression.compressed import Compressed, Summaries
 from devicefit.families.core import Here, PathCoordinates, core
 from devicefit.families.family import Component, Family, Laws
 from devicefit.families.frame import Frame
 from devicefit.families.levels import CellStatistics, level_priors, levels_of, ln_density
-from devicefit.families.prior import Prior, core_priors
+from devicefit.families.prior_tables import core_priors
+from devicefit.likelihood.compressed import Compressed, Summaries
+from devicefit.sampling.prior import Prior
 
 
 def priors(frame: Frame) -> tuple[Prior, ...]:

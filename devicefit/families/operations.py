@@ -17,7 +17,8 @@ from devicefit.families.core import (
     shifted_position,
 )
 from devicefit.families.frame import Frame
-from devicefit.families.prior import IN_SD, LN10, Prior, spread_between_arrays
+from devicefit.families.prior_tables import IN_SD, spread_between_arrays
+from devicefit.sampling.prior import LN10, Prior
 
 DEVIATION_FAILURE = 1.5
 """Prior standard deviation of the smooth deviations of log odds of failures."""
@@ -126,6 +127,6 @@ def _length(xp: Any, vector: Any) -> Any:
     if xp is np:
         return vector.shape[-1]
     # Imported where there is a model: commands that evaluate draws have no use for PyTensor.
-    from devicefit.numerics.parts import length
+    from devicefit.sampling.parts import length
 
     return length(vector)[0]

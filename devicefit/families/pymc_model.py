@@ -12,15 +12,15 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from devicefit.compression.compressed import Compressed, CompressedState, Intervals, Summaries
 from devicefit.families.core import Here
 from devicefit.families.family import Component, Laws
 from devicefit.families.frame import Frame, Places
 from devicefit.families.operations import with_shifts
-from devicefit.families.prior import Prior
 from devicefit.likelihood.at_places import variables_at_places
+from devicefit.likelihood.compressed import Compressed, CompressedState, Intervals, Summaries
 from devicefit.likelihood.draws import NUMBER
 from devicefit.likelihood.mixture_op import readings_likelihood
+from devicefit.sampling.prior import Prior
 
 
 def pymc_model(

@@ -15,7 +15,8 @@ from devicefit.families.core import Here, core, incomplete_set, ln_expit, shift
 from devicefit.families.family import Component, Family, Laws
 from devicefit.families.frame import Frame
 from devicefit.families.operations import FailureCoordinates, ln_odds, set_outcome
-from devicefit.families.prior import Prior, core_priors, failure_priors, shape_priors
+from devicefit.families.prior_tables import core_priors, failure_priors, shape_priors
+from devicefit.sampling.prior import Prior
 
 # Prior standard deviation of the smooth deviation of the log odds of the broad part.
 DEVIATION_SHAPE = 0.5

@@ -14,7 +14,8 @@ from devicefit.families.core import Here, core, incomplete_set, ln_expit
 from devicefit.families.family import Component, Family, Laws
 from devicefit.families.frame import Frame
 from devicefit.families.operations import FailureCoordinates, ln_odds, set_outcome
-from devicefit.families.prior import Prior, core_priors, plain_failure_priors
+from devicefit.families.prior_tables import core_priors, plain_failure_priors
+from devicefit.sampling.prior import Prior
 
 
 def priors(frame: Frame) -> tuple[Prior, ...]:

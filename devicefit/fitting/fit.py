@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from devicefit.compression.compressed import Compressed
 from devicefit.distributions.mixture import Mixture, mix
 from devicefit.families.frame import Frame
-from devicefit.families.prior import Prior, prior_record
 from devicefit.families.registry import FAMILIES, Family
 from devicefit.fitting.filament import Filament
 from devicefit.fitting.new_arrays import add_new_arrays
-from devicefit.fitting.sampler import (
+from devicefit.fitting.starts import data_starts
+from devicefit.likelihood.compressed import Compressed
+from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.priors.files import PriorFile, apply, without_missing
+from devicefit.priors.statements import Statement, statement_record
+from devicefit.sampling.prior import Prior, prior_record
+from devicefit.sampling.sampler import (
     SamplerOptions,
     Standardised,
     bulk_ess,
@@ -24,10 +28,6 @@ from devicefit.fitting.sampler import (
     standardised,
     tail_ess,
 )
-from devicefit.fitting.starts import data_starts
-from devicefit.numerics.arrays import FloatArray, IntArray
-from devicefit.priors.files import PriorFile, apply, without_missing
-from devicefit.priors.statements import Statement, statement_record
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def ln_posterior(
     -------
     Standardised
         Of the parameters in units of their priors, float array, shape (parameter,), in the order
-        of :func:`devicefit.families.prior.layout`: standard normal before the data.
+        of :func:`devicefit.sampling.prior.layout`: standard normal before the data.
     """
     priors = family.priors(Frame.of(compressed)) if priors is None else priors
     return standardised(family.model(compressed, priors=priors, statements=statements), priors)

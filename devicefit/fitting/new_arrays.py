@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 
 from devicefit.families.frame import Frame
-from devicefit.families.prior import Prior, sample_priors, spread_between_arrays
+from devicefit.families.prior_tables import spread_between_arrays
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.prior import Prior, sample_priors
 
 ENOUGH_ARRAYS = 5
 """Measured arrays from which on they, and not the prior, tell how much arrays differ."""

@@ -13,11 +13,11 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
 from devicefit.families.frame import Frame
-from devicefit.families.prior import Prior
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import reading
+from devicefit.sampling.prior import Prior
 
 FORMAT = "rram-reliability device posterior 4"
 HEAD = "rram_reliability"

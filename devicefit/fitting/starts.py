@@ -6,9 +6,9 @@ import itertools
 
 import numpy as np
 
-from devicefit.compression.compressed import Compressed, CompressedState
 from devicefit.families.frame import Frame
 from devicefit.families.skewed_failure import STUCK_CENTRE, STUCK_REACH
+from devicefit.likelihood.compressed import Compressed, CompressedState
 from devicefit.numerics.arrays import FloatArray
 
 _QUARTILES_OVER_SD = 1.349

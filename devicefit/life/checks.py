@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2
 
-from devicefit.checks.gate import Gate
+from devicefit.fitting.gate import Gate
 from devicefit.numerics.arrays import IntArray
 
 CHANCE = 0.01

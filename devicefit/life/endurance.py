@@ -16,12 +16,12 @@ from scipy.special import expit, ndtr, ndtri
 from scipy.stats import betabinom
 
 from devicefit.families.core import ln_add
-from devicefit.families.prior import Prior
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.programming import beyond
 from devicefit.life.checks import CountCheck
 from devicefit.life.fit import LifeDraws, sample_life
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.sampling.prior import Prior
+from devicefit.sampling.sampler import SamplerOptions
 
 if TYPE_CHECKING:
     import pymc as pm

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from devicefit.checks.gate import Gate
 from devicefit.fitting.fit import Diagnostics
+from devicefit.fitting.gate import Gate
 from devicefit.fitting.posterior_files import HEAD, Strict, check_diagnostics, check_draws
 from devicefit.inputs.programming import Programming
 from devicefit.life import endurance, retention, wear_out

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from devicefit.families.prior import Prior, prior_record
 from devicefit.fitting.fit import Diagnostics
-from devicefit.fitting.sampler import SamplerOptions, sample_model
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.prior import Prior, prior_record
+from devicefit.sampling.sampler import SamplerOptions, sample_model
 
 if TYPE_CHECKING:
     import pymc as pm

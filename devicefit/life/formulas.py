@@ -14,8 +14,8 @@ import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 
 from devicefit.families.core import ln_add
-from devicefit.families.prior import Prior
 from devicefit.likelihood.special_ops import ln_normal_cdf
+from devicefit.sampling.prior import Prior
 
 Tensor = Any
 """Expression of PyTensor."""

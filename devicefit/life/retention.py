@@ -21,11 +21,11 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from devicefit.families.prior import Prior
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life.checks import CountCheck
 from devicefit.life.fit import BOLTZMANN_EV, LifeDraws, sample_life
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.sampling.prior import Prior
+from devicefit.sampling.sampler import SamplerOptions
 
 if TYPE_CHECKING:
     import pymc as pm

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from devicefit.checks.fit_gates import convergence_gates
-from devicefit.checks.gate import Gate
-from devicefit.fitting.sampler import SamplerOptions
+from devicefit.fitting.convergence import convergence_gates
+from devicefit.fitting.gate import Gate
 from devicefit.life import endurance, retention
 from devicefit.life.checks import CountCheck, each_gate, held_out_gate, not_checked, spread_gate
 from devicefit.life.endurance import EnduranceCounts, EnduranceState
@@ -22,6 +21,7 @@ from devicefit.life.retention import BakeCounts, RetentionState
 from devicefit.life.wear_out import WearOut, WearOutTable, fit_wear_out
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY
+from devicefit.sampling.sampler import SamplerOptions
 
 STATES = ("LRS", "HRS")
 _CONVERGED_REMEDY = (

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-from devicefit.families.prior import Prior
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.programming import Programming, beyond
 from devicefit.life.fit import LifeDraws, sample_life
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.sampling.prior import Prior
+from devicefit.sampling.sampler import SamplerOptions
 
 if TYPE_CHECKING:
     import pymc as pm

@@ -17,9 +17,9 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 
 from devicefit.likelihood.draws import ARRAY, NUMBER, TERM
 from devicefit.numerics.compiled import njit
-from devicefit.numerics.graph_code import of_lines
-from devicefit.numerics.parts import joined, length
-from devicefit.numerics.pymc_lines import differentiable
+from devicefit.sampling.graph_code import of_lines
+from devicefit.sampling.parts import joined, length
+from devicefit.sampling.pymc_lines import differentiable
 
 
 def variables_at_places(

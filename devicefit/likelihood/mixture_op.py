@@ -22,9 +22,9 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 from devicefit.likelihood.interval_kernel import interval_mixture
 from devicefit.likelihood.mixture_kernel import KERNELS, STUDENT, binned_mixture
 from devicefit.numerics.compiled import digest, njit
-from devicefit.numerics.graph_code import of_lines
-from devicefit.numerics.machine_density import stored_callback
-from devicefit.numerics.pymc_lines import differentiable
+from devicefit.sampling.graph_code import of_lines
+from devicefit.sampling.machine_density import stored_callback
+from devicefit.sampling.pymc_lines import differentiable
 
 _DATA = 7
 """Arrays of readings: three of the bins, four of the bounds."""

@@ -20,7 +20,7 @@ from scipy.special import log_ndtr
 
 from devicefit.distributions.kernels import normal_ln_cdf
 from devicefit.numerics.compiled import digest, njit
-from devicefit.numerics.pymc_lines import differentiable
+from devicefit.sampling.pymc_lines import differentiable
 
 _LN_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _FAR = -1e4

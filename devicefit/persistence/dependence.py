@@ -11,7 +11,6 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtri_exp
 
-from devicefit.compression.compressed import DeviceCells
 from devicefit.families.levels import (
     STATES,
     CellStatistics,
@@ -21,8 +20,9 @@ from devicefit.families.levels import (
     levels_of,
     ln_density,
 )
-from devicefit.fitting.sampler import SamplerOptions, sample_model
+from devicefit.likelihood.compressed import DeviceCells
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.sampling.sampler import SamplerOptions, sample_model
 
 LEVEL_NAMES = tuple(Levels.__dataclass_fields__)
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.compression.compressed import Compressed
 from devicefit.fitting.fit import DevicePosterior
-from devicefit.fitting.sampler import psis
+from devicefit.likelihood.compressed import Compressed
 from devicefit.measurements.measurements import Measurements
 from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.compiled import njit
@@ -25,6 +24,7 @@ from devicefit.prediction.reading_density import (
     powers,
     thinned,
 )
+from devicefit.sampling.sampler import psis
 
 DRAWS = 500
 """Draws that densities are evaluated for, evenly spaced over the posterior."""

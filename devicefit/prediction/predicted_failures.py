@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from devicefit.compression.compressed import Compressed
 from devicefit.distributions.sensing import BerCurve
 from devicefit.fitting.fitted import Fitted
+from devicefit.likelihood.compressed import Compressed
 from devicefit.measurements.measurements import STATES
 from devicefit.prediction.counted_errors import ErrorCounts
 from devicefit.prediction.reading_density import conditions_of

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from devicefit.compression.compressed import Compressed, CompressedState
 from devicefit.distributions.kernels import LOGISTIC, NORMAL, STUDENT, ln_pdf, logistic_ln_pdf
 from devicefit.distributions.mixture import Mixture
 from devicefit.families import levels
 from devicefit.fitting.fit import DevicePosterior
+from devicefit.likelihood.compressed import Compressed, CompressedState
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.compiled import njit
@@ -32,7 +32,7 @@ class DeviceReadings:
     Parameters
     ----------
     devices : tuple of str
-        Names, in the numbering of :class:`devicefit.compression.compressed.DeviceCells`.
+        Names, in the numbering of :class:`devicefit.likelihood.compressed.DeviceCells`.
     counts : sparse array, shape (device, column)
         Readings of each device in each column.
     state, condition : int array, shape (column,)

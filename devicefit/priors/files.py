@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from devicefit.families.prior import LN10, Prior, spread_between_arrays
+from devicefit.families.prior_tables import spread_between_arrays
 from devicefit.inputs.programming import Programming
 from devicefit.inputs.quantities import NotAQuantity, parse_quantity
 from devicefit.numerics.stored import plain_number, read_toml, reading, shown
 from devicefit.priors.elicitation import LARGEST_PROBABILITY, LEAST_PROBABILITY, normal_between
 from devicefit.priors.statements import QUANTITIES, Statement
+from devicefit.sampling.prior import LN10, Prior
 
 PROBABILITY = 0.9
 """Probability of ``between`` where a table does not give its own."""

@@ -10,11 +10,11 @@ from devicefit.distributions.mixture import Mixture
 from devicefit.distributions.sensing import SensingOptions, ln_ber_1t1r, ln_ber_2t2r
 from devicefit.families.family import draws_here
 from devicefit.families.frame import Frame
-from devicefit.families.prior import Prior, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray
 from devicefit.priors.statements import Statement, ln_factor
+from devicefit.sampling.prior import Prior, sample_priors
 
 LEAST_EFFECTIVE = 50.0
 """Fewest effective draws from which a prior prediction is made."""

@@ -102,7 +102,7 @@ class Statement:
         frame : Frame
             Measured range. A second programming variable has its reference value.
         here : Here
-            Parameters of :func:`devicefit.families.prior.core_priors` at the place ``at``.
+            Parameters of :func:`devicefit.families.prior_tables.core_priors` at the place ``at``.
         """
         # A statement is about the technology, not about the first of several arrays.
         p = {name: v * 0.0 if name.endswith("_array") else v for name, v in here.p.items()}

@@ -20,14 +20,7 @@ import pandas as pd
 from devicefit.compression.compression import compress
 from devicefit.distributions.sensing import ln_ber_1t1r, ln_ber_2t2r
 from devicefit.families.frame import Frame
-from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
-from devicefit.fitting.sampler import (
-    SamplerOptions,
-    bulk_ess,
-    r_hat,
-    sample_model,
-)
 from devicefit.fitting.starts import data_starts
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import (
@@ -37,6 +30,8 @@ from devicefit.measurements.measurements import (
     check_measurements,
 )
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.prior import sample_priors
+from devicefit.sampling.sampler import SamplerOptions, bulk_ess, r_hat, sample_model
 from devicefit.simulation.ranks import RANKS, rank_of
 
 SAMPLER = SamplerOptions(chains=2, draws=1000, warmup=800, cores=1, target_accept=0.95)

@@ -16,10 +16,10 @@ import numpy as np
 from scipy.stats import beta, binom, fisher_exact
 
 from devicefit.checks.counted_share import CountedShare
-from devicefit.checks.gate import Gate
 from devicefit.checks.totals import MATERIAL, shares_gate
 from devicefit.distributions.sensing import CELLS_PER_BIT, SensingOptions
 from devicefit.fitting.fitted import Fitted
+from devicefit.fitting.gate import Gate
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import STATES
 from devicefit.numerics.arrays import FloatArray

@@ -97,7 +97,7 @@ def working() -> Iterator[None]:
     except Exception as error:
         if _debugging():
             raise
-        from devicefit.fitting.sampler import NotFinite
+        from devicefit.sampling.sampler import NotFinite
 
         if isinstance(error, NotFinite):
             raise Stop(f"{error}\nnothing was written", 2) from error

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from bnn import ImageSet
     from devicefit.distributions.sensing import SensingOptions
     from devicefit.families.frame import Frame
-    from devicefit.fitting.sampler import SamplerOptions
     from devicefit.inputs.programming import Programming
     from devicefit.measurements.measurements import Measurements
     from devicefit.priors.files import PriorFile
+    from devicefit.sampling.sampler import SamplerOptions
     from devicefit.treatments.overrange import Overrange
     from reliability.cli.options import ConfirmChoices, DecisionChoices
     from reliability.confirmation.confirmables import Find
@@ -179,7 +179,7 @@ def sampler_options(
     target_accept: float | None,
 ) -> SamplerOptions:
     """Sampler with what the user changed."""
-    from devicefit.fitting.sampler import SamplerOptions
+    from devicefit.sampling.sampler import SamplerOptions
 
     return SamplerOptions(
         seed=seed,

@@ -25,10 +25,10 @@ from reliability.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from devicefit.fitting.sampler import SamplerOptions
     from devicefit.life.study import Endurance, Life, Retention
     from devicefit.life.tables import LifeTable
     from devicefit.numerics.arrays import FloatArray
+    from devicefit.sampling.sampler import SamplerOptions
 
 AnyLife = TypeVar("AnyLife", bound="Life")
 

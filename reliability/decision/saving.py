@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devicefit.checks.gate import Gate
+from devicefit.fitting.gate import Gate
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY, equal_tailed
 from reliability.decision.designs import STANDARD, Comparison, Design, Reference

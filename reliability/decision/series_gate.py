@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from devicefit.checks.gate import Gate
+from devicefit.fitting.gate import Gate
 from reliability.decision.limits import Condition
 from reliability.energy.energy import Energy, series_share_at
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from devicefit.checks.gate import Gate
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior
+from devicefit.fitting.gate import Gate
 from devicefit.fitting.posterior_files import State, Strict, load_posterior, save_posterior
 from devicefit.measurements.measurements import STATES
 from devicefit.numerics.arrays import FloatArray

@@ -9,12 +9,12 @@ import numpy as np
 
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
-from devicefit.families.prior import Prior
 from devicefit.families.registry import FAMILIES
 from devicefit.numerics.arrays import FloatArray
 from devicefit.priors.files import Entry, PriorFile, apply, without_missing
 from devicefit.priors.predictive import PriorPrediction, prior_prediction
 from devicefit.priors.statements import Statement
+from devicefit.sampling.prior import Prior
 
 DRAWS = 2000
 """Devices drawn from a prior."""

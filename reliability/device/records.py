@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.compression.compressed import Compressed
 from devicefit.families.levels import Levels, levels_of
 from devicefit.fitting.fit import DevicePosterior
-from devicefit.fitting.sampler import SamplerOptions
+from devicefit.likelihood.compressed import Compressed
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import single_readings
 from devicefit.numerics.intervals import PROBABILITY
 from devicefit.persistence.dependence import fit_levels, normal_scores, score_cells
 from devicefit.persistence.windows import WindowedPersistence
 from devicefit.prediction.prediction import places_of, reading_ranges
+from devicefit.sampling.sampler import SamplerOptions
 
 _SCORE_DRAWS = 20
 _BLOCK = 4_000_000

@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from devicefit.checks.fit_gates import (
-    convergence_gates,
-    loo_gate,
-    modes_gate,
-    sensitivity_gate,
-)
-from devicefit.checks.gate import Gate
+from devicefit.checks.fit_gates import loo_gate, modes_gate, sensitivity_gate
 from devicefit.checks.left_out_conditions import (
     check_groups,
     leave_conditions_out,
@@ -24,13 +18,14 @@ from devicefit.checks.left_out_conditions import (
 from devicefit.checks.neighbours import likenesses, neighbours_gate
 from devicefit.checks.predictive_tests import predictive_tests
 from devicefit.checks.sensitivity import curve_sensitivity
-from devicefit.compression.compressed import Compressed
 from devicefit.compression.compression import compress
 from devicefit.distributions.sensing import SensingOptions, ln_ber_1t1r
 from devicefit.distributions.threshold import choose_threshold
+from devicefit.fitting.convergence import convergence_gates
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, fit
-from devicefit.fitting.sampler import SamplerOptions
+from devicefit.fitting.gate import Gate
+from devicefit.likelihood.compressed import Compressed
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import single_readings
 from devicefit.numerics.arrays import FloatArray
@@ -47,6 +42,7 @@ from devicefit.prediction.predicted_failures import predicted_failures
 from devicefit.prediction.prediction import fit_persistence, threshold_words
 from devicefit.prediction.stacking import StackedDevice, stacking_weights
 from devicefit.priors.files import PriorFile
+from devicefit.sampling.sampler import SamplerOptions
 from reliability.device.figures_data import device_checks_record
 from reliability.device.records import data_record, levels_record
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.error_rates import ber_curves
-from devicefit.fitting.sampler import versions
 from devicefit.prediction.stacking import StackedDevice
+from devicefit.sampling.sampler import versions
 from devicefit.simulation.reference_device import ReferenceDevice
 from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import AccuracySurface

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from devicefit.checks.gate import Gate
 from devicefit.distributions.sensing import SCHEMES, BerCurve, SensingOptions
+from devicefit.fitting.gate import Gate
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY, equal_tailed
 from reliability.accuracy.surface import AccuracySurface, mean_loss

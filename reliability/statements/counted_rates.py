@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from devicefit.checks.gate import Gate
+from devicefit.fitting.gate import Gate
 from devicefit.numerics.intervals import equal_tailed
 
 if TYPE_CHECKING:

@@ -13,25 +13,25 @@ import pytest
 import xarray as xr
 from pytensor.compile.mode import Mode
 
-from devicefit.compression.compressed import (
+from devicefit.compression.compression import compress
+from devicefit.distributions.sensing import BerCurve, SensingOptions
+from devicefit.families.frame import Frame
+from devicefit.families.registry import FAMILIES
+from devicefit.fitting.error_rates import ber_curves
+from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit
+from devicefit.inputs.programming import Programming
+from devicefit.likelihood.compressed import (
     Compressed,
     CompressedState,
     DeviceCells,
     Intervals,
     Summaries,
 )
-from devicefit.compression.compression import compress
-from devicefit.distributions.sensing import BerCurve, SensingOptions
-from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record, sample_priors
-from devicefit.families.registry import FAMILIES
-from devicefit.fitting.error_rates import ber_curves
-from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit
-from devicefit.fitting.sampler import SamplerOptions
-from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import Measurements, check_measurements
 from devicefit.numerics.arrays import FloatArray
 from devicefit.prediction.counted_errors import ErrorCounts, count_errors
+from devicefit.sampling.prior import prior_record, sample_priors
+from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import (
     ReferenceDevice,
     ReferencePlan,

@@ -8,7 +8,7 @@ import numpy as np
 import pymc as pm
 import pytensor
 
-from devicefit.families.prior import Prior
+from devicefit.sampling.prior import Prior
 
 
 def likelihood(

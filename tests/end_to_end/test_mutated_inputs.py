@@ -33,7 +33,6 @@ from bnn.training.checkpoints import HASH as TENSOR_HASH
 from bnn.training.checkpoints import _content_sha256, begin_with
 from bnn.training.training import check_resumable
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.fitting.posterior_files import FORMAT as POSTERIOR
@@ -44,6 +43,7 @@ from devicefit.life.files import PRIORS, load_life
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import document_text
 from devicefit.priors.files import read_priors
+from devicefit.sampling.prior import prior_record, sample_priors
 from reliability.cli.inputs import read_input
 from reliability.cli.life import _table
 from reliability.decision.requirement_files import read_requirement

@@ -20,10 +20,10 @@ import reliability.device.study as device_study
 import reliability.results.answer
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame, deviation_basis
-from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, fit
-from devicefit.fitting.sampler import SamplerOptions
+from devicefit.sampling.prior import prior_record
+from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 from reliability.device.files import save_study
 from reliability.device.study import DeviceStudy, adaptive_grid, study_device

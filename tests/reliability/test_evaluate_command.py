@@ -12,10 +12,10 @@ import xarray as xr
 from bnn import FoldedNetwork, HiddenLayer, OutputLayer, load_network, save_network
 from bnn.machine.packing import pack_bits
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
+from devicefit.sampling.prior import prior_record
 from reliability.device.files import save_study
 from reliability.device.study import DeviceStudy
 from reliability.networks.study import load_counts

@@ -7,18 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from devicefit.checks.fit_gates import (
-    answer_diagnostics,
-    convergence_gates,
-    gate_report,
-    loo_gate,
-    modes_gate,
-    sensitivity_gate,
-)
-from devicefit.checks.gate import Gate, GateReport
+from devicefit.checks.fit_gates import gate_report, loo_gate, modes_gate, sensitivity_gate
 from devicefit.checks.sensitivity import Scaling, Sensitivity
 from devicefit.distributions.sensing import BerCurve, SensingOptions
+from devicefit.fitting.convergence import answer_diagnostics, convergence_gates
 from devicefit.fitting.fit import Diagnostics
+from devicefit.fitting.gate import Gate, GateReport
 from devicefit.prediction.loo import Loo, loo
 
 

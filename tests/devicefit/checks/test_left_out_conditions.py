@@ -14,12 +14,12 @@ from devicefit.checks.left_out_conditions import (
     left_out_conditions_gate,
     split_conditions,
 )
-from devicefit.compression.compressed import Compressed
 from devicefit.distributions.sensing import SensingOptions
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.programming import Programming
+from devicefit.likelihood.compressed import Compressed
 from devicefit.measurements.measurements import Measurements, check_measurements
 from devicefit.priors.files import Entry, PriorFile
+from devicefit.sampling.sampler import SamplerOptions
 
 CURRENTS = np.array([5e-5, 1e-4, 2e-4, 4e-4])
 DEVICES = 400

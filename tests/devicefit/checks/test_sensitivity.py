@@ -25,13 +25,13 @@ from devicefit.checks.sensitivity import (
 from devicefit.compression.compression import compress
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import check_measurements
 from devicefit.priors.statements import Statement, statement_record
+from devicefit.sampling.prior import prior_record, sample_priors
 
 CURRENT = Programming("SET compliance current", "A")
 

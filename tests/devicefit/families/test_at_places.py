@@ -17,7 +17,7 @@ from devicefit.likelihood.at_places import (
 )
 from devicefit.likelihood.draws import ARRAY, NUMBER, TERM, draws_at_places
 from devicefit.numerics.arrays import FloatArray
-from devicefit.numerics.graph_code import WITHOUT_LOCK
+from devicefit.sampling.graph_code import WITHOUT_LOCK
 
 RNG = np.random.default_rng(4)
 BASIS, INDEX = RNG.normal(size=(3, 5)), np.array([1, 0, 1, 1, 0])

@@ -12,9 +12,9 @@ import pytest
 from pytensor.compile.mode import Mode
 from scipy import special, stats
 
-from devicefit.compression.compressed import CompressedState, Intervals, Summaries
 from devicefit.families.family import Component, mixture_of
 from devicefit.families.pymc_model import add_readings
+from devicefit.likelihood.compressed import CompressedState, Intervals, Summaries
 from devicefit.numerics.arrays import FloatArray
 
 PLACES = 3

@@ -13,7 +13,7 @@ from devicefit.families.core import Core, Here, PathCoordinates, core, incomplet
 from devicefit.families.family import draws_here
 from devicefit.families.frame import Frame, Places, deviation_basis
 from devicefit.families.operations import FailureCoordinates, set_outcome
-from devicefit.families.prior import core_priors, plain_failure_priors
+from devicefit.families.prior_tables import core_priors, plain_failure_priors
 from devicefit.inputs.programming import ONE_CONDITION, Programming
 from devicefit.numerics.arrays import FloatArray
 from devicefit.simulation.reference_device import ReferenceDevice, true_mixtures

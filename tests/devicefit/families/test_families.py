@@ -15,11 +15,11 @@ from devicefit.compression.compression import Compressed, compress
 from devicefit.distributions.mixture import Mixture
 from devicefit.families.frame import Frame
 from devicefit.families.heavy_tailed import LEAST_DOF
-from devicefit.families.prior import layout, moments
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import ln_posterior
 from devicefit.inputs.programming import ONE_CONDITION, Programming
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.prior import layout, moments
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 ValueAndGradient = Callable[[FloatArray], tuple[float, FloatArray]]

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 from scipy.stats import multivariate_normal, norm
 
-from devicefit.compression.compressed import DeviceCells
 from devicefit.families.levels import (
     CellStatistics,
     Levels,
@@ -29,6 +28,7 @@ from devicefit.families.levels import (
     ln_left_out,
     ln_likelihood,
 )
+from devicefit.likelihood.compressed import DeviceCells
 
 NAMES = [f.name for f in fields(Levels)]
 LEVELS = Levels(0.45, 0.2, 0.4, -0.25, 0.3, 0.15, 0.1)

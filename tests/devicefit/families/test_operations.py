@@ -11,9 +11,9 @@ from devicefit.families.frame import Frame
 from devicefit.families.operations import ln_odds
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import fit
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import check_measurements
+from devicefit.sampling.sampler import SamplerOptions
 
 CURRENT = Programming("SET compliance current", "A")
 

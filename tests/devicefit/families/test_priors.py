@@ -8,18 +8,12 @@ from scipy.stats import kstest, norm
 
 from devicefit.families.frame import Frame
 from devicefit.families.levels import level_priors
-from devicefit.families.prior import (
-    Prior,
-    core_priors,
-    failure_priors,
-    ln_prior,
-    prior_record,
-    sample_priors,
-)
+from devicefit.families.prior_tables import core_priors, failure_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.inputs.programming import Programming
 from devicefit.priors.files import apply, read_priors
 from devicefit.priors.statements import QUANTITIES
+from devicefit.sampling.prior import Prior, ln_prior, prior_record, sample_priors
 
 CURRENT, GATE = Programming("i", "A"), Programming("v", "V")
 PAGE = Path(__file__).parents[3] / "docs" / "priors.md"

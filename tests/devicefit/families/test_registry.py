@@ -9,10 +9,10 @@ import pytest
 
 from devicefit.compression.compression import compress
 from devicefit.families.frame import Frame
-from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import fit
-from devicefit.fitting.sampler import SamplerOptions
+from devicefit.sampling.prior import sample_priors
+from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 from reliability.cli.inputs import chosen_models
 

@@ -5,11 +5,11 @@ import pytest
 import xarray as xr
 
 from devicefit.families.frame import Frame
-from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from devicefit.prediction.stacking import StackedDevice
+from devicefit.sampling.prior import sample_priors
 
 CURRENT = Programming("SET compliance current", "A")
 GATE = Programming("SET gate voltage", "V")

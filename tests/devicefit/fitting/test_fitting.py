@@ -16,20 +16,20 @@ from scipy.special import logit, logsumexp
 from devicefit.compression.compression import compress
 from devicefit.distributions.sensing import ln_ber_1t1r, ln_ber_2t2r
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
-from devicefit.fitting import sampler
 from devicefit.fitting.fit import (
     DevicePosterior,
     Diagnostics,
     fit,
     ln_posterior,
 )
-from devicefit.fitting.sampler import CLIMBS, SamplerOptions
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import equal_tailed
 from devicefit.priors.statements import Statement
+from devicefit.sampling import sampler
+from devicefit.sampling.prior import prior_record
+from devicefit.sampling.sampler import CLIMBS, SamplerOptions
 from devicefit.simulation.reference_device import (
     ReferencePlan,
     reference_measurements,

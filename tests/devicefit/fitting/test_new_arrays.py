@@ -10,13 +10,13 @@ from scipy.stats import kstest
 
 from devicefit.distributions.sensing import SensingOptions, ln_ber_2t2r
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.error_rates import array_curves, ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.fitting.new_arrays import new_array_note
 from devicefit.inputs.programming import Programming
 from devicefit.prediction.stacking import StackedDevice
+from devicefit.sampling.prior import prior_record, sample_priors
 
 CURRENT = Programming("i", "A")
 X = np.array([5e-5, 1e-4, 3e-4])

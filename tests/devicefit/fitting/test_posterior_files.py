@@ -11,12 +11,12 @@ import pytest
 import xarray as xr
 
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.fitting.posterior_files import FORMAT, HEAD, MOST_SDS, load_posterior, save_posterior
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.datasets import read_datasets, write_datasets
+from devicefit.sampling.prior import prior_record, sample_priors
 
 Known = Callable[..., DevicePosterior]
 

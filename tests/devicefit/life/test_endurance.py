@@ -9,9 +9,7 @@ import xarray as xr
 from scipy.special import expit, xlogy
 from scipy.stats import betabinom, norm
 
-from devicefit.families.prior import moments
 from devicefit.fitting.fit import Diagnostics
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life.endurance import (
     BEND_WIDTH,
     PRIORS,
@@ -25,6 +23,8 @@ from devicefit.life.endurance import (
     replicate,
 )
 from devicefit.life.fit import LifeDraws
+from devicefit.sampling.prior import moments
+from devicefit.sampling.sampler import SamplerOptions
 from tests.devicefit import plain
 
 SAMPLER = SamplerOptions(chains=2, draws=250, warmup=250, seed=1, cores=1, target_accept=0.9)

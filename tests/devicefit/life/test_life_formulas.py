@@ -15,7 +15,7 @@ from scipy.stats import betabinom, binom
 from devicefit.families.core import ln_add
 from devicefit.life.formulas import ln_beta_binomial, ln_normal_between, ln_total
 from devicefit.likelihood.special_ops import digamma, ln_normal_cdf
-from devicefit.numerics.graph_code import WITHOUT_LOCK
+from devicefit.sampling.graph_code import WITHOUT_LOCK
 
 
 def evaluated(

@@ -8,9 +8,7 @@ import pytest
 import xarray as xr
 from scipy.stats import betabinom, binom, norm
 
-from devicefit.families.prior import sample_priors
 from devicefit.fitting.fit import Diagnostics
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.life.fit import BOLTZMANN_EV, LifeDraws
 from devicefit.life.retention import (
     PRIORS,
@@ -21,6 +19,8 @@ from devicefit.life.retention import (
     replicate,
     retention_model,
 )
+from devicefit.sampling.prior import sample_priors
+from devicefit.sampling.sampler import SamplerOptions
 from tests.devicefit import plain
 
 SAMPLER = SamplerOptions(chains=2, draws=200, warmup=250, seed=1, cores=1, target_accept=0.9)

@@ -11,8 +11,8 @@ from scipy.special import log_ndtr
 from scipy.stats import norm
 
 from devicefit.families.levels import Levels
-from devicefit.fitting.sampler import SamplerOptions, r_hat
 from devicefit.persistence.dependence import fit_levels, normal_scores, score_cells, simulate_scores
+from devicefit.sampling.sampler import SamplerOptions, r_hat
 
 LEVELS = Levels(0.5, 0.25, 0.4, 0.15, 0.2, 0.1, 0.2)
 

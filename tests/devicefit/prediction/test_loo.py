@@ -10,14 +10,12 @@ import xarray as xr
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from devicefit.compression.compressed import Compressed
 from devicefit.compression.compression import compress
 from devicefit.families.frame import Frame
-from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.fitting.sampler import psis
 from devicefit.inputs.programming import ONE_CONDITION, Programming
+from devicefit.likelihood.compressed import Compressed
 from devicefit.measurements.measurements import Measurements, check_measurements
 from devicefit.prediction import reading_density
 from devicefit.prediction.loo import ALIKE, K_LIMIT, Loo, elpd_difference, loo
@@ -28,6 +26,8 @@ from devicefit.prediction.reading_density import (
     thinned,
     thinned_places,
 )
+from devicefit.sampling.prior import sample_priors
+from devicefit.sampling.sampler import psis
 
 CURRENT = Programming("SET compliance current", "A")
 MEAN = {"LRS": np.log(5e3), "HRS": np.log(1e5)}

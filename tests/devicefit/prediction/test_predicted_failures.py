@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from devicefit.compression.compressed import Compressed
 from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior
+from devicefit.likelihood.compressed import Compressed
 from devicefit.prediction.counted_errors import ErrorCounts
 from devicefit.prediction.predicted_failures import FailureCell, predicted_failures
 

@@ -13,7 +13,7 @@ from scipy.stats import binom, norm
 
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
-from devicefit.families.prior import core_priors
+from devicefit.families.prior_tables import core_priors
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import Measurements, check_measurements

@@ -15,7 +15,6 @@ from devicefit.distributions.mixture import Mixture
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.heavy_tailed import LEAST_DOF
-from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
@@ -27,6 +26,7 @@ from devicefit.prediction.stacking import (
     optimal_weights,
     stacking_weights,
 )
+from devicefit.sampling.prior import sample_priors
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
 X = np.array([5e-5, 1e-4, 3e-4])

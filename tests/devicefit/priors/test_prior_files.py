@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from devicefit.families.frame import Frame
-from devicefit.families.prior import Prior
 from devicefit.families.registry import FAMILIES
 from devicefit.inputs.programming import UNITS, Programming
 from devicefit.priors.files import (
@@ -21,6 +20,7 @@ from devicefit.priors.files import (
     without_missing,
 )
 from devicefit.priors.statements import QUANTITIES, Statement
+from devicefit.sampling.prior import Prior
 
 CURRENT, GATE = Programming("SET compliance current", "A"), Programming("SET gate voltage", "V")
 EXAMPLE = """

@@ -8,7 +8,6 @@ from scipy.stats import norm
 
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
-from devicefit.families.prior import Prior, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray
@@ -20,6 +19,7 @@ from devicefit.priors.predictive import (
     prior_prediction,
 )
 from devicefit.priors.statements import Statement
+from devicefit.sampling.prior import Prior, sample_priors
 
 CURRENT, GATE = Programming("SET compliance current", "A"), Programming("gate", "V")
 MIDDLE = 1e-4

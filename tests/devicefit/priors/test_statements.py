@@ -9,11 +9,11 @@ from scipy.stats import norm
 
 from devicefit.families.family import draws_here
 from devicefit.families.frame import Frame
-from devicefit.families.prior import sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray
 from devicefit.priors.statements import QUANTITIES, Statement, ln_factor, statement_record
+from devicefit.sampling.prior import sample_priors
 
 CURRENT, GATE = Programming("i", "A"), Programming("v", "V")
 

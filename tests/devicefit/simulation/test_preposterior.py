@@ -9,8 +9,8 @@ from devicefit.distributions.mixture import Mixture
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.fitting.sampler import psis
 from devicefit.inputs.programming import Programming
+from devicefit.sampling.sampler import psis
 from devicefit.simulation.moved_draws import linear_update, moments_update, updated
 from devicefit.simulation.new_readings import (
     NewReadings,

@@ -12,13 +12,13 @@ import pytest
 import xarray as xr
 
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.programming import ONE_CONDITION, Programming
 from devicefit.persistence.persistence import Persistence
 from devicefit.persistence.windows import WindowedPersistence
+from devicefit.sampling.prior import prior_record, sample_priors
+from devicefit.sampling.sampler import SamplerOptions
 from reliability.device.files import load_study, save_study
 from reliability.device.study import DeviceStudy
 

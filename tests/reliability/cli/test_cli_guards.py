@@ -3,8 +3,8 @@
 import pytest
 import typer
 
-from devicefit.fitting.sampler import NotFinite
 from devicefit.inputs.programming import Programming
+from devicefit.sampling.sampler import NotFinite
 from reliability.cli.guards import DEBUG, Stop, checking_input, refusing, working
 
 

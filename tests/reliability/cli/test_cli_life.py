@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record, sample_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
+from devicefit.sampling.prior import prior_record, sample_priors
 from reliability.device.files import save_study
 from reliability.device.study import DeviceStudy
 

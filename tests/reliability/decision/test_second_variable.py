@@ -12,12 +12,12 @@ import xarray as xr
 import reliability.results.answer
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from devicefit.prediction.condition_readings import ConditionReadings, pooled_errors
+from devicefit.sampling.prior import prior_record
 from reliability.decision.designs import Comparison, design_energy
 from reliability.decision.requirement import Requirement
 from reliability.decision.second_variable import MOST, at_one_second, compared_values, leading

@@ -13,10 +13,10 @@ from markupsafe import escape
 import reliability.results.answer
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
+from devicefit.sampling.prior import prior_record
 from reliability.decision.designs import STANDARD, Comparison
 from reliability.decision.requirement import Requirement, StatedReference
 from reliability.decision.series_gate import series_gate

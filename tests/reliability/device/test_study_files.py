@@ -11,7 +11,6 @@ import pytest
 import xarray as xr
 
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.fitting.posterior_files import save_posterior
@@ -20,6 +19,7 @@ from devicefit.numerics.stored import document_text
 from devicefit.persistence.persistence import Persistence
 from devicefit.persistence.windows import WindowedPersistence
 from devicefit.prediction.condition_readings import ConditionReadings
+from devicefit.sampling.prior import prior_record
 from reliability.device.files import load_study, save_study
 from reliability.device.study import DeviceStudy
 from reliability.files.own_files import sha256_of

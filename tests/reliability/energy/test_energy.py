@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from devicefit.compression.compression import compress
 from devicefit.families.frame import Frame
-from devicefit.families.prior import core_priors
+from devicefit.families.prior_tables import core_priors
 from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit
-from devicefit.fitting.sampler import SamplerOptions
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import check_measurements
+from devicefit.sampling.sampler import SamplerOptions
 from reliability.energy.energy import (
     Energy,
     EnergyOptions,

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from devicefit.fitting import sampler
+from devicefit.sampling import sampler
 from reliability.files import interruption
 from reliability.files.progress import Narrator
 
@@ -182,7 +182,7 @@ def test_interrupted_posterior_of_life_is_not_written(
 
 KILLED = """
 import os, signal
-from devicefit.fitting import sampler
+from devicefit.sampling import sampler
 real = sampler._model
 calls = []
 def model(*args):

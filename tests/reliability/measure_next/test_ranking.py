@@ -13,12 +13,12 @@ import xarray as xr
 
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
-from devicefit.families.prior import prior_record
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
-from devicefit.fitting.sampler import psis
 from devicefit.inputs.programming import Programming
+from devicefit.sampling.prior import prior_record
+from devicefit.sampling.sampler import psis
 from devicefit.simulation.new_readings import ln_likelihoods
 from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import AccuracySurface

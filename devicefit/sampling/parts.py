@@ -15,8 +15,8 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
-from devicefit.numerics.graph_code import of_lines
-from devicefit.numerics.pymc_lines import differentiable
+from devicefit.sampling.graph_code import of_lines
+from devicefit.sampling.pymc_lines import differentiable
 
 
 @differentiable

@@ -1,4 +1,4 @@
-"""Compiling a graph in a process of its own: ``python -m devicefit.fitting.compile_graph``.
+"""Compiling a graph in a process of its own: ``python -m devicefit.sampling.compile_graph``.
 
 Machine code that numba has just compiled may round in another way than the same code found stored,
 since parts of it are still there in their first form. Were it used at once, the same seed would
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytensor
 
-from devicefit.numerics.graph_code import WITHOUT_LOCK
-from devicefit.numerics.machine_density import density_of
+from devicefit.sampling.graph_code import WITHOUT_LOCK
+from devicefit.sampling.machine_density import density_of
 
 
 def kinds_of(inputs: Sequence[Any]) -> list[tuple[np.dtype[Any], int]]:

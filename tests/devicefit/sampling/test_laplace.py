@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from devicefit.fitting.laplace import EVIDENCE_LOST, find_modes
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.laplace import EVIDENCE_LOST, find_modes
 
 Density = Callable[[FloatArray], tuple[float, FloatArray]]
 

@@ -24,7 +24,7 @@ from pytensor.link.numba.cache import compile_numba_function_src
 
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.compiled import digest, njit
-from devicefit.numerics.graph_code import GraphCode
+from devicefit.sampling.graph_code import GraphCode
 
 _DOUBLES = types.CPointer(types.double)
 DENSITY = types.int64(types.uint64, _DOUBLES, _DOUBLES, _DOUBLES, types.voidptr)

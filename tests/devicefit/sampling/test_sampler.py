@@ -16,9 +16,12 @@ import xarray as xr
 from scipy import stats
 from scipy.special import logsumexp
 
-from devicefit.families.prior import Prior
-from devicefit.fitting import sampler
-from devicefit.fitting.sampler import (
+from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling import sampler
+from devicefit.sampling.graph_code import WITHOUT_LOCK
+from devicefit.sampling.machine_density import MachineDensity, density_of
+from devicefit.sampling.prior import Prior
+from devicefit.sampling.sampler import (
     CLIMBS,
     NotFinite,
     SampledVectors,
@@ -32,9 +35,6 @@ from devicefit.fitting.sampler import (
     tail_ess,
     versions,
 )
-from devicefit.numerics.arrays import FloatArray
-from devicefit.numerics.graph_code import WITHOUT_LOCK
-from devicefit.numerics.machine_density import MachineDensity, density_of
 
 
 @pytest.mark.parametrize("name", ["chains", "draws", "warmup", "cores"])
@@ -372,7 +372,7 @@ def test_draws_that_are_not_finite_are_refused(
         w[1, 2:, 0] = np.nan
         return {"posterior": xr.Dataset({"w": (("chain", "draw", "n"), w)})}
 
-    monkeypatch.setattr("devicefit.fitting.sampler._run", lost)
+    monkeypatch.setattr("devicefit.sampling.sampler._run", lost)
     options = SamplerOptions(chains=2, draws=5, warmup=1)
     with pytest.raises(NotFinite, match=r"3 of 10 draws are not finite \(in 1 of 2 chains\).*seed"):
         sample_density(law, options, centre=np.zeros(3), spread=np.ones(3))

@@ -22,11 +22,11 @@ from pytensor.graph.basic import equal_computations
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors, graph_inputs, io_toposort
 
-from devicefit.fitting.compile_graph import compile_apart, compiled_graph, kinds_of
 from devicefit.numerics.compiled import announce
-from devicefit.numerics.graph_code import graph_key
-from devicefit.numerics.machine_density import MachineDensity, density_of
-from devicefit.numerics.parts import Joined, Parts
+from devicefit.sampling.compile_graph import compile_apart, compiled_graph, kinds_of
+from devicefit.sampling.graph_code import graph_key
+from devicefit.sampling.machine_density import MachineDensity, density_of
+from devicefit.sampling.parts import Joined, Parts
 
 ToParameters = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Any]]
 

@@ -13,10 +13,10 @@ from scipy import stats
 
 from devicefit.compression.compression import compress
 from devicefit.families.registry import FAMILIES
-from devicefit.fitting import compile_graph, compiled_model
-from devicefit.fitting.compiled_model import CompiledModel, compile_model
 from devicefit.numerics.arrays import FloatArray
-from devicefit.numerics.graph_code import GraphCode, graph_key
+from devicefit.sampling import compile_graph, compiled_model
+from devicefit.sampling.compiled_model import CompiledModel, compile_model
+from devicefit.sampling.graph_code import GraphCode, graph_key
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -121,9 +121,9 @@ def test_graphs_of_families_can_be_stored(monkeypatch: pytest.MonkeyPatch, famil
 
 NAMING = """
 import numpy as np
-from devicefit.fitting import compiled_model
-from devicefit.numerics.graph_code import graph_key
-from tests.devicefit.fitting.test_compiled_model import two_normals
+from devicefit.sampling import compiled_model
+from devicefit.sampling.graph_code import graph_key
+from tests.devicefit.sampling.test_compiled_model import two_normals
 
 compiled_model._function = lambda inputs, ln_density: print(graph_key(inputs, [ln_density]))
 try:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devicefit.numerics.pymc_lines import differentiable, numbers_of
+from devicefit.sampling.pymc_lines import differentiable, numbers_of
 
 
 class _Second:

@@ -6,8 +6,8 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.compile.mode import Mode
 
-from devicefit.numerics.graph_code import WITHOUT_LOCK
-from devicefit.numerics.parts import Parts, joined
+from devicefit.sampling.graph_code import WITHOUT_LOCK
+from devicefit.sampling.parts import Parts, joined
 
 IN_PYTHON = Mode(linker="py", optimizer=None)
 

@@ -17,16 +17,16 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
-from devicefit.families.prior import Prior, layout, moments
-from devicefit.fitting.laplace import find_modes
 from devicefit.numerics.arrays import FloatArray
-from devicefit.numerics.pymc_lines import numbers_of
+from devicefit.sampling.laplace import find_modes
+from devicefit.sampling.prior import Prior, layout, moments
+from devicefit.sampling.pymc_lines import numbers_of
 
 if TYPE_CHECKING:
     import pymc as pm
 
-    from devicefit.fitting.compiled_model import CompiledModel
-    from devicefit.numerics.machine_density import MachineDensity
+    from devicefit.sampling.compiled_model import CompiledModel
+    from devicefit.sampling.machine_density import MachineDensity
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def standardised(
     # Imported where there is a model: commands that evaluate draws have no use for PyMC.
     import pytensor.tensor as pt
 
-    from devicefit.fitting.compiled_model import compile_model
+    from devicefit.sampling.compiled_model import compile_model
 
     parameters = None
     if coordinates is not None:
@@ -386,7 +386,7 @@ def sample_density(
 
 def _model(density: MachineDensity, start: Callable[[Any], FloatArray]) -> Any:
     """Model of nutpie for machine code: the class of what it makes of PyMC models itself."""
-    from devicefit.numerics.machine_density import copy
+    from devicefit.sampling.machine_density import copy
 
     made = _nutpie("nutpie.compile_pymc").CompiledPyMCModel
     n = density.n

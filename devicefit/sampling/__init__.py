@@ -1,0 +1,1 @@
+"""Priors, compiled densities, modes and chains: nothing here knows a device."""
