@@ -5,7 +5,7 @@ Question
     rate grows the time of each engine?
 
 Inputs
-    MNIST test images; the trained network 784-1024-1024-10 of ``analyses/measured_gate_sweep``, and
+    MNIST test images; the trained network 784-1024-1024-10 of the zoo, ``mnist-standard``, and
     untrained networks of other widths (their changes spread as far as can be).
 
 Seed
@@ -33,11 +33,11 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bnn import BinaryMLP, FoldedNetwork, chip_flips, fold, load_images, load_network
+from bnn import BinaryMLP, FoldedNetwork, chip_flips, fold, load_images, load_zoo
 from bnn.evaluation.runner import Runner, start_runner
 
 HERE = Path(__file__).resolve().parent
-NETWORK = HERE / "results/measured_gate_sweep/standard.safetensors"
+NETWORK = "mnist-standard"
 SEED = 20190407
 ENGINES = ("dense", "packed", "incremental")
 RATES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2)
@@ -91,7 +91,7 @@ def per_chip(
 
 def measure(images: npt.NDArray[np.uint8], threads: int) -> list[Record]:
     """Seconds over each of the four quantities."""
-    network, _ = load_network(NETWORK)
+    network, _ = load_zoo(NETWORK)
     records: list[Record] = []
 
     def keep(part: str, engine: str, ber: float, x: float, seconds: float) -> None:

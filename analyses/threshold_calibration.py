@@ -7,8 +7,8 @@ Question
     misreads weights, anew at every read, while it is calibrated and used?
 
 Inputs
-    ``analyses/results/measured_gate_sweep/standard.safetensors`` (trained without errors) and the
-    MNIST files under ``--images-dir``.
+    The network ``mnist-standard`` of the zoo (trained without errors) and the MNIST files under
+    ``--images-dir``.
 
 Choices
     Calibration images are training images, drawn without looking at labels except in the part on
@@ -39,7 +39,7 @@ import bnn
 from reliability.networks.treatments import reference_from
 
 HERE = Path(__file__).resolve().parent
-NETWORK = HERE / "results" / "measured_gate_sweep" / "standard.safetensors"
+NETWORK = "mnist-standard"
 SEED = 1
 RATES = (0.0, 0.01, 0.04, 0.07, 0.1, 0.15, 0.2)
 CHIPS = 6
@@ -173,7 +173,7 @@ def main() -> int:
     parser.add_argument("--images-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "threshold_calibration.json")
     arguments = parser.parse_args()
-    network, _ = bnn.load_network(NETWORK)
+    network, _ = bnn.load_zoo(NETWORK)
     images = bnn.load_images("mnist", images_dir=arguments.images_dir)
     found: dict[str, Any] = {
         "network_sha256": bnn.network_sha256(network),

@@ -37,7 +37,7 @@ from bnn import (
     chip_flips,
     fold,
     load_images,
-    load_network,
+    load_zoo,
 )
 from bnn.engines.dense import dense
 from bnn.engines.incremental import incremental
@@ -47,7 +47,7 @@ from bnn.networks.network import Layer, flip_weights, layer_signs
 from devicefit.sampling.sampler import versions
 
 ROOT = Path(__file__).resolve().parents[1]
-NETWORK = ROOT / "analyses/results/measured_gate_sweep/standard.safetensors"
+NETWORK = "mnist-standard"
 RATES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2)
 GRID = (1e-5, 1e-3, 1e-2, 0.1)
 CONVOLUTIONS = "CIFAR-10 convolutions 128-128-256-256-512-512, 1024-1024-10, untrained"
@@ -235,7 +235,7 @@ def main() -> int:
     quick, where = arguments.quick, arguments.images_dir
     mnist, remark = images_of("mnist", where, arguments.images, 784)
     cifar, cifar_remark = images_of("cifar-10", where, 250 if quick else 1000, 3072)
-    network, _ = load_network(NETWORK)
+    network, _ = load_zoo(NETWORK)
     # The time of a convolution hardly depends on what its weights were trained for, but for how
     # far changes spread: in an untrained network as far as can be.
     convolutions = fold(BinaryConvNet((3, 32, 32), seed=SEED).eval())
