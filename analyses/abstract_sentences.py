@@ -46,6 +46,8 @@ import bnn
 from analyses.abstract_tables import EXPOSED, draw, write_tables
 from analyses.fit_only import fit_only
 from analyses.measured_gate_sweep import read_sweep
+from bnn.images.parts import ImagePart
+from bnn.networks.network import network_sha256
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.numerics.intervals import PROBABILITY
@@ -135,7 +137,7 @@ def counts_of(
     """Counts of the chips of a network, from the cache if they are there."""
     network, record = bnn.load_zoo(name)
     chips, number, rates = SCOPE[images.name, treatment]
-    digest = bnn.network_sha256(network)[:12]
+    digest = network_sha256(network)[:12]
     words = f"{treatment} {exposure}".replace(" ", "-")
     path = cache / f"{name}_{digest}_{words}_{chips}.nc"
     if path.exists():
@@ -151,7 +153,7 @@ def counts_of(
         "threads": 1,
     }
     if number is not None:
-        options["part"] = bnn.ImagePart(0, number, SEED)
+        options["part"] = ImagePart(0, number, SEED)
     data = (images.test_images, images.test_labels)
     if treatment == CALIBRATED:
         reference = reference_from(

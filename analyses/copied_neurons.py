@@ -34,6 +34,7 @@ import numpy as np
 
 import bnn
 from bnn.calibration.calibration import PER_CHIP
+from bnn.networks.network import network_sha256
 from reliability.networks.copies import numbers_of_copies
 from reliability.networks.treated import count_treated
 
@@ -85,7 +86,7 @@ def main() -> int:
         network, record = bnn.load_zoo(name)
         images = bnn.load_images(record["image_set"]["name"], images_dir=arguments.images_dir)
         count = len(images.test_images)
-        digest, rates = bnn.network_sha256(network), RATES[name]
+        digest, rates = network_sha256(network), RATES[name]
         line = found.get(name, {})
         if line.get("network_sha256") != digest:
             line = {"network_sha256": digest, "test_images": count, "rates": rates}

@@ -81,6 +81,8 @@ from analyses.simulated_truths import (
     reference_limits,
     truth_of,
 )
+from bnn.errors.errors import Errors
+from bnn.networks.network import network_sha256
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, count_rate_pairs
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.registry import FAMILIES
@@ -129,7 +131,7 @@ def load_networks() -> Zoo:
 
 def fingerprint(population: str, shared_by: int) -> str:
     """Hash of what must not change within a file of results."""
-    digests = [bnn.network_sha256(network) for network, _ in load_networks().values()]
+    digests = [network_sha256(network) for network, _ in load_networks().values()]
     chips = (
         CHIPS_OF_CURVE,
         shared_by,
@@ -162,7 +164,7 @@ def fit_fingerprint(population: str) -> str:
 
 def true_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
     """Answers of many chips over BER: error-free, mean, and what enough of the chips reach."""
-    digests = {name: bnn.network_sha256(network) for name, (network, _) in networks.items()}
+    digests = {name: network_sha256(network) for name, (network, _) in networks.items()}
     head = {
         "chips": TRUE_CHIPS,
         "seed": TRUE_SEED,
@@ -200,7 +202,7 @@ def true_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
 
 def tilted_accuracy(networks: Zoo, path: Path) -> dict[str, Any]:
     """Answers with unequal rates that enough of many chips reach, over mean rate and tilt."""
-    digests = {name: bnn.network_sha256(network) for name, (network, _) in networks.items()}
+    digests = {name: network_sha256(network) for name, (network, _) in networks.items()}
     head = {
         "chips": TILTED_CHIPS,
         "seed": TRUE_SEED,
@@ -286,7 +288,7 @@ def counts_of_chips(networks: Zoo, group: int) -> dict[str, NetworkStudy]:
     counted = hashlib.sha256(repr(scope).encode()).hexdigest()[:12]
     studies = {}
     for name, (network, record) in networks.items():
-        path = CACHE / f"{bnn.network_sha256(network)[:16]}_{counted}_{options.seed}.nc"
+        path = CACHE / f"{network_sha256(network)[:16]}_{counted}_{options.seed}.nc"
         if not path.exists():
             study = evaluate_network(
                 network, images, options, record, tick=lambda done, total: None
@@ -352,8 +354,8 @@ def kept(
         images.test_labels,
         # A stored 1 is a cell in LRS.
         errors=[
-            bnn.Errors((bnn.Flips.symmetric(same),)),
-            bnn.Errors((bnn.Flips(zero_to_one=rates["HRS"], one_to_zero=rates["LRS"]),)),
+            Errors((bnn.Flips.symmetric(same),)),
+            Errors((bnn.Flips(zero_to_one=rates["HRS"], one_to_zero=rates["LRS"]),)),
         ],
         chips=KEPT_CHIPS,
         first_chip=number * KEPT_CHIPS,

@@ -36,6 +36,7 @@ import numpy.typing as npt
 import xarray as xr
 
 import bnn
+from bnn.evaluation.evaluation import evaluate_positions
 from reliability.plans.codes import BCH_127_64, SECDED_72_64, Code, raw_ber_for
 from reliability.plans.decoders import coded_chip
 
@@ -72,7 +73,7 @@ def losses(
         yield independent(chip)
 
     names = ["words within a neuron", "words spread over the layer", "independent"]
-    counts = bnn.evaluate_positions(
+    counts = evaluate_positions(
         network,
         images.test_images,
         images.test_labels,

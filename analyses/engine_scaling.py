@@ -33,8 +33,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bnn import BinaryMLP, FoldedNetwork, chip_flips, fold, load_images, load_zoo
+from bnn import FoldedNetwork, fold, load_images, load_zoo
+from bnn.errors.errors import chip_flips
 from bnn.evaluation.runner import Runner, start_runner
+from bnn.training.architectures import BinaryMLP
 
 HERE = Path(__file__).resolve().parent
 NETWORK = "mnist-standard"

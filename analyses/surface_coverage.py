@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 import bnn
+from bnn.networks.network import network_sha256
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, count_rate_pairs, stored_ones
 from devicefit.numerics.intervals import clopper_pearson
 from reliability.accuracy.propagation import pair_draws
@@ -134,7 +135,7 @@ def counted_pool(name: str, cache: Path = CACHE) -> Pool:
     ]
     blocks = []
     for block in range(BLOCKS):
-        path = cache / f"{name}_{bnn.network_sha256(network)[:12]}_{block}.npz"
+        path = cache / f"{name}_{network_sha256(network)[:12]}_{block}.npz"
         if not path.exists():
             options: dict[str, Any] = {"chips": BLOCK, "seed": 5000 + block, "threads": 1}
             data = (images.test_images, images.test_labels)

@@ -36,6 +36,11 @@ from typing import Any
 import numpy as np
 
 import bnn
+from bnn.calibration.calibration import CalibrationReference
+from bnn.engines.misread.reference import misreads_of, read_answers
+from bnn.errors.chips import draw_chip
+from bnn.errors.errors import Errors
+from bnn.networks.network import flip_weights, network_sha256
 from reliability.networks.treatments import reference_from
 
 HERE = Path(__file__).resolve().parent
@@ -52,7 +57,7 @@ def right(
     network: bnn.FoldedNetwork,
     images: bnn.ImageSet,
     rates: Sequence[float],
-    calibration: bnn.CalibrationReference | None = None,
+    calibration: CalibrationReference | None = None,
     chips: int = CHIPS,
 ) -> list[list[int]]:
     """Right answers on the test images, for each rate and chip."""
@@ -70,9 +75,7 @@ def treatments(network: bnn.FoldedNetwork, images: bnn.ImageSet) -> dict[str, An
     """Right answers with each treatment of the thresholds."""
     reference = reference_from(network, images, number=4000, seed=SEED, threads=1)
     start = time.perf_counter()
-    flips = bnn.draw_chip(
-        network, bnn.Errors((bnn.Flips.symmetric(0.1),)), seed=SEED, chip=0
-    ).positions
+    flips = draw_chip(network, Errors((bnn.Flips.symmetric(0.1),)), seed=SEED, chip=0).positions
     bnn.calibrate_chip(reference, flips)
     seconds = time.perf_counter() - start
     return {
@@ -135,19 +138,19 @@ def with_misreads(network: bnn.FoldedNetwork, images: bnn.ImageSet) -> dict[str,
         "by such reads": [],
     }
     for chip in range(2):
-        errors = bnn.Errors(
+        errors = Errors(
             persistent=(bnn.Flips.symmetric(0.1),), transient=(bnn.TransientFlips(TRANSIENT),)
         )
-        flips = bnn.draw_chip(network, errors, seed=SEED, chip=chip).positions
-        wrong = bnn.flip_weights(network, flips)
-        calibrating = bnn.misreads_of(network, errors, seed=SEED, chip=chip, first_read=READS)
+        flips = draw_chip(network, errors, seed=SEED, chip=chip).positions
+        wrong = flip_weights(network, flips)
+        calibrating = misreads_of(network, errors, seed=SEED, chip=chip, first_read=READS)
         for name, used in (
             ("fixed", wrong),
             ("calibrated by quiet reads", bnn.calibrate_chip(reference, flips).on(wrong)),
             ("by such reads", bnn.calibrate_chip(reference, flips, misreads=calibrating).on(wrong)),
         ):
-            reads = bnn.misreads_of(network, errors, seed=SEED, chip=chip)
-            answers = bnn.read_answers(used, test, reads)
+            reads = misreads_of(network, errors, seed=SEED, chip=chip)
+            answers = read_answers(used, test, reads)
             found[name].append(int((answers == labels).sum()))
     return {
         "persistent": 0.1,
@@ -176,7 +179,7 @@ def main() -> int:
     network, _ = bnn.load_zoo(NETWORK)
     images = bnn.load_images("mnist", images_dir=arguments.images_dir)
     found: dict[str, Any] = {
-        "network_sha256": bnn.network_sha256(network),
+        "network_sha256": network_sha256(network),
         "images_sha256": images.sha256,
         "seed": SEED,
         "rates": RATES,

@@ -27,6 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import bnn
+from bnn.networks.network import network_sha256
+from bnn.training.options import Augmentation, Convolutions
+from bnn.training.training import EpochResult, training_record
 from reliability.networks.copies import copied_record
 
 HERE = Path(__file__).resolve().parent
@@ -71,8 +74,8 @@ def digits(description: str, **changes: Any) -> Recipe:
 def cifar(description: str, *, begins_with: str | None = None, **changes: Any) -> Recipe:
     """The CIFAR-10 network with convolutions of 0.375 times the usual width."""
     options = {
-        "convolutions": bnn.Convolutions(channels=(48, 48, 96, 96, 192, 192)),
-        "augmentation": bnn.Augmentation(shift=2),
+        "convolutions": Convolutions(channels=(48, 48, 96, 96, 192, 192)),
+        "augmentation": Augmentation(shift=2),
         "arithmetic": "bfloat16",
         "compiled": True,
         "seed": 1,
@@ -155,7 +158,7 @@ def train(name: str, images_dir: Path | None, checkpoints: Path, zoo: Path) -> d
     images = bnn.load_images(recipe.images, images_dir=images_dir)
     start = time.perf_counter()
 
-    def say(result: bnn.EpochResult) -> None:
+    def say(result: EpochResult) -> None:
         print(
             f"{name} {result.epoch}/{recipe.options.epochs}: loss {result.loss:.4f}, test "
             f"{100 * result.test_accuracy:.2f} %, {time.perf_counter() - start:.0f} s",
@@ -179,14 +182,14 @@ def train(name: str, images_dir: Path | None, checkpoints: Path, zoo: Path) -> d
     command = f"python analyses/train_zoo.py --images-dir DIR {name}"
     record = {
         "description": recipe.description,
-        **bnn.training_record(trained),
+        **training_record(trained),
         "command": command,
         **({} if initial is None else {"begins_with": recipe.begins_with}),
         "test": {"correct": last_epoch.test_correct, "images": last_epoch.test_images},
     }
     bnn.save_network(network, zoo / f"{name}.safetensors", record=record)
     return {
-        "network_sha256": bnn.network_sha256(network),
+        "network_sha256": network_sha256(network),
         "options": record["training"],
         "test_correct": [epoch.test_correct for epoch in trained.history],
         "test_images": last_epoch.test_images,

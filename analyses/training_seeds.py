@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 import bnn
+from bnn.training.training import EpochResult
 from reliability.networks.treated import count_treated
 from reliability.networks.treatments import reference_from
 
@@ -55,7 +56,7 @@ def trained(name: str, seed: int, images: bnn.ImageSet, checkpoints: Path) -> bn
     )
     start = time.perf_counter()
 
-    def say(result: bnn.EpochResult) -> None:
+    def say(result: EpochResult) -> None:
         print(
             f"{name}, seed {seed}, {result.epoch}/{options.epochs}: test "
             f"{100 * result.test_accuracy:.2f} %, {time.perf_counter() - start:.0f} s",

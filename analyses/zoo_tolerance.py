@@ -41,6 +41,8 @@ import numpy as np
 import numpy.typing as npt
 
 import bnn
+from bnn.calibration.calibration import CalibrationReference
+from bnn.networks.network import network_sha256
 from reliability.networks.treated import count_treated
 from reliability.networks.treatments import reference_from
 from reliability.report.figures.grid import heat_maps
@@ -70,7 +72,7 @@ def rates_of(name: str) -> tuple[float, ...]:
     return CIFAR_RATES if family_of(name) == "cifar" else RATES
 
 
-def reference_of(network: bnn.FoldedNetwork, images: bnn.ImageSet) -> bnn.CalibrationReference:
+def reference_of(network: bnn.FoldedNetwork, images: bnn.ImageSet) -> CalibrationReference:
     """Reference on as many images as the set asks for."""
     number = CIFAR_CALIBRATION if images.name == "cifar-10" else None
     return reference_from(network, images, number=number, seed=SEED, threads=1)
@@ -91,7 +93,7 @@ def measure(
     for name in names:
         network, record = bnn.load_zoo(name)
         images = bnn.load_images(record["image_set"]["name"], images_dir=directory)
-        digest = bnn.network_sha256(network)
+        digest = network_sha256(network)
         line = found["networks"].get(name, {})
         if line.get("network_sha256") != digest:
             line = {"network_sha256": digest, "test_images": len(images.test_images), "right": {}}

@@ -29,10 +29,12 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from bnn import Errors, FoldedNetwork, HiddenLayer, OutputLayer, TransientFlips, flip_weights
+from bnn import FoldedNetwork, TransientFlips
 from bnn.engines.misread.reader import Reader, answers_by_positions, start_reader
 from bnn.engines.packed import packed
+from bnn.errors.errors import Errors
 from bnn.machine.packing import pack_bits
+from bnn.networks.network import HiddenLayer, OutputLayer, flip_weights
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES

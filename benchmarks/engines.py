@@ -27,23 +27,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bnn import (
-    BinaryConvNet,
-    BinaryMLP,
-    ConvLayer,
-    FoldedNetwork,
-    ImagesNotFoundError,
-    OutputLayer,
-    chip_flips,
-    fold,
-    load_images,
-    load_zoo,
-)
+from bnn import FoldedNetwork, fold, load_images, load_zoo
 from bnn.engines.dense import dense
 from bnn.engines.incremental import incremental
+from bnn.errors.errors import chip_flips
 from bnn.evaluation.runner import memory_bytes, start_runner
+from bnn.images.sets import ImagesNotFoundError
 from bnn.machine.threads import torch_threads
-from bnn.networks.network import Layer, flip_weights, layer_signs
+from bnn.networks.network import ConvLayer, Layer, OutputLayer, flip_weights, layer_signs
+from bnn.training.architectures import BinaryConvNet, BinaryMLP
 from devicefit.sampling.sampler import versions
 
 ROOT = Path(__file__).resolve().parents[1]

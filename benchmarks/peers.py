@@ -30,10 +30,10 @@ from benchmarks import peer_torch
 from benchmarks.engines import NETWORK, ROOT, draw, images_of, int8_predictor
 from benchmarks.peer_larq import MARK
 from benchmarks.peer_torch import Answers, Chip, Flips
-from bnn import FoldedNetwork, HiddenLayer, flip_weights, load_network
+from bnn import FoldedNetwork, load_network
 from bnn.engines.dense import dense
 from bnn.evaluation.runner import start_runner
-from bnn.networks.network import layer_signs
+from bnn.networks.network import HiddenLayer, flip_weights, layer_signs
 from devicefit.sampling.sampler import versions
 
 RATES = (1e-4, 1e-2, 0.1)

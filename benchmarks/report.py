@@ -26,7 +26,10 @@ from pathlib import Path
 import numpy as np
 
 import bnn
+from bnn.errors.errors import chip_flips
 from bnn.evaluation.engine import engine_named
+from bnn.networks.network import flip_weights
+from bnn.training.architectures import BinaryMLP
 
 REPEATS = 5
 CHIPS = 50
@@ -67,22 +70,22 @@ def engines(threads: int) -> dict:
     """Equality on random chips first, then the ratio of dense to packed seconds."""
     rng = np.random.default_rng(0)
     digits = bnn.load_images("digits")
-    small = bnn.fold(bnn.BinaryMLP((64, 256, 256, 10), seed=1).eval())
+    small = bnn.fold(BinaryMLP((64, 256, 256, 10), seed=1).eval())
     equal = 0
     for chip in range(CHIPS):
         rate = float(rng.uniform(0, 0.3))
         flips = {
-            name: bnn.chip_flips(bits=bits, ber=rate, seed=1, chip=chip, layer=layer)[0]
+            name: chip_flips(bits=bits, ber=rate, seed=1, chip=chip, layer=layer)[0]
             for layer, (name, bits) in enumerate(small.weight_bits.items())
         }
-        faulty = bnn.flip_weights(small, flips)
+        faulty = flip_weights(small, flips)
         answers = []
         for name in ("dense", "packed"):
             engine = engine_named(name)
             images = engine.prepare(digits.test_images)
             answers.append(engine.pre_activations(faulty, images, threads=threads))
         equal += all(np.array_equal(a, b) for a, b in zip(*answers, strict=True))
-    large = bnn.fold(bnn.BinaryMLP((784, 1024, 1024, 10), seed=1).eval())
+    large = bnn.fold(BinaryMLP((784, 1024, 1024, 10), seed=1).eval())
     pixels = rng.integers(0, 256, (10_000, 784), dtype=np.uint8)
     seconds: dict[str, list[float]] = {"dense": [], "packed": []}
     prepared = {name: engine_named(name).prepare(pixels) for name in seconds}

@@ -28,8 +28,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from bnn import Convolutions, ImageSet, TrainingOptions, train
+from bnn import ImageSet, TrainingOptions, train
 from bnn.machine.threads import torch_threads
+from bnn.training.options import Convolutions
 from bnn.training.redrawn_flips import negate_redrawn, redrawn_flips
 
 SIZES = (784, 1024, 1024, 10)

@@ -93,6 +93,11 @@ class ImageSet:
     source: str
     sha256: str = field(init=False)
 
+    def __repr__(self) -> str:
+        """What an interactive session prints: name and numbers."""
+        numbers = f"{len(self.train_images):,} training and {len(self.test_images):,} test images"
+        return f"ImageSet({self.name!r}: {numbers} of {self.shape}, {len(self.classes)} classes)"
+
     def __post_init__(self) -> None:
         """Check types, shapes and labels; make the arrays read-only; hash them."""
         digest = hashlib.sha256(f"{self.shape} {len(self.classes)}".encode())

@@ -59,6 +59,11 @@ class FoldedNetwork:
 
     layers: tuple[Layer, ...]
 
+    def __repr__(self) -> str:
+        """What an interactive session prints: how many weights each layer stores."""
+        bits = ", ".join(f"{name} {number:,}" for name, number in self.weight_bits.items())
+        return f"FoldedNetwork(weight bits: {bits})"
+
     def __post_init__(self) -> None:
         """Check names, order and that the sizes of the layers fit together."""
         if not self.layers:

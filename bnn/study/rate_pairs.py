@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bnn import (
+from bnn.calibration.calibration import (
+    FIXED,
+    FOLDED_FOR_EACH,
+    PER_CHIP,
     CalibrationReference,
-    Errors,
-    Flips,
-    FoldedNetwork,
-    ImageSet,
-    evaluate_calibrated,
-    evaluate_errors,
     fold_for_ber,
 )
-from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.errors.errors import Errors, Flips
 from bnn.evaluation.calibrated_engines import FoldedEngine
-from bnn.networks.network import layer_signs
+from bnn.evaluation.calibrated_evaluation import evaluate_calibrated
+from bnn.evaluation.evaluation import evaluate_errors
+from bnn.images.sets import ImageSet
+from bnn.networks.network import FoldedNetwork, layer_signs
 
 Tick = Callable[[int, int], None]
 

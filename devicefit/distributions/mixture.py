@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 from devicefit.distributions.kernels import KERNELS, ln_cdf, ln_pdf
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.numerics.short_repr import short_repr
 
 FlatLaw = tuple[np.ndarray, FloatArray, FloatArray, FloatArray, FloatArray]
 
@@ -19,6 +20,7 @@ FlatLaw = tuple[np.ndarray, FloatArray, FloatArray, FloatArray, FloatArray]
 _NARROW = 1e-4
 
 
+@short_repr
 @dataclass(frozen=True)
 class Mixture:
     """Law of y = ln(R / ohm) for one state.

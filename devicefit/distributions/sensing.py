@@ -12,6 +12,7 @@ from devicefit.distributions.mixture import Mixture
 from devicefit.distributions.pair_error import ln_pair_error
 from devicefit.distributions.threshold import choose_threshold, ln_read_error
 from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.short_repr import short_repr
 
 SCHEMES = ("1T1R", "2T2R")
 _LN_LARGEST = float(np.log(1e300))
@@ -46,6 +47,7 @@ class SensingOptions:
             )
 
 
+@short_repr
 @dataclass(frozen=True)
 class BerCurve:
     """Draws of the bit error rate over the programming variable.

@@ -15,6 +15,7 @@ from devicefit.families.operations import with_shifts
 from devicefit.likelihood.compressed import Compressed
 from devicefit.likelihood.draws import ARRAY, NUMBER, TERM, draws_at_places
 from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.short_repr import short_repr
 from devicefit.sampling.prior import Prior
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def mixture_of(components: Sequence[Component], shape: tuple[int, ...]) -> Mixtu
 AddLikelihood = Callable[[Mapping[str, Any], Here, Laws, Compressed, Frame], None]
 
 
+@short_repr
 @dataclass(frozen=True)
 class Family:
     """A family of device models: a table of priors and the laws of both states.

@@ -28,6 +28,10 @@ class Families(Mapping[str, Family]):
     def __init__(self, *families: Family) -> None:
         self._own = {family.name: family for family in families}
 
+    def __repr__(self) -> str:
+        """What an interactive session prints: the names."""
+        return f"Families({', '.join(self)})"
+
     def __getitem__(self, name: str) -> Family:
         """Family of a name.
 

@@ -16,6 +16,7 @@ from devicefit.fitting.new_arrays import add_new_arrays
 from devicefit.fitting.starts import data_starts
 from devicefit.likelihood.compressed import Compressed
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.numerics.short_repr import short_repr
 from devicefit.priors.files import PriorFile, apply, without_missing
 from devicefit.priors.statements import Statement, statement_record
 from devicefit.sampling.prior import Prior, prior_record
@@ -64,6 +65,7 @@ class Diagnostics:
         )
 
 
+@short_repr
 @dataclass(frozen=True)
 class DevicePosterior:
     """Posterior draws of a device model and what is needed to use them.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.numerics.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class DeviceCells:
     last: FloatArray
 
 
+@short_repr
 @dataclass(frozen=True)
 class CompressedState:
     """Readings of one state.
@@ -122,6 +124,7 @@ class CompressedState:
     cells: DeviceCells
 
 
+@short_repr
 @dataclass(frozen=True)
 class Compressed:
     """Compressed readings of both states over the same conditions.

@@ -46,6 +46,7 @@ from devicefit.measurements.warnings import (
     one_condition_warnings,
     one_state_warnings,
 )
+from devicefit.numerics.short_repr import short_repr
 from devicefit.treatments.cell_places import cell_places, refuse_places
 from devicefit.treatments.overrange import UNKNOWN_RANGE, Overrange, refuse_negative_overflow
 from devicefit.treatments.treatment import Treatment, treat
@@ -61,6 +62,7 @@ __all__ = [
 ]
 
 
+@short_repr
 @dataclass(frozen=True)
 class Measurements:
     """What is known of resistances, in the schema of the library, SI units.

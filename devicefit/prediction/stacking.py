@@ -14,6 +14,7 @@ from devicefit.families.frame import Frame
 from devicefit.fitting.filament import Filament
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.numerics.short_repr import short_repr
 from devicefit.prediction.loo import Loo
 
 STACKED = "stacked"
@@ -132,6 +133,7 @@ def _line_search(
     return w + length * step
 
 
+@short_repr
 @dataclass(frozen=True)
 class StackedDevice:
     """Draws of several families, each family's share of the draws its stacking weight.

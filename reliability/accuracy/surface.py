@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.compiled import njit
+from devicefit.numerics.short_repr import short_repr
 from reliability.accuracy.chip_law import count_variance, segment, share_at, value_at
 from reliability.accuracy.counted_points import KINDS
 from reliability.plans.seen_rates import SeenRates
@@ -60,6 +61,7 @@ class FurtherTraining:
         return {"trainings": self.trainings, "spread_between_trainings": spreads}
 
 
+@short_repr
 @dataclass(frozen=True)
 class AccuracySurface:
     """Posterior of what a network loses as bits go wrong, over both error rates.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from reliability.cli.guards import check_files
 
 if TYPE_CHECKING:
-    from bnn import ImageSet
+    from bnn.images.sets import ImageSet
     from devicefit.distributions.sensing import SensingOptions
     from devicefit.families.frame import Frame
     from devicefit.inputs.programming import Programming
@@ -200,7 +200,7 @@ def network_options(
     """Defaults of an image set with what the user changed."""
     from dataclasses import replace
 
-    from bnn import IMAGE_SETS
+    from bnn.images.sets import IMAGE_SETS
     from reliability.networks.study import options_for
 
     if images not in IMAGE_SETS:

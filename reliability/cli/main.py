@@ -162,7 +162,8 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Do the whole path: fit, train, evaluate, decide, report."""
-    from bnn import network_sha256, save_network
+    from bnn.networks.network import network_sha256
+    from bnn.networks.storage import save_network
     from reliability.device.files import save_study, study_file_names
     from reliability.device.study import study_device
     from reliability.files.output import check_directory, staged_directory

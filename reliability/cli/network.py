@@ -31,7 +31,9 @@ from reliability.networks.images import load_image_set
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bnn import FoldedNetwork, ImageSet, Precision
+    from bnn.evaluation.precision import Precision
+    from bnn.images.sets import ImageSet
+    from bnn.networks.network import FoldedNetwork
     from reliability.networks.plan import EvaluationPlan
 
 network_commands = typer.Typer()
@@ -213,7 +215,7 @@ def _precision(
     extend: Path | None,
 ) -> Precision | None:
     """When to stop; None after a number of chips."""
-    from bnn import Precision
+    from bnn.evaluation.precision import Precision
 
     if standard_error is None:
         for name, value in (("--question", question), ("--least-images", least_images)):
@@ -299,7 +301,7 @@ def _extended(path: Path, chips: int) -> xr.Dataset:
 
 def _earlier(path: Path, found: xr.Dataset, plan: EvaluationPlan, how: dict[str, Any]) -> Any:
     """An earlier table with one chip more, which shows that it can be added to."""
-    from bnn import combine
+    from bnn.evaluation.evaluation import combine
 
     one = plan.count(chips=1, first_chip=found.sizes["chip"], **how)
     try:

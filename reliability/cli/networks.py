@@ -75,8 +75,8 @@ def calibrate(
     With --thresholds folded: all chips of a BER share thresholds folded for it, as where the BER of
     operation is known.
     """
-    from bnn import fold_for_ber, save_network
-    from bnn.calibration.calibration import PER_CHIP, folded_for
+    from bnn.calibration.calibration import PER_CHIP, fold_for_ber, folded_for
+    from bnn.networks.storage import save_network
     from reliability.files.output import check_file, staged_file
     from reliability.files.progress import Narrator
     from reliability.networks.records import open_network
@@ -155,7 +155,7 @@ def import_network(
     PyTorch modules are imported from Python, with bnn.from_torch, or exported to ONNX first:
     nothing is unpickled here.
     """
-    from bnn import save_network
+    from bnn.networks.storage import save_network
     from reliability.files.output import check_file, staged_file
     from reliability.networks.imported import accuracy_on, read_network, round_trip_lines
 
@@ -195,7 +195,8 @@ def widen(
     Every copy has weights of its own, and the next layer sums over them. A first convolution has
     few weights and much hangs on each, so there it costs little and wins most. No training needed.
     """
-    from bnn import copy_neurons, save_network
+    from bnn.networks.copies import copy_neurons
+    from bnn.networks.storage import save_network
     from reliability.files.output import check_file, staged_file
     from reliability.networks.copies import copied_record, numbers_of_copies
     from reliability.networks.records import open_network
@@ -224,7 +225,7 @@ def inspect(
     ] = False,
 ) -> None:
     """Say what is in a network file: layers, bits, thresholds, and where it came from."""
-    from bnn import seal_network
+    from bnn.networks.storage import seal_network
     from reliability.networks.imported import network_lines
     from reliability.networks.records import open_network
 
@@ -239,7 +240,7 @@ def inspect(
 @network_files.command()
 def zoo() -> None:
     """List the trained networks that come with the package."""
-    from bnn import zoo_networks
+    from bnn.zoo.networks import zoo_networks
 
     for network in zoo_networks():
         share = f"{network.correct} of {network.images} test images right"

@@ -115,7 +115,7 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train and fold one network."""
-    from bnn import save_network
+    from bnn.networks.storage import save_network
     from bnn.training.training import check_resumable
     from reliability.files.output import check_file, staged_file
     from reliability.files.progress import Narrator
@@ -177,7 +177,7 @@ def shape_of(
     ValueError
         Channels that are no positive numbers, or a pooling without convolutions.
     """
-    from bnn import Augmentation, Convolutions
+    from bnn.training.options import Augmentation, Convolutions
 
     found: dict[str, Any] = {}
     if channels is None:

@@ -18,10 +18,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bnn import FoldedNetwork, evaluate_positions
 from bnn.errors.flips import nested_levels
+from bnn.evaluation.evaluation import evaluate_positions
 from bnn.machine.counter_random import Stream, StreamKey
-from bnn.networks.network import layer_signs
+from bnn.networks.network import FoldedNetwork, layer_signs
 from devicefit.numerics.arrays import FloatArray
 from reliability.chips.arrays import ChipArrays
 from reliability.chips.rates import ChipRates

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from bnn import FoldedNetwork, ImageSet, calibration_reference, load_network
-from bnn.calibration.calibration import calibration_sha256
+from bnn.calibration.calibration import calibration_reference, calibration_sha256
 from bnn.evaluation.counting import images_sha256
-from bnn.networks.storage import stored_sha256
+from bnn.images.sets import ImageSet
+from bnn.networks.network import FoldedNetwork
+from bnn.networks.storage import load_network, stored_sha256
 from bnn.zoo.networks import ZOO_FOLDER
 from reliability.confirmation.confirmed import Confirmable
 from reliability.networks.images import image_set_of

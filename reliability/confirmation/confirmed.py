@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn import FoldedNetwork, ImageSet, evaluate_calibrated, fold_for_ber
-from bnn.calibration.calibration import FOLDED_FOR_EACH, PER_CHIP, CalibrationReference
+from bnn.calibration.calibration import (
+    FOLDED_FOR_EACH,
+    PER_CHIP,
+    CalibrationReference,
+    fold_for_ber,
+)
 from bnn.evaluation.calibrated_engines import FoldedEngine
+from bnn.evaluation.calibrated_evaluation import evaluate_calibrated
 from bnn.evaluation.cost import Workload
 from bnn.evaluation.runner import cheapest_engine
+from bnn.images.sets import ImageSet
+from bnn.networks.network import FoldedNetwork
 from bnn.study.chip_seconds import seconds_per_chip
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fitted import Fitted

@@ -16,6 +16,7 @@ from devicefit.fitting.fitted import Fitted
 from devicefit.fitting.new_arrays import ENOUGH_ARRAYS
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.numerics.short_repr import short_repr
 from reliability.accuracy.propagation import AccuracyDraws, Pairing, propagate
 from reliability.accuracy.surface import AccuracySurface, tolerated_ln_ber
 from reliability.chips.chip_yield import ChipYield, chip_yield
@@ -37,6 +38,7 @@ MEMORY_CODES: dict[str, Code] = {"memory": NO_CODE, "memory_with_ecc": SECDED_72
 """Codes of plain memory, by the keys of these references."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class Design:
     """One way to store a network: which network, how bits are read and what corrects them.
@@ -100,6 +102,7 @@ class Design:
         return float(grid[at]), float(self.p_met[at])
 
 
+@short_repr
 @dataclass(frozen=True)
 class Reference:
     """What a design's energy is compared with.
@@ -124,6 +127,7 @@ class Reference:
     lowest_safe: float | None
 
 
+@short_repr
 @dataclass(frozen=True)
 class Comparison:
     """All designs and references on the same draws and chips.

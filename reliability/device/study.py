@@ -30,6 +30,7 @@ from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import single_readings
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY
+from devicefit.numerics.short_repr import short_repr
 from devicefit.persistence.windows import WindowedPersistence
 from devicefit.prediction.condition_readings import (
     ConditionReadings,
@@ -57,6 +58,7 @@ STACKED_FAMILIES = ("skewed-failure", "student-t", "log-logistic", "lognormal")
 """Families of a stack: the plain switching-failure family is a special case of the first."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class DeviceStudy:
     """Fitted families and what was found about data and fit.

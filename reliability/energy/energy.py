@@ -14,6 +14,7 @@ from devicefit.fitting.filament import Filament
 from devicefit.fitting.fitted import Fitted
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.numerics.short_repr import short_repr
 from reliability.energy.tables import EnergyTable
 
 NO_ENERGY = "none"
@@ -126,6 +127,7 @@ class Inferred:
         return np.asarray(self.stated_j[inputs] + self.v_s[inputs] * current)
 
 
+@short_repr
 @dataclass(frozen=True)
 class Energy:
     """Programming energy of one cell, SET plus RESET.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bnn import FoldedNetwork
+    from bnn.networks.network import FoldedNetwork
 
 
 def numbers_of_copies(texts: list[str]) -> dict[str, int]:

@@ -14,9 +14,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bnn import FoldedNetwork, evaluate_positions
+from bnn.evaluation.evaluation import evaluate_positions
 from bnn.machine.counter_random import Stream, StreamKey, generator_of, uniforms_at
-from bnn.networks.network import layer_signs
+from bnn.networks.network import FoldedNetwork, layer_signs
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.cells import CellReader, cell_reader
 from devicefit.fitting.fitted import Fitted

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bnn import ImageSet, TrainingOptions, network_sha256
 from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.images.sets import ImageSet
+from bnn.networks.network import network_sha256
+from bnn.training.options import TrainingOptions
 from bnn.training.training import check_resumable
 from reliability.networks.study import NetworkOptions, Say, Tick, run_training, training_options
 from reliability.networks.treated import count_treated

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bnn import FoldedNetwork, ImageSet
+    from bnn.images.sets import ImageSet
+    from bnn.networks.network import FoldedNetwork
 
 
 def image_set_of(record: dict[str, Any]) -> str | None:
@@ -49,7 +50,7 @@ def load_image_set(
         A network was trained on another set, or takes another number of pixels; or as of
         :func:`bnn.load_images`.
     """
-    from bnn import load_images
+    from bnn.images.sets import load_images
 
     networks = list(networks)
     for path, _, record in networks:

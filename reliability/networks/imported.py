@@ -8,23 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from bnn import (
+from bnn.engines.packed import packed
+from bnn.images.sets import ImageSet
+from bnn.importing.array_import import from_npz
+from bnn.importing.imported import ImportedNetwork, importing
+from bnn.importing.keras_import import from_keras
+from bnn.importing.onnx_bounds import check_expansion
+from bnn.importing.onnx_import import from_onnx, model_shape
+from bnn.importing.source_graph import PixelEncoding
+from bnn.networks.network import (
+    ALWAYS,
+    NEVER,
     ConvLayer,
     FoldedNetwork,
-    ImageSet,
-    ImportedNetwork,
     OutputLayer,
-    PixelEncoding,
-    from_keras,
-    from_npz,
-    from_onnx,
     network_sha256,
 )
-from bnn.engines.packed import packed
-from bnn.importing.imported import importing
-from bnn.importing.onnx_bounds import check_expansion
-from bnn.importing.onnx_import import model_shape
-from bnn.networks.network import ALWAYS, NEVER
 from reliability.networks.treatments import treatment_of
 
 ROUND_TRIP_IMAGES = 500

@@ -10,21 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bnn import (
-    ConvLayer,
-    Errors,
-    Flips,
-    FoldedNetwork,
-    ImageSet,
-    draw_chip,
-    evaluate,
-    evaluate_errors,
-)
+from bnn.errors.chips import draw_chip
+from bnn.errors.errors import Errors, Flips
 from bnn.errors.expected_errors import expected_wrong_share
 from bnn.errors.files import ErrorCases
 from bnn.evaluation.counts import case_dim
-from bnn.evaluation.evaluation import evaluation_bytes, images_at_once
-from bnn.networks.network import check_layer_names
+from bnn.evaluation.evaluation import evaluate, evaluate_errors, evaluation_bytes, images_at_once
+from bnn.images.sets import ImageSet
+from bnn.networks.network import ConvLayer, FoldedNetwork, check_layer_names
 from bnn.study.rate_pairs import count_rate_pairs, tilted_rates
 from devicefit.distributions.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
 from devicefit.fitting.fitted import Fitted

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from devicefit.numerics.stored import reading
 
 if TYPE_CHECKING:
-    from bnn import FoldedNetwork
+    from bnn.networks.network import FoldedNetwork
 
 Whole = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -89,11 +89,9 @@ def open_network(path: Path) -> tuple[FoldedNetwork, dict[str, Any]]:
     Raises
     ------
     FileNotFoundError, ValueError
-        As of :func:`bnn.open_network`, or the record is not one that can be read.
+        As of :func:`open_network`, or the record is not one that can be read.
     """
-    import bnn
-
-    network, record = bnn.open_network(path)
+    network, record = open_network(path)
     with reading(path, "network with a record", "write it again with the command that made it"):
         check_record(record)
     return network, record

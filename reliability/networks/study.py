@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from devicefit.numerics.datasets import read_datasets, write_datasets
+from devicefit.numerics.short_repr import short_repr
 from devicefit.numerics.stored import plain_number, reading, shown
 from reliability.networks.counts import refuse_impossible, whole
 from reliability.networks.names import name_of as name_of
@@ -21,7 +22,10 @@ from reliability.networks.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
 
 if TYPE_CHECKING:
     # A decision reads counts only: the packages of networks take it seconds to import.
-    from bnn import FoldedNetwork, ImageSet, Precision, TrainingOptions
+    from bnn.evaluation.precision import Precision
+    from bnn.images.sets import ImageSet
+    from bnn.networks.network import FoldedNetwork
+    from bnn.training.options import TrainingOptions
     from reliability.networks.plan import EvaluationPlan
 
 FORMAT = "rram-reliability counts 2"
@@ -111,6 +115,7 @@ def options_for(image_set: str) -> NetworkOptions:
     return NetworkOptions(hidden=(1024, 1024), epochs=15, chips=50)
 
 
+@short_repr
 @dataclass(frozen=True)
 class NetworkStudy:
     """A network and its counts.
@@ -145,7 +150,7 @@ def training_options(
     images: ImageSet, options: NetworkOptions, *, ber: float, **changes: Any
 ) -> TrainingOptions:
     """Options of a training; `changes` are those that a study leaves as they are."""
-    from bnn import TrainingOptions
+    from bnn.training.options import TrainingOptions
 
     # Threads gain nothing on the small digits network, and cost when cores are shared.
     threads = options.threads if len(images.train_images) > 10_000 else 1
@@ -169,7 +174,8 @@ def run_training(
     initial: Path | None = None,
 ) -> tuple[FoldedNetwork, dict[str, Any]]:
     """Train and fold one network, from its checkpoint if there is one, and give its record."""
-    from bnn import fold, train, training_record
+    from bnn.training.folding import fold
+    from bnn.training.training import train, training_record
 
     maps = () if training.convolutions is None else training.convolutions.channels
     widths = (images.train_images.shape[1], *maps, *training.hidden, len(images.classes))
@@ -208,7 +214,9 @@ def evaluate_network(
     known so well. `earlier` counts of the plan's first chips are added to. With the BER of a grid
     pairs of unequal rates of ones and zeros are counted besides.
     """
-    from bnn import combine, count_to_precision, network_sha256
+    from bnn.evaluation.evaluation import combine
+    from bnn.evaluation.precision import count_to_precision
+    from bnn.networks.network import network_sha256
     from reliability.networks.plan import rates_plan
 
     if plan is None:

@@ -9,16 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from bnn import (
-    CalibrationReference,
-    FoldedNetwork,
-    ImageSet,
-    evaluate,
-    evaluate_calibrated,
-    evaluate_folded,
-    network_sha256,
-)
-from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP, CalibrationReference
+from bnn.evaluation.calibrated_evaluation import evaluate_calibrated, evaluate_folded
+from bnn.evaluation.evaluation import evaluate
+from bnn.images.sets import ImageSet
+from bnn.networks.network import FoldedNetwork, network_sha256
 from bnn.study.rate_pairs import count_rate_pairs
 from reliability.networks.study import BER_GRID, NetworkOptions, NetworkStudy, Tick
 

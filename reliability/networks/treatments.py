@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from bnn import CalibrationReference, FoldedNetwork, ImageSet
+    from bnn.calibration.calibration import CalibrationReference
+    from bnn.images.sets import ImageSet
+    from bnn.networks.network import FoldedNetwork
 
 FIXED = "fixed"
 PER_CHIP = "calibrated per chip"
@@ -42,7 +44,7 @@ def reference_from(
     ValueError
         More images than the set has, or fewer than 2.
     """
-    from bnn import calibration_reference
+    from bnn.calibration.calibration import calibration_reference
 
     chosen = calibration_images(images, number=number, seed=seed)
     return calibration_reference(network, chosen, threads=threads)

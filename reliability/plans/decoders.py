@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn import FoldedNetwork
+from bnn.networks.network import FoldedNetwork
 from reliability.plans.codes import NO_CODE, SECDED_72_64, SECDED_CHECKS, Code, hsiao_columns
 
 Bits = NDArray[np.bool_]

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from devicefit.numerics.short_repr import short_repr
 from devicefit.numerics.stored import (
     check_format,
     document_text,
@@ -68,6 +69,7 @@ WHOLE = (
 _ROUNDING = 1e-6
 
 
+@short_repr
 @dataclass(frozen=True)
 class Results:
     """Everything a report shows, as plain values.

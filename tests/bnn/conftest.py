@@ -8,20 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import (
-    ConvLayer,
-    FoldedNetwork,
-    HiddenLayer,
-    ImageSet,
-    OutputLayer,
-    TrainedNetwork,
-    TrainingOptions,
-    fold,
-    load_images,
-    train,
-)
+from bnn import FoldedNetwork, ImageSet, TrainingOptions, fold, load_images, train
 from bnn.machine.packing import pack_bits
-from bnn.networks.network import Layer
+from bnn.networks.network import ConvLayer, HiddenLayer, Layer, OutputLayer
+from bnn.training.training import TrainedNetwork
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bnn import (
-    evaluate,
-    load_images,
-    load_zoo,
-    network_sha256,
-    open_network,
-    save_network,
-    zoo_networks,
-)
-from bnn.zoo import ZooNetwork
+from bnn import evaluate, load_images, load_zoo, open_network, save_network, zoo_networks
+from bnn.networks.network import network_sha256
+from bnn.zoo.networks import ZooNetwork
 
 NETWORKS = zoo_networks()
 EVERY = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)

@@ -16,6 +16,7 @@ import pytest
 
 import bnn
 from bnn.machine.packing import pack_bits
+from bnn.networks.network import OutputLayer
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import document_text
 from reliability.networks.study import FORMAT, NetworkStudy, save_counts
@@ -26,7 +27,7 @@ DEEP = 3000 * "["
 def small_network(path: Path, record: dict[str, object]) -> Path:
     rng = np.random.default_rng(2)
     weights = pack_bits(rng.random((10, 64)) < 0.5)
-    layer = bnn.OutputLayer(
+    layer = OutputLayer(
         name="output", columns=64, weights=weights, scale=np.ones(10), shift=np.zeros(10)
     )
     bnn.save_network(bnn.FoldedNetwork((layer,)), path, record=record)

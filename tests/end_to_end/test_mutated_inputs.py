@@ -25,9 +25,11 @@ import safetensors.torch
 import xarray as xr
 
 import bnn
+from bnn.errors.errors import Errors
 from bnn.errors.files import read_error_cases
 from bnn.images.files import read_cifar_batch, read_idx_images, read_idx_labels
 from bnn.machine.packing import pack_bits
+from bnn.networks.network import HiddenLayer, OutputLayer
 from bnn.training.architectures import BinaryMLP
 from bnn.training.checkpoints import HASH as TENSOR_HASH
 from bnn.training.checkpoints import _content_sha256, begin_with
@@ -357,14 +359,14 @@ def life(path: Path, kind: str) -> Path:
 
 def network() -> bnn.FoldedNetwork:
     rng = np.random.default_rng(2)
-    hidden = bnn.HiddenLayer(
+    hidden = HiddenLayer(
         name="hidden_1",
         columns=16,
         weights=pack_bits(rng.random((6, 16)) < 0.5),
         threshold=rng.integers(-900, 900, 6).astype(np.int32),
         direction=np.ones(6, np.int8),
     )
-    output = bnn.OutputLayer(
+    output = OutputLayer(
         name="output",
         columns=6,
         weights=pack_bits(rng.random((3, 6)) < 0.5),
@@ -413,7 +415,7 @@ def counts(path: Path) -> Path:
     )  # fmt: skip
     unequal = bnn.evaluate_errors(
         network(), pictures.test_images, pictures.test_labels,
-        errors=[bnn.Errors((bnn.Flips(0.0, 0.1),))], chips=2, seed=1, threads=1,
+        errors=[Errors((bnn.Flips(0.0, 0.1),))], chips=2, seed=1, threads=1,
     )  # fmt: skip
     unequal = unequal.assign_coords(ber=("case", [0.05]), tilt=("case", [1.0])).assign_attrs(
         ones=0.5

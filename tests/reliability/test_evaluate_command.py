@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bnn import FoldedNetwork, HiddenLayer, OutputLayer, load_network, save_network
+from bnn import FoldedNetwork, load_network, save_network
 from bnn.machine.packing import pack_bits
+from bnn.networks.network import HiddenLayer, OutputLayer
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics

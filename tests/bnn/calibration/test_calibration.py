@@ -5,32 +5,34 @@ import numpy as np
 import pytest
 
 from bnn import (
-    ConvLayer,
-    Errors,
     Flips,
     FoldedNetwork,
-    HiddenLayer,
     ImageSet,
-    OutputLayer,
     TransientFlips,
     calibrate_chip,
     calibration_reference,
-    draw_chip,
     evaluate,
     evaluate_calibrated,
     evaluate_errors,
     evaluate_folded,
-    flip_weights,
     fold_for_ber,
-    misreads_of,
-    network_sha256,
-    read_answers,
 )
 from bnn.engines.dense import dense
+from bnn.engines.misread.reference import misreads_of, read_answers
 from bnn.engines.packed import packed
+from bnn.errors.chips import draw_chip
+from bnn.errors.errors import Errors
 from bnn.evaluation.calibrated_engines import CalibratedEngine, FoldedEngine
 from bnn.evaluation.runner import start_runner
-from bnn.networks.network import ALWAYS, NEVER
+from bnn.networks.network import (
+    ALWAYS,
+    NEVER,
+    ConvLayer,
+    HiddenLayer,
+    OutputLayer,
+    flip_weights,
+    network_sha256,
+)
 
 Make = Callable[..., FoldedNetwork]
 

@@ -5,21 +5,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from bnn import (
-    ConvLayer,
-    Errors,
-    Flips,
-    FoldedNetwork,
-    OutputLayer,
-    calibrate_chip,
-    calibration_reference,
-    draw_chip,
-    flip_weights,
-)
+from bnn import Flips, FoldedNetwork, calibrate_chip, calibration_reference
 from bnn.calibration.calibration import CalibrationReference, ChipThresholds
 from bnn.calibration.layer_runs import Moments, PackedRun, counts_packed
 from bnn.engines.dense import dense
-from bnn.networks.network import ALWAYS, NEVER
+from bnn.errors.chips import draw_chip
+from bnn.errors.errors import Errors
+from bnn.networks.network import ALWAYS, NEVER, ConvLayer, OutputLayer, flip_weights
 
 Make = Callable[..., FoldedNetwork]
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from bnn import OutputLayer
 from bnn.engines.incremental.certainty import MOST_NEURONS, MOST_OUTPUT_FLIPS, MOST_STEPS, certainty
 from bnn.machine.packing import pack_bits
-from bnn.networks.network import layer_signs
+from bnn.networks.network import OutputLayer, layer_signs
 
 IMAGES, NEURONS, CLASSES = 40, 70, 5
 

@@ -8,16 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bnn import ConvLayer, FoldedNetwork, chip_flips, flip_weights
+from bnn import FoldedNetwork
 from bnn.engines.convolution import front as conv_front
 from bnn.engines.convolution import state as conv_state
 from bnn.engines.dense import dense
 from bnn.engines.incremental import incremental
 from bnn.engines.packed.conv_layer import MapShape
 from bnn.engines.pixels.front import BLOCK
+from bnn.errors.errors import chip_flips
 from bnn.evaluation.runner import memory_bytes, start_runner, with_thresholds
 from bnn.machine.packing import pack_signs, unpack_signs
-from bnn.networks.network import ALWAYS, NEVER
+from bnn.networks.network import ALWAYS, NEVER, ConvLayer, flip_weights
 
 Make = Callable[..., FoldedNetwork]
 Chip = dict[str, np.ndarray]

@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from bnn import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer, chip_flips, flip_weights
+from bnn import FoldedNetwork
 from bnn.engines.dense import dense
-from bnn.networks.network import ALWAYS, NEVER, Layer
+from bnn.errors.errors import chip_flips
+from bnn.networks.network import (
+    ALWAYS,
+    NEVER,
+    ConvLayer,
+    HiddenLayer,
+    Layer,
+    OutputLayer,
+    flip_weights,
+)
 
 Make = Callable[..., FoldedNetwork]
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from bnn import FoldedNetwork, HiddenLayer, ImageSet, OutputLayer, chip_flips, flip_weights
+from bnn import FoldedNetwork, ImageSet
+from bnn.errors.errors import chip_flips
 from bnn.evaluation.engine import ENGINES, available_threads, engine_named
 from bnn.machine.packing import padding_is_zero
-from bnn.networks.network import layer_signs
+from bnn.networks.network import HiddenLayer, OutputLayer, flip_weights, layer_signs
 
 Make = Callable[..., FoldedNetwork]
 EACH_ENGINE = pytest.mark.parametrize("name", ["dense", "packed"])

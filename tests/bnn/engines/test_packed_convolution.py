@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bnn import ConvLayer, FoldedNetwork, chip_flips, flip_weights
+from bnn import FoldedNetwork
 from bnn.engines.dense import dense
 from bnn.engines.packed import packed
-from bnn.networks.network import ALWAYS, NEVER
+from bnn.errors.errors import chip_flips
+from bnn.networks.network import ALWAYS, NEVER, ConvLayer, flip_weights
 
 Make = Callable[..., FoldedNetwork]
 

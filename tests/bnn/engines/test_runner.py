@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bnn import FoldedNetwork, HiddenLayer, ImageSet, OutputLayer
+from bnn import FoldedNetwork, ImageSet
 from bnn.engines.incremental import further_layer, incremental
 from bnn.engines.packed import binary_layer
 from bnn.engines.pixels import first_layer, lit_groups, pixel_layer
@@ -15,7 +15,7 @@ from bnn.errors.errors import chip_flips
 from bnn.evaluation.cost import Workload
 from bnn.evaluation.runner import cheapest_engine, memory_bytes, start_runner, with_thresholds
 from bnn.machine.packing import pack_bits, unpack_signs
-from bnn.networks.network import ALWAYS, NEVER
+from bnn.networks.network import ALWAYS, NEVER, HiddenLayer, OutputLayer
 
 FAST = ("incremental", "packed")
 

@@ -13,13 +13,13 @@ import pytest
 from scipy import stats
 
 import bnn.errors.chips
-from bnn import FoldedNetwork, flip_weights
+from bnn import FoldedNetwork
 from bnn.errors.array_mapping import ArrayShape
 from bnn.errors.chips import Chip, ClassTotal, draw_chip, draw_misread
 from bnn.errors.errors import Errors, Flips, LineFaults, Persistent, StuckAt, TransientFlips
 from bnn.errors.flips import chip_flips, nested_levels
 from bnn.machine.counter_random import Stream, StreamKey
-from bnn.networks.network import layer_signs
+from bnn.networks.network import flip_weights, layer_signs
 
 REJECT = 1e-5
 SEED = 12

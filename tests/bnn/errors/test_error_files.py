@@ -6,16 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnn import (
-    ArrayShape,
-    Errors,
-    Flips,
-    FoldedNetwork,
-    LineFaults,
-    StuckAt,
-    TransientFlips,
-    draw_chip,
-)
+from bnn import Flips, FoldedNetwork, LineFaults, StuckAt, TransientFlips
+from bnn.errors.array_mapping import ArrayShape
+from bnn.errors.chips import draw_chip
+from bnn.errors.errors import Errors
 from bnn.errors.expected_errors import expected_wrong_share
 from bnn.errors.files import ErrorFileError, read_error_cases
 

@@ -8,8 +8,10 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from bnn import Errors, Flips, FoldedNetwork, ImagePart, StuckAt, combine, evaluate, evaluate_errors
-from bnn.images.parts import joined_ranges, ranges_of, ranges_text
+from bnn import Flips, FoldedNetwork, StuckAt, evaluate, evaluate_errors
+from bnn.errors.errors import Errors
+from bnn.evaluation.evaluation import combine
+from bnn.images.parts import ImagePart, joined_ranges, ranges_of, ranges_text
 
 Make = Callable[..., FoldedNetwork]
 CASES = [

@@ -5,22 +5,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bnn import (
-    Errors,
-    Flips,
-    FoldedNetwork,
-    ImageSet,
-    LineFaults,
-    StuckAt,
-    chip_flips,
-    combine,
-    evaluate,
-    evaluate_errors,
-    network_sha256,
-)
-from bnn.evaluation.evaluation import images_at_once
+from bnn import Flips, FoldedNetwork, ImageSet, LineFaults, StuckAt, evaluate, evaluate_errors
+from bnn.errors.errors import Errors, chip_flips
+from bnn.evaluation.evaluation import combine, images_at_once
 from bnn.evaluation.runner import memory_bytes
-from bnn.networks.network import HiddenLayer, layer_signs
+from bnn.networks.network import HiddenLayer, layer_signs, network_sha256
 
 Make = Callable[..., FoldedNetwork]
 RATES = [0.0, 1e-3, 0.02, 0.2, 1.0]

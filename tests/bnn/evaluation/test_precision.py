@@ -6,22 +6,19 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bnn import (
-    Errors,
-    Flips,
-    FoldedNetwork,
-    ImagePart,
-    ImageSet,
-    Precision,
-    TransientFlips,
-    combine,
-    evaluate,
-    evaluate_errors,
-    evaluate_to_precision,
-    loss_standard_error,
-)
+from bnn import Flips, FoldedNetwork, ImageSet, TransientFlips, evaluate, evaluate_errors
+from bnn.errors.errors import Errors
+from bnn.evaluation.evaluation import combine
 from bnn.evaluation.loss_variance import LossVariance
-from bnn.evaluation.precision import Limit, limit_of, next_table
+from bnn.evaluation.precision import (
+    Limit,
+    Precision,
+    evaluate_to_precision,
+    limit_of,
+    loss_standard_error,
+    next_table,
+)
+from bnn.images.parts import ImagePart
 
 RATES = [0.001, 0.05]
 

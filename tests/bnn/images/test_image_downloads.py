@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import bnn.images.sets
-from bnn import ImageDownloadError, ImagesNotFoundError, load_images
-from bnn.images.downloads import REMOTE_FILES, RemoteFile, download_files
+from bnn import load_images
+from bnn.images.downloads import REMOTE_FILES, ImageDownloadError, RemoteFile, download_files
 from bnn.images.files import read_cifar_batch
+from bnn.images.sets import ImagesNotFoundError
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import bnn.images.sets
-from bnn import ImageSet, ImagesNotFoundError, load_images
+from bnn import ImageSet, load_images
 from bnn.images.files import read_cifar_batch
+from bnn.images.sets import ImagesNotFoundError
 
 
 @pytest.fixture(autouse=True)

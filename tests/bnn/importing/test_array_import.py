@@ -7,16 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import (
-    ImageSet,
-    ImportRefusedError,
-    TrainedNetwork,
-    fold,
-    from_npz,
-    module_answers,
-    network_sha256,
-)
+from bnn import ImageSet, fold, from_npz
 from bnn.engines.packed import packed
+from bnn.importing.source_stages import ImportRefusedError
+from bnn.networks.network import network_sha256
+from bnn.training.architectures import module_answers
+from bnn.training.training import TrainedNetwork
 
 
 def arrays_of(trained: TrainedNetwork) -> dict[str, np.ndarray]:

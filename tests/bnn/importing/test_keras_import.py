@@ -8,8 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-from bnn import ImageSet, ImportRefusedError, from_keras
+from bnn import ImageSet, from_keras
 from bnn.engines.packed import packed
+from bnn.importing.source_stages import ImportRefusedError
 
 RNG = np.random.default_rng(5)
 WEIGHTS: dict[str, dict[str, Any]] = {

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import ConvLayer, ImageSet, ImportRefusedError, PixelEncoding, from_onnx
+from bnn import ImageSet, from_onnx
 from bnn.engines.packed import packed
+from bnn.importing.source_graph import PixelEncoding
+from bnn.importing.source_stages import ImportRefusedError
+from bnn.networks.network import ConvLayer
 
 onnx = pytest.importorskip("onnx", reason="needs the extra 'onnx': pip install '.[onnx]'")
 # importing it is not enough: its reference implementation is a module of its own

@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bnn import ImageSet, ImportRefusedError, PixelEncoding, from_onnx, network_sha256
+from bnn import ImageSet, from_onnx
 from bnn.engines.packed import packed
+from bnn.importing.source_graph import PixelEncoding
+from bnn.importing.source_stages import ImportRefusedError
+from bnn.networks.network import network_sha256
 
 onnx = pytest.importorskip("onnx", reason="needs the extra 'onnx': pip install '.[onnx]'")
 pytest.importorskip("onnx.reference", reason="needs onnx.reference, from onnx 1.13 on")

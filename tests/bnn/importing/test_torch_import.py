@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bnn import ConvLayer, HiddenLayer, ImageSet, ImportRefusedError, PixelEncoding, from_torch
+from bnn import ImageSet, from_torch
 from bnn.engines.dense import dense
 from bnn.engines.packed import packed
 from bnn.importing import source_folding
+from bnn.importing.source_graph import PixelEncoding
+from bnn.importing.source_stages import ImportRefusedError
 from bnn.machine.threads import torch_threads
-from bnn.networks.network import layer_signs
+from bnn.networks.network import ConvLayer, HiddenLayer, layer_signs
 
 SYMMETRIC = PixelEncoding((64,), 2 / 255, -1.0)
 UNIT = PixelEncoding((1, 8, 8))

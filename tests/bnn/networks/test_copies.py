@@ -22,9 +22,7 @@ from bnn.training.widening import widened
 PIXELS = 3 * 8 * 8
 
 
-def stirred(
-    module: bnn.BinaryMLP | bnn.BinaryConvNet, seed: int
-) -> bnn.BinaryMLP | bnn.BinaryConvNet:
+def stirred(module: BinaryMLP | BinaryConvNet, seed: int) -> BinaryMLP | BinaryConvNet:
     """Give the batch norms values of all signs, and one constant neuron."""
     rng = np.random.default_rng(seed)
     for norm, latent in zip(module.norms, module.latents, strict=True):

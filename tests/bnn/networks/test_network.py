@@ -4,9 +4,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bnn import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer, flip_weights, network_sha256
+from bnn import FoldedNetwork
 from bnn.machine.packing import padding_is_zero
-from bnn.networks.network import layer_signs
+from bnn.networks.network import (
+    ConvLayer,
+    HiddenLayer,
+    OutputLayer,
+    flip_weights,
+    layer_signs,
+    network_sha256,
+)
 
 Make = Callable[..., FoldedNetwork]
 

@@ -9,17 +9,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from bnn import (
-    FoldedNetwork,
-    TrainedNetwork,
-    load_network,
-    network_sha256,
-    save_network,
-    seal_network,
-    training_record,
-)
+from bnn import FoldedNetwork, load_network, save_network
 from bnn.machine.stored import document_text
-from bnn.networks.network import ConvLayer, HiddenLayer
+from bnn.networks.network import ConvLayer, HiddenLayer, network_sha256
+from bnn.networks.storage import seal_network
+from bnn.training.training import TrainedNetwork, training_record
 
 Make = Callable[..., FoldedNetwork]
 RECORD = {"seed": 3, "note": "µ", "sizes": [20, 65, 4], "accuracy": {"correct": 5, "images": 9}}

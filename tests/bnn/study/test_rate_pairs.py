@@ -5,6 +5,7 @@ import pytest
 
 import bnn
 from bnn.calibration.calibration import FOLDED_FOR_EACH, PER_CHIP
+from bnn.errors.errors import Errors
 from bnn.study.rate_pairs import (
     TILTED_RATES,
     count_rate_pairs,
@@ -54,7 +55,7 @@ def test_counts_at_unequal_rates_are_those_of_such_chips(digits: bnn.ImageSet) -
         network,
         digits.test_images,
         digits.test_labels,
-        errors=[bnn.Errors((bnn.Flips(zero_to_one=0.04, one_to_zero=0.0),))],
+        errors=[Errors((bnn.Flips(zero_to_one=0.04, one_to_zero=0.0),))],
         chips=3,
         seed=11,
         threads=1,
@@ -79,7 +80,7 @@ def test_treated_thresholds_are_counted_with_their_treatment(digits: bnn.ImageSe
     network, _ = bnn.load_zoo("digits-standard")
     reference = bnn.calibration_reference(network, digits.train_images[:300])
     data = (digits.test_images, digits.test_labels)
-    errors = [bnn.Errors((tilted_flips(0.05, u),)) for u in (-1.0, 1.0)]
+    errors = [Errors((tilted_flips(0.05, u),)) for u in (-1.0, 1.0)]
     options = {"errors": errors, "chips": 2, "seed": 3, "threads": 1}
     by_hand = {
         PER_CHIP: bnn.evaluate_calibrated(reference, *data, count=bnn.evaluate_errors, **options),

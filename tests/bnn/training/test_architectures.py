@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnn import BinaryConvNet, BinaryMLP, module_answers
-from bnn.training.architectures import encode_pixels
+from bnn.training.architectures import BinaryConvNet, BinaryMLP, encode_pixels, module_answers
 
 
 def test_pixels_become_odd_integers() -> None:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from bnn import Augmentation
 from bnn.training.augmentation import augmented
+from bnn.training.options import Augmentation
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (3, 4, 6)])

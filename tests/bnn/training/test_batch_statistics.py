@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bnn import BinaryMLP, ImageSet, TrainingOptions, train
-from bnn.training.architectures import encode_pixels
+from bnn import ImageSet, TrainingOptions, train
+from bnn.training.architectures import BinaryMLP, encode_pixels
 from bnn.training.batch_statistics import BATCH_IMAGES, measure_statistics
 from bnn.training.layers import BatchNorm, binarize
 

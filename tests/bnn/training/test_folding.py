@@ -4,21 +4,14 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bnn import (
-    BinaryConvNet,
-    BinaryMLP,
-    FoldedNetwork,
-    ImageSet,
-    TrainedNetwork,
-    fold,
-    module_answers,
-)
+from bnn import FoldedNetwork, ImageSet, fold
 from bnn.engines.dense import dense
 from bnn.engines.packed import packed
 from bnn.machine.packing import padding_is_zero
 from bnn.networks.network import ALWAYS, NEVER, ConvLayer, HiddenLayer, layer_signs
-from bnn.training.architectures import BinaryNetwork
+from bnn.training.architectures import BinaryConvNet, BinaryMLP, BinaryNetwork, module_answers
 from bnn.training.folding import fold_threshold
+from bnn.training.training import TrainedNetwork
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 

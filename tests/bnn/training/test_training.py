@@ -9,28 +9,15 @@ import safetensors
 import safetensors.torch
 import torch
 
-from bnn import (
-    Augmentation,
-    Convolutions,
-    EpochResult,
-    ImageSet,
-    TrainedNetwork,
-    TrainingOptions,
-    evaluate,
-    fold,
-    load_network,
-    module_answers,
-    network_sha256,
-    save_network,
-    train,
-    training_record,
-)
+from bnn import ImageSet, TrainingOptions, evaluate, fold, load_network, save_network, train
 from bnn.engines.packed import packed
-from bnn.training.architectures import BinaryMLP, drawn_weights
+from bnn.networks.network import network_sha256
+from bnn.training.architectures import BinaryMLP, drawn_weights, module_answers
 from bnn.training.checkpoints import _RESULT, HASH, _content_sha256, save_checkpoint
 from bnn.training.layers import draw_weights
+from bnn.training.options import Augmentation, Convolutions
 from bnn.training.redrawn_flips import negate_redrawn
-from bnn.training.training import check_resumable
+from bnn.training.training import EpochResult, TrainedNetwork, check_resumable, training_record
 
 
 @pytest.mark.parametrize(

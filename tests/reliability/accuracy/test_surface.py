@@ -8,6 +8,7 @@ import xarray as xr
 from scipy.special import expit, logit
 
 import bnn
+from bnn.errors.errors import Errors
 from bnn.study.rate_pairs import TILTED_RATES, TILTS, tilted_flips
 from reliability.accuracy import surface_fit
 from reliability.accuracy.counted_points import counted_points
@@ -251,7 +252,7 @@ def test_chips_between_the_counted_pairs_lose_what_the_surface_says() -> None:
         network,
         digits.test_images,
         digits.test_labels,
-        errors=[bnn.Errors((tilted_flips(p, u),)) for p, u in pairs],
+        errors=[Errors((tilted_flips(p, u),)) for p, u in pairs],
         chips=60,
         seed=12,
         threads=1,

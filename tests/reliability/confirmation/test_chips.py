@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnn import FoldedNetwork, HiddenLayer, OutputLayer
+from bnn import FoldedNetwork
 from bnn.engines.dense import dense
 from bnn.machine.packing import pack_bits
-from bnn.networks.network import layer_signs
+from bnn.networks.network import HiddenLayer, OutputLayer, layer_signs
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.error_rates import array_curves, ber_curves
 from devicefit.fitting.fit import DevicePosterior

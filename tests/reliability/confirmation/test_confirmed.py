@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 import reliability.results.answer
-from bnn import calibration_reference, evaluate, load_images, load_zoo, network_sha256
+from bnn import calibration_reference, evaluate, load_images, load_zoo
+from bnn.networks.network import network_sha256
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES

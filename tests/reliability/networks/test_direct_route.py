@@ -7,20 +7,12 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from bnn import (
-    Errors,
-    Flips,
-    FoldedNetwork,
-    HiddenLayer,
-    OutputLayer,
-    combine,
-    evaluate_errors,
-    evaluate_positions,
-    flip_weights,
-)
+from bnn import Flips, FoldedNetwork, evaluate_errors
 from bnn.engines.dense import dense
+from bnn.errors.errors import Errors
+from bnn.evaluation.evaluation import combine, evaluate_positions
 from bnn.machine.packing import pack_bits
-from bnn.networks.network import layer_signs
+from bnn.networks.network import HiddenLayer, OutputLayer, flip_weights, layer_signs
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES

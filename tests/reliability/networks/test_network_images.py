@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import FoldedNetwork, OutputLayer, save_network
+from bnn import FoldedNetwork, save_network
 from bnn.machine.packing import pack_bits
+from bnn.networks.network import OutputLayer
 from reliability.networks.images import image_set_of
 
 COMMANDS = {

@@ -11,6 +11,7 @@ import xarray as xr
 
 import bnn
 from bnn.calibration.calibration import FIXED, PER_CHIP
+from bnn.networks.network import network_sha256
 from reliability.networks.grid import GridOptions, TrainingRates
 from reliability.report.figures.grid import draw_grid
 
@@ -59,7 +60,7 @@ def test_a_grid_holds_the_counts_of_each_network_by_itself(
     images = bnn.load_images("digits")
     options = bnn.TrainingOptions(hidden=(16,), epochs=2, ber=0.1, ber_from=0.0, seed=1)
     network = bnn.fold(bnn.train(images, options).module)
-    assert str(grid["sha256"].sel(training="0-0.1").item()) == bnn.network_sha256(network)
+    assert str(grid["sha256"].sel(training="0-0.1").item()) == network_sha256(network)
     data = (images.test_images, images.test_labels)
     alone = bnn.evaluate(network, *data, ber=[0.0, 0.1], chips=3, seed=1)
     cell = grid["correct"].sel(training="0-0.1", treatment=FIXED)

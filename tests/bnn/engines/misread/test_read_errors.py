@@ -8,23 +8,16 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from bnn import (
-    Errors,
-    Flips,
-    FoldedNetwork,
-    ImagePart,
-    StuckAt,
-    TransientFlips,
-    combine,
-    draw_chip,
-    draw_misread,
-    evaluate_errors,
-    flip_weights,
-)
+from bnn import Flips, FoldedNetwork, StuckAt, TransientFlips, evaluate_errors
 from bnn.engines.dense import dense
 from bnn.engines.misread.law import misread_law
 from bnn.engines.misread.reader import answers_by_positions, start_reader
+from bnn.errors.chips import draw_chip, draw_misread
+from bnn.errors.errors import Errors
 from bnn.evaluation.counting import evaluation_bytes
+from bnn.evaluation.evaluation import combine
+from bnn.images.parts import ImagePart
+from bnn.networks.network import flip_weights
 
 Make = Callable[..., FoldedNetwork]
 SIZES = (20, 70, 66, 5)

@@ -1,0 +1,17 @@
+from .compression.compression import compress as compress
+from .distributions.sensing import SensingOptions as SensingOptions
+from .families.family import Family as Family
+from .families.registry import FAMILIES as FAMILIES
+from .fitting.error_rates import ber_curves as ber_curves
+from .fitting.fit import DevicePosterior as DevicePosterior
+from .fitting.fit import fit as fit
+from .fitting.posterior_files import load_posterior as load_posterior
+from .fitting.posterior_files import save_posterior as save_posterior
+from .inputs.programming import Programming as Programming
+from .measurements.measurements import Measurements as Measurements
+from .measurements.measurements import check_measurements as check_measurements
+from .measurements.measurements import read_measurements as read_measurements
+from .prediction.prediction import predict as predict
+from .sampling.prior import Prior as Prior
+from .sampling.sampler import SamplerOptions as SamplerOptions
+from .simulation.reference_device import reference_measurements as reference_measurements

@@ -1,0 +1,10 @@
+from .decision.requirement import Requirement as Requirement
+from .device.study import DeviceStudy as DeviceStudy
+from .device.study import study_device as study_device
+from .energy.energy import EnergyOptions as EnergyOptions
+from .networks.study import NetworkOptions as NetworkOptions
+from .networks.study import NetworkStudy as NetworkStudy
+from .report.render import render_report as render_report
+from .results.answer import answer as answer
+from .results.results import Results as Results
+from .results.results import read_results as read_results
