@@ -89,9 +89,11 @@ def open_network(path: Path) -> tuple[FoldedNetwork, dict[str, Any]]:
     Raises
     ------
     FileNotFoundError, ValueError
-        As of :func:`open_network`, or the record is not one that can be read.
+        As of :func:`bnn.open_network`, or the record is not one that can be read.
     """
-    network, record = open_network(path)
+    import bnn
+
+    network, record = bnn.open_network(path)
     with reading(path, "network with a record", "write it again with the command that made it"):
         check_record(record)
     return network, record

@@ -60,7 +60,7 @@ def test_images_of_another_size(
     write(tmp_path / "net.safetensors", {})
     blank = np.zeros((4, 784), np.uint8)
     other = type("Images", (), {"name": "mnist", "test_images": blank, "train_images": blank})
-    monkeypatch.setattr("bnn.load_images", lambda *a, **k: other)
+    monkeypatch.setattr("bnn.images.sets.load_images", lambda *a, **k: other)
     found = done(call, command, "net.safetensors", "mnist")
     assert found.returncode == 2
     assert "net.safetensors takes 64 pixels, mnist has 784; choose the image set" in found.stderr
