@@ -1,13 +1,13 @@
-"""What is kept of rows on the way to the compressed form; any parts of a table can be joined.
+"""What is kept of rows on the way to the compressed form.
 
-All sums are of whole numbers (:mod:`devicefit.compression.exact_sums`): neither the order of rows,
-nor how a table was cut, nor who added what up changes a bit of the result.
+All sums are of whole numbers (:mod:`devicefit.compression.exact_sums`): the order of rows changes
+no bit of the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,6 @@ from devicefit.compression.exact_sums import (
     NAMES,
     PLACE_BITS,
     CellSums,
-    joined,
     quantise,
     rounded_ln,
     split,
@@ -29,12 +28,7 @@ from devicefit.numerics.arrays import FloatArray, IntArray
 
 WIDE_BITS = 7
 """A wide bin holds 2**7 fine ones: 1/16 in ln R."""
-JOIN_FROM = 500_000
-"""Series kept apart before they are joined, so that memory does not grow with the table."""
-
 CELL = ("state", "condition", "device")
-_FIRST = tuple(f"first_{name}" for name in ORDER)
-_LAST = tuple(f"last_{name}" for name in ORDER)
 
 
 @dataclass(frozen=True)
@@ -49,9 +43,8 @@ class Partial:
         ``programming, second, array``.
     series : pandas.DataFrame
         Consecutive readings of one (state, condition, device): the sums of
-        :class:`~devicefit.compression.exact_sums.CellSums`, and the place of the first and the
-        last reading in the order of :data:`ORDER`. ``n`` is 0 for a device known by bounds or
-        counts.
+        :class:`~devicefit.compression.exact_sums.CellSums` in the order of :data:`ORDER`, sorted
+        by state, condition and device. ``n`` is 0 for a device known by bounds or counts.
     bins : pandas.DataFrame
         Per (state, condition, fine bin ``h``): ``count`` and sums ``o, oo`` of the places within.
     wide : pandas.DataFrame
@@ -114,81 +107,13 @@ def accumulate(readings: pd.DataFrame, intervals: pd.DataFrame, summaries: pd.Da
     return Partial(
         devices=devices[is_named].reset_index(drop=True),
         conditions=conditions,
-        series=pd.concat([series, _silent(silent[silent["device"] >= 0])], ignore_index=True),
+        series=pd.concat([series, _silent(silent[silent["device"] >= 0])]).sort_values(
+            [*CELL, "n"], kind="stable", ignore_index=True
+        ),
         bins=bins,
         wide=wide,
         intervals=_of_intervals(intervals, of_intervals),
         summaries=_of_summaries(summaries, of_summaries),
-    )
-
-
-def merge(partials: Sequence[Partial]) -> Partial:
-    """Join what was accumulated of parts of a table, at least one, in any grouping.
-
-    Raises
-    ------
-    MeasurementError
-        Series of one device, state and condition overlap in time; seen here only where there
-        are so many series that they are joined early, else in :func:`whole_series`.
-    """
-    if len(partials) == 1:
-        return partials[0]
-    devices, device_of = _union([p.devices for p in partials])
-    conditions, condition_of = _union([p.conditions for p in partials])
-
-    def recoded(name: str) -> pd.DataFrame:
-        found = []
-        for partial, device, condition in zip(partials, device_of, condition_of, strict=True):
-            table = getattr(partial, name)
-            new = {"condition": condition[table["condition"].to_numpy()]}
-            if "device" in table:
-                new["device"] = np.append(device, -1)[table["device"].to_numpy()]
-            found.append(table.assign(**new))
-        return pd.concat(found, ignore_index=True)
-
-    joined_up = Partial(
-        devices=devices,
-        conditions=conditions,
-        series=recoded("series"),
-        bins=_summed(recoded("bins"), ["state", "condition", "h"]),
-        wide=_summed(recoded("wide"), [*CELL, "w"]),
-        intervals=_summed(recoded("intervals"), ["state", "condition", "ln_low", "ln_high"]),
-        summaries=recoded("summaries"),
-    )
-    if len(joined_up.series) > JOIN_FROM:
-        return replace(joined_up, series=whole_series(joined_up))
-    return joined_up
-
-
-def whole_series(partial: Partial) -> pd.DataFrame:
-    """Series joined to one for each (state, condition, device), sorted by them.
-
-    Raises
-    ------
-    MeasurementError
-        The order of readings in the parts contradicts the order of :data:`ORDER`, or two
-        readings have the same place in it.
-    """
-    series = partial.series
-    silent = series[series["n"] == 0].drop_duplicates(list(CELL))
-    series = series[series["n"] > 0].sort_values([*CELL, *_FIRST], kind="stable")
-    if len(series):
-        cells = series[list(CELL)].to_numpy()
-        is_same = (cells[1:] == cells[:-1]).all(axis=1)
-        after = _compare(series[list(_LAST)].to_numpy()[:-1], series[list(_FIRST)].to_numpy()[1:])
-        _refuse_order(partial, series, is_same, after)
-        starts = np.flatnonzero(np.concatenate([[True], ~is_same]))
-        sums = joined(CellSums(**{name: series[name].to_numpy() for name in NAMES}), starts)
-        ends = np.append(starts[1:], len(series)) - 1
-        series = pd.DataFrame(
-            {
-                **{name: series[name].to_numpy()[starts] for name in (*CELL, *_FIRST)},
-                **{name: series[name].to_numpy()[ends] for name in _LAST},
-                **{name: getattr(sums, name) for name in NAMES},
-            }
-        )
-    return pd.concat([series, silent], ignore_index=True).sort_values(
-        [*CELL, "n"], kind="stable", ignore_index=True
     )
 
 
@@ -239,12 +164,10 @@ def _of_readings(
         )
     starts = np.flatnonzero(starts_new)
     sums = sums_of(q[order], starts) if len(q) else CellSums(**dict.fromkeys(NAMES, q))
-    heads, tails = order[starts], order[np.append(starts[1:], len(q)) - 1] if len(q) else order
+    heads = order[starts]
     series = pd.DataFrame(
         {
             **{name: keys[name].to_numpy()[heads] for name in CELL},
-            **{name: place_in_time[heads, i] for i, name in enumerate(_FIRST)},
-            **{name: place_in_time[tails, i] for i, name in enumerate(_LAST)},
             **{name: getattr(sums, name) for name in NAMES},
         }
     )
@@ -254,7 +177,7 @@ def _of_readings(
 def _silent(keys: pd.DataFrame) -> pd.DataFrame:
     """Series without readings, for devices that are known otherwise."""
     keys = keys.drop_duplicates()
-    return keys.assign(**dict.fromkeys((*_FIRST, *_LAST), 0.0), **dict.fromkeys(NAMES, np.int64(0)))
+    return keys.assign(**dict.fromkeys(NAMES, np.int64(0)))
 
 
 def _of_intervals(intervals: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
@@ -276,23 +199,6 @@ def _of_summaries(summaries: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
         mean=_floats(summaries, "mean_ln_r"),
         sum_of_squares=(n - 1) * sd**2,
         unnamed=np.where(keys["device"] < 0, n, 0),
-    )
-
-
-def _refuse_order(
-    partial: Partial, series: pd.DataFrame, is_same: np.ndarray, sign: np.ndarray
-) -> None:
-    wrong = is_same & (sign <= 0)
-    if not wrong.any():
-        return
-    at = series.iloc[int(np.argmax(wrong))]
-    name, array = partial.devices.iloc[int(at["device"])]
-    where = f"device {name}{f' of array {array}' if array else ''}, {STATES[int(at['state'])]}"
-    what = "occur twice, or are" if sign[np.argmax(wrong)] == 0 else "are"
-    raise MeasurementError(
-        f"readings of {where}, {what} not in order of {', '.join(ORDER)} from one part of the "
-        "table to the next; give each reading its own cycle and sort the table by it, or read the "
-        "table whole with read_measurements, which needs no order"
     )
 
 
@@ -325,14 +231,6 @@ def _distinct(columns: Sequence[np.ndarray]) -> tuple[IntArray, IntArray]:
     rows = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.int64)
     rows[codes[::-1]] = np.arange(len(codes))[::-1]
     return codes.astype(np.int64), rows
-
-
-def _union(tables: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[IntArray]]:
-    """Distinct rows of several tables of names, and the new codes of each table's rows."""
-    together = pd.concat(tables, ignore_index=True)
-    codes, rows = _distinct([together[name].to_numpy() for name in together])
-    ends = np.cumsum([len(table) for table in tables])
-    return together.iloc[rows].reset_index(drop=True), np.split(codes, ends[:-1])
 
 
 def _summed(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from devicefit.compression.accumulation import CELL, WIDE_BITS, Partial, accumulate, whole_series
+from devicefit.compression.accumulation import CELL, WIDE_BITS, accumulate
 from devicefit.compression.exact_sums import (
     MOST_PER_CELL,
     NAMES,
@@ -15,7 +15,6 @@ from devicefit.compression.exact_sums import (
     ln_r_of,
     moments,
 )
-from devicefit.inputs.programming import Programming
 from devicefit.likelihood.compressed import (
     Compressed,
     CompressedState,
@@ -26,7 +25,7 @@ from devicefit.likelihood.compressed import (
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.numerics.arrays import FloatArray, IntArray
 
-__all__ = ["BINS_PER_SPREAD", "Compressed", "CompressedState", "compress", "finish"]
+__all__ = ["BINS_PER_SPREAD", "Compressed", "CompressedState", "compress"]
 
 BINS_PER_SPREAD = 20
 """Bins per robust standard deviation of ln R within one state and condition.
@@ -54,46 +53,14 @@ def compress(measurements: Measurements, *, bins_per_spread: int = BINS_PER_SPRE
     Returns
     -------
     Compressed
-        The same bytes as from :mod:`devicefit.compression.streaming`, whatever the order of the
-        rows.
+        The same bytes whatever the order of the rows.
 
     Raises
     ------
+    MeasurementError
+        Readings that share device, state, condition and place in time.
     ValueError
-        ``bins_per_spread`` below 4.
-    """
-    partial = accumulate(measurements.table, measurements.intervals, measurements.summaries)
-    return finish(
-        partial,
-        programming=measurements.programming,
-        second=measurements.second,
-        bins_per_spread=bins_per_spread,
-    )
-
-
-def finish(
-    partial: Partial,
-    *,
-    programming: Programming,
-    second: Programming | None = None,
-    bins_per_spread: int = BINS_PER_SPREAD,
-) -> Compressed:
-    """Turn accumulated rows into the compressed form.
-
-    Parameters
-    ----------
-    partial : Partial
-        Everything that was accumulated.
-    programming, second : Programming
-        The programming variables.
-    bins_per_spread : int, optional
-        Bins per robust standard deviation, at least 4.
-
-    Raises
-    ------
-    ValueError
-        ``bins_per_spread`` below 4, readings out of order, or more than 2**26 readings of one
-        device, state and condition.
+        ``bins_per_spread`` below 4, or more than 2**26 readings of one device, state and condition.
 
     Notes
     -----
@@ -106,15 +73,15 @@ def finish(
         deff = sum_d (sum_{i in d} r_i)^2 / sum_i r_i^2,
 
     with ``r_i`` the deviation of a reading from its condition's median in units of the robust
-    spread, cut at 3 so that single failures do not dominate, and centred once more. In one pass
-    the cut is only known afterwards: sums per device are over wide bins of 1/16 in ln R, cut as a
-    whole where a bin's mean lies beyond, and squares are over fine bins. The likelihoods divide
-    log-likelihoods by it: a composite likelihood with the right amount of information about
-    locations and, since squared deviations are less correlated, too little about spreads, so the
-    posterior is on the wide side.
+    spread, cut at 3 so that single failures do not dominate, and centred once more. Sums per
+    device are over wide bins of 1/16 in ln R, cut as a whole where a bin's mean lies beyond, and
+    squares are over fine bins. The likelihoods divide log-likelihoods by it: a composite likelihood
+    with the right amount of information about locations and, since squared deviations are less
+    correlated, too little about spreads, so the posterior is on the wide side.
     """
     if bins_per_spread < 4:
         raise ValueError(f"bins_per_spread is {bins_per_spread}; use at least 4")
+    partial = accumulate(measurements.table, measurements.intervals, measurements.summaries)
     conditions, condition_codes = _sorted_codes(partial.conditions)
     arrays = sorted(set(conditions["array"]))
     names = partial.devices["device"]
@@ -131,7 +98,7 @@ def finish(
             new["device"] = device_codes[table["device"].to_numpy()]
         return table.assign(**new)
 
-    series = recoded(whole_series(partial))
+    series = recoded(partial.series)
     bins, wide = recoded(partial.bins), recoded(partial.wide)
     intervals, summaries = recoded(partial.intervals), recoded(partial.summaries)
     if len(series) and series["n"].max() > MOST_PER_CELL:
@@ -155,8 +122,8 @@ def finish(
         unnamed.append(nameless)
     code_of = {name: number for number, name in enumerate(arrays)}
     return Compressed(
-        programming=programming,
-        second=second,
+        programming=measurements.programming,
+        second=measurements.second,
         arrays=tuple(arrays),
         conditions=conditions["programming"].to_numpy(),
         second_values=conditions["second"].to_numpy(),
@@ -298,7 +265,7 @@ def _design_effect(
     median: FloatArray,
     spread: FloatArray,
 ) -> float:
-    """Design effect, see :func:`finish`."""
+    """Design effect, see :func:`compress`."""
     if not len(wide):
         return 1.0
     wide = wide.sort_values(["device", "condition", "w"], kind="stable")

@@ -121,38 +121,6 @@ def sums_of(q: IntArray, starts: IntArray) -> CellSums:
     )
 
 
-def joined(parts: CellSums, starts: IntArray) -> CellSums:
-    """Sums over series that are given in parts, one after the other.
-
-    Parameters
-    ----------
-    parts : CellSums
-        Parts of the series, in order.
-    starts : int array, shape (series,)
-        Index of the first part of each series, the first at 0.
-    """
-    before_h, before_o = split(parts.last[:-1])
-    after_h, after_o = split(parts.first[1:])
-    between = {
-        "lag_hh": before_h * after_h,
-        "lag_ho": before_h * after_o + after_h * before_o,
-        "lag_oo": before_o * after_o,
-    }
-    ends = np.append(starts[1:], len(parts.n))
-    found = {}
-    for name in NAMES:
-        values = getattr(parts, name)
-        if name in ("first", "last"):
-            found[name] = values[starts if name == "first" else ends - 1]
-            continue
-        if name in between:
-            seam = np.concatenate([np.zeros(1, np.int64), between[name]])
-            seam[starts] = 0
-            values = values + seam
-        found[name] = np.add.reduceat(values, starts)
-    return CellSums(**found)
-
-
 @dataclass(frozen=True)
 class Moments:
     """Statistics of series of readings, ln R.

@@ -87,27 +87,6 @@ class TableFile:
         frame.index = pd.RangeIndex(1, len(frame) + 1)
         return frame
 
-    def chunks(self, rows: int, *, text: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
-        """The table in pieces of at most `rows` rows, in order; numbered as by :meth:`read`.
-
-        Raises
-        ------
-        MeasurementError
-            The file cannot be read as a table; pieces before the damage have been given by then.
-        """
-        first = 1
-        with _refusing(self.path):
-            pieces = self._batches(rows, text) if self.is_parquet else self._pieces(rows, text)
-        while True:
-            # Guarded one by one: what the caller does with a piece is not reading.
-            with _refusing(self.path):
-                frame = next(pieces, None)
-            if frame is None:
-                return
-            frame.index = pd.RangeIndex(first, first + len(frame))
-            first += len(frame)
-            yield frame
-
     def _csv(self, text: Sequence[str]) -> dict[str, Any]:
         # Instruments end each row with a separator; without index_col=False pandas would then
         # take the first column for row labels and shift all others.
@@ -117,22 +96,6 @@ class TableFile:
             "index_col": False,
             "dtype": {name: str for name in text if name in self.columns},
         }
-
-    def _pieces(self, rows: int, text: Sequence[str]) -> Iterator[pd.DataFrame]:
-        with (
-            open_bounded(self.path) as handle,
-            pd.read_csv(handle, **self._csv(text), chunksize=rows) as reader,
-        ):
-            yield from reader
-
-    def _batches(self, rows: int, text: Sequence[str]) -> Iterator[pd.DataFrame]:
-        from pyarrow.parquet import ParquetFile
-
-        # Names as categories: strings of ten million rows would be most of the work.
-        names = [name for name in text if name in self.columns]
-        with ParquetFile(self.path, read_dictionary=names) as file:
-            for batch in file.iter_batches(batch_size=rows):
-                yield batch.to_pandas()
 
 
 def open_table(path: str | Path) -> TableFile:

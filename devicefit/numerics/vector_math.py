@@ -127,14 +127,6 @@ fast_log, vector_log = _logarithm(_LOG), _logarithm(_LOG_ALL)  # to 1e-11 and 1e
 
 
 @njit(error_model="numpy", fastmath={"contract"})
-def vector_log1p(x: float) -> float:
-    """ln(1 + x) to 1e-15 relative for x from 0 on."""
-    u = 1.0 + x
-    # What was lost in the sum; terms must not be taken in another order.
-    return vector_log(u) + (x - (u - 1.0)) / u
-
-
-@njit(error_model="numpy", fastmath={"contract"})
 def fast_tail(x: float) -> float:
     """P(Z > x) of a standard normal Z for x from 0 on, to 1e-8 relative."""
     t = _MILLS_SCALE / (_MILLS_SCALE + x)

@@ -209,26 +209,6 @@ def censor(
     return Censored(_with_bounds(table, low, high), tuple(warnings), tuple(record))
 
 
-def censor_declared(table: pd.DataFrame, overrange: Overrange, faults: Faults) -> pd.DataFrame:
-    """Turn overflow into bounds in a piece of a table, whose largest reading is not known.
-
-    Overflow without a declared range is a fault; values that repeat at an edge are not looked for.
-    """
-    if "resistance_ohm" not in table:
-        return table
-    r = table["resistance_ohm"].to_numpy(dtype=np.float64)
-    limit = overrange.limit_ohm
-    if limit is None:
-        faults.rows(
-            table, is_overflow(r), "resistance_ohm", "is overflow, no resistance,",
-            "state the range of the instrument with overrange=Overrange(limit_ohm), read the table "
-            "whole with read_measurements, or leave those rows out",
-        )  # fmt: skip
-        return table
-    low = np.where(r >= limit, limit, np.nan)
-    return _with_bounds(table, low, np.full(len(r), np.nan))
-
-
 def _largest(r: FloatArray, finite: np.ndarray, ordinary: np.ndarray | None) -> float:
     for rows in (finite if ordinary is None else finite & ordinary, finite):
         if rows.any():

@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from devicefit.compression.exact_sums import (
-    NAMES,
     ORIGIN,
     PLACE_BITS,
     STEPS,
-    joined,
     ln_r_of,
     moments,
     quantise,
@@ -96,15 +94,3 @@ def test_sums_of_many_readings_do_not_overflow() -> None:
     mean, squares, *_ = exact(few)
     assert found.mean[0] == pytest.approx(mean, rel=1e-15)
     assert found.sum_of_squares[0] == pytest.approx(750_000 * squares, rel=1e-12)
-
-
-@settings(max_examples=100, deadline=None)
-@given(arrays(np.int64, st.integers(2, 50), elements=WHOLE), st.data())
-def test_series_in_parts_are_the_series(q: np.ndarray, data: st.DataObject) -> None:
-    inner = st.sets(st.integers(1, len(q) - 1))
-    starts = np.array([0, *sorted(data.draw(inner))])
-    cuts = np.array(sorted({*starts.tolist(), *data.draw(inner)}))
-    whole = sums_of(q, starts)
-    found = joined(sums_of(q, cuts), np.searchsorted(cuts, starts))
-    for name in NAMES:
-        assert np.array_equal(getattr(found, name), getattr(whole, name)), name

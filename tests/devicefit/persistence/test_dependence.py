@@ -7,14 +7,54 @@ data (simulated here by other lines than the module's).
 import mpmath
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 from scipy.special import log_ndtr
 from scipy.stats import norm
 
 from devicefit.families.levels import Levels
-from devicefit.persistence.dependence import fit_levels, normal_scores, score_cells, simulate_scores
+from devicefit.persistence.dependence import fit_levels, normal_scores, score_cells
 from devicefit.sampling.sampler import SamplerOptions, r_hat
 
 LEVELS = Levels(0.5, 0.25, 0.4, 0.15, 0.2, 0.1, 0.2)
+
+
+def simulate_scores(
+    levels: Levels,
+    device: np.ndarray,
+    condition: np.ndarray,
+    state: np.ndarray,
+    device_array: np.ndarray,
+    *,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Standard normal scores of new devices, readings of one cell in order of cycle."""
+    rho = levels.state_correlation
+    of_device = rng.standard_normal((2, len(device_array)))
+    of_device[1] = rho * of_device[0] + np.sqrt(1.0 - rho**2) * of_device[1]
+    of_array = rng.standard_normal((2, int(device_array.max()) + 1))
+    scores = np.empty(len(device))
+    for s, name in enumerate(("lrs", "hrs")):
+        rows = np.flatnonzero(state == s)
+        if len(rows) == 0:
+            continue
+        share = getattr(levels, f"device_share_{name}")
+        share_array = getattr(levels, f"array_share_{name}")
+        phi = getattr(levels, f"cycle_correlation_{name}")
+        rows = rows[np.lexsort((condition[rows], device[rows]))]
+        d = device[rows]
+        starts = np.append(True, (np.diff(d) != 0) | (np.diff(condition[rows]) != 0))
+        # One long series: at the start of a cell the past is taken out, the variance is whole.
+        noise = rng.standard_normal(len(rows))
+        noise[~starts] *= np.sqrt(1.0 - phi**2)
+        new = np.concatenate(
+            [lfilter([1.0], [1.0, -phi], part) for part in np.split(noise, np.flatnonzero(starts))]
+        )
+        scores[rows] = (
+            np.sqrt(share_array) * of_array[s, device_array[d]]
+            + np.sqrt(share) * of_device[s, d]
+            + np.sqrt(1.0 - share - share_array) * new
+        )
+    return scores
 
 
 @pytest.mark.parametrize("z", [-60.0, -9.5, -2.0, -1e-3, 0.0, 0.7, 8.4, 45.0])

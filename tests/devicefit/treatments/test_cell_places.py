@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from devicefit.compression.compression import compress
-from devicefit.compression.streaming import compress_file
 from devicefit.inputs.columns import parse_columns
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import (
@@ -49,8 +48,6 @@ def test_a_place_for_each_device(user_table: pd.DataFrame, write: Write) -> None
     assert not len(plain.places)
     ours, theirs = (compress(m).states["LRS"] for m in (found, plain))
     np.testing.assert_array_equal(ours.ln_r, theirs.ln_r)
-    streamed = compress_file(write(table))
-    np.testing.assert_array_equal(streamed.states["LRS"].ln_r, ours.ln_r)
 
 
 def test_other_names_and_a_number_of_the_line(user_table: pd.DataFrame, write: Write) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.compression.streaming import compress_file
 from devicefit.inputs.columns import parse_columns
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import (
@@ -214,21 +213,6 @@ def test_weighted_medians_are_those_of_pandas() -> None:
     found = weighted_medians(table, ["g"])["y"]
     repeated = table.loc[table.index.repeat(table["count"].astype(int))]
     pd.testing.assert_series_equal(found, repeated.groupby("g")["y"].median(), check_names=False)
-
-
-@pytest.mark.parametrize("share", [0.1, 0.5])
-def test_a_stream_accepts_unformed_cells_and_refuses_other_units(
-    tmp_path: Path, share: float
-) -> None:
-    table = array_of(round(400 * share)).rename(columns={"programming": "i_cc_a"})
-    path = tmp_path / "a.csv"
-    table.to_csv(path, index=False)
-    assert compress_file(path, chunk_rows=300).devices == 400
-    other = table["device_id"].str[1:].astype(int) >= 300
-    table.loc[other, "resistance_ohm"] *= 1000
-    table.to_csv(path, index=False)
-    with pytest.raises(MeasurementError, match="seems to mix units"):
-        compress_file(path, chunk_rows=300)
 
 
 def test_cells_that_are_always_beyond_the_range_in_one_state_only() -> None:

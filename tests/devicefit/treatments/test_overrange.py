@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devicefit.compression.compression import compress
-from devicefit.compression.streaming import compress_file
 from devicefit.inputs.columns import parse_columns
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import (
@@ -187,18 +185,6 @@ def test_a_range_below_the_readings_is_refused(user_table: pd.DataFrame) -> None
 def test_only_overflow_needs_a_range(user_table: pd.DataFrame) -> None:
     with pytest.raises(MeasurementError, match="holds overflow of the instrument only .144 rows."):
         check(user_table.assign(resistance_ohm=np.inf))
-
-
-def test_a_stream_needs_the_range(user_table: pd.DataFrame, write: Write) -> None:
-    path = write(with_overflow(user_table))
-    with pytest.raises(MeasurementError, match=r"is overflow, .* in rows 4, 9 .* state the range"):
-        compress_file(path)
-    found = compress_file(path, overrange=Overrange(1e9))
-    for state in ("LRS", "HRS"):
-        assert np.exp(found.states[state].intervals.ln_low) == pytest.approx([1e9])
-    whole = compress(read_measurements(path, overrange=Overrange(1e9)))
-    for state in ("LRS", "HRS"):
-        np.testing.assert_array_equal(found.states[state].n, whole.states[state].n)
 
 
 @pytest.mark.parametrize("column", ["i_cc_a", "temperature_k"])
