@@ -27,7 +27,7 @@ import numpy as np
 
 import bnn
 from bnn.errors.errors import chip_flips
-from bnn.evaluation.engine import engine_named
+from bnn.evaluation.engine import ENGINES
 from bnn.networks.network import flip_weights
 from bnn.training.architectures import BinaryMLP
 
@@ -81,18 +81,18 @@ def engines(threads: int) -> dict:
         faulty = flip_weights(small, flips)
         answers = []
         for name in ("dense", "packed"):
-            engine = engine_named(name)
+            engine = ENGINES[name]
             images = engine.prepare(digits.test_images)
             answers.append(engine.pre_activations(faulty, images, threads=threads))
         equal += all(np.array_equal(a, b) for a, b in zip(*answers, strict=True))
     large = bnn.fold(BinaryMLP((784, 1024, 1024, 10), seed=1).eval())
     pixels = rng.integers(0, 256, (10_000, 784), dtype=np.uint8)
     seconds: dict[str, list[float]] = {"dense": [], "packed": []}
-    prepared = {name: engine_named(name).prepare(pixels) for name in seconds}
+    prepared = {name: ENGINES[name].prepare(pixels) for name in seconds}
     for repeat in range(REPEATS + 1):
         for name in seconds:
             start = time.perf_counter()
-            engine_named(name).predict(large, prepared[name], threads=threads)
+            ENGINES[name].predict(large, prepared[name], threads=threads)
             if repeat:  # the first pair warms up
                 seconds[name].append(time.perf_counter() - start)
     ratios = [d / p for d, p in zip(seconds["dense"], seconds["packed"], strict=True)]

@@ -37,6 +37,7 @@ from bnn.engines.misread.reference import Misreads
 from bnn.engines.packed import packed
 from bnn.engines.packed.packed import PackedImages
 from bnn.errors.errors import check_ber
+from bnn.machine.exact_float import EXACT_FLOAT32
 from bnn.machine.threads import torch_threads
 from bnn.networks.network import (
     ALWAYS,
@@ -50,7 +51,6 @@ from bnn.networks.network import (
     check_layer_names,
     flip_weights,
 )
-from bnn.training.layers import EXACT_FLOAT32
 
 FIXED = "fixed"
 PER_CHIP = "calibrated per chip"

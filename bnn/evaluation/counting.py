@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,33 @@ Progress = Callable[[int, int], None]
 _BLOCK_IMAGES = 64
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is evaluated and how, apart from the errors."""
+class HowToCount(TypedDict, total=False):
+    """What `bnn.evaluate` and its sisters take besides network, images, labels and errors.
 
-    network: FoldedNetwork
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
-    chips: int
+    Attributes
+    ----------
+    chips : int
+        Number of chips; the only one that must be given.
+    first_chip : int
+        Number of the first chip: chips can be added later and joined with `combine`.
+    engine : str
+        One of `bnn.evaluation.runner.RUNNERS`, ``"auto"`` if not given; the integers are the same.
+    threads : int, optional
+        CPU threads; all that this process may use if not given.
+    memory : int, optional
+        Bytes that an engine may take for its state; with less than it needs for all images they
+        are taken in parts, one after the other, and the counts added.
+    part : ImagePart, optional
+        Evaluate these images only; other parts can be added later with `combine`.
+    by_image : bool
+        Count also, for each image, the chips that lose and that gain it.
+    timed : bool
+        Say in the attribute ``seconds`` how long it took. The same data then differ in this.
+    progress : callable, optional
+        Called with (steps done, steps) after every chip; `chips` steps for each part of the images.
+    """
+
+    chips: Required[int]
     first_chip: int
     engine: str
     threads: int | None
@@ -41,6 +60,24 @@ class Work:
     by_image: bool
     timed: bool
     progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is evaluated and how (:class:`HowToCount`), apart from the errors."""
+
+    network: FoldedNetwork
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    chips: int
+    first_chip: int = 0
+    engine: str = "auto"
+    threads: int | None = None
+    memory: int | None = None
+    part: ImagePart | None = None
+    by_image: bool = False
+    timed: bool = False
+    progress: Progress | None = None
 
     @property
     def workers(self) -> int:

@@ -2,7 +2,7 @@
 
 import os
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,13 +33,6 @@ class Engine(Protocol):
         self, network: FoldedNetwork, prepared: Any, *, threads: int
     ) -> npt.NDArray[np.int64]:
         """Answer for every image, shape (images,): highest score, lowest class on a tie."""
-
-
-def engine_named(name: str) -> Engine:
-    """Give the engine called `name`, or raise ValueError that lists the known ones."""
-    if name not in ENGINES:
-        raise ValueError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}")
-    return cast(Engine, ENGINES[name])
 
 
 def available_threads() -> int:

@@ -1,6 +1,7 @@
 """Counting how often a network with wrong weights answers right: rates, errors, positions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from bnn.engines.misread.reader import READING
 from bnn.errors.chips import draw_chip
 from bnn.errors.errors import Errors, check_ber, chip_flips
 from bnn.evaluation.counting import (
-    Progress,
+    HowToCount,
     Work,
     WrongBits,
     count_answers,
@@ -18,7 +19,6 @@ from bnn.evaluation.counting import (
     images_at_once,
 )
 from bnn.evaluation.counts import combine
-from bnn.images.parts import ImagePart
 from bnn.networks.network import FoldedNetwork, check_layer_names, check_positions
 
 __all__ = [
@@ -37,17 +37,9 @@ def evaluate(
     labels: npt.NDArray[np.int64],
     *,
     ber: Sequence[float],
-    chips: int,
     seed: int,
-    first_chip: int = 0,
     protected: frozenset[str] = frozenset(),
-    engine: str = "auto",
-    threads: int | None = None,
-    memory: int | None = None,
-    part: ImagePart | None = None,
-    by_image: bool = False,
-    timed: bool = False,
-    progress: Progress | None = None,
+    **how: Unpack[HowToCount],
 ) -> xr.Dataset:
     """Count right answers for every bit error rate and chip.
 
@@ -65,29 +57,13 @@ def evaluate(
         Right answers.
     ber : sequence of float
         Bit error rates 0..1, strictly increasing.
-    chips : int
-        Number of chips.
     seed : int
         Seed of the family of chips.
-    first_chip : int
-        Number of the first chip: chips can be added later and joined with `combine`.
     protected : frozenset of str
         Layers whose weights stay exact. Thresholds and the affine output are always exact.
-    engine : str
-        One of `bnn.evaluation.runner.RUNNERS`; the integers are the same.
-    threads : int, optional
-        CPU threads; all that this process may use if not given.
-    memory : int, optional
-        Bytes that an engine may take for its state; with less than it needs for all images they
-        are taken in parts, one after the other, and the counts added.
-    part : ImagePart, optional
-        Evaluate these images only; other parts can be added later with `combine`.
-    by_image : bool
-        Count also, for each image, the chips that lose and that gain it.
-    timed : bool
-        Say in the attribute ``seconds`` how long it took. The same data then differ in this.
-    progress : callable, optional
-        Called with (steps done, steps) after every chip; `chips` steps for each part of the images.
+    **how
+        Chips, engine, threads, memory, part of the images, progress: those of
+        :class:`bnn.evaluation.counting.HowToCount`.
 
     Returns
     -------
@@ -113,20 +89,7 @@ def evaluate(
         for index, (name, bits) in enumerate(network.weight_bits.items())
         if name not in protected
     }
-    work = Work(
-        network,
-        images,
-        labels,
-        chips,
-        first_chip,
-        engine,
-        threads,
-        memory,
-        part,
-        by_image,
-        timed,
-        progress,
-    )
+    work = Work(network, images, labels, **how)
 
     def flips_of(chip: int) -> Iterator[WrongBits]:
         # one draw at the highest rate holds all lower ones
@@ -157,16 +120,8 @@ def evaluate_errors(
     labels: npt.NDArray[np.int64],
     *,
     errors: Sequence[Errors],
-    chips: int,
     seed: int,
-    first_chip: int = 0,
-    engine: str = "auto",
-    threads: int | None = None,
-    memory: int | None = None,
-    part: ImagePart | None = None,
-    by_image: bool = False,
-    timed: bool = False,
-    progress: Progress | None = None,
+    **how: Unpack[HowToCount],
 ) -> xr.Dataset:
     """Count right answers for any errors and every chip.
 
@@ -175,13 +130,11 @@ def evaluate_errors(
 
     Parameters
     ----------
-    network, images, labels, chips, seed, first_chip, engine, threads, memory : see `evaluate`
+    network, images, labels, seed, **how
         As of :func:`evaluate`.
     errors : sequence of Errors
         Cases. Chips are nested: where the rates of one case exceed those of another, its wrong
         cells are among the wrong cells of the other with the same chip number.
-    part, by_image, timed, progress : see `evaluate`
-        As of :func:`evaluate`.
 
     Returns
     -------
@@ -211,20 +164,7 @@ def evaluate_errors(
             yield draw_chip(network, case, seed=seed, chip=chip).positions
 
     return count_answers(
-        Work(
-            network,
-            images,
-            labels,
-            chips,
-            first_chip,
-            engine,
-            threads,
-            memory,
-            part,
-            by_image,
-            timed,
-            progress,
-        ),
+        Work(network, images, labels, **how),
         flips_of,
         {"case": xr.Variable("case", np.arange(len(errors)))},
         {
@@ -245,21 +185,13 @@ def evaluate_positions(
     positions: Callable[[int], Iterable[WrongBits]],
     cases: xr.Variable,
     identity: Mapping[str, str | int | float],
-    chips: int,
-    first_chip: int = 0,
-    engine: str = "auto",
-    threads: int | None = None,
-    memory: int | None = None,
-    part: ImagePart | None = None,
-    by_image: bool = False,
-    timed: bool = False,
-    progress: Progress | None = None,
+    **how: Unpack[HowToCount],
 ) -> xr.Dataset:
     """Count right answers of chips whose wrong bits come from elsewhere.
 
     Parameters
     ----------
-    network, images, labels, chips, first_chip, engine, threads, memory : see `evaluate`
+    network, images, labels, **how
         As of :func:`evaluate`.
     positions : callable
         From the number of a chip to its wrong bits in each of the `cases`, in order: mappings of
@@ -270,8 +202,6 @@ def evaluate_positions(
         Values of the cases, one dim whose name is that of the cases.
     identity : mapping of str to str, int or float
         What determines the chips, so that unlike records are not added.
-    part, by_image, timed, progress : see `evaluate`
-        As of :func:`evaluate`.
 
     Returns
     -------
@@ -308,20 +238,7 @@ def evaluate_positions(
             yield wrong
 
     return count_answers(
-        Work(
-            network,
-            images,
-            labels,
-            chips,
-            first_chip,
-            engine,
-            threads,
-            memory,
-            part,
-            by_image,
-            timed,
-            progress,
-        ),
+        Work(network, images, labels, **how),
         flips_of,
         {str(cases.dims[0]): cases},
         {"weights": sum(network.weight_bits.values()), **identity},

@@ -1,19 +1,15 @@
 """Stopping by precision: chips and images are added until the accuracy loss is known well."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
-from bnn.errors.errors import Errors
 from bnn.evaluation.counts import OF_IMAGES, PRECISION, combine
-from bnn.evaluation.evaluation import evaluate, evaluate_errors
 from bnn.evaluation.loss_variance import QUESTIONS, LossVariance, check_question, loss_variance
 from bnn.images.parts import ImagePart
-from bnn.networks.network import FoldedNetwork
 
 _LEAST_CHIPS = 8  # below that the spread between chips is not known either
 _LEAST_IMAGES = 64
@@ -69,90 +65,6 @@ class Count(Protocol):
         self, *, chips: int, first_chip: int, part: ImagePart | None, by_image: bool
     ) -> xr.Dataset:
         """Counts of these chips on this part of the images."""
-
-
-def loss_standard_error(counts: xr.Dataset) -> xr.DataArray:
-    """Standard error of the mean accuracy loss over chips, on the images that were evaluated.
-
-    Parameters
-    ----------
-    counts : xarray.Dataset
-        From :func:`bnn.evaluation.evaluation.evaluate`, two chips or more.
-
-    Returns
-    -------
-    xarray.DataArray
-        Fraction of the images, dim of the cases: standard deviation between chips over the square
-        root of their number.
-
-    Raises
-    ------
-    ValueError
-        One chip only.
-    """
-    chips = counts.sizes["chip"]
-    if chips < 2:
-        raise ValueError("counts holds one chip; the spread between chips needs two or more")
-    loss = (counts["lost"] - counts["gained"]) / counts.attrs["images"]
-    error = loss.std("chip", ddof=1) / np.sqrt(chips)
-    error.attrs = {"units": "1", "long_name": "standard error of the mean accuracy loss"}
-    return error
-
-
-def evaluate_to_precision(
-    network: FoldedNetwork,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
-    *,
-    ber: Sequence[float] | None = None,
-    errors: Sequence[Errors] | None = None,
-    standard_error: float,
-    most_chips: int,
-    seed: int,
-    question: str = QUESTIONS[0],
-    least_images: int | None = None,
-    progress: Callable[[int, float], None] | None = None,
-    **options: Any,
-) -> xr.Dataset:
-    """Evaluate chips until the mean accuracy loss has a standard error in every case.
-
-    Parameters
-    ----------
-    network, images, labels, ber, errors, seed
-        As of :func:`bnn.evaluation.evaluation.evaluate` or
-        :func:`bnn.evaluation.evaluation.evaluate_errors`; `ber` or `errors`, one of them.
-    standard_error, most_chips, question, least_images
-        As of :class:`Precision`.
-    progress : callable, optional
-        Called with (chips done, largest standard error) after each round.
-    **options
-        ``protected`` (with `ber`), ``engine``, ``threads`` and ``memory`` of `evaluate`.
-
-    Returns
-    -------
-    xarray.Dataset
-        As of :func:`count_to_precision`.
-
-    Raises
-    ------
-    ValueError
-        As of :class:`Precision` and of the evaluation, or not one of `ber` and `errors`.
-    """
-    precision = Precision(standard_error, most_chips, question, least_images)
-    if (ber is None) == (errors is None):
-        raise ValueError("give ber or errors, one of them")
-    data = (network, images, labels)
-
-    def count(*, chips: int, first_chip: int, part: ImagePart | None, by_image: bool) -> xr.Dataset:
-        which = {"chips": chips, "first_chip": first_chip, "part": part, "by_image": by_image}
-        if ber is not None:
-            return evaluate(*data, ber=ber, seed=seed, **(which | options))
-        assert errors is not None
-        return evaluate_errors(*data, errors=errors, seed=seed, **(which | options))
-
-    return count_to_precision(
-        count, images=len(images), precision=precision, seed=seed, progress=progress
-    )
 
 
 def count_to_precision(

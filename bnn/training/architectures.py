@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bnn.machine.exact_float import EXACT_FLOAT32
 from bnn.networks.network import PIXEL_LEVELS
 from bnn.training.layers import (
-    EXACT_FLOAT32,
     BatchNorm,
     BinaryConv2d,
     BinaryLinear,

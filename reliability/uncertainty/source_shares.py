@@ -52,34 +52,6 @@ class SourceShares:
     standard_error: dict[str, float]
 
 
-def source_shares(
-    answer: Callable[[Indices], FloatArray],
-    sizes: Mapping[str, int],
-    *,
-    draws: int,
-    rng: np.random.Generator,
-) -> SourceShares:
-    """Estimate the share of each source in the variance of an answer.
-
-    Parameters
-    ----------
-    answer : callable
-        From an index array, shape (draw,), for each source to the answers, shape (draw,). For a
-        saving: its logarithm.
-    sizes : mapping of str to int
-        Draws there are of each source; indices are drawn from them.
-    draws : int
-        Evaluations of each arrangement; two arrangements for each source, and two more.
-    rng : numpy.random.Generator
-        Randomness.
-
-    Returns
-    -------
-    SourceShares
-    """
-    return shares_of_answers(lambda rows: {"": answer(rows)}, sizes, draws=draws, rng=rng)[""]
-
-
 def shares_of_answers(
     answers: Callable[[Indices], Mapping[str, FloatArray]],
     sizes: Mapping[str, int],
@@ -93,9 +65,14 @@ def shares_of_answers(
     Parameters
     ----------
     answers : callable
-        As in :func:`source_shares`, for several answers by name.
-    sizes, draws, rng
-        As in :func:`source_shares`.
+        From an index array, shape (draw,), for each source to answers by name, shape (draw,) each.
+        For a saving: its logarithm.
+    sizes : mapping of str to int
+        Draws there are of each source; indices are drawn from them.
+    draws : int
+        Evaluations of each arrangement; two arrangements for each source, and two more.
+    rng : numpy.random.Generator
+        Randomness.
     labels : Labels, optional
         A source of which a part has a share of its own; the rest of it keeps the name.
 

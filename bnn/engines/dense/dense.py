@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bnn.machine.exact_float import EXACT_FLOAT32, exact_conv2d
 from bnn.machine.threads import torch_threads
 from bnn.networks.network import (
     PIXEL_LEVELS,
@@ -22,7 +23,6 @@ from bnn.networks.network import (
     OutputLayer,
     layer_signs,
 )
-from bnn.training.layers import EXACT_FLOAT32, exact_conv2d
 
 # Values that the widest layer reads and gives in one block: 16 MB in the cache of a processor, 1 GB
 # to keep a GPU busy.

@@ -21,6 +21,7 @@ from bnn.errors.chips import draw_misread
 from bnn.errors.errors import Errors
 from bnn.errors.flips import MEAN_GAPS
 from bnn.machine.counter_random import Stream, StreamKey
+from bnn.machine.exact_float import EXACT_FLOAT32
 from bnn.machine.packing import Words, pack_bits, word_count
 from bnn.machine.threads import torch_threads
 from bnn.machine.workers import in_threads
@@ -32,7 +33,6 @@ from bnn.networks.network import (
     flip_weights,
     layer_signs,
 )
-from bnn.training.layers import EXACT_FLOAT32
 
 READING = "philox4x64-10, positions of pixels and convolutions, sums of other layers, 1"
 """Name of the way read errors are drawn: results under different names are of different reads."""

@@ -10,7 +10,7 @@ import torch
 
 from bnn import FoldedNetwork, ImageSet
 from bnn.errors.errors import chip_flips
-from bnn.evaluation.engine import ENGINES, available_threads, engine_named
+from bnn.evaluation.engine import ENGINES, available_threads
 from bnn.machine.packing import padding_is_zero
 from bnn.networks.network import HiddenLayer, OutputLayer, flip_weights, layer_signs
 
@@ -55,7 +55,7 @@ def test_engine_equals_brute_force(name: str, sizes: tuple[int, ...], random_net
     # 300 images: two full blocks of the packed engine and a part of one
     images = random_images(sizes[0], images=300)
     images[0], images[1] = 0, 255
-    engine = engine_named(name)
+    engine = ENGINES[name]
     prepared = engine.prepare(images)
     sums, answers = brute_force(network, images)
     found = engine.pre_activations(network, prepared, threads=2)
@@ -73,7 +73,7 @@ def test_engine_equals_brute_force(name: str, sizes: tuple[int, ...], random_net
 def test_any_number_of_images(name: str, images: int, random_network: Make) -> None:
     network = random_network((20, 9, 4), seed=0)
     pixels = random_images(20, images=images)
-    engine = engine_named(name)
+    engine = ENGINES[name]
     prepared = engine.prepare(pixels)
     answers = engine.predict(network, prepared, threads=3)
     assert answers.shape == (images,)
@@ -90,7 +90,7 @@ def test_any_number_of_images(name: str, images: int, random_network: Make) -> N
 def test_engines_agree_on_chips_of_a_trained_network(
     ber: float, chips: int, folded_digits: FoldedNetwork, digits: ImageSet
 ) -> None:
-    engines = [engine_named(name) for name in ("dense", "packed")]
+    engines = [ENGINES[name] for name in ("dense", "packed")]
     images = digits.test_images
     prepared = [engine.prepare(images) for engine in engines]
     for chip in range(chips):
@@ -138,7 +138,7 @@ def test_constant_neurons_and_score_ties(name: str) -> None:
             ),
         )
     )
-    engine = engine_named(name)
+    engine = ENGINES[name]
     prepared = engine.prepare(random_images(2, images=5))
     z = engine.pre_activations(network, prepared, threads=1)[1]
     assert z.tolist() == [[4, 4, -4, 0]] * 5
@@ -148,7 +148,7 @@ def test_constant_neurons_and_score_ties(name: str) -> None:
 
 @EACH_ENGINE
 def test_images_of_another_size_are_refused(name: str, random_network: Make) -> None:
-    engine = engine_named(name)
+    engine = ENGINES[name]
     prepared = engine.prepare(random_images(21, images=2))
     with pytest.raises(ValueError, match="reads 20 pixels, the images have 21"):
         engine.predict(random_network((20, 3), seed=0), prepared, threads=1)
@@ -158,7 +158,7 @@ def test_too_wide_layers_are_refused_by_dense_only(random_network: Make) -> None
     network = random_network((65_794, 1), seed=0)
     images = np.full((1, 65_794), 255, np.uint8)
     expected = brute_force(network, images)[0][0]
-    packed, dense = engine_named("packed"), engine_named("dense")
+    packed, dense = ENGINES["packed"], ENGINES["dense"]
     z = packed.pre_activations(network, packed.prepare(images), threads=1)
     np.testing.assert_array_equal(z[0], expected)
     with pytest.raises(ValueError, match="16777470 are not exact in float32"):
@@ -170,7 +170,7 @@ def test_number_of_threads_changes_nothing_and_stays_local(random_network: Make)
     images = random_images(30, images=1000)
     before = torch.get_num_threads()
     for name in ENGINES:
-        engine = engine_named(name)
+        engine = ENGINES[name]
         prepared = engine.prepare(images)
         one, many = (engine.predict(network, prepared, threads=n) for n in (1, 5))
         np.testing.assert_array_equal(one, many)
@@ -179,7 +179,7 @@ def test_number_of_threads_changes_nothing_and_stays_local(random_network: Make)
 
 def test_packed_engine_may_run_in_several_threads_at_once(random_network: Make) -> None:
     network = random_network((30, 40, 5), seed=0)
-    engine = engine_named("packed")
+    engine = ENGINES["packed"]
     prepared = engine.prepare(random_images(30, images=1000))
     expected = engine.predict(network, prepared, threads=1)
     together = threading.Barrier(4)
@@ -194,16 +194,11 @@ def test_packed_engine_may_run_in_several_threads_at_once(random_network: Make) 
 
 
 def test_packed_engine_refuses_no_threads(random_network: Make) -> None:
-    engine = engine_named("packed")
+    engine = ENGINES["packed"]
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
         engine.predict(
             random_network((3, 2), seed=0), engine.prepare(np.zeros((1, 3), np.uint8)), threads=0
         )
-
-
-def test_unknown_engine_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown engine 'fast'; known: packed, dense"):
-        engine_named("fast")
 
 
 def test_there_is_a_thread() -> None:

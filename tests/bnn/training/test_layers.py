@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from bnn.machine.exact_float import exact_conv2d
 from bnn.training.layers import (
     BatchNorm,
     BinaryConv2d,
     BinaryLinear,
     binarize,
     draw_weights,
-    exact_conv2d,
 )
 
 

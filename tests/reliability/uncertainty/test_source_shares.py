@@ -1,15 +1,20 @@
 """Shares of variance against closed forms."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
-from reliability.uncertainty.source_shares import Labels, shares_of_answers, source_shares
+from reliability.uncertainty.source_shares import Labels, SourceShares, shares_of_answers
 
 RNG = np.random.default_rng(1)
 X, Y, Z = (RNG.standard_normal(5000) for _ in range(3))
 SIZES = {"x": 5000, "y": 5000, "z": 5000}
+
+
+def source_shares(answer: Any, sizes: Mapping[str, int], **how: Any) -> SourceShares:
+    return shares_of_answers(lambda rows: {"": answer(rows)}, sizes, **how)[""]
 
 
 def test_sources_that_add_have_the_shares_of_their_variances() -> None:
