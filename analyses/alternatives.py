@@ -42,6 +42,7 @@ from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements
+from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement
 from reliability.device.files import load_study, save_study
 from reliability.device.study import DeviceStudy, study_device
@@ -162,10 +163,9 @@ def main() -> int:
     results = answer(
         device_study(arguments.device),
         dict(zip(names, studies, strict=True)),
-        requirement=Requirement(),
-        sensing=SensingOptions(),
-        energy_options=EnergyOptions(),
-        seed=SEED,
+        DecisionOptions(
+            requirement=Requirement(), sensing=SensingOptions(), energy=EnergyOptions(), seed=SEED
+        ),
         command="python analyses/alternatives.py --images-dir DIR",
     )
     print(f"fit and decision: {time.process_time() - start:.0f} s of processor time")

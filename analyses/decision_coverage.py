@@ -90,6 +90,7 @@ from devicefit.numerics.arrays import FloatArray
 from devicefit.sampling.prior import prior_record
 from devicefit.sampling.sampler import SamplerOptions
 from reliability.accuracy.surface import first_crossing
+from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement
 from reliability.device.files import load_study, save_study
 from reliability.device.study import GRID_POINTS, DeviceStudy
@@ -333,10 +334,9 @@ def decide(
     results = answer(
         study,
         counts_of_chips(networks, number // shared_by),
-        requirement=REQUIREMENT,
-        sensing=SENSING,
-        energy_options=EnergyOptions(),
-        seed=number,
+        DecisionOptions(
+            requirement=REQUIREMENT, sensing=SENSING, energy=EnergyOptions(), seed=number
+        ),
         command="python -m analyses.decision_coverage",
     )
     return results, truth, refused

@@ -51,6 +51,8 @@ from devicefit.measurements.measurements import STATES, Measurements, check_meas
 from devicefit.sampling.sampler import SamplerOptions, psis
 from devicefit.simulation.new_readings import binned, correlation, laws_at
 from devicefit.simulation.reference_device import PROGRAMMING, ReferencePlan, reference_measurements
+from reliability.decision.compare import compare
+from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement
 from reliability.device.study import DeviceStudy, adaptive_grid
 from reliability.energy.energy import EnergyOptions
@@ -66,7 +68,6 @@ from reliability.networks.study import (
     options_for,
     train_network,
 )
-from reliability.results.answer import compare
 
 HERE = Path(__file__).resolve().parent
 FAMILY = "switching-failure"
@@ -255,7 +256,13 @@ def chips_record(
 ) -> dict[str, dict[str, float]]:
     """Shrinkage that further chips are predicted to give, and that of counts with these chips."""
     networks = _counted(paths)
-    more = compare(device, networks, REQUIREMENT, SensingOptions(), EnergyOptions(), 1)
+    more = compare(
+        device,
+        networks,
+        DecisionOptions(
+            requirement=REQUIREMENT, sensing=SensingOptions(), energy=EnergyOptions(), seed=1
+        ),
+    )
     found = {}
     for key, ranking in rankings.items():
         before, after = ranking.c.standard.chips, more.standard.chips
@@ -349,7 +356,13 @@ def main() -> int:
         networks = _networks(arguments.counts, narrator)
         narrator.say("fitting the old readings")
         device = base_study(measurements)
-        comparison = compare(device, networks, REQUIREMENT, SensingOptions(), energy, 1)
+        comparison = compare(
+            device,
+            networks,
+            DecisionOptions(
+                requirement=REQUIREMENT, sensing=SensingOptions(), energy=energy, seed=1
+            ),
+        )
         rankings = {
             key: Ranking(device, comparison, MeasureNextOptions(reference=key), 1)
             for key in ("standard_bnn", "memory")

@@ -36,6 +36,7 @@ from devicefit.inputs.columns import parse_columns
 from devicefit.measurements.measurements import Measurements, check_measurements, read_measurements
 from devicefit.sampling.sampler import SamplerOptions
 from reliability.confirmation.confirmed import Confirmable, Confirming
+from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement
 from reliability.device.study import study_device
 from reliability.energy.energy import EnergyOptions
@@ -112,16 +113,18 @@ def run_path(
     return answer(
         device,
         studies,
-        requirement=Requirement(),
-        sensing=sensing,
-        energy_options=EnergyOptions(
-            set_voltage_v=2.0,
-            reset_voltage_v=2.0,
-            set_pulse_s=1e-6,
-            reset_pulse_s=1e-6,
-            voltage_sd=0.1,
+        DecisionOptions(
+            requirement=Requirement(),
+            sensing=sensing,
+            energy=EnergyOptions(
+                set_voltage_v=2.0,
+                reset_voltage_v=2.0,
+                set_pulse_s=1e-6,
+                reset_pulse_s=1e-6,
+                voltage_sd=0.1,
+            ),
+            seed=SEED,
         ),
-        seed=SEED,
         command=command,
         confirming=Confirming(
             confirmable,

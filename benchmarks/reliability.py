@@ -54,7 +54,7 @@ from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.error_rates import ber_curves
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.confirmation.confirmed import Confirmable, Confirming, DesignChips
-from reliability.decision.designs import Comparison
+from reliability.decision.comparison import Comparison
 from reliability.device.study import DeviceStudy
 from reliability.networks.treated import TREATMENTS
 from reliability.plans.storage import STORAGES

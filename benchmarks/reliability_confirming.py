@@ -17,7 +17,7 @@ from reliability.confirmation.confirmed import (
     DesignChips,
     values_to_try,
 )
-from reliability.decision.designs import Comparison, Design
+from reliability.decision.comparison import Comparison, Design
 from reliability.device.study import DeviceStudy
 from reliability.energy.energy import energy_at
 

@@ -17,13 +17,15 @@ from devicefit.distributions.sensing import SensingOptions
 from reliability.accuracy.propagation import pair_draws, propagate
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.chips.chip_yield import chip_yield
-from reliability.cli.inputs import counted_networks
+from reliability.cli.decision_inputs import counted_networks
+from reliability.decision.compare import PAIRED_DRAWS
+from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement
 from reliability.device.files import load_study
 from reliability.energy.energy import EnergyOptions
 from reliability.networks.study import load_counts
 from reliability.plans.seen_rates import SeenRates
-from reliability.results.answer import PAIRED_DRAWS, answer
+from reliability.results.answer import answer
 
 REPEATS = 3
 
@@ -67,10 +69,9 @@ def step_seconds(device: Path, counts: list[Path]) -> dict[str, float]:
         answer(
             study,
             networks,
-            requirement=Requirement(),
-            sensing=SensingOptions(),
-            energy_options=EnergyOptions(),
-            seed=1,
+            DecisionOptions(
+                requirement=Requirement(), sensing=SensingOptions(), energy=EnergyOptions(), seed=1
+            ),
             command="",
         )
         if repeat:

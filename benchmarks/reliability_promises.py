@@ -27,12 +27,13 @@ from reliability.accuracy.propagation import Pairing
 from reliability.chips.chip_yield import share_within
 from reliability.chips.lots import ROUNDING, Lot
 from reliability.confirmation.confirmed import Confirmable, Confirming, DesignChips
-from reliability.decision.designs import Comparison, Design
+from reliability.decision.compare import compare
+from reliability.decision.comparison import Comparison, Design
+from reliability.decision.options import DecisionOptions
 from reliability.device.study import DeviceStudy
 from reliability.energy.energy import EnergyOptions
 from reliability.networks.study import NetworkStudy
 from reliability.plans.storage import STORAGES
-from reliability.results.answer import compare
 from reliability.statements.counted_rates import LEAST_KNOWN, place_of
 
 LOW, MIDDLE, HIGH = 0.2, 0.55, 0.9
@@ -48,7 +49,13 @@ def comparison_of(
     energy: EnergyOptions | None = None,
 ) -> Comparison:
     """Designs of some networks on a device, by the surfaces alone."""
-    return compare(study, networks, subjects.requirement, SensingOptions(), energy, SEED)
+    return compare(
+        study,
+        networks,
+        DecisionOptions(
+            requirement=subjects.requirement, sensing=SensingOptions(), energy=energy, seed=SEED
+        ),
+    )
 
 
 def planned(comparison: Comparison) -> list[Row]:

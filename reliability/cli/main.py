@@ -14,31 +14,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reliability.cli.decide import decision_commands
+from reliability.cli.decision_inputs import (
+    answer_from,
+    confirming_with,
+    decision_options,
+    on_device,
+)
 from reliability.cli.device import device
-from reliability.cli.grid import grid_commands
 from reliability.cli.guards import Stop, checking_input, print_verdict, working
 from reliability.cli.inputs import (
-    answer_from,
-    check_decision,
     chosen_models,
-    confirming_with,
     data_warnings,
-    decision_options,
-    evaluated,
     given,
-    load_networks,
-    network_options,
-    network_stems,
     prior_file,
     prior_warnings,
     read_input,
     sampler_options,
+)
+from reliability.cli.life import life
+from reliability.cli.network import network_commands
+from reliability.cli.network_inputs import (
+    evaluated,
+    load_networks,
+    network_options,
+    network_stems,
     study_networks,
     with_treatments,
 )
-from reliability.cli.life import life
-from reliability.cli.measure_next import next_commands
-from reliability.cli.network import network_commands
 from reliability.cli.networks import network_files
 from reliability.cli.options import (
     AcceptOption,
@@ -91,10 +93,8 @@ app = typer.Typer(
 app.add_typer(device)
 app.add_typer(decision_commands)
 app.add_typer(training_commands)
-app.add_typer(grid_commands)
 app.add_typer(network_commands)
 app.add_typer(network_files)
-app.add_typer(next_commands)
 app.add_typer(life, name="life")
 
 
@@ -176,17 +176,16 @@ def run(
         families, stacked = chosen_models(model)
         known = prior_file(priors)
         sampler = sampler_options(seed, threads, draws, warmup, target_accept)
-        options = decision_options(asked, life_files, image_set=images)
+        options = decision_options(asked, life_files, image_set=images, seed=seed)
         training = with_treatments(
             network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds
         )
         found = read_input(measurements, column, where, overrange, exclude)
-        values = found.conditions
-        check_decision(
+        options = on_device(
             options,
+            asked.second,
             found.programming,
-            float(values[0]),
-            float(values[-1]),
+            found.conditions.tolist(),
             second=found.second,
             second_values=found.second_values.tolist(),
         )
@@ -199,7 +198,7 @@ def run(
         stems = network_stems(loaded, training, taken=study_file_names(families))
         names = [f"{stem}{suffix}" for stem in stems.values() for suffix in NETWORK_FILES]
         names += [*study_file_names(families), "results.json", "index.html"]
-        warnings = prior_warnings(found, known, families, options["sensing"], seed)
+        warnings = prior_warnings(found, known, families, options.sensing, seed)
     for line in (*data_warnings(found), *warnings):
         typer.echo(line)
     with (
@@ -212,7 +211,7 @@ def run(
             families=families,
             stacked=stacked,
             sampler=sampler,
-            sensing=options["sensing"],
+            sensing=options.sensing,
             priors=known,
             say=narrator.say,
         )
@@ -238,9 +237,8 @@ def run(
             study,
             networks,
             options,
-            seed,
             narrator,
-            truth=measurements is None,
+            simulated=measurements is None,
             with_next=True,
             confirming=confirming,
         )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reliability.cli.guards import checking_input, refusing, working
-from reliability.cli.inputs import given, network_options, programming_at
+from reliability.cli.inputs import given, programming_at
+from reliability.cli.network_inputs import network_options
 from reliability.cli.options import (
     ChipsOption,
     DownloadOption,

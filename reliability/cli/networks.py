@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reliability.cli.guards import checking_input, working
-from reliability.cli.inputs import network_options
+from reliability.cli.network_inputs import network_options
 from reliability.cli.options import (
     ChipsOption,
     DownloadOption,

@@ -31,7 +31,8 @@ from reliability.chips.lots import BLOCK, ROUNDING, Confirmation, Lot, LotSizes,
 from reliability.chips.rates import ChipRates, chip_rates
 from reliability.chips.readings import checks_near, errors_near
 from reliability.confirmation.chips import StoredNetwork, count_chips
-from reliability.decision.designs import Comparison, Design, loss_limits
+from reliability.decision.comparison import Comparison, Design
+from reliability.decision.limits import loss_limits
 from reliability.decision.safe_set import SafeSet
 from reliability.decision.second_variable import leading
 from reliability.plans.storage import Storage

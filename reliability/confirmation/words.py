@@ -9,7 +9,7 @@ from devicefit.inputs.programming import Programming
 from reliability.chips.arrays import ENOUGH
 from reliability.chips.lots import CONFIDENCE, Lot
 from reliability.chips.readings import near_gate, readings_gate
-from reliability.decision.designs import Comparison, Design
+from reliability.decision.comparison import Comparison, Design
 
 
 def confirmation_record(comparison: Comparison) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from devicefit.fitting.gate import Gate
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY, equal_tailed
-from reliability.decision.designs import STANDARD, Comparison, Design, Reference
+from reliability.decision.comparison import STANDARD, Comparison, Design, Reference
 from reliability.decision.series_gate import series_gate
 from reliability.energy.energy import energy_at
 

@@ -11,7 +11,7 @@ from devicefit.inputs.programming import Programming, beyond
 from devicefit.inputs.quantities import programming_value
 
 if TYPE_CHECKING:
-    from reliability.decision.designs import Comparison
+    from reliability.decision.comparison import Comparison
     from reliability.device.study import DeviceStudy
 
 MOST = 8

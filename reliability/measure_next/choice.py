@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from devicefit.numerics.arrays import FloatArray
-from reliability.decision.designs import Comparison, Design
+from reliability.decision.comparison import Comparison, Design
 from reliability.decision.safe_set import NOWHERE, lowest_safe
 from reliability.measure_next.outlook import NOTABLE, ChoiceOutlook
 

@@ -17,17 +17,10 @@ from devicefit.fitting.error_rates import ln_ber_of_pairs
 from devicefit.fitting.fitted import Fitted
 from devicefit.numerics.arrays import FloatArray, IntArray
 from reliability.chips.chip_yield import p_met, share_within
-from reliability.decision.designs import (
-    MEMORY_CODES,
-    Comparison,
-    Design,
-    Reference,
-    both,
-    curves_by_array,
-    loss_limits,
-    seen_rates,
-)
-from reliability.decision.limits import Condition, enough_chips, weakest_condition
+from reliability.decision.compare import curves_by_array, seen_rates
+from reliability.decision.comparison import Comparison, Design, Reference, both
+from reliability.decision.limits import Condition, enough_chips, loss_limits, weakest_condition
+from reliability.decision.references import MEMORY_CODES
 from reliability.decision.safe_set import NOWHERE, lowest_safe
 from reliability.decision.saving import saving_of
 from reliability.energy.energy import Energy

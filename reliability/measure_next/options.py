@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reliability.decision.designs import MEMORY_CODES, STANDARD, Comparison, Design
+from reliability.decision.comparison import STANDARD, Comparison, Design
+from reliability.decision.references import MEMORY_CODES
 from reliability.plans.storage import STORAGES, Storage
 
 POPULATION = "population"

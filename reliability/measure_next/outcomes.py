@@ -13,8 +13,8 @@ from devicefit.sampling.sampler import psis
 from devicefit.simulation.moved_draws import moments_update, thinned_posterior, updated
 from devicefit.simulation.new_readings import NewReadings, ln_likelihoods
 from reliability.chips.chip_yield import share_within
-from reliability.decision.designs import Comparison, Design, both, loss_limits
-from reliability.decision.limits import enough_chips
+from reliability.decision.comparison import Comparison, Design, both
+from reliability.decision.limits import enough_chips, loss_limits
 from reliability.device.study import DeviceStudy
 from reliability.energy.energy import energy_at
 from reliability.measure_next.candidates import MeasuredEnergy, MoreChips, MoreImages

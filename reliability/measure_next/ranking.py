@@ -19,7 +19,7 @@ from devicefit.fitting.fitted import Fitted
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY, weighted_quantiles
 from devicefit.simulation.new_readings import NewReadings
-from reliability.decision.designs import Comparison, both
+from reliability.decision.comparison import Comparison, both
 from reliability.decision.saving import saving_of
 from reliability.decision.series_gate import series_gate
 from reliability.device.study import DeviceStudy
@@ -136,7 +136,7 @@ def measure_next(
     device : DeviceStudy
         Fitted device.
     comparison : Comparison
-        From :func:`reliability.results.answer.compare` for the same study.
+        From :func:`reliability.decision.compare.compare` for the same study.
     candidates : sequence of MoreDevices, MoreCycles, MoreChips, MoreImages, MeasuredEnergy
         What might be done.
     options : MeasureNextOptions, optional

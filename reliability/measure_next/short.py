@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reliability.decision.designs import STANDARD, Comparison
+from reliability.decision.comparison import STANDARD, Comparison
 from reliability.decision.series_gate import series_gate
 from reliability.device.study import DeviceStudy
 from reliability.measure_next.candidates import Candidate, MoreCycles, MoreDevices

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reliability.decision.designs import Comparison, Design
+from reliability.decision.comparison import Comparison, Design
 from reliability.device.study import DeviceStudy
 from reliability.measure_next.candidates import (
     Candidate,

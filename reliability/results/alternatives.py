@@ -10,7 +10,7 @@ import numpy as np
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY
-from reliability.decision.designs import Comparison, Design, design_energy
+from reliability.decision.comparison import Comparison, Design, design_energy
 from reliability.decision.saving import stated_saving
 from reliability.energy.energy import energy_at
 from reliability.networks.names import training_of

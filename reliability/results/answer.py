@@ -3,69 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from devicefit.distributions.sensing import SensingOptions
-from devicefit.fitting.error_rates import ber_curves
-from devicefit.prediction.stacking import StackedDevice
+from devicefit.families.frame import Frame
 from devicefit.sampling.sampler import versions
 from devicefit.simulation.reference_device import ReferenceDevice
-from reliability.accuracy.propagation import pair_draws
-from reliability.accuracy.surface import AccuracySurface
-from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.confirmation.words import confirmation_record, readings_gates
-from reliability.decision.designs import (
-    STANDARD,
-    Comparison,
-    compare_designs,
-    curves_by_array,
-    loss_limits,
-)
-from reliability.decision.requirement import Requirement
+from reliability.decision.compare import compare
+from reliability.decision.comparison import STANDARD, Comparison
+from reliability.decision.limits import loss_limits
+from reliability.decision.options import DecisionOptions
 from reliability.decision.saving import saving_record
 from reliability.decision.second_variable import compared_values, leading
 from reliability.device.study import DeviceStudy, Say
-from reliability.energy.energy import EnergyOptions, programming_energy
+from reliability.energy.energy import EnergyOptions
 from reliability.energy.tables import EnergyTable
 from reliability.networks.study import NetworkStudy
-from reliability.networks.treatments import treatment_of
-from reliability.plans.storage import STORAGES, Storage
 from reliability.results import records
 from reliability.results.alternatives import alternative_records
 from reliability.results.results import Results
 from reliability.results.truth import truth_record
 from reliability.results.verdict import verdict_record
 from reliability.results.withheld import Made
-from reliability.statements.choices import Cycles, choices_record, pareto_record
+from reliability.statements.choices import choices_record, pareto_record
 from reliability.statements.counted_rates import counted_rates_gate, counted_rates_record
 from reliability.uncertainty.saving_uncertainty import saving_uncertainty
 
 if TYPE_CHECKING:
-    from devicefit.life.study import Life
     from reliability.confirmation.confirmed import Confirming
-
-PAIRED_DRAWS = 2000
+    from reliability.life.required import LifeFactor
 
 
 def answer(
     device: DeviceStudy,
     networks: Mapping[str, NetworkStudy],
+    options: DecisionOptions,
     *,
-    requirement: Requirement,
-    sensing: SensingOptions,
-    energy_options: EnergyOptions | None,
-    energy_table: EnergyTable | None = None,
-    cycles_to_requirement: Cycles = None,
-    lives: Sequence[Life] = (),
-    with_next: bool = False,
-    seconds: Sequence[float] = (),
-    storages: Sequence[Storage] = STORAGES,
-    one_is: str = "LRS",
-    seed: int,
     command: str,
+    with_next: bool = False,
     truth: ReferenceDevice | None = None,
     confirming: Confirming | None = None,
     say: Say = lambda text: None,
@@ -78,30 +54,12 @@ def answer(
         Fitted device.
     networks : mapping of str to NetworkStudy
         The standard network first; the requirement refers to its accuracy without errors.
-    requirement, sensing, energy_options
-        What must hold, how bits are read, pulses (None: nothing is known of them).
-    energy_table : EnergyTable, optional
-        Measured energies or currents. Without them and without pulses no energy is known: the
-        decision then gives the safe programming and no saving.
-    cycles_to_requirement : float array, shape (draw, x), or mapping of (network, scheme), optional
-        Endurance for the Pareto front: cycles after which the requirement is no longer met.
-    lives : sequence of Endurance, Retention or CycledCells
-        What is known of the life that the requirement asks for; the answer is then about the end
-        of that life, with fresh cells beside it. Cycles to wear-out over programming give the
-        endurance of the Pareto front.
-    with_next : bool
-        Whether to rank further measurements, which takes seconds.
-    seconds : sequence of float, optional
-        Values of the device's second programming variable that are compared; those measured when
-        left out.
-    storages : sequence of Storage, optional
-        Ways to store bits that are compared.
-    one_is : {"LRS", "HRS"}, optional
-        State that stores the weight +1.
-    seed : int
-        Seed of the pairing of draws and of the draws of the surfaces.
+    options : DecisionOptions
+        What must hold, what is known beside the readings, and what is compared.
     command : str
         Command line that reproduces the results.
+    with_next : bool
+        Whether to rank further measurements, which takes seconds.
     truth : ReferenceDevice, optional
         For the simulated device: the truth to compare with.
     confirming : Confirming, optional
@@ -113,53 +71,14 @@ def answer(
     Returns
     -------
     Results
+
+    Raises
+    ------
+    ValueError
+        As of :func:`reliability.decision.compare.compare`.
     """
-    frame = device.main.frame
-    seconds = tuple(seconds) or compared_values(None, frame.second, device.second_values)
-    studies = [device.at_second(value) for value in seconds] or [device]
-    fresh: list[Comparison] = []
-    for study in studies:
-        fresh.append(
-            compare(
-                study,
-                networks,
-                requirement,
-                sensing,
-                energy_options,
-                seed,
-                energy_table=energy_table,
-                storages=storages,
-                one_is=one_is,
-                curves=fresh[0].curves if fresh else None,
-            )
-        )
-    compared, ageings = fresh, None
-    if lives:
-        # imported here: few decisions need the models of life
-        from reliability.confirmation.aged import Ageing
-        from reliability.statements.life import (
-            at_end_of_life,
-            design_cycles,
-            life_asked,
-            life_record,
-        )
-
-        required = life_asked(requirement)
-        ended = [at_end_of_life(one, lives, required, seed=seed) for one in fresh]
-        compared = [aged for aged, _ in ended]
-        ageings = [Ageing(factor, aged.grid, seed) for aged, factor in ended]
-    if confirming is not None:
-        # imported here: without networks a decision needs none of their packages
-        from reliability.confirmation.confirmed import confirm_each
-
-        compared = confirm_each(compared, confirming, say, ageings=ageings)
-    best = leading(compared)
-    c, device = compared[best], studies[best]
-    frame = device.main.frame
-    if energy_options is not None:
-        energy_options = energy_options.at_second(frame)
-    limits = loss_limits(c.curves, requirement)
-    rates = counted_rates_record(c)
+    asked = _compared(device, networks, options, confirming, say)
+    c, device = asked.leading, asked.device
     gates = [
         *device.record["gates"],
         records.surface_gate(c.curves).record(),
@@ -167,7 +86,7 @@ def answer(
         *readings_gates(c),
     ]
     saving = {r.key: saving_record(c, r) for r in c.references}
-    uncertainty = saving_uncertainty(c, seed=seed)
+    uncertainty = saving_uncertainty(c, seed=options.seed)
     ranking = None
     if with_next:
         # imported here: no other answer needs it
@@ -178,97 +97,67 @@ def answer(
             c,
             networks,
             shares=((uncertainty or {}).get("against", {}).get(STANDARD) or {}).get("share"),
-            seed=seed,
-            life=bool(lives),
+            seed=options.seed,
+            life=bool(options.lives),
         )
     choices = choices_record(c, c.focus)
-    life = None
-    if lives:
-        life = life_record(fresh[best], c, ended[best][1], lives, required)
+    life, cycles = None, None
+    if asked.factor is not None:
+        # imported here: few decisions need the models of life
+        from reliability.statements.life import design_cycles, life_asked, life_record
+
+        required = life_asked(options.requirement)
+        life = life_record(asked.fresh, c, asked.factor, options.lives, required)
         gates += life["gates"]
-        if cycles_to_requirement is None:
-            cycles_to_requirement = design_cycles(fresh[best], lives, seed=seed)
-    bits = int(networks[c.focus.network].counts.attrs["weights"])
+        cycles = design_cycles(asked.fresh, options.lives, seed=options.seed)
+    verdict = verdict_record(
+        c,
+        saving,
+        gates,
+        device=device.record,
+        regret=(choices["energy_regret"] or {}).get("sentence"),
+        uncertainty=_what_is_open(uncertainty, ranking),
+        life=life,
+        not_confirmed="" if confirming is None else confirming.missing,
+        arrays=device.main.frame.arrays,
+        made=Made(command, device.main.record["sampler"], c.standard.chips),
+        simulated=bool(device.record["data"]["simulated"]),
+    )
+    limits = loss_limits(c.curves, c.requirement)
     values: dict[str, Any] = {
-        "verdict": verdict_record(
-            c,
-            saving,
-            gates,
-            device=device.record,
-            regret=(choices["energy_regret"] or {}).get("sentence"),
-            uncertainty=_what_is_open(uncertainty, ranking),
-            life=life,
-            not_confirmed="" if confirming is None else confirming.missing,
-            arrays=frame.arrays,
-            made=Made(command, device.main.record["sampler"], c.standard.chips),
-            simulated=bool(device.record["data"]["simulated"]),
-        ),
-        "programming": {
-            "name": frame.programming.name,
-            "unit": frame.programming.unit,
-            "measured_low": frame.low,
-            "measured_high": frame.high,
-            "logarithmic": frame.programming.is_logarithmic,
-            "second": None
-            if frame.second is None
-            else {
-                "name": frame.second.name,
-                "unit": frame.second.unit,
-                "value": frame.second_reference,
-                "compared": list(seconds),
-                "measured": list(device.second_values),
-            },
-        },
-        "requirement": requirement.record(),
+        "verdict": verdict,
+        "programming": _programming_record(device, asked.seconds),
+        "requirement": options.requirement.record(),
         "data": device.record["data"],
-        "device": records.device_record(device, sensing),
-        "ber": records.ber_record(fresh[best], device),
+        "device": records.device_record(device, options.sensing),
+        "ber": records.ber_record(asked.fresh, device),
         "networks": {
             name: records.network_record(networks[name], curve) for name, curve in c.curves.items()
         },
-        "accuracy": {
-            name: {
-                d.scheme: records.accuracy_record(d, c.grid, requirement.risk)
-                for d in c.designs
-                if d.network == name
-            }
-            for name in c.curves
-        },
+        "accuracy": records.of_designs(
+            c, lambda d: records.accuracy_record(d, c.grid, c.requirement.risk)
+        ),
         "tolerated_ber": {
             name: records.tolerated_record(ln_tolerated, limits[name])
             for name, ln_tolerated in c.tolerated_ln_ber.items()
         },
-        "safe_programming": {
-            name: {d.scheme: records.safe_record(d) for d in c.designs if d.network == name}
-            for name in c.curves
-        },
+        "safe_programming": records.of_designs(c, records.safe_record),
         "energy_saving": {
             "design": {"network": c.focus.network, "scheme": c.focus.scheme},
             **saving,
         },
         "saving_shares": uncertainty,
-        "energy": {
-            "basis": c.energy.basis,
-            "known": c.energy.is_known,
-            "options": None
-            if energy_options is None or (energy_table is not None and energy_table.is_complete)
-            else energy_options.record(),
-            "table": None if energy_table is None else energy_table.record(),
-            "grid": c.grid.tolist(),
-            "e_cell_j": records.band(c.energy.e_cell_j, axis=0) if c.energy.is_known else None,
-            "extrapolated": c.energy.extrapolated.tolist(),
-            "bits": bits,
-            "scope": "programming only: SET plus RESET of every cell; reading and computing are "
-            "outside",
-        },
-        "alternatives": alternative_records(compared, networks),
+        "energy": _energy_record(
+            c, options, device.main.frame, int(networks[c.focus.network].counts.attrs["weights"])
+        ),
+        "alternatives": alternative_records(asked.every, networks),
         "confirmation": confirmation_record(c),
-        "unequal_errors": rates,
+        "unequal_errors": counted_rates_record(c),
         "choices": choices,
-        "pareto": pareto_record(c, cycles_to_requirement),
+        "pareto": pareto_record(c, cycles),
         "life": life,
         "gates": gates,
-        "provenance": _provenance(device, networks, seed, command),
+        "provenance": _provenance(device, networks, options.seed, command),
     }
     if ranking is not None:
         values["measure_next"] = ranking
@@ -278,71 +167,113 @@ def answer(
     return Results(values)
 
 
-def compare(
+@dataclass(frozen=True)
+class _Compared:
+    """Comparisons at each value of the second variable, and the one with the best design.
+
+    Parameters
+    ----------
+    every : sequence of Comparison
+        At the end of life where one is asked for; confirmed by chips where there are some.
+    leading, fresh : Comparison
+        The one with the best design, and the same for fresh cells.
+    device : DeviceStudy
+        At that value of the second variable.
+    seconds : tuple of float
+        Values of the second variable that were compared.
+    factor : LifeFactor or None
+        What the life does to error rates, of the leading one.
+    """
+
+    every: Sequence[Comparison]
+    leading: Comparison
+    fresh: Comparison
+    device: DeviceStudy
+    seconds: tuple[float, ...]
+    factor: LifeFactor | None
+
+
+def _compared(
     device: DeviceStudy,
     networks: Mapping[str, NetworkStudy],
-    requirement: Requirement,
-    sensing: SensingOptions,
-    energy_options: EnergyOptions | None,
-    seed: int,
-    *,
-    energy_table: EnergyTable | None = None,
-    storages: Sequence[Storage] = STORAGES,
-    one_is: str = "LRS",
-    curves: dict[str, AccuracySurface] | None = None,
-) -> Comparison:
-    """All designs and references on the same draws; arguments as of :func:`answer`.
+    options: DecisionOptions,
+    confirming: Confirming | None,
+    say: Say,
+) -> _Compared:
+    """Compare at each value of the second variable, age, confirm."""
+    frame = device.main.frame
+    seconds = options.seconds or compared_values(None, frame.second, device.second_values)
+    studies = [device.at_second(value) for value in seconds] or [device]
+    fresh: list[Comparison] = []
+    for study in studies:
+        curves = fresh[0].curves if fresh else None
+        fresh.append(compare(study, networks, options, curves=curves))
+    every, factors, ageings = fresh, None, None
+    if options.lives:
+        # imported here: few decisions need the models of life
+        from reliability.confirmation.aged import Ageing
+        from reliability.statements.life import at_end_of_life, life_asked
 
-    A device with a second programming variable has its reference value; see
-    :meth:`reliability.device.study.DeviceStudy.at_second`. `curves` of an earlier comparison of the
-    same networks need not be fitted again.
+        required, seed = life_asked(options.requirement), options.seed
+        ended = [at_end_of_life(one, options.lives, required, seed=seed) for one in fresh]
+        every, factors = [aged for aged, _ in ended], [factor for _, factor in ended]
+        ageings = [Ageing(factor, aged.grid, seed) for aged, factor in ended]
+    if confirming is not None:
+        # imported here: without networks a decision needs none of their packages
+        from reliability.confirmation.confirmed import confirm_each
 
-    Raises
-    ------
-    ValueError
-        There is one condition only.
-    """
-    posterior, grid = device.main, device.grid
-    if curves is None:
-        curves = fit_accuracy_surfaces(networks, seed=seed, cores=2)
-    if posterior.frame.is_single:
-        raise ValueError(
-            "all readings are at one condition, so there is no programming to choose; measure two "
-            "conditions or more, or stop at `fit`, `ber`, `predict` and `evaluate --device`"
-        )
-    fitted = {posterior.family: posterior, **device.posteriors}
-    ber = {name: ber_curves(p, grid, options=sensing) for name, p in fitted.items()}
-    rng = np.random.default_rng([seed, 2])
-    by_array = curves_by_array(posterior, ber[posterior.family]["1T1R"], options=sensing)
-    pairing = pair_draws(
-        posterior.diagnostics.draws,
-        next(iter(curves.values())).draws,
-        draws=PAIRED_DRAWS,
-        rng=rng,
-        arrays=max(1, len(by_array)),
-    )
-    if energy_options is not None:
-        energy_options = energy_options.at_second(posterior.frame)
-    energy = programming_energy(
-        posterior, grid, pairing.device, options=energy_options, table=energy_table, rng=rng
-    )
-    frame = posterior.frame
-    found = compare_designs(
-        ber,
-        dict(curves),
-        pairing,
-        energy,
-        requirement=requirement,
-        sensing=sensing,
-        programming=posterior.frame.programming,
-        family=posterior.allotment().ravel() if isinstance(posterior, StackedDevice) else None,
-        storages=storages,
-        one_is=one_is,
-        by_array=by_array,
-    )
-    second = None if frame.second is None else (frame.second, frame.second_reference)
-    thresholds = {name: treatment_of(study.record) for name, study in networks.items()}
-    return replace(found, second=second, thresholds=thresholds)
+        every = confirm_each(every, confirming, say, ageings=ageings)
+    best = leading(every)
+    factor = None if factors is None else factors[best]
+    return _Compared(every, every[best], fresh[best], studies[best], tuple(seconds), factor)
+
+
+def _programming_record(device: DeviceStudy, seconds: Sequence[float]) -> dict[str, Any]:
+    """The programming variable, its measured range, and the second one if there is one."""
+    frame = device.main.frame
+    second = frame.second and {
+        "name": frame.second.name,
+        "unit": frame.second.unit,
+        "value": frame.second_reference,
+        "compared": list(seconds),
+        "measured": list(device.second_values),
+    }
+    return {
+        "name": frame.programming.name,
+        "unit": frame.programming.unit,
+        "measured_low": frame.low,
+        "measured_high": frame.high,
+        "logarithmic": frame.programming.is_logarithmic,
+        "second": second,
+    }
+
+
+def _energy_record(
+    comparison: Comparison, options: DecisionOptions, frame: Frame, bits: int
+) -> dict[str, Any]:
+    """Energy of a cell over the programming variable, and what it was computed from."""
+    energy, table = comparison.energy, options.energy_table
+    return {
+        "basis": energy.basis,
+        "known": energy.is_known,
+        "options": _pulses_record(options.energy, table, frame),
+        "table": None if table is None else table.record(),
+        "grid": comparison.grid.tolist(),
+        "e_cell_j": records.band(energy.e_cell_j, axis=0) if energy.is_known else None,
+        "extrapolated": energy.extrapolated.tolist(),
+        "bits": bits,
+        "scope": "programming only: SET plus RESET of every cell; reading and computing are "
+        "outside",
+    }
+
+
+def _pulses_record(
+    pulses: EnergyOptions | None, table: EnergyTable | None, frame: Frame
+) -> dict[str, Any] | None:
+    """Pulses at the value of the second variable; None where a table has all that is needed."""
+    if pulses is None or (table is not None and table.is_complete):
+        return None
+    return pulses.at_second(frame).record()
 
 
 def _what_is_open(

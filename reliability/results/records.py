@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY, equal_tailed
 from reliability.accuracy.surface import AccuracySurface, mean_loss
 from reliability.accuracy.variance_shares import not_in_the_shares
-from reliability.decision.designs import Comparison, Design
+from reliability.decision.comparison import Comparison, Design
 from reliability.device.study import DeviceStudy
 from reliability.networks.study import NetworkStudy
 from reliability.plans.seen_rates import SeenRates
@@ -164,6 +164,16 @@ def _surface_record(unequal: xr.Dataset, surface: AccuracySurface) -> dict[str, 
         for tilt in tilts
     ]
     return {"ber": np.exp(fine).tolist(), "tilt": tilts.tolist(), "accuracy_median": median}
+
+
+def of_designs(
+    comparison: Comparison, record: Callable[[Design], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """A record of each design, by network and scheme."""
+    return {
+        name: {d.scheme: record(d) for d in comparison.designs if d.network == name}
+        for name in comparison.curves
+    }
 
 
 def accuracy_record(design: Design, grid: FloatArray, risk: float) -> dict[str, Any]:

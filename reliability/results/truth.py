@@ -11,8 +11,9 @@ import numpy as np
 from devicefit.distributions.sensing import BerCurve, ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
 from devicefit.simulation.reference_device import ReferenceDevice, true_mixtures
 from reliability.chips.chip_yield import chip_yield
-from reliability.decision.designs import MEMORY_CODES, STANDARD, Comparison, Design, loss_limits
-from reliability.decision.limits import Condition, enough_chips, weakest_condition
+from reliability.decision.comparison import STANDARD, Comparison, Design
+from reliability.decision.limits import Condition, enough_chips, loss_limits, weakest_condition
+from reliability.decision.references import MEMORY_CODES
 from reliability.plans.codes import raw_ber_for
 
 

@@ -13,7 +13,7 @@ from reliability.confirmation.words import (
     readings_line,
     refused_lines,
 )
-from reliability.decision.designs import Comparison, Design
+from reliability.decision.comparison import Comparison, Design
 from reliability.decision.requirement import Life
 from reliability.decision.safe_set import points
 from reliability.decision.saving import NO_SAVING_STATED, is_withheld

@@ -9,7 +9,7 @@ import numpy as np
 
 from devicefit.numerics.arrays import FloatArray
 from reliability.accuracy.surface import mean_loss
-from reliability.decision.designs import Comparison, Design
+from reliability.decision.comparison import Comparison, Design
 from reliability.statements.pareto import front_probability, pareto_front
 from reliability.statements.regret import EnergyRegret, energy_regret, utility_regret
 

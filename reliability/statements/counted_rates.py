@@ -10,7 +10,7 @@ from devicefit.fitting.gate import Gate
 from devicefit.numerics.intervals import equal_tailed
 
 if TYPE_CHECKING:
-    from reliability.decision.designs import Comparison, Design
+    from reliability.decision.comparison import Comparison, Design
 
 COUNTED = "counted rates"
 """Name of the gate that fails where a network was not counted at the rates of the device."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from devicefit.life.study import CycledCells, Life
 from devicefit.numerics.arrays import FloatArray
-from reliability.decision.designs import Comparison, compare_designs, tolerated_on_device
+from reliability.decision.compare import compare_designs
+from reliability.decision.comparison import Comparison, tolerated_on_device
 from reliability.decision.requirement import Requirement
 from reliability.decision.saving import saving_record
 from reliability.life.factors import cycles_to_requirement, life_factor
@@ -34,21 +35,13 @@ def compare_over_life(fresh: Comparison, factor: LifeFactor, *, seed: int) -> Co
         Pairs draws of life and device.
     """
     ber = {family: age_curves(curves, factor, seed=seed) for family, curves in fresh.ber.items()}
-    aged = compare_designs(
-        ber,
-        fresh.curves,
-        fresh.pairing,
-        fresh.energy,
-        requirement=fresh.requirement,
-        sensing=fresh.sensing,
-        programming=fresh.programming,
-        family=fresh.family,
-        # wear and bakes are taken to leave the ratio of the two rates as it is
-        storages=tuple(fresh.seen),
-        one_is=fresh.one_is,
+    aged = replace(
+        fresh.setting,
+        ber=ber,
         by_array=[age_curves(dict(one), factor, seed=seed) for one in fresh.by_array],
     )
-    return replace(aged, second=fresh.second, thresholds=fresh.thresholds)
+    # wear and bakes are taken to leave the ratio of the two rates as it is
+    return compare_designs(aged, tuple(fresh.seen))
 
 
 def life_asked(requirement: Requirement) -> LifeRequirement:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from reliability.decision.designs import Comparison, Design
+from reliability.decision.comparison import Comparison, Design
 
 Within = Callable[[float], float]
 """P(a chip loses at most so much against its own network without errors)."""

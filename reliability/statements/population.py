@@ -11,15 +11,9 @@ from devicefit.numerics.arrays import FloatArray
 from reliability.accuracy.counted_points import KINDS
 from reliability.accuracy.surface import mean_share
 from reliability.chips.chip_yield import share_within
-from reliability.decision.designs import (
-    Comparison,
-    Design,
-    at_condition,
-    both,
-    loss_limits,
-    references,
-)
-from reliability.decision.limits import enough_chips
+from reliability.decision.comparison import Comparison, Design, at_condition, both
+from reliability.decision.limits import enough_chips, loss_limits
+from reliability.decision.references import references
 from reliability.plans.seen_rates import SeenRates
 
 

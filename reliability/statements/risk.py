@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reliability.decision.designs import Comparison, Design
+from reliability.decision.comparison import Comparison, Design
 from reliability.decision.safe_set import points
 from reliability.statements.loss import StatedLoss
 

@@ -9,15 +9,9 @@ import numpy as np
 
 from devicefit.numerics.arrays import FloatArray, IntArray
 from reliability.chips.chip_yield import share_within
-from reliability.decision.designs import (
-    Comparison,
-    Design,
-    Reference,
-    both,
-    loss_limits,
-    references,
-)
-from reliability.decision.limits import enough_chips
+from reliability.decision.comparison import Comparison, Design, Reference, both
+from reliability.decision.limits import enough_chips, loss_limits
+from reliability.decision.references import references
 from reliability.decision.saving import saving_of
 from reliability.uncertainty.source_shares import Indices, Labels, SourceShares, shares_of_answers
 

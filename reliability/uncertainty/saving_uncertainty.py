@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from reliability.accuracy.variance_shares import not_in_the_shares
-from reliability.decision.designs import Comparison
+from reliability.decision.comparison import Comparison
 from reliability.decision.saving import is_withheld, stated_saving
 from reliability.uncertainty.saving_shares import DRAWS, SavingSources, saving_sources
 from reliability.uncertainty.source_shares import INTERACTION

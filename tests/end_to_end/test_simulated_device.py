@@ -10,6 +10,7 @@ import bnn
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import ReferenceDevice, reference_measurements
+from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement
 from reliability.device.files import load_study, save_study
 from reliability.device.study import DeviceStudy, study_device
@@ -59,10 +60,9 @@ def _answer(
     return answer(
         device,
         networks,
-        requirement=requirement,
-        sensing=SensingOptions(),
-        energy_options=EnergyOptions(),
-        seed=3,
+        DecisionOptions(
+            requirement=requirement, sensing=SensingOptions(), energy=EnergyOptions(), seed=3
+        ),
         command="test",
         truth=ReferenceDevice(),
     )

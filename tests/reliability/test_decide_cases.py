@@ -17,7 +17,6 @@ import pytest
 import xarray as xr
 
 import reliability.device.study as device_study
-import reliability.results.answer
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame, deviation_basis
 from devicefit.families.registry import FAMILIES
@@ -84,7 +83,7 @@ def decide(
     tmp_path: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
     """Runs the command on a study; returns values, text and HTML."""
-    monkeypatch.setattr(reliability.results.answer, "PAIRED_DRAWS", 600)
+    monkeypatch.setattr("reliability.decision.compare.PAIRED_DRAWS", 600)
     save_counts(fragile_network(25.0, ber=0.0, seed=1), tmp_path / "standard.nc")
     save_counts(fragile_network(4.0, ber=0.04, seed=2), tmp_path / "trained.nc")
 

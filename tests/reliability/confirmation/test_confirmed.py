@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import reliability.results.answer
 from bnn import calibration_reference, evaluate, load_images, load_zoo
 from bnn.networks.network import network_sha256
 from devicefit.distributions.sensing import SensingOptions
@@ -37,7 +36,9 @@ from reliability.confirmation.words import (
     readings_line,
     refused_lines,
 )
-from reliability.decision.designs import Comparison
+from reliability.decision.compare import compare
+from reliability.decision.comparison import Comparison
+from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement
 from reliability.decision.safe_set import safe_set
 from reliability.decision.second_variable import leading
@@ -47,7 +48,6 @@ from reliability.life.required import LifeFactor
 from reliability.networks.study import BER_GRID, NetworkStudy
 from reliability.networks.treatments import reference_from
 from reliability.plans.storage import PLAIN, storages_for
-from reliability.results.answer import compare
 from reliability.statements.life import compare_over_life
 from reliability.statements.loss import stated_loss
 
@@ -90,15 +90,22 @@ def confirming(study: DeviceStudy) -> Confirming:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reliability.results.answer, "PAIRED_DRAWS", 400)
+    monkeypatch.setattr("reliability.decision.compare.PAIRED_DRAWS", 400)
     monkeypatch.setattr(Confirming, "sizes", lambda self, subject, turn=0: LotSizes(300, 400))
 
 
 def compared(study: DeviceStudy, counted: NetworkStudy) -> Comparison:
     return compare(
-        study, {"standard": counted}, REQUIREMENT, SensingOptions(), EnergyOptions(), seed=1,
-        storages=storages_for("always"),
-    )  # fmt: skip
+        study,
+        {"standard": counted},
+        DecisionOptions(
+            requirement=REQUIREMENT,
+            sensing=SensingOptions(),
+            energy=EnergyOptions(),
+            seed=1,
+            storages=storages_for("always"),
+        ),
+    )
 
 
 def confirmed(study: DeviceStudy, counted: NetworkStudy, confirming: Confirming) -> Comparison:

@@ -9,7 +9,7 @@ from devicefit.inputs.programming import Programming
 from reliability.chips.arrays import ChipArrays
 from reliability.chips.lots import Confirmation, Lot
 from reliability.confirmation.words import array_line, confirmation_line
-from reliability.decision.designs import Design
+from reliability.decision.comparison import Design
 from reliability.report.tables import confirmation_table
 
 TWO = {"A": Lot(1.0, 2000, 1990), "B": Lot(1.0, 2000, 1921)}

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from reliability.cli.inputs import counted_images, decision_options, requirement_of
+from reliability.cli.decision_inputs import counted_images, decision_options, requirement_of
 from reliability.cli.options import DecisionChoices
 from reliability.decision.requirement import (
     Life,
@@ -60,8 +60,8 @@ def test_the_command_line_knows_the_images_and_overrides_the_default() -> None:
     assert requirement_of(DecisionChoices(), None).max_loss == 0.01
     stated = DecisionChoices(max_loss=0.01)
     assert requirement_of(stated, "digits").max_loss == 0.01
-    assert decision_options(stated, image_set="digits")["requirement"].max_loss == 0.01
-    assert decision_options(DecisionChoices(), image_set="digits")["requirement"].max_loss == 0.02
+    assert decision_options(stated, image_set="digits").requirement.max_loss == 0.01
+    assert decision_options(DecisionChoices(), image_set="digits").requirement.max_loss == 0.02
 
 
 @pytest.mark.parametrize(

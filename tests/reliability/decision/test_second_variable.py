@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import reliability.results.answer
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
@@ -18,7 +17,9 @@ from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from devicefit.prediction.condition_readings import ConditionReadings, pooled_errors
 from devicefit.sampling.prior import prior_record
-from reliability.decision.designs import Comparison, design_energy
+from reliability.decision.compare import compare
+from reliability.decision.comparison import Comparison, design_energy
+from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement
 from reliability.decision.second_variable import MOST, at_one_second, compared_values, leading
 from reliability.device.files import save_study
@@ -26,7 +27,6 @@ from reliability.device.study import DeviceStudy
 from reliability.energy.energy import EnergyOptions
 from reliability.networks.study import NetworkStudy, save_counts
 from reliability.report.alternatives import alternative_figure, alternative_table
-from reliability.results.answer import compare
 from reliability.results.results import read_results
 from tests.reliability.made_up import fragile_network
 
@@ -88,11 +88,17 @@ def networks() -> dict[str, NetworkStudy]:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reliability.results.answer, "PAIRED_DRAWS", 400)
+    monkeypatch.setattr("reliability.decision.compare.PAIRED_DRAWS", 400)
 
 
 def compared(study: DeviceStudy, networks: dict[str, NetworkStudy]) -> Comparison:
-    return compare(study, networks, Requirement(), SensingOptions(), EnergyOptions(), 1)
+    return compare(
+        study,
+        networks,
+        DecisionOptions(
+            requirement=Requirement(), sensing=SensingOptions(), energy=EnergyOptions(), seed=1
+        ),
+    )
 
 
 def test_a_value_of_the_second_variable_is_that_of_a_device_with_its_law(

@@ -10,14 +10,15 @@ import pytest
 import xarray as xr
 from markupsafe import escape
 
-import reliability.results.answer
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from devicefit.sampling.prior import prior_record
-from reliability.decision.designs import STANDARD, Comparison
+from reliability.decision.compare import compare
+from reliability.decision.comparison import STANDARD, Comparison
+from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement, StatedReference
 from reliability.decision.series_gate import series_gate
 from reliability.device.files import save_study
@@ -29,7 +30,6 @@ from reliability.measure_next.short import next_record
 from reliability.networks.study import NetworkStudy, save_counts
 from reliability.report import render_report, tables
 from reliability.report.saving_share_table import saving_share_table
-from reliability.results.answer import compare
 from reliability.results.results import Results, read_results
 from tests.reliability.made_up import fragile_network
 
@@ -79,12 +79,18 @@ def networks() -> dict[str, NetworkStudy]:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reliability.results.answer, "PAIRED_DRAWS", 400)
+    monkeypatch.setattr("reliability.decision.compare.PAIRED_DRAWS", 400)
 
 
 def compared(study: DeviceStudy, networks: dict[str, NetworkStudy]) -> Comparison:
     requirement = Requirement(reference=StatedReference(2.0, "V"))
-    return compare(study, networks, requirement, SensingOptions(), EnergyOptions(), 1)
+    return compare(
+        study,
+        networks,
+        DecisionOptions(
+            requirement=requirement, sensing=SensingOptions(), energy=EnergyOptions(), seed=1
+        ),
+    )
 
 
 def share_by_hand(posterior: DevicePosterior, volt: float) -> np.ndarray:

@@ -22,7 +22,8 @@ from devicefit.sampling.sampler import psis
 from devicefit.simulation.new_readings import ln_likelihoods
 from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import AccuracySurface
-from reliability.decision.designs import Comparison, compare_designs
+from reliability.decision.compare import compare_designs
+from reliability.decision.comparison import Comparison, Setting
 from reliability.decision.requirement import Requirement
 from reliability.decision.safe_set import lowest_safe
 from reliability.decision.saving import saving_of
@@ -119,13 +120,15 @@ def _case(
     energy = programming_energy(study.main, GRID, pairing.device, options=options, rng=rng)
     ber = ber_curves(study.main, GRID, options=SensingOptions())
     comparison = compare_designs(
-        {"lognormal": ber},
-        curves,
-        pairing,
-        energy,
-        requirement=Requirement(max_loss=0.05, memory_ber=1e-3),
-        sensing=SensingOptions(),
-        programming=FRAME.programming,
+        Setting(
+            ber={"lognormal": ber},
+            curves=curves,
+            pairing=pairing,
+            energy=energy,
+            requirement=Requirement(max_loss=0.05, memory_ber=1e-3),
+            sensing=SensingOptions(),
+            programming=FRAME.programming,
+        )
     )
     return study, comparison
 
@@ -301,14 +304,16 @@ def test_nothing_safe_now_is_told_by_its_probability() -> None:
     study, c = _case()
     far_off = SensingOptions(threshold_ohm=1e3)
     nowhere = compare_designs(
-        {"lognormal": ber_curves(study.main, GRID, options=far_off)},
-        c.curves,
-        c.pairing,
-        c.energy,
-        requirement=c.requirement,
-        sensing=far_off,
-        programming=c.programming,
-        storages=STORAGES[:1],
+        Setting(
+            ber={"lognormal": ber_curves(study.main, GRID, options=far_off)},
+            curves=c.curves,
+            pairing=c.pairing,
+            energy=c.energy,
+            requirement=c.requirement,
+            sensing=far_off,
+            programming=c.programming,
+        ),
+        STORAGES[:1],
     )
     assert nowhere.best is None
     found = measure_next(

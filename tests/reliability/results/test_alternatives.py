@@ -11,7 +11,8 @@ from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.inputs.programming import Programming
 from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import AccuracySurface
-from reliability.decision.designs import Comparison, compare_designs, design_energy
+from reliability.decision.compare import compare_designs
+from reliability.decision.comparison import Comparison, Setting, design_energy
 from reliability.decision.requirement import Requirement
 from reliability.energy.energy import Energy
 from reliability.networks.study import NetworkStudy
@@ -66,13 +67,15 @@ def compared(requirement: Requirement, *, first: float = 0.06, step: float = 0.9
     pairing = pair_draws(DRAWS, DRAWS, draws=DRAWS, rng=rng)
     energy = Energy(x, 1e-7 * x * np.exp(0.1 * rng.standard_normal((DRAWS, 1))), CURRENT, "known")
     return compare_designs(
-        ber,
-        CURVES,
-        pairing,
-        energy,
-        requirement=requirement,
-        sensing=SensingOptions(),
-        programming=CURRENT,
+        Setting(
+            ber=ber,
+            curves=CURVES,
+            pairing=pairing,
+            energy=energy,
+            requirement=requirement,
+            sensing=SensingOptions(),
+            programming=CURRENT,
+        )
     )
 
 
@@ -90,14 +93,16 @@ def test_every_network_meets_every_storage_on_the_same_chips(found: Comparison) 
     shifted = replace(found.main_ber["1T1R"], ln_ber=ln_decoded_ber(SECDED_72_64, ln_one)[None])
     # a network sees nothing of a code but its residual rate: the same chips, draw by draw
     same = compare_designs(
-        {"made up": {**found.main_ber, "1T1R": shifted}},
-        CURVES,
-        found.pairing,
-        found.energy,
-        requirement=found.requirement,
-        sensing=found.sensing,
-        programming=CURRENT,
-        storages=[PLAIN],
+        Setting(
+            ber={"made up": {**found.main_ber, "1T1R": shifted}},
+            curves=CURVES,
+            pairing=found.pairing,
+            energy=found.energy,
+            requirement=found.requirement,
+            sensing=found.sensing,
+            programming=CURRENT,
+        ),
+        [PLAIN],
     )
     for design in same.designs:
         (other,) = (d for d in found.designs if (d.network, d.storage) == (design.network, coded))
@@ -192,12 +197,14 @@ def test_nothing_is_chosen_where_nothing_is_safe() -> None:
 def test_references_are_held_in_plain_cells(found: Comparison) -> None:
     with pytest.raises(ValueError, match="storages must begin with single cells without a code"):
         compare_designs(
-            found.ber,
-            found.curves,
-            found.pairing,
-            found.energy,
-            requirement=found.requirement,
-            sensing=found.sensing,
-            programming=CURRENT,
-            storages=STORAGES[1:],
+            Setting(
+                ber=found.ber,
+                curves=found.curves,
+                pairing=found.pairing,
+                energy=found.energy,
+                requirement=found.requirement,
+                sensing=found.sensing,
+                programming=CURRENT,
+            ),
+            STORAGES[1:],
         )

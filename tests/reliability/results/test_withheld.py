@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reliability.decision.designs import Comparison
+from reliability.decision.comparison import Comparison
 from reliability.decision.requirement import Requirement
 from reliability.results.verdict import verdict_record
 from reliability.results.withheld import Made, first_to_do

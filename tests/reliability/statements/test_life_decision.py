@@ -18,7 +18,8 @@ from devicefit.life.wear_out import WearOut
 from reliability.accuracy.propagation import pair_draws
 from reliability.chips.rates import ChipRates
 from reliability.confirmation.aged import Ageing
-from reliability.decision.designs import Comparison, compare_designs
+from reliability.decision.compare import compare_designs
+from reliability.decision.comparison import Comparison, Setting
 from reliability.decision.requirement import Life as AskedLife
 from reliability.decision.requirement import Requirement
 from reliability.energy.energy import Energy
@@ -55,13 +56,15 @@ def _comparison() -> Comparison:
     pairing = pair_draws(DRAWS, DRAWS, draws=DRAWS, rng=np.random.default_rng(1))
     energy = Energy(X, np.tile(1e-7 * X, (DRAWS, 1)), CURRENT, "linear in the current")
     return compare_designs(
-        {"lognormal": curves},
-        {"standard": curve},
-        pairing,
-        energy,
-        requirement=Requirement(),
-        sensing=SensingOptions(),
-        programming=CURRENT,
+        Setting(
+            ber={"lognormal": curves},
+            curves={"standard": curve},
+            pairing=pairing,
+            energy=energy,
+            requirement=Requirement(),
+            sensing=SensingOptions(),
+            programming=CURRENT,
+        )
     )
 
 

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reliability.chips.lots import Confirmation, Lot
-from reliability.decision.designs import Comparison, compare_designs, loss_limits
+from reliability.decision.compare import compare_designs
+from reliability.decision.comparison import Comparison, Setting
+from reliability.decision.limits import loss_limits
 from reliability.decision.requirement import Requirement
 from reliability.results.alternatives import alternative_records
 from reliability.results.verdict import verdict_record
@@ -130,13 +132,15 @@ def starting_at(comparison: Comparison, correct: int) -> Comparison:
     (first, standard), (second, other) = comparison.curves.items()
     c = comparison
     return compare_designs(
-        c.ber,
-        {first: standard, second: replace(other, correct=correct)},
-        c.pairing,
-        c.energy,
-        requirement=c.requirement,
-        sensing=c.sensing,
-        programming=c.programming,
+        Setting(
+            ber=c.ber,
+            curves={first: standard, second: replace(other, correct=correct)},
+            pairing=c.pairing,
+            energy=c.energy,
+            requirement=c.requirement,
+            sensing=c.sensing,
+            programming=c.programming,
+        )
     )
 
 

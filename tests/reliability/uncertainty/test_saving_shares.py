@@ -9,7 +9,8 @@ from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.inputs.programming import Programming
 from reliability.accuracy.propagation import pair_draws, propagate
 from reliability.accuracy.surface import AccuracySurface, FurtherTraining
-from reliability.decision.designs import Comparison, compare_designs
+from reliability.decision.compare import compare_designs
+from reliability.decision.comparison import Comparison, Setting
 from reliability.decision.requirement import Requirement, StatedReference, Utility
 from reliability.decision.saving import saving_of
 from reliability.energy.energy import Energy
@@ -70,15 +71,17 @@ def compared(
     common = 0.2 * rng.standard_normal((ROWS, 1))
     energy = Energy(X, np.exp(common + slope * (U - U[0])) * 1e-12, CURRENT, "made up")
     return compare_designs(
-        ber,
-        curves,
-        pairing,
-        energy,
-        requirement=requirement or Requirement(memory_ber=1e-5),
-        sensing=SensingOptions(),
-        programming=CURRENT,
-        storages=[PLAIN],
-        family=None if family is None else (family > 0).astype(np.int64),
+        Setting(
+            ber=ber,
+            curves=curves,
+            pairing=pairing,
+            energy=energy,
+            requirement=requirement or Requirement(memory_ber=1e-5),
+            sensing=SensingOptions(),
+            programming=CURRENT,
+            family=None if family is None else (family > 0).astype(np.int64),
+        ),
+        [PLAIN],
     )
 
 

@@ -1,41 +1,33 @@
-"""Designs that are compared, references they are compared with, and their energies."""
+"""Designs that are compared, what they are compared with, and on which draws."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
-import numba
 import numpy as np
 
 from devicefit.distributions.sensing import BerCurve, SensingOptions
-from devicefit.fitting.error_rates import array_curves
-from devicefit.fitting.fitted import Fitted
-from devicefit.fitting.new_arrays import ENOUGH_ARRAYS
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.short_repr import short_repr
-from reliability.accuracy.propagation import AccuracyDraws, Pairing, propagate
-from reliability.accuracy.surface import AccuracySurface, tolerated_ln_ber
+from reliability.accuracy.propagation import AccuracyDraws, Pairing
+from reliability.accuracy.surface import AccuracySurface
 from reliability.chips.chip_yield import ChipYield, chip_yield
 from reliability.chips.lots import Confirmation
-from reliability.decision.limits import Condition, enough_chips, weakest_condition
-from reliability.decision.requirement import Requirement, StatedReference
-from reliability.decision.safe_set import SafeSet, safe_set
+from reliability.decision.limits import Condition
+from reliability.decision.requirement import Requirement
+from reliability.decision.safe_set import SafeSet
 from reliability.energy.energy import Energy, energy_at
 from reliability.networks.treatments import FIXED
-from reliability.plans.codes import NO_CODE, SECDED_72_64, Code, raw_ber_for
+from reliability.plans.codes import NO_CODE
 from reliability.plans.plan import Plan
 from reliability.plans.seen_rates import SeenRates
-from reliability.plans.storage import STORAGES, Storage
+from reliability.plans.storage import Storage
 
 STANDARD = "standard_bnn"
 """Key of the reference that is the standard network."""
-
-MEMORY_CODES: dict[str, Code] = {"memory": NO_CODE, "memory_with_ecc": SECDED_72_64}
-"""Codes of plain memory, by the keys of these references."""
 
 
 @short_repr
@@ -128,9 +120,9 @@ class Reference:
 
 
 @short_repr
-@dataclass(frozen=True)
-class Comparison:
-    """All designs and references on the same draws and chips.
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What designs are compared on: the same draws and rules for all.
 
     Parameters
     ----------
@@ -140,8 +132,6 @@ class Comparison:
         How bits are read.
     programming : Programming
         The programming variable.
-    grid : float array, shape (x,)
-        Its values.
     ber : dict of str to dict of str to BerCurve
         By family, the one that answers first, and by sensing scheme.
     curves : dict of str to AccuracySurface
@@ -150,6 +140,54 @@ class Comparison:
         Which draws go together.
     energy : Energy
         Of one cell, for the paired draws.
+    family : int array, shape (draw of the device,), optional
+        Model family of each draw of the device where several are stacked.
+    one_is : {"LRS", "HRS"}
+        State that stores a one.
+    second : (Programming, float) or None
+        Second programming variable and its value, SI; None where one variable was measured.
+    thresholds : mapping of str to str
+        Treatment of the thresholds of each network; fixed where it is not named.
+    by_array : sequence of dict of str to BerCurve
+        By measured array and by sensing scheme; empty where one array was measured.
+    """
+
+    requirement: Requirement
+    sensing: SensingOptions
+    programming: Programming
+    ber: dict[str, dict[str, BerCurve]]
+    curves: dict[str, AccuracySurface]
+    pairing: Pairing
+    energy: Energy
+    family: IntArray | None = None
+    one_is: str = "LRS"
+    second: tuple[Programming, float] | None = None
+    thresholds: Mapping[str, str] = field(default_factory=dict)
+    by_array: Sequence[Mapping[str, BerCurve]] = ()
+
+    @property
+    def main_ber(self) -> dict[str, BerCurve]:
+        """BER of the family that answers."""
+        return next(iter(self.ber.values()))
+
+    @property
+    def grid(self) -> FloatArray:
+        """Values of the programming variable, shape (x,)."""
+        return self.main_ber["1T1R"].programming
+
+    @property
+    def standard(self) -> AccuracySurface:
+        """Surface of the standard network."""
+        return next(iter(self.curves.values()))
+
+
+@short_repr
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Setting):
+    """All designs and references on the same draws and chips.
+
+    Parameters
+    ----------
     designs : tuple of Design
         Every network with every storage.
     references : tuple of Reference
@@ -159,36 +197,20 @@ class Comparison:
         much.
     seen : dict of Storage to SeenRates
         Error rates that a network sees, for each way of storing, shape (draw, x), of
-        :func:`seen_rates`.
-    family : int array, shape (draw of the device,), optional
-        Model family of each draw of the device where several are stacked.
-    one_is : {"LRS", "HRS"}
-        State that stores a one.
-    second : (Programming, float) or None
-        Second programming variable and its value, SI; None where one variable was measured.
-    thresholds : mapping of str to str
-        Treatment of the thresholds of each network; fixed where it is not named.
-    by_array : tuple of dict of str to BerCurve
-        By measured array and by sensing scheme; empty where one array was measured.
+        :func:`reliability.decision.compare.seen_rates`.
+    others
+        As of :class:`Setting`.
     """
 
-    requirement: Requirement
-    sensing: SensingOptions
-    programming: Programming
-    grid: FloatArray
-    ber: dict[str, dict[str, BerCurve]]
-    curves: dict[str, AccuracySurface]
-    pairing: Pairing
-    energy: Energy
     designs: tuple[Design, ...]
     references: tuple[Reference, ...]
     tolerated_ln_ber: dict[str, FloatArray]
     seen: dict[Storage, SeenRates]
-    family: IntArray | None = None
-    one_is: str = "LRS"
-    second: tuple[Programming, float] | None = None
-    thresholds: Mapping[str, str] = field(default_factory=dict)
-    by_array: tuple[Mapping[str, BerCurve], ...] = ()
+
+    @property
+    def setting(self) -> Setting:
+        """What the designs were compared on."""
+        return Setting(**{f.name: getattr(self, f.name) for f in fields(Setting)})
 
     def plan(self, design: Design, x: float) -> Plan:
         """A design at a programming value."""
@@ -199,16 +221,6 @@ class Comparison:
     def words(self, plan: Plan) -> str:
         """A plan with every knob in words."""
         return plan.words(self.programming, None if self.second is None else self.second[0])
-
-    @property
-    def main_ber(self) -> dict[str, BerCurve]:
-        """BER of the family that answers."""
-        return next(iter(self.ber.values()))
-
-    @property
-    def standard(self) -> AccuracySurface:
-        """Surface of the standard network."""
-        return next(iter(self.curves.values()))
 
     @cached_property
     def ranked(self) -> tuple[Design, ...]:
@@ -277,124 +289,6 @@ class Comparison:
         return float(chip_yield(self.curves[design.network], seen, self.pairing, limit).p_met[0])
 
 
-def compare_designs(
-    ber: dict[str, dict[str, BerCurve]],
-    curves: dict[str, AccuracySurface],
-    pairing: Pairing,
-    energy: Energy,
-    *,
-    requirement: Requirement,
-    sensing: SensingOptions,
-    programming: Programming,
-    storages: Sequence[Storage] = STORAGES,
-    family: IntArray | None = None,
-    one_is: str = "LRS",
-    by_array: Sequence[Mapping[str, BerCurve]] = (),
-) -> Comparison:
-    """Propagate every design and find the references; arguments as in :class:`Comparison`.
-
-    `storages` begin with single cells without a code, in which the references are held. `family` is
-    the model family of each draw of the device where several are stacked.
-    """
-    if not storages or (storages[0].scheme, storages[0].code) != ("1T1R", NO_CODE):
-        raise ValueError(f"storages must begin with single cells without a code, got {storages}")
-    plain = storages[0]
-    main = next(iter(ber.values()))
-    grid = main["1T1R"].programming
-    seen = {storage: seen_rates(storage, main, by_array, one_is) for storage in storages}
-    of_rates = None if family is None else np.repeat(family, max(1, len(by_array)))
-    limits = loss_limits(curves, requirement)
-
-    def of_network(name: str) -> FloatArray:
-        return tolerated_ln_ber(curves[name], limits[name])
-
-    def design(name: str, storage: Storage) -> Design:
-        draws = propagate(curves[name], seen[storage], pairing, family=of_rates)
-        met = chip_yield(curves[name], seen[storage], pairing, limits[name])
-        safe = safe_set(grid, met.p_met, requirement, programming)
-        enough = enough_chips(grid, met.share_or_nan, 1 - requirement.risk, programming)
-        return Design(name, storage, draws, met.p_met, safe, met, enough)
-
-    wanted = [(name, storage) for name in curves for storage in storages]
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        designs = list(pool.map(lambda of: design(*of), wanted))
-        ln_tolerated = dict(zip(curves, pool.map(of_network, curves), strict=True))
-    found = references(
-        designs[0], seen[plain].ln_ber[pairing.rates], grid, requirement, programming
-    )
-    return Comparison(
-        requirement,
-        sensing,
-        programming,
-        grid,
-        ber,
-        curves,
-        pairing,
-        energy,
-        tuple(designs),
-        tuple(found),
-        ln_tolerated,
-        seen,
-        family,
-        one_is,
-        by_array=tuple(by_array),
-    )
-
-
-def curves_by_array(
-    posterior: Fitted, curve: BerCurve, *, options: SensingOptions
-) -> list[dict[str, BerCurve]]:
-    """BER of the arrays that a chip may lie on; none where one was measured.
-
-    Of each of a few measured ones, or, where they are enough to tell how arrays differ, of a new
-    one, drawn for each draw of the device. Arguments as of
-    :func:`devicefit.fitting.error_rates.array_curves`.
-    """
-    measured = len(posterior.frame.arrays)
-    if measured == 1:
-        return []
-    if measured < ENOUGH_ARRAYS:
-        return array_curves(posterior, curve, options=options)
-    return array_curves(posterior.with_new_arrays(1), curve, options=options, arrays=[measured])
-
-
-def seen_rates(
-    storage: Storage,
-    curves: Mapping[str, BerCurve],
-    by_array: Sequence[Mapping[str, BerCurve]],
-    one_is: str,
-) -> SeenRates:
-    """Rates that a network sees; rows are draws times arrays of :func:`curves_by_array`.
-
-    All cells of a chip lie on one array, so its rates are those of an array, not of a cell of any.
-    """
-    if not by_array:
-        return storage.seen(curves, one_is)
-    each = [storage.seen(one, one_is) for one in by_array]
-    values = each[0].ln_ber.shape[1]
-    ln_ber, tilt = (
-        np.stack([getattr(one, name) for one in each], axis=1).reshape(-1, values)
-        for name in ("ln_ber", "tilt")
-    )
-    return SeenRates(ln_ber, tilt)
-
-
-def loss_limits(
-    curves: Mapping[str, AccuracySurface], requirement: Requirement
-) -> dict[str, float]:
-    """Loss each network may have against its own error-free accuracy.
-
-    The requirement refers to the standard network without errors (the first one), so a network
-    that starts lower may lose less; and to the network's own accuracy without errors, so one that
-    starts higher may not lose more.
-    """
-    standard = next(iter(curves.values()))
-    return {
-        name: requirement.max_loss - max(0.0, standard.error_free - curve.error_free)
-        for name, curve in curves.items()
-    }
-
-
 def tolerated_on_device(comparison: Comparison, design: Design) -> FloatArray:
     """Ln of the BER of read bits at which just enough chips of a design meet the requirement.
 
@@ -416,77 +310,6 @@ def at_condition(comparison: Comparison, design: Design, values: FloatArray) -> 
     left = np.minimum(place.astype(np.int64), len(u) - 2)
     below, above = (np.take_along_axis(values, (left + k)[:, None], 1)[:, 0] for k in (0, 1))
     return np.asarray(below + (place - left) * (above - below))
-
-
-def references(
-    standard: Design,
-    at: FloatArray,
-    grid: FloatArray,
-    requirement: Requirement,
-    programming: Programming,
-) -> list[Reference]:
-    """References in single cells, for draws that go together.
-
-    Parameters
-    ----------
-    standard : Design
-        The standard network in single cells, without a code.
-    at : float array, shape (draw, x)
-        ln of the BER of 1T1R: memory counts wrong bits whatever they store.
-    grid : float array, shape (x,)
-        Programming values.
-    requirement : Requirement
-        Target of plain memory, and a reference of the user's own.
-    programming : Programming
-        The programming variable.
-    """
-    found = [
-        Reference(
-            STANDARD,
-            "the standard network, 1T1R, held to the same rule",
-            standard.condition,
-            standard.cells,
-            standard.safe.lowest,
-        )
-    ]
-    for key, code in MEMORY_CODES.items():
-        raw = raw_ber_for(code, requirement.memory_ber)
-        p_reached = (at <= np.log(raw)).mean(axis=0)
-        found.append(
-            Reference(
-                key,
-                f"plain 1T1R memory at a residual BER of {_rate(requirement.memory_ber)}, "
-                f"{code.name}",
-                weakest_condition(grid, np.log(raw) - at, programming),
-                code.cells_per_bit,
-                safe_set(grid, p_reached, requirement, programming).lowest,
-            )
-        )
-    if requirement.reference is not None:
-        found.append(_stated_reference(requirement.reference, grid, len(at), programming))
-    return found
-
-
-def _stated_reference(
-    stated: StatedReference, grid: FloatArray, draws: int, programming: Programming
-) -> Reference:
-    """The programming value that the user compares with, the same in every draw."""
-    stated.check(programming, float(grid[0]), float(grid[-1]))
-    never = np.zeros(draws, dtype=bool)
-    return Reference(
-        "stated",
-        f"programming at {programming.format(stated.programming)}, as stated, "
-        f"{stated.cells_per_bit:g} cells per bit",
-        Condition(np.full(draws, stated.programming), never, never),
-        stated.cells_per_bit,
-        stated.programming,
-    )
-
-
-def _rate(rate: float) -> str:
-    """``"1e-5"`` for 0.00001."""
-    mantissa, exponent = f"{rate:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
 def design_energy(design: Design, energy: Energy) -> FloatArray:
