@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reliability.cli.decision_inputs import answer_from, confirming_with, decision_options, on_study
-from reliability.cli.guards import checking_input, print_verdict, working
+from reliability.cli.guards import exit_1_on_failure, exit_2_on_bad_input, print_verdict
 from reliability.cli.inputs import given
 from reliability.cli.options import (
     ConfirmChoices,
@@ -65,13 +65,17 @@ def decide(
     from reliability.files.progress import Narrator
     from reliability.networks.images import load_image_set
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".json")
         study = load_study(device)
         options = decision_options(asked, life_files, seed=seed)
         options, networks = on_study(options, asked, study, counts)
         folders = _network_folders(networks_dir or [], counts)
-    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
+    with (
+        exit_1_on_failure(),
+        staged_file(out, force=force) as stage,
+        Narrator(quiet=quiet) as narrator,
+    ):
         confirming = confirming_with(
             study,
             networks,
@@ -168,7 +172,7 @@ def measure_next_command(
     from reliability.measure_next.readings import planned_readings
     from reliability.measure_next.usual import usual_candidates
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".json")
         if csv is not None:
             check_file(csv, force=force, suffix=".csv", option="--csv")
@@ -197,7 +201,7 @@ def measure_next_command(
                 planned_readings(one, study)
         check_design_names(list(networks), network, stored_as)
     with (
-        working(),
+        exit_1_on_failure(),
         staged_file(out, force=force) as stage,
         nullcontext() if csv is None else staged_file(csv, force=force, option="--csv") as table,
         Narrator(quiet=quiet) as narrator,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reliability.cli.guards import checking_input, print_gates, working
+from reliability.cli.guards import exit_1_on_failure, exit_2_on_bad_input, print_gates
 from reliability.cli.inputs import (
     chosen_models,
     data_warnings,
@@ -61,9 +61,9 @@ def simulate(
     from devicefit.simulation.reference_device import reference_csv
     from reliability.files.output import check_file, staged_file
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".csv")
-    with working(), staged_file(out, force=force) as stage:
+    with exit_1_on_failure(), staged_file(out, force=force) as stage:
         stage.write_text(reference_csv(seed=seed), encoding="utf-8")
     typer.echo(f"simulated readings: {out}")
 
@@ -79,7 +79,7 @@ def check(
     """Read a file of resistances, refuse what cannot be used, and say what is in it."""
     from reliability.results.summary import summary_lines
 
-    with checking_input():
+    with exit_2_on_bad_input():
         found = read_input(measurements, column, where, overrange, exclude)
     for line in summary_lines(found):
         typer.echo(line)
@@ -107,7 +107,7 @@ def show_priors(
     from devicefit.families.registry import FAMILIES
     from reliability.device.prior_check import stated_priors
 
-    with checking_input():
+    with exit_2_on_bad_input():
         family = one_family(model)
         known = prior_file(priors)
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
@@ -146,7 +146,7 @@ def fit(
     from reliability.files.progress import Narrator
     from reliability.results.summary import level_notes
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_directory(out, force=force)
         families, stacked = chosen_models(model)
         known = prior_file(priors)
@@ -159,7 +159,7 @@ def fit(
         typer.echo(line)
     names = study_file_names(families)
     with (
-        working(),
+        exit_1_on_failure(),
         staged_directory(out, force=force, names=names) as stage,
         Narrator(quiet=quiet) as narrator,
     ):
@@ -209,12 +209,12 @@ def ber(
     from reliability.files.output import check_file, staged_file
     from reliability.results.summary import ber_table, table_notes
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".csv")
         study = at_one_second(load_study(device), second)
         sensing = study.sensing(threshold_ohm, offset_ln_r)
         grid = _grid(study.main.frame, low, high, points)
-    with working(), staged_file(out, force=force) as stage:
+    with exit_1_on_failure(), staged_file(out, force=force) as stage:
         table = ber_table(study.main, grid, sensing, new_array=new_array)
         table.to_csv(stage, index=False)
     for line in table_notes(table, study.main):
@@ -285,7 +285,7 @@ def predict(
     from reliability.files.output import check_file, staged_file
     from reliability.results.summary import prediction_notes
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".csv")
         study = load_study(device)
         found = read_input(measurements, column, where, overrange, exclude)
@@ -304,7 +304,7 @@ def predict(
         )
     for line in data_warnings(found):
         typer.echo(line)
-    with working(), staged_file(out, force=force) as stage:
+    with exit_1_on_failure(), staged_file(out, force=force) as stage:
         table.to_csv(stage, index=False)
     for line in prediction_notes(table, found, study.main.frame, read_at):
         typer.echo(line)

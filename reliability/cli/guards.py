@@ -43,7 +43,7 @@ def refusing() -> Iterator[None]:
 
 
 @contextmanager
-def checking_input() -> Iterator[None]:
+def exit_2_on_bad_input() -> Iterator[None]:
     """Ends the command with exit code 2, whatever is wrong with its options or its files.
 
     Readers refuse with ValueError or OSError, which say what, where and the remedy. Anything else
@@ -80,8 +80,8 @@ def _place(error: Exception) -> str:
 
 
 @contextmanager
-def working() -> Iterator[None]:
-    """What goes wrong inside is a failed job."""
+def exit_1_on_failure() -> Iterator[None]:
+    """Ends the command with exit code 1 where its work fails, 2 where its output cannot be written."""
     # imported here: a command that only checks its input needs no linear algebra
     from devicefit.numerics.threads import one_blas_thread
 

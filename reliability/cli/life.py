@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from reliability.cli.guards import check_files, checking_input, print_gates, working
+from reliability.cli.guards import check_files, exit_1_on_failure, exit_2_on_bad_input, print_gates
 from reliability.cli.inputs import instrument_range, parse_where
 from reliability.cli.options import (
     ColumnOption,
@@ -84,7 +84,7 @@ def endurance(
     from devicefit.life.tables import endurance_counts
     from reliability.files.output import check_file
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".nc")
         table = _table(measurements, "endurance", column, where, overrange, exclude)
         counts, threshold = endurance_counts(
@@ -137,7 +137,7 @@ def retention(
     from reliability.files.output import check_file
     from reliability.life.required import YEAR_S
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".nc")
         table = _table(measurements, "retention", column, where, overrange, exclude)
         counts, threshold = bake_counts(table, threshold_ohm=threshold_ohm, again=threshold_again)
@@ -180,7 +180,7 @@ def wear_out(
     from devicefit.life.wear_out import LAWS
     from reliability.files.output import check_file
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".nc")
         if law not in LAWS:
             raise ValueError(f"--law {law!r} is not known; known: {', '.join(LAWS)}")
@@ -224,7 +224,7 @@ def ber(
     from reliability.life.required import LifeRequirement
     from reliability.results.summary import aged_table, table_notes
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".csv")
         kelvin = None if temperature_c is None else temperature_c + 273.15
         required = LifeRequirement.of(cycles=cycles, years=years, temperature_k=kelvin)
@@ -242,7 +242,7 @@ def ber(
             sensing=sensing,
             rng=np.random.default_rng([seed, 24]),
         )
-    with working(), staged_file(out, force=force) as stage:
+    with exit_1_on_failure(), staged_file(out, force=force) as stage:
         table = aged_table(study.main, grid, sensing, factor, seed=seed)
         table.to_csv(stage, index=False)
     _say_simulated(
@@ -291,7 +291,11 @@ def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, force: bool, quiet
     from reliability.files.output import staged_file
     from reliability.files.progress import Narrator
 
-    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
+    with (
+        exit_1_on_failure(),
+        staged_file(out, force=force) as stage,
+        Narrator(quiet=quiet) as narrator,
+    ):
         narrator.say(f"fitting {what}")
         study = fit()
         save_life(study, stage)

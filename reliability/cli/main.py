@@ -21,7 +21,7 @@ from reliability.cli.decision_inputs import (
     on_device,
 )
 from reliability.cli.device import device
-from reliability.cli.guards import Stop, checking_input, print_verdict, working
+from reliability.cli.guards import Stop, exit_1_on_failure, exit_2_on_bad_input, print_verdict
 from reliability.cli.inputs import (
     chosen_models,
     data_warnings,
@@ -110,12 +110,12 @@ def report(
     from reliability.report import render_report
     from reliability.results.results import read_results
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".html")
         found = read_results(results)
         with reading(results, "set of results", "run `decide` or `run` again"):
             page = render_report(found)
-    with working(), staged_file(out, force=force) as stage:
+    with exit_1_on_failure(), staged_file(out, force=force) as stage:
         write_page(page, stage)
     typer.echo(f"report: {out}")
 
@@ -171,7 +171,7 @@ def run(
     from reliability.networks.study import save_counts
     from reliability.report import render_report
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_directory(out, force=force)
         families, stacked = chosen_models(model)
         known = prior_file(priors)
@@ -202,7 +202,7 @@ def run(
     for line in (*data_warnings(found), *warnings):
         typer.echo(line)
     with (
-        working(),
+        exit_1_on_failure(),
         staged_directory(out, force=force, names=names) as stage,
         Narrator(quiet=quiet) as narrator,
     ):

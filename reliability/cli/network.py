@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reliability.cli.guards import checking_input, refusing, working
+from reliability.cli.guards import exit_1_on_failure, exit_2_on_bad_input, refusing
 from reliability.cli.inputs import given, programming_at
 from reliability.cli.network_inputs import network_options
 from reliability.cli.options import (
@@ -143,7 +143,7 @@ def evaluate(
         offset_ln_r=offset_ln_r,
         scrambled=scrambled or None,
     )
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".nc")
         folded, record = open_network(network)
         options = network_options(images, None, None, None, chips, seed, threads)
@@ -164,7 +164,11 @@ def evaluate(
             )
         step, taken = memory_statement(plan, folded, count, engine=engine, memory=limit)
         table = None if extend is None else _extended(extend, options.chips)
-    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
+    with (
+        exit_1_on_failure(),
+        staged_file(out, force=force) as stage,
+        Narrator(quiet=quiet) as narrator,
+    ):
         used = "the cheapest" if engine == "auto" else engine
         most = "up to " if precision is not None else ""
         counted = f"{options.chips} chips"

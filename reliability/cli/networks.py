@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reliability.cli.guards import checking_input, working
+from reliability.cli.guards import exit_1_on_failure, exit_2_on_bad_input
 from reliability.cli.network_inputs import network_options
 from reliability.cli.options import (
     ChipsOption,
@@ -84,7 +84,7 @@ def calibrate(
     from reliability.networks.treated import TREATMENTS, treated_study
     from reliability.networks.treatments import check_fixed, reference_from, treated_record
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".nc" if ber is None else ".safetensors")
         if ber is not None and not 0 < ber < 0.5:
             raise ValueError(f"--ber is {ber}; give a rate between 0 and 0.5")
@@ -113,8 +113,12 @@ def calibrate(
     treatment = known[thresholds] if thresholds else PER_CHIP
     if ber is not None:
         treatment = folded_for(ber)
-    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
-        with checking_input():
+    with (
+        exit_1_on_failure(),
+        staged_file(out, force=force) as stage,
+        Narrator(quiet=quiet) as narrator,
+    ):
+        with exit_2_on_bad_input():
             reference = reference_from(
                 folded, image_set, number=calibration_images, seed=seed, threads=threads
             )
@@ -159,12 +163,12 @@ def import_network(
     from reliability.files.output import check_file, staged_file
     from reliability.networks.imported import accuracy_on, read_network, round_trip_lines
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".safetensors")
         image_set = load_image_set(images, images_dir, download)
         found = read_network(file, image_set, encoding)
         right, count = accuracy_on(found.network, image_set)
-    with working(), staged_file(out, force=force) as stage:
+    with exit_1_on_failure(), staged_file(out, force=force) as stage:
         save_network(found.network, stage, record=found.record)
     first, *further = round_trip_lines(found.record["source"])
     typer.echo(f"{'-'.join(str(size) for size in found.network.sizes)}: {first}")
@@ -201,13 +205,13 @@ def widen(
     from reliability.networks.copies import copied_record, numbers_of_copies
     from reliability.networks.records import open_network
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".safetensors")
         narrow, record = open_network(network)
         numbers = numbers_of_copies(copies)
         wide = copy_neurons(narrow, numbers)
     before, after = (sum(n.weight_bits.values()) for n in (narrow, wide))
-    with working(), staged_file(out, force=force) as stage:
+    with exit_1_on_failure(), staged_file(out, force=force) as stage:
         save_network(wide, stage, record=copied_record(record, numbers, wide))
     typer.echo(f"{before} weight bits become {after}, {100 * (after / before - 1):.2g} % more")
     typer.echo(f"network: {out}")
@@ -229,7 +233,7 @@ def inspect(
     from reliability.networks.imported import network_lines
     from reliability.networks.records import open_network
 
-    with checking_input():
+    with exit_2_on_bad_input():
         if seal:
             seal_network(network)
         folded, record = open_network(network)

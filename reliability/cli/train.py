@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reliability.cli.guards import checking_input, refusing, working
+from reliability.cli.guards import exit_1_on_failure, exit_2_on_bad_input, refusing
 from reliability.cli.inputs import given
 from reliability.cli.network_inputs import network_options
 from reliability.cli.options import (
@@ -135,7 +135,7 @@ def train(
         arithmetic=arithmetic,
         device=processor,
     )
-    with checking_input():
+    with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".safetensors")
         check_rates(train_ber, changes)
         check_checkpoint(checkpoint, out, resume=resume)
@@ -151,7 +151,11 @@ def train(
         training = training_options(image_set, options, ber=train_ber, **changes)
         if checkpoint is not None:
             check_resumable(image_set, training, checkpoint=checkpoint, initial=initial)
-    with working(), staged_file(out, force=force) as stage, Narrator(quiet=quiet) as narrator:
+    with (
+        exit_1_on_failure(),
+        staged_file(out, force=force) as stage,
+        Narrator(quiet=quiet) as narrator,
+    ):
         if checkpoint is not None:
             checkpoint.absolute().parent.mkdir(parents=True, exist_ok=True)
         # whether the weights to begin with fit is found out only there
@@ -308,7 +312,7 @@ def grid(
     from reliability.networks.treated import TREATMENTS
     from reliability.report.figures.grid import draw_grid
 
-    with checking_input():
+    with exit_2_on_bad_input():
         check_directory(out, force=force)
         rates = train_ber or ["0", "0.01", "0.04", "0.1", "0:0.15"]
         for word in thresholds or []:
@@ -332,7 +336,7 @@ def grid(
             checkpoints.mkdir(parents=True, exist_ok=True)
     names = ["grid.nc", "grid.csv", "grid.png"]
     with (
-        working(),
+        exit_1_on_failure(),
         staged_directory(out, force=force, names=names) as stage,
         Narrator(quiet=quiet) as narrator,
     ):

@@ -53,7 +53,7 @@ class Certainty(NamedTuple):
 def certainty(
     output: OutputLayer, fired: Words, ceiling: Small, answers: Longs, *, images: int, threads: int
 ) -> Certainty:
-    """Find out how much the images can bear.
+    """Find out how many changes the images tolerate.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def certainty(
     answers : int64 array, shape (images,)
         Error-free answers.
     images : int
-        Images to make room for; those beyond the last bear everything.
+        Images to make room for; those beyond the last tolerate everything.
     threads : int
         CPU threads.
     """
@@ -142,7 +142,7 @@ def _bounds(
                     number = min(number, int(np.ceil(max(spare, -most) / most)) - 1)
                 elif spare <= 0.0:
                     number = -1
-            # without any change there is nothing to bear
+            # without any change there is nothing to tolerate
             least = 0 if flips == 0 else -1
             steps[flips, image] = max(level if ceiling.size > 0 else -1, least)
             neurons[flips, image] = max(number, least)

@@ -41,7 +41,7 @@ class State:
     further : tuple of LayerState
         The fully connected hidden layers after it.
     certain : Certainty
-        How much each image can bear.
+        How many changes each image tolerates.
     answers : int64 array, shape (images,)
         Error-free answers.
     spare : list

@@ -1,4 +1,4 @@
-"""Bounds on what an image can bear, against the worst that could happen to it."""
+"""Bounds on the changes an image tolerates, against the worst that could happen to it."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_what_is_called_certain_is_just_what_cannot_change(seed: int) -> None:
                 - 2 * flips * (abs(output.scale[answer]) + abs(output.scale[r]))
                 for r in rivals
             }
-            # no change at all is always borne
+            # no change at all is always tolerated
             if steps > 0 or flips > 0:
                 for r in rivals:
                     assert steps < 0 or losses[r][level <= steps].sum() < lead[r]
@@ -73,6 +73,6 @@ def test_a_layer_whose_margins_are_unknown_has_no_steps() -> None:
     found = certainty(
         output, pack_bits(hidden > 0), np.empty(0, np.int8), answers, images=IMAGES, threads=1
     )
-    # without any change there is nothing to bear
+    # without any change there is nothing to tolerate
     assert (found.steps[0] == 0).all()
     assert (found.steps[1:] == -1).all()

@@ -153,7 +153,7 @@ def test_trained_network_keeps_most_answers_for_certain(
     images = digits.test_images
     reference = start_runner("dense", folded_digits, images, threads=1)
     state = incremental.prepare(folded_digits, images, threads=2)
-    # three quarters bear two changed neurons of the first hidden layer without being looked at
+    # three quarters tolerate two changed neurons of the first hidden layer without being looked at
     assert (state.certain.steps[0, : len(images)] >= 2).mean() > 0.75
     for chip in range(20):
         for ber in (1e-4, 1e-3, 0.01):
