@@ -51,7 +51,7 @@ from bnn.networks.network import network_sha256
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.numerics.intervals import PROBABILITY
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import (

@@ -40,7 +40,7 @@ import xarray as xr
 import bnn
 from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from devicefit.distributions.sensing import SensingOptions
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement

@@ -87,8 +87,8 @@ from bnn.study.rate_pairs import TILTED_RATES, TILTS, count_rate_pairs
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.registry import FAMILIES
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import prior_record
-from devicefit.sampling.sampler import SamplerOptions
 from reliability.accuracy.surface import first_crossing
 from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement

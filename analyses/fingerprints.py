@@ -34,7 +34,8 @@ from devicefit.life.wear_out import PRIORS as WEAR_OUT_PRIORS
 from devicefit.numerics.arrays import FloatArray
 from devicefit.sampling.prior import Prior, sample_priors
 from devicefit.simulation.calibration import CURRENT_DESIGN, GATE_DESIGN
-from reliability.accuracy.surface_model import Pairs, draw_shares, linearise
+from reliability.accuracy.surface_draws import draw_shares
+from reliability.accuracy.surface_model import Pairs, linearise
 
 RESULTS = Path(__file__).resolve().parent / "results"
 LEDGER = RESULTS / "made_with.json"

@@ -9,7 +9,7 @@ from devicefit.compression.compression import compress
 from devicefit.fitting.convergence import convergence_gates
 from devicefit.fitting.fit import fit
 from devicefit.measurements.measurements import Measurements
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from reliability.device.records import data_record
 from reliability.device.study import GRID_POINTS, DeviceStudy, adaptive_grid
 

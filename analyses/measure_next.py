@@ -48,7 +48,8 @@ from devicefit.compression.compression import compress
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.fit import fit
 from devicefit.measurements.measurements import STATES, Measurements, check_measurements
-from devicefit.sampling.sampler import SamplerOptions, psis
+from devicefit.sampling.diagnostics import psis
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.new_readings import binned, correlation, laws_at
 from devicefit.simulation.reference_device import PROGRAMMING, ReferencePlan, reference_measurements
 from reliability.decision.compare import compare

@@ -34,8 +34,8 @@ import bnn
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.inputs.columns import parse_columns
 from devicefit.measurements.measurements import Measurements, check_measurements, read_measurements
-from devicefit.sampling.sampler import SamplerOptions
-from reliability.confirmation.confirmed import Confirmable, Confirming
+from devicefit.sampling.options import SamplerOptions
+from reliability.confirmation.confirming import Confirmable, Confirming
 from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement
 from reliability.device.study import study_device

@@ -33,7 +33,8 @@ from benchmarks.devicefit_prediction import DATA_SETS, SEED, predict_data_set
 from devicefit.compression.compression import compress
 from devicefit.fitting.fit import fit
 from devicefit.measurements.measurements import check_measurements
-from devicefit.sampling.sampler import SamplerOptions, versions
+from devicefit.sampling.diagnostics import versions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.cli.inputs import chosen_models
 

@@ -43,7 +43,7 @@ from devicefit.measurements.measurements import STATES, Measurements, check_meas
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import clopper_pearson
 from devicefit.prediction.prediction import predict
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import PROGRAMMING
 
 SAMPLER = SamplerOptions(draws=500, warmup=400, cores=1)

@@ -23,7 +23,8 @@ from devicefit.fitting.convergence import answer_diagnostics
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import fit
 from devicefit.measurements.measurements import Measurements, read_measurements
-from devicefit.sampling.sampler import SamplerOptions, standardised
+from devicefit.sampling.options import SamplerOptions
+from devicefit.sampling.sampler import standardised
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.device.study import GRID_POINTS, STACKED_FAMILIES, adaptive_grid
 

@@ -42,7 +42,7 @@ from devicefit.measurements.measurements import STATES, Measurements, check_meas
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import clopper_pearson
 from devicefit.prediction.loo import loo
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import (
     PROGRAMMING,
     ReferenceDevice,

@@ -19,7 +19,7 @@ import devicefit.prediction.loo
 from devicefit.compression.compression import compress
 from devicefit.fitting.fit import fit
 from devicefit.prediction.loo import DRAWS, loo
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 DEVICES = 330_000

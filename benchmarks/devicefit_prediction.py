@@ -24,8 +24,9 @@ from devicefit.fitting.fitted import Fitted
 from devicefit.inputs.programming import ONE_CONDITION, Programming
 from devicefit.measurements.measurements import STATES, Measurements, check_measurements
 from devicefit.numerics.arrays import FloatArray
-from devicefit.prediction.prediction import predict, ranked_score, sides
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.prediction.prediction import predict, ranked_score
+from devicefit.prediction.sides import sides
+from devicefit.sampling.options import SamplerOptions
 from reliability.device.study import study_device
 
 GATE = Programming("SET gate voltage", "V")

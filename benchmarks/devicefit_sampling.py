@@ -38,13 +38,9 @@ from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import Diagnostics, ln_posterior
 from devicefit.fitting.starts import data_starts
 from devicefit.likelihood.compressed import Compressed
-from devicefit.sampling.sampler import (
-    SamplerOptions,
-    bulk_ess,
-    sample_model,
-    standardised,
-    versions,
-)
+from devicefit.sampling.diagnostics import bulk_ess, versions
+from devicefit.sampling.options import SamplerOptions
+from devicefit.sampling.sampler import sample_model, standardised
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 
 FAMILY = FAMILIES["lognormal"]

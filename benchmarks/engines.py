@@ -36,7 +36,7 @@ from bnn.images.sets import ImagesNotFoundError
 from bnn.machine.threads import torch_threads
 from bnn.networks.network import ConvLayer, Layer, OutputLayer, flip_weights, layer_signs
 from bnn.training.architectures import BinaryConvNet, BinaryMLP
-from devicefit.sampling.sampler import versions
+from devicefit.sampling.diagnostics import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = "mnist-standard"

@@ -34,7 +34,7 @@ from bnn import FoldedNetwork, load_network
 from bnn.engines.dense import dense
 from bnn.evaluation.runner import start_runner
 from bnn.networks.network import HiddenLayer, flip_weights, layer_signs
-from devicefit.sampling.sampler import versions
+from devicefit.sampling.diagnostics import versions
 
 RATES = (1e-4, 1e-2, 0.1)
 INSTALL = {

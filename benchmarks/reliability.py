@@ -53,7 +53,8 @@ from benchmarks.reliability_subjects import (
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.error_rates import ber_curves
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
-from reliability.confirmation.confirmed import Confirmable, Confirming, DesignChips
+from reliability.confirmation.confirmed import DesignChips
+from reliability.confirmation.confirming import Confirmable, Confirming
 from reliability.decision.comparison import Comparison
 from reliability.device.study import DeviceStudy
 from reliability.networks.treated import TREATMENTS

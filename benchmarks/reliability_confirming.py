@@ -11,12 +11,8 @@ import numpy as np
 
 from devicefit.distributions.sensing import SensingOptions
 from reliability.chips.lots import BLOCK, Confirmation, LotSizes, confirm
-from reliability.confirmation.confirmed import (
-    Confirmable,
-    Confirming,
-    DesignChips,
-    values_to_try,
-)
+from reliability.confirmation.confirmed import DesignChips, values_to_try
+from reliability.confirmation.confirming import Confirmable, Confirming
 from reliability.decision.comparison import Comparison, Design
 from reliability.device.study import DeviceStudy
 from reliability.energy.energy import energy_at

@@ -26,7 +26,8 @@ from devicefit.distributions.sensing import SensingOptions
 from reliability.accuracy.propagation import Pairing
 from reliability.chips.chip_yield import share_within
 from reliability.chips.lots import ROUNDING, Lot
-from reliability.confirmation.confirmed import Confirmable, Confirming, DesignChips
+from reliability.confirmation.confirmed import DesignChips
+from reliability.confirmation.confirming import Confirmable, Confirming
 from reliability.decision.compare import compare
 from reliability.decision.comparison import Comparison, Design
 from reliability.decision.options import DecisionOptions

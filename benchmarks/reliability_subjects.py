@@ -20,9 +20,9 @@ from bnn.calibration.calibration import FIXED
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.inputs.columns import parse_columns
 from devicefit.measurements.measurements import Measurements, read_measurements
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements
-from reliability.confirmation.confirmed import Confirmable
+from reliability.confirmation.confirming import Confirmable
 from reliability.decision.requirement import Requirement, default_requirement
 from reliability.device.files import load_study, save_study
 from reliability.device.study import DeviceStudy, study_device

@@ -7,8 +7,10 @@ from .errors.errors import StuckAt as StuckAt
 from .errors.errors import TransientFlips as TransientFlips
 from .evaluation.calibrated_evaluation import evaluate_calibrated as evaluate_calibrated
 from .evaluation.calibrated_evaluation import evaluate_folded as evaluate_folded
+from .evaluation.counts import combine as combine
 from .evaluation.evaluation import evaluate as evaluate
 from .evaluation.evaluation import evaluate_errors as evaluate_errors
+from .evaluation.evaluation import evaluate_positions as evaluate_positions
 from .images.sets import ImageSet as ImageSet
 from .images.sets import load_images as load_images
 from .importing.array_import import from_arrays as from_arrays

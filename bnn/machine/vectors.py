@@ -64,7 +64,7 @@ LOOKUPS = _host_has("avx512bw")
 _THREE_WAY = _host_has("avx512f")
 
 
-def _pointer(context: Any, builder: Any, array: Any, arguments: Any, to: Any) -> Any:
+def pointer(context: Any, builder: Any, array: Any, arguments: Any, to: Any) -> Any:
     """Address of an element; `arguments` start with the array and the index, not checked."""
     data = context.make_array(array)(context, builder, arguments[0]).data
     return builder.bitcast(builder.gep(data, [arguments[1]]), to.as_pointer())
@@ -74,7 +74,7 @@ def _loader(vector: Vector) -> Callable[..., Any]:
     @intrinsic
     def load(typing_context: Any, array: Any, index: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            source = _pointer(context, builder, array, arguments, vector.ir)
+            source = pointer(context, builder, array, arguments, vector.ir)
             return builder.load(source, align=1)
 
         return vector(array, numba.types.intp), generate
@@ -86,7 +86,7 @@ def _storer(vector: Vector) -> Callable[..., Any]:
     @intrinsic
     def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            target = _pointer(context, builder, array, arguments, vector.ir)
+            target = pointer(context, builder, array, arguments, vector.ir)
             builder.store(arguments[2], target, align=1)
             return context.get_dummy_value()
 
@@ -207,7 +207,7 @@ def word_at(typing_context: Any, array: Any, index: Any) -> Any:
     """Element of a flat array of words, without a test for a negative index."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_pointer(context, builder, array, arguments, ir.IntType(64)))
+        return builder.load(pointer(context, builder, array, arguments, ir.IntType(64)))
 
     return numba.types.uint64(array, numba.types.intp), generate
 
@@ -219,7 +219,7 @@ def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = ir.IntType(32)
         byte = ir.IntType(8)
-        source = _pointer(context, builder, array, arguments, byte)
+        source = pointer(context, builder, array, arguments, byte)
         kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         # to read, to keep near, data
@@ -278,7 +278,7 @@ def add_where_at(typing_context: Any, value: Any, masks: Any, index: Any, other:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         start, array, at, more = arguments
-        word = builder.load(_pointer(context, builder, masks, (array, at), ir.IntType(64)))
+        word = builder.load(pointer(context, builder, masks, (array, at), ir.IntType(64)))
         lanes = builder.bitcast(word, ir.VectorType(ir.IntType(1), value.lanes))
         return builder.select(lanes, builder.add(start, more), start)
 
@@ -327,74 +327,6 @@ def lowest_bit_or_64(typing_context: Any, value: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(cgutils.bool_t, 0))
 
     return numba.types.uint64(numba.types.uint64), generate
-
-
-@intrinsic
-def load_bytes_as_shorts(typing_context: Any, array: Any, index: Any) -> Any:
-    """32 unsigned bytes, widened."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        narrow = ir.VectorType(ir.IntType(8), SHORTS.lanes)
-        source = _pointer(context, builder, array, arguments, narrow)
-        return builder.zext(builder.load(source, align=1), SHORTS.ir)
-
-    return SHORTS(array, numba.types.intp), generate
-
-
-@intrinsic
-def load_like(typing_context: Any, like: Any, array: Any, index: Any) -> Any:
-    """Load a vector of the type of `like`, so that one function serves several widths."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source = _pointer(context, builder, array, arguments[1:], like.ir)
-        return builder.load(source, align=1)
-
-    return like(like, array, numba.types.intp), generate
-
-
-@intrinsic
-def store_like(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
-    """Store a vector of any type."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target = _pointer(context, builder, array, arguments, value.ir)
-        builder.store(arguments[2], target, align=1)
-        return context.get_dummy_value()
-
-    return numba.types.void(array, numba.types.intp, value), generate
-
-
-@intrinsic
-def store_cut(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
-    """Store signed lanes as bytes, cut to their range."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        cut = arguments[2]
-        kind = ir.FunctionType(value.ir, [value.ir, value.ir])
-        for name, end in (("smin", 127), ("smax", -128)):
-            function = f"llvm.{name}.v{value.lanes}i{value.bits}"
-            limit = ir.Constant(value.ir, [end] * value.lanes)
-            called = cgutils.get_or_insert_function(builder.module, kind, function)
-            cut = builder.call(called, [cut, limit])
-        narrow = ir.VectorType(ir.IntType(8), value.lanes)
-        target = _pointer(context, builder, array, arguments, narrow)
-        builder.store(builder.trunc(cut, narrow), target, align=1)
-        return context.get_dummy_value()
-
-    return numba.types.void(array, numba.types.intp, value), generate
-
-
-@intrinsic
-def store_narrowed(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
-    """Store lanes as the narrower integers of an array, their upper bits dropped."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        narrow = ir.VectorType(ir.IntType(array.dtype.bitwidth), value.lanes)
-        target = _pointer(context, builder, array, arguments, narrow)
-        builder.store(builder.trunc(arguments[2], narrow), target, align=1)
-        return context.get_dummy_value()
-
-    return numba.types.void(array, numba.types.intp, value), generate
 
 
 load_words, store_words, fill_words = _loader(WORDS), _storer(WORDS), _filler(WORDS)

@@ -18,13 +18,7 @@ from torch import Tensor
 
 from bnn.images.sets import ImageSet
 from bnn.machine.threads import torch_threads
-from bnn.training.architectures import (
-    BinaryConvNet,
-    BinaryMLP,
-    BinaryNetwork,
-    drawn_weights,
-    module_answers,
-)
+from bnn.training.architectures import BinaryConvNet, BinaryMLP, BinaryNetwork, drawn_weights
 from bnn.training.augmentation import augmented
 from bnn.training.batch_statistics import measure_statistics
 from bnn.training.checkpoints import (
@@ -36,6 +30,7 @@ from bnn.training.checkpoints import (
     save_checkpoint,
     sha256_of,
 )
+from bnn.training.exact_answers import module_answers
 from bnn.training.layers import BatchNorm, DrawnWeights
 from bnn.training.losses import training_loss
 from bnn.training.options import TrainingOptions

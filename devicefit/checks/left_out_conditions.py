@@ -18,7 +18,7 @@ from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.prediction.prediction import fit_persistence, predict
 from devicefit.priors.files import PriorFile
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 
 LEAST_KEPT = 2
 """Programming values that a fit needs to say anything of others."""

@@ -20,7 +20,7 @@ from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import is_above, single_readings
 from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.compiled import njit
-from devicefit.prediction.prediction import thresholds
+from devicefit.prediction.sides import thresholds
 
 FALSE_ALARMS = 0.01
 """Share of well-placed data sets for which the gate fails, at most."""

@@ -19,7 +19,8 @@ from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import single_readings
 from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.prediction.condition_readings import BIN
-from devicefit.prediction.prediction import Places, flat_draws, places_of
+from devicefit.prediction.places import Places, places_of
+from devicefit.prediction.sides import flat_draws
 
 LEAST_DEVICES = 10
 """Devices of a condition, in each state: with fewer too many pairs are of one device."""

@@ -13,7 +13,7 @@ from devicefit.fitting.fitted import Fitted
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import single_readings
 from devicefit.numerics.arrays import FloatArray, IntArray
-from devicefit.prediction.prediction import places_of
+from devicefit.prediction.places import places_of
 
 _DRAWS = 100
 # Readings of a place beyond which the distribution function is interpolated, in normal scores.

@@ -19,7 +19,7 @@ from devicefit.fitting.gate import Gate
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.numerics.arrays import FloatArray, IntArray
-from devicefit.prediction.prediction import Sides, sides
+from devicefit.prediction.sides import Sides, sides
 
 MATERIAL = 1.25
 """Factor between counted and predicted error rates from which on the misfit matters: 0.1 decades.

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devicefit.families.levels import identifiable, level_priors
 from devicefit.inputs.programming import ONE_CONDITION, Programming, beyond
 from devicefit.likelihood.compressed import Compressed
+from devicefit.likelihood.levels import identifiable, level_priors
 from devicefit.numerics.arrays import FloatArray, IntArray
 
 DEVIATION_TERMS = 6

@@ -11,9 +11,10 @@ import numpy as np
 from devicefit.families.core import Here, PathCoordinates, core
 from devicefit.families.family import Component, Family, Laws
 from devicefit.families.frame import Frame
-from devicefit.families.levels import CellStatistics, level_priors, levels_of, ln_density
 from devicefit.families.prior_tables import core_priors
 from devicefit.likelihood.compressed import Compressed, Summaries
+from devicefit.likelihood.level_density import CellStatistics, ln_density
+from devicefit.likelihood.levels import level_priors, levels_of
 from devicefit.sampling.prior import Prior
 
 
@@ -38,7 +39,7 @@ def add_likelihood(
 
     Where devices were read repeatedly, readings of a device are correlated normal variables:
     device-to-device and cycle-to-cycle parts, successive cycles, the two states of a device
-    (:mod:`devicefit.families.levels`).
+    (:mod:`devicefit.likelihood.levels`).
     """
     # Imported where a model is built: the page also serves commands that have no use for PyMC.
     import pymc as pm

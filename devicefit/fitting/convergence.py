@@ -11,7 +11,7 @@ import xarray as xr
 from devicefit.distributions.sensing import BerCurve
 from devicefit.fitting.fit import Diagnostics
 from devicefit.fitting.gate import Gate
-from devicefit.sampling.sampler import bulk_ess, r_hat, tail_ess
+from devicefit.sampling.diagnostics import bulk_ess, r_hat, tail_ess
 
 R_HAT_LIMIT = 1.01
 ESS_LIMIT = 400

@@ -19,16 +19,10 @@ from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.short_repr import short_repr
 from devicefit.priors.files import PriorFile, apply, without_missing
 from devicefit.priors.statements import Statement, statement_record
+from devicefit.sampling.diagnostics import bulk_ess, r_hat, tail_ess
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import Prior, prior_record
-from devicefit.sampling.sampler import (
-    SamplerOptions,
-    Standardised,
-    bulk_ess,
-    r_hat,
-    sample_model,
-    standardised,
-    tail_ess,
-)
+from devicefit.sampling.sampler import Standardised, sample_model, standardised
 
 
 @dataclass(frozen=True)

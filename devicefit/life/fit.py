@@ -10,8 +10,9 @@ import xarray as xr
 
 from devicefit.fitting.fit import Diagnostics
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import Prior, prior_record
-from devicefit.sampling.sampler import SamplerOptions, sample_model
+from devicefit.sampling.sampler import sample_model
 
 if TYPE_CHECKING:
     import pymc as pm

@@ -24,8 +24,8 @@ from scipy.stats import rankdata
 from devicefit.life.checks import CountCheck
 from devicefit.life.fit import BOLTZMANN_EV, LifeDraws, sample_life
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import Prior
-from devicefit.sampling.sampler import SamplerOptions
 
 if TYPE_CHECKING:
     import pymc as pm

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from devicefit.fitting.convergence import convergence_gates
 from devicefit.fitting.gate import Gate
-from devicefit.life import endurance, retention
+from devicefit.life import endurance, endurance_checks, retention
 from devicefit.life.checks import CountCheck, each_gate, held_out_gate, not_checked, spread_gate
 from devicefit.life.endurance import EnduranceCounts, EnduranceState
 from devicefit.life.fit import LifeDraws
@@ -21,7 +21,7 @@ from devicefit.life.retention import BakeCounts, RetentionState
 from devicefit.life.wear_out import WearOut, WearOutTable, fit_wear_out
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 
 STATES = ("LRS", "HRS")
 _CONVERGED_REMEDY = (
@@ -158,8 +158,8 @@ def study_endurance(
         own = replace(options, seed=options.seed ^ place)  # states are independent
         with _naming(state):
             states[state] = endurance.fit_endurance(counts[state], options=own)
-            decades = endurance.check_decades(states[state], counts[state], rng=rng)
-            last = endurance.check_last_decade(counts[state], options=_fewer(own), rng=rng)
+            decades = endurance_checks.check_decades(states[state], counts[state], rng=rng)
+            last = endurance_checks.check_last_decade(counts[state], options=_fewer(own), rng=rng)
         gates += _converged(states[state].fitted, f"{state} over cycles")
         gates.append(each_gate(decades, state=state, what="decade", remedy=_DECADES_REMEDY))
         held_out.add(

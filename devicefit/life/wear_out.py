@@ -13,8 +13,8 @@ from scipy.special import ndtr, ndtri
 from devicefit.inputs.programming import Programming, beyond
 from devicefit.life.fit import LifeDraws, sample_life
 from devicefit.numerics.arrays import FloatArray, IntArray
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import Prior
-from devicefit.sampling.sampler import SamplerOptions
 
 if TYPE_CHECKING:
     import pymc as pm

@@ -2,7 +2,7 @@
 
 First a device model gives the marginal law of every reading. Each reading then has a score,
 ``q = Phi^-1(F(y))``, standard normal if the margin is right, and the scores follow the levels of
-:mod:`devicefit.families.levels` with mean 0 and standard deviation 1.
+:mod:`devicefit.likelihood.levels` with mean 0 and standard deviation 1.
 """
 
 from __future__ import annotations
@@ -11,18 +11,12 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtri_exp
 
-from devicefit.families.levels import (
-    STATES,
-    CellStatistics,
-    Levels,
-    identifiable,
-    level_priors,
-    levels_of,
-    ln_density,
-)
 from devicefit.likelihood.compressed import DeviceCells
+from devicefit.likelihood.level_density import CellStatistics, ln_density
+from devicefit.likelihood.levels import STATES, Levels, identifiable, level_priors, levels_of
 from devicefit.numerics.arrays import FloatArray, IntArray
-from devicefit.sampling.sampler import SamplerOptions, sample_model
+from devicefit.sampling.options import SamplerOptions
+from devicefit.sampling.sampler import sample_model
 
 LEVEL_NAMES = tuple(Levels.__dataclass_fields__)
 
@@ -119,7 +113,7 @@ def fit_levels(
     xarray.Dataset
         Dimensions ``chain, draw``; ``device_share_lrs, device_share_hrs, cycle_correlation_lrs,
         cycle_correlation_hrs, state_correlation, array_share_lrs, array_share_hrs``, of these what
-        the design can tell (:func:`devicefit.families.levels.identifiable`); the rest is zero.
+        the design can tell (:func:`devicefit.likelihood.levels.identifiable`); the rest is zero.
         The attribute ``divergences`` counts divergent transitions.
 
     Raises

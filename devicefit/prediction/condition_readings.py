@@ -20,7 +20,7 @@ from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import is_above, single_readings
 from devicefit.numerics.arrays import IntArray
 from devicefit.prediction.counted_errors import ErrorCounts
-from devicefit.prediction.prediction import thresholds
+from devicefit.prediction.sides import thresholds
 
 BIN = 0.02
 """Width of the bins of ln R: less than half of the usual offset of a sense amplifier."""

@@ -24,7 +24,7 @@ from devicefit.prediction.reading_density import (
     powers,
     thinned,
 )
-from devicefit.sampling.sampler import psis
+from devicefit.sampling.diagnostics import psis
 
 DRAWS = 500
 """Draws that densities are evaluated for, evenly spaced over the posterior."""

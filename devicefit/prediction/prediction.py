@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,282 +12,26 @@ from scipy.special import logsumexp, xlog1py
 
 from devicefit.distributions.mixture import Mixture
 from devicefit.distributions.sensing import SensingOptions
-from devicefit.distributions.threshold import choose_threshold
 from devicefit.families.frame import Frame
 from devicefit.fitting.fitted import Fitted
 from devicefit.inputs.programming import beyond
 from devicefit.measurements.measurements import STATES, Measurements
-from devicefit.measurements.single_readings import is_above, single_readings
+from devicefit.measurements.single_readings import single_readings
 from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.persistence.persistence import predict_failing
 from devicefit.persistence.windows import WindowedPersistence, windowed_persistence
 from devicefit.prediction.counted_errors import group_conditions
+from devicefit.prediction.places import READ_AT, on_new_arrays
+from devicefit.prediction.sides import DRAWS, flat_draws, sides, threshold_words
 
-DRAWS = 1000
 DEVICES_PER_BIN = 200
 LEVELS = (0.025, 0.5, 0.975)
-_THRESHOLDS = 401
 READINGS = ("once", "persistent", "independent")
 """How the readings of a device are taken to fail: there is one; as fitted; or anew each time.
 
 The last is for fits without repeated readings, and makes the interval too narrow where devices
 differ.
 """
-READ_AT = ("time_after_program_s", "temperature_k", "prior_cycles")
-"""What readings are taken at beside the programming; no model depends on it."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """Distinct conditions of a table of readings, and which each reading is at.
-
-    Parameters
-    ----------
-    x, second : float array, shape (place,)
-        Values of the programming variables, SI; second is None without a second variable.
-    array : int array, shape (place,), or None
-        Index of the array in the fitted frame; None when it has only one.
-    of_row : int array, shape (row,)
-        Place of each row of the table.
-    """
-
-    x: FloatArray
-    second: FloatArray | None
-    array: IntArray | None
-    of_row: IntArray
-
-
-def places_of(
-    measurements: Measurements,
-    frame: Frame,
-    *,
-    table: pd.DataFrame | None = None,
-    as_array: str | None = None,
-) -> Places:
-    """Distinct conditions of readings, in the terms of a fitted frame.
-
-    Parameters
-    ----------
-    measurements : Measurements
-        Readings.
-    frame : Frame
-        Of the fit.
-    as_array : str, optional
-        Fitted array that all readings are taken to be on, whatever they say.
-
-    Raises
-    ------
-    ValueError
-        The readings have another programming variable, lack the second one, are at values that
-        the fit says nothing of, or come from an array that was not fitted.
-    """
-    if table is None:
-        table = measurements.table
-    if measurements.programming.unit != frame.programming.unit:
-        raise ValueError(
-            f"{measurements.source}: the programming variable is {measurements.programming.name} "
-            f"({measurements.programming.unit}), the device was fitted over "
-            f"{frame.programming.name} ({frame.programming.unit}); map the column with --column "
-            "programming=YOUR_COLUMN:UNIT"
-        )
-    columns = {"x": table["programming"].to_numpy(dtype=np.float64)}
-    frame.check(columns["x"], f"{measurements.source}: programming")
-    if frame.second is not None:
-        if "programming_2" not in table:
-            raise ValueError(
-                f"{measurements.source}: the device was fitted with {frame.second.name} as second "
-                "variable; name its column with --column programming_2=YOUR_COLUMN:UNIT"
-            )
-        found = measurements.second
-        if found is not None and found.unit != frame.second.unit:
-            raise ValueError(
-                f"{measurements.source}: the second variable is {found.name} ({found.unit}), the "
-                f"device was fitted with {frame.second.name} ({frame.second.unit}); map the column "
-                "with --column programming_2=YOUR_COLUMN:UNIT"
-            )
-        columns["second"] = table["programming_2"].to_numpy(dtype=np.float64)
-    array = _arrays_of(measurements.source, table, frame, as_array)
-    if array is not None:
-        columns["array"] = array
-    keys = pd.DataFrame(columns)
-    of_row = keys.groupby(list(columns), sort=True).ngroup().to_numpy()
-    distinct = keys.drop_duplicates().sort_values(list(columns))
-    return Places(
-        distinct["x"].to_numpy(),
-        distinct["second"].to_numpy() if "second" in columns else None,
-        distinct["array"].to_numpy(dtype=np.int64) if "array" in columns else None,
-        of_row,
-    )
-
-
-def _arrays_of(
-    source: str, table: pd.DataFrame, frame: Frame, as_array: str | None
-) -> FloatArray | None:
-    """Index of the array of each reading; None where there is only one.
-
-    The law of one array says nothing of another one, so no array stands for another unless
-    `as_array` says so.
-    """
-    number = {name: i for i, name in enumerate(frame.arrays)}
-    fitted = ", ".join(frame.measured_arrays)
-    remedy = (
-        "predict them for a new array, drawn from the law between arrays, with --new-array, or say "
-        "which fitted array they are taken to be on with --as-array NAME"
-    )
-    if as_array is not None:
-        if as_array not in number or not frame.names_arrays:
-            known = f"fitted were {fitted}" if frame.names_arrays else "the fit names no array"
-            raise ValueError(f"--as-array {as_array}: no such array; {known}")
-        found = np.full(len(table), number[as_array])
-    elif not frame.names_arrays and not frame.new_arrays:
-        return None
-    elif "array_id" in table:
-        unknown = sorted(set(table["array_id"]) - set(number))
-        if unknown:
-            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-            raise ValueError(
-                f"{source}: array {unknown[0]!r}{more} was not fitted (fitted: {fitted}), and what "
-                "was learnt of one array need not hold on another; fit its readings too, "
-                f"{remedy}"
-            )
-        found = table["array_id"].map(number).to_numpy()
-    elif len(number) > 1:
-        raise ValueError(
-            f"{source}: the device was fitted to {len(number)} arrays ({fitted}); name the column "
-            f"that tells them apart with --column array_id=YOUR_COLUMN, {remedy}"
-        )
-    else:
-        return None
-    return found.astype(np.float64) if len(number) > 1 else None
-
-
-def on_new_arrays(device: Fitted, measurements: Measurements) -> tuple[Fitted, Measurements]:
-    """The device with a new array for each array of readings that it was not fitted to.
-
-    Parameters
-    ----------
-    device : Fitted
-        Fitted family or stack.
-    measurements : Measurements
-        Readings that name no array are taken to be of one.
-
-    Returns
-    -------
-    device : Fitted
-    measurements : Measurements
-        With the names of the new arrays.
-
-    Raises
-    ------
-    ValueError
-        All arrays of the readings were fitted.
-    """
-
-    def named(table: pd.DataFrame) -> pd.DataFrame:
-        return table if "array_id" in table else table.assign(array_id="")
-
-    parts = [named(part) for part in (measurements.table, measurements.intervals)]
-    found = {str(name) for part in parts for name in part["array_id"]}
-    unknown = sorted(found - set(device.frame.arrays if device.frame.names_arrays else ()))
-    if not unknown:
-        raise ValueError(
-            f"{measurements.source}: --new-array, but all arrays of the readings "
-            f"({', '.join(sorted(found))}) were fitted; leave it out"
-        )
-    larger = device.with_new_arrays(len(unknown))
-    new_name = dict(zip(unknown, larger.frame.arrays[-len(unknown) :], strict=True))
-    table, intervals = (
-        part.assign(array_id=part["array_id"].astype(str).replace(new_name)) for part in parts
-    )
-    return larger, replace(measurements, table=table, intervals=intervals)
-
-
-def thresholds(
-    device: Fitted, x: FloatArray, options: SensingOptions, second: FloatArray | None = None
-) -> FloatArray:
-    """Ln of the 1T1R threshold in ohm at programming values, chosen or given.
-
-    Above `_THRESHOLDS` distinct values the chosen one is interpolated.
-    """
-    if options.threshold_ohm is not None:
-        return np.full(len(x), np.log(options.threshold_ohm))
-    if second is not None:
-        found = np.empty(len(x))
-        for value in np.unique(second):
-            at = second == value
-            found[at] = thresholds(device.at_second(float(value)), x[at], options)
-        return found
-    values = np.unique(x)
-    scale = device.frame.programming.coordinate
-    if len(values) > _THRESHOLDS:
-        values = device.frame.programming.grid(values[0], values[-1], _THRESHOLDS)
-    laws = {s: law.thinned(50) for s, law in device.mixtures(values).items()}
-    chosen = choose_threshold(laws["LRS"], laws["HRS"])
-    return np.asarray(np.interp(scale(x), scale(values), chosen))
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Which readings fail, and how probable the model holds that.
-
-    Parameters
-    ----------
-    readings : pandas.DataFrame
-        From :func:`devicefit.measurements.single_readings.single_readings`.
-    places : Places
-        Conditions of the readings.
-    decided : bool array, shape (row,)
-        Whether the side of a reading is known; of one that is known by bounds it may not be.
-    fails : bool array, shape (row,)
-        Whether a reading is known to be on the wrong side of its threshold.
-    probability : dict of str to float array, shape (draw, place)
-        For each state.
-    """
-
-    readings: pd.DataFrame
-    places: Places
-    decided: np.ndarray
-    fails: np.ndarray
-    probability: dict[str, FloatArray]
-
-
-def sides(
-    device: Fitted,
-    measurements: Measurements,
-    *,
-    options: SensingOptions,
-    as_array: str | None = None,
-    draws: int = DRAWS,
-) -> Sides:
-    """Compare readings with the fitted threshold."""
-    table = single_readings(measurements)
-    places = places_of(measurements, device.frame, table=table, as_array=as_array)
-    threshold = thresholds(device, places.x, options, places.second)
-    laws = device.mixtures(places.x, second=places.second, array=places.array)
-    probability = {}
-    for state in STATES:
-        law = flat_draws(laws[state], draws)
-        tail = law.ln_survival if state == "LRS" else law.ln_distribution
-        probability[state] = np.exp(tail(threshold))
-    above, decided = is_above(table, np.exp(threshold)[places.of_row])
-    lrs = (table["state"] == "LRS").to_numpy()
-    return Sides(table, places, decided, decided & (above == lrs), probability)
-
-
-def flat_draws(law: Mixture, draws: int) -> Mixture:
-    """About `draws` evenly spaced draws of all chains, trailing shape (draw, place)."""
-    thin = law.thinned(max(1, draws // law.location.shape[1]))
-    shape = (thin.components, -1, thin.location.shape[-1])
-    dof = None
-    if thin.dof is not None:
-        dof = np.broadcast_to(thin.dof, thin.location.shape).reshape(shape)
-    return Mixture(
-        thin.ln_weight.reshape(shape),
-        thin.location.reshape(shape),
-        thin.scale.reshape(shape),
-        thin.kernels,
-        dof,
-    )
 
 
 def fit_persistence(
@@ -503,17 +247,6 @@ def _known_persistence(
                 "from that"
             )
     return known
-
-
-def threshold_words(threshold_ohm: float | None) -> str:
-    """How a threshold was set, in words; NaN where that is not known."""
-    if threshold_ohm is None:
-        return "the threshold that is chosen for each programming value"
-    return (
-        "a threshold that was not stored"
-        if np.isnan(threshold_ohm)
-        else (f"the threshold {threshold_ohm:.12g} ohm")
-    )
 
 
 def _bins(measurements: Measurements, devices_per_bin: int) -> list[tuple[float, float]]:

@@ -11,8 +11,8 @@ from scipy.sparse import csr_array
 
 from devicefit.distributions.kernels import LOGISTIC, NORMAL, STUDENT, ln_pdf, logistic_ln_pdf
 from devicefit.distributions.mixture import Mixture
-from devicefit.families import levels
 from devicefit.fitting.fit import DevicePosterior
+from devicefit.likelihood import level_density, levels
 from devicefit.likelihood.compressed import Compressed, CompressedState
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.numerics.arrays import FloatArray, IntArray
@@ -192,7 +192,7 @@ def ln_left_out(posterior: DevicePosterior, compressed: Compressed) -> FloatArra
     cells = (compressed.states["LRS"].cells, compressed.states["HRS"].cells)
     return np.stack(
         [
-            levels.ln_left_out(
+            level_density.ln_left_out(
                 levels.levels_of(np, {name: v[i] for name, v in values.items()}),
                 *cells,
                 {s: m[i] for s, m in mean.items()},

@@ -10,15 +10,14 @@ import importlib.metadata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import xarray as xr
-from scipy.special import logsumexp
 
 from devicefit.numerics.arrays import FloatArray
 from devicefit.sampling.laplace import find_modes
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import Prior, layout, moments
 from devicefit.sampling.pymc_lines import numbers_of
 
@@ -27,48 +26,6 @@ if TYPE_CHECKING:
 
     from devicefit.sampling.compiled_model import CompiledModel
     from devicefit.sampling.machine_density import MachineDensity
-
-
-@dataclass(frozen=True)
-class SamplerOptions:
-    """How NUTS runs.
-
-    Parameters
-    ----------
-    chains, draws, warmup : int
-        Chains, kept draws per chain, discarded draws per chain.
-    seed : int
-        Seed of all chains.
-    cores : int
-        Chains that run at the same time; does not change the draws.
-    target_accept : float
-        Step-size target, between 0.5 and 1.
-    """
-
-    chains: int = 4
-    draws: int = 1500
-    warmup: int = 500
-    seed: int = 1
-    cores: int = 2
-    target_accept: float = 0.98
-
-    def __post_init__(self) -> None:
-        for name in ("chains", "draws", "warmup", "cores"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0.5 <= self.target_accept < 1:
-            raise ValueError(f"target_accept is {self.target_accept}; use 0.5 to below 1")
-
-    def record(self) -> dict[str, Any]:
-        """What the draws depend on, as plain values."""
-        return {
-            "name": "nutpie NUTS",
-            "chains": self.chains,
-            "draws": self.draws,
-            "warmup": self.warmup,
-            "seed": self.seed,
-            "target_accept": self.target_accept,
-        }
 
 
 class NotFinite(ValueError):
@@ -81,11 +38,6 @@ def _nutpie(module: str = "nutpie") -> Any:
         # It imports ArviZ, whose version 0.23 announces its successor each time.
         warnings.simplefilter("ignore", FutureWarning)
         return importlib.import_module(module)
-
-
-def _array_stats() -> Any:
-    """ArviZ's statistics of plain arrays, the same in both lines of ArviZ, imported when needed."""
-    return importlib.import_module("arviz_stats.base").array_stats
 
 
 def _run(compiled: Any, options: SamplerOptions) -> Any:
@@ -410,72 +362,3 @@ def _model(density: MachineDensity, start: Callable[[Any], FloatArray]) -> Any:
     # 0.16.8, the last for Python 3.11, has no keys of shared variables
     known = {f.name for f in fields(made)}
     return made(**{name: part for name, part in parts.items() if name in known})
-
-
-def r_hat(posterior: xr.Dataset) -> dict[str, float]:
-    """Largest rank-normalised split R-hat of each variable (Vehtari et al. 2021)."""
-    return _of_each(posterior, _array_stats().rhat, np.nanmax)
-
-
-def bulk_ess(posterior: xr.Dataset) -> dict[str, float]:
-    """Smallest bulk effective sample size of each variable."""
-    return _of_each(posterior, partial(_array_stats().ess, method="bulk"), np.nanmin)
-
-
-def tail_ess(posterior: xr.Dataset) -> dict[str, float]:
-    """Smallest effective sample size of the 5 % and 95 % quantiles of each variable."""
-    ess = partial(_array_stats().ess, method="tail", prob=(0.05, 0.95))
-    return _of_each(posterior, ess, np.nanmin)
-
-
-def _of_each(posterior: xr.Dataset, statistic: Any, pick: Any) -> dict[str, float]:
-    found = {}
-    for name, variable in posterior.data_vars.items():
-        values = variable.transpose("chain", "draw", ...).values
-        found[str(name)] = float(pick(statistic(values, chain_axis=0, draw_axis=1)))
-    return found
-
-
-def psis(ln_ratios: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Pareto-smoothed importance weights (Vehtari et al. 2024).
-
-    Parameters
-    ----------
-    ln_ratios : float array, shape (case, draw)
-        Logarithms of importance ratios of draws that are nearly independent.
-
-    Returns
-    -------
-    ln_weight : float array, shape (case, draw)
-        Logarithms of weights, normalised over draws.
-    pareto_k : float array, shape (case,)
-        Shape of the tail; infinite where it cannot be fitted, and weights are then not smoothed.
-    """
-    relative = np.asarray(ln_ratios, dtype=np.float64)
-    relative = relative - relative.max(axis=1, keepdims=True)
-    ln_weight = relative - logsumexp(relative, axis=1, keepdims=True)
-    pareto_k = np.full(len(relative), np.inf)
-    cases = np.flatnonzero(_has_tail(relative))
-    if len(cases):
-        with np.errstate(all="ignore"):  # what cannot be fitted is told by k
-            # ArviZ takes log likelihoods, the inverse of the ratios
-            ln_weight[cases], k = _array_stats().psislw(-relative[cases])
-        pareto_k[cases] = np.where(np.isnan(k), np.inf, k)
-    return ln_weight, pareto_k
-
-
-def _has_tail(relative: FloatArray) -> np.ndarray:
-    """Cases whose largest ratios are five or more, above all others, and numbers above zero."""
-    draws = relative.shape[1]
-    tail = int(min(0.2 * draws, np.ceil(3 * np.sqrt(draws))))
-    if tail < 5:
-        return np.zeros(len(relative), dtype=bool)
-    place = draws - tail
-    below, least = np.partition(relative, (place - 1, place), axis=1)[:, place - 1 : place + 1].T
-    return np.asarray(least > np.maximum(below, np.log(np.finfo(np.float64).tiny)))
-
-
-def versions(*more: str) -> dict[str, str]:
-    """Versions of what draws depend on, and of `more` packages."""
-    names = ("pymc", "pytensor", "nutpie", "arviz", "numba", "numpy", "scipy", "xarray", *more)
-    return {name: importlib.metadata.version(name) for name in names}

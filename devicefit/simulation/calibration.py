@@ -30,8 +30,10 @@ from devicefit.measurements.measurements import (
     check_measurements,
 )
 from devicefit.numerics.arrays import FloatArray
+from devicefit.sampling.diagnostics import bulk_ess, r_hat
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import sample_priors
-from devicefit.sampling.sampler import SamplerOptions, bulk_ess, r_hat, sample_model
+from devicefit.sampling.sampler import sample_model
 from devicefit.simulation.ranks import RANKS, rank_of
 
 SAMPLER = SamplerOptions(chains=2, draws=1000, warmup=1000, cores=1, target_accept=0.99)

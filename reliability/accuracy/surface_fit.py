@@ -12,14 +12,8 @@ from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.threads import one_blas_thread
 from reliability.accuracy.counted_points import KINDS, CountedPoints, counted_points
 from reliability.accuracy.surface import EQUAL, AccuracySurface, FurtherTraining
-from reliability.accuracy.surface_model import (
-    Drawn,
-    Linearised,
-    Pairs,
-    draw_dispersions,
-    draw_shares,
-    linearise,
-)
+from reliability.accuracy.surface_draws import Drawn, draw_dispersions, draw_shares
+from reliability.accuracy.surface_model import Linearised, Pairs, linearise
 from reliability.accuracy.training_counts import check_counts
 from reliability.accuracy.training_level import training_level
 from reliability.networks.study import NetworkStudy

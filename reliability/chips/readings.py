@@ -15,12 +15,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta, binom, fisher_exact
 
-from devicefit.checks.counted_share import CountedShare
-from devicefit.checks.totals import MATERIAL, shares_gate
 from devicefit.distributions.sensing import CELLS_PER_BIT, SensingOptions
 from devicefit.fitting.fitted import Fitted
-from devicefit.fitting.gate import Gate
-from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import STATES
 from devicefit.numerics.arrays import FloatArray
 from devicefit.prediction.condition_readings import ConditionReadings
@@ -42,12 +38,6 @@ NEAR_READINGS = 1000
 
 PAIR = "pair"
 """Stands for the state where two cells store a bit."""
-
-
-_REMEDY = (
-    "the model misses the failures near the recommended programming: fit another family (--model), "
-    "leave out conditions far from it (--where), or measure more devices there"
-)
 
 
 @dataclass(frozen=True)
@@ -344,86 +334,3 @@ def _worth(c: ConditionReadings, state: str, effect: dict[str, float]) -> float:
     often each was read. The design effect, which is of ln R, does not know that.
     """
     return min(c.trials(state) / effect[state], float(c.devices))
-
-
-def comparisons_of(checks: Sequence[ReadingsCheck]) -> int:
-    """Numbers of errors that are compared in all."""
-    return sum(len(check.counts) for check in checks)
-
-
-def readings_gate(checks: Sequence[ReadingsCheck], programming: Programming) -> Gate:
-    """Whether chips by readings alone meet the requirement as often as chips by the model.
-
-    Fails where both the counted errors contradict the model and the shares of chips differ by more
-    than chance: a right model fails in at most `FALSE_ALARMS`. What rate of errors would be noticed
-    stands in the record of each check.
-
-    Parameters
-    ----------
-    checks : sequence of ReadingsCheck
-        At least one, chips counted.
-    programming : Programming
-        For the words.
-    """
-    m = comparisons_of(checks)
-    worst = min(check.p_value(m) for check in checks)
-    said = []
-    for check in checks:
-        assert check.by_readings is not None
-        assert check.by_model is not None
-        one, other = check.by_readings, check.by_model
-        text = (
-            f"at {programming_range(check, programming)} the requirement is met by {one.share:.3f} "
-            f"of {one.chips:,} chips whose error rates were counted from readings, and by "
-            f"{other.share:.3f} of {other.chips:,} chips of the model"
-        )
-        noticed = max(c.detectable(FALSE_ALARMS / m) for c in check.counts)
-        text += f" (so few readings show a wrong model if an error rate is {noticed:.2g} or more"
-        if check.p_of_shares() < FALSE_ALARMS <= check.p_value(m):
-            text += "; here they do not tell"
-        text += ")"
-        said.append(text)
-    return Gate(
-        "readings without a model",
-        "Do chips by error rates counted from readings alone meet the requirement as often as "
-        "chips by the model?",
-        worst >= FALSE_ALARMS,
-        worst,
-        FALSE_ALARMS,
-        "; ".join(said),
-        _REMEDY,
-    )
-
-
-def near_gate(near: ReadingsCheck, programming: Programming) -> Gate:
-    """Whether the errors counted near the recommended programming are those of the model.
-
-    Fails as :func:`devicefit.checks.totals.totals_gate` does, whatever the chips say: of errors
-    that are off by a factor a chip with less to spare would fail.
-    """
-    where = programming_range(near, programming)
-    shares = [
-        CountedShare(
-            c.state,
-            f"{where}, array {c.array}" if c.array else where,
-            c.errors / c.trials,
-            round(c.trials),
-            float(c.effective),
-            c.model,
-        )
-        for c in near.counts
-    ]
-    return shares_gate(
-        shares,
-        name="errors near the recommended programming",
-        question="Does the model predict the errors counted near the recommended programming?",
-        what="shares of errors",
-        factor=MATERIAL,
-        remedy=_REMEDY,
-    )
-
-
-def programming_range(check: ReadingsCheck, programming: Programming) -> str:
-    """Measured value of a check, or the ends of several."""
-    low, high = (programming.format(end) for end in (check.low, check.high))
-    return low if low == high else f"{low} to {high}"

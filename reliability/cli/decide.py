@@ -19,8 +19,8 @@ from reliability.cli.options import (
     ImagesDirOption,
     LivesOption,
     QuietOption,
+    RunChoices,
     SeedOption,
-    ThreadsOption,
     opened,
 )
 
@@ -35,6 +35,7 @@ decision_commands = typer.Typer()
 @decision_commands.command()
 @opened
 def decide(
+    *,
     device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
     counts: Annotated[
         list[Path],
@@ -53,10 +54,7 @@ def decide(
         ),
     ] = None,
     images_dir: ImagesDirOption = None,
-    seed: SeedOption = 1,
-    threads: ThreadsOption = 2,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    running: RunChoices,
 ) -> None:
     """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
     from reliability.confirmation.confirmables import networks_in
@@ -66,15 +64,15 @@ def decide(
     from reliability.networks.images import load_image_set
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".json")
+        check_file(out, force=running.force, suffix=".json")
         study = load_study(device)
-        options = decision_options(asked, life_files, seed=seed)
+        options = decision_options(asked, life_files, seed=running.seed)
         options, networks = on_study(options, asked, study, counts)
         folders = _network_folders(networks_dir or [], counts)
     with (
         exit_1_on_failure(),
-        staged_file(out, force=force) as stage,
-        Narrator(quiet=quiet) as narrator,
+        staged_file(out, force=running.force) as stage,
+        Narrator(quiet=running.quiet) as narrator,
     ):
         confirming = confirming_with(
             study,
@@ -82,8 +80,8 @@ def decide(
             networks_in(folders),
             partial(load_image_set, directory=images_dir, download=False),
             confirm,
-            seed=seed,
-            threads=threads,
+            seed=running.seed,
+            threads=running.threads,
         )
         results = answer_from(
             study, networks, options, narrator, simulated=False, confirming=confirming

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from devicefit.inputs.programming import Programming
     from reliability.cli.options import ConfirmChoices, DecisionChoices
     from reliability.confirmation.confirmables import Find
-    from reliability.confirmation.confirmed import Confirming
+    from reliability.confirmation.confirming import Confirming
     from reliability.decision.options import DecisionOptions
     from reliability.decision.requirement import Requirement
     from reliability.device.study import DeviceStudy
@@ -287,7 +287,7 @@ def confirming_with(
 ) -> Confirming:
     """How designs are confirmed, or why they are not."""
     from reliability.confirmation.confirmables import confirmables
-    from reliability.confirmation.confirmed import Confirming
+    from reliability.confirmation.confirming import Confirming
 
     common: dict[str, Any] = {
         "device": study.main,

@@ -21,27 +21,19 @@ from reliability.cli.inputs import (
     sampler_options,
 )
 from reliability.cli.options import (
-    AcceptOption,
-    ColumnOption,
-    DrawsOption,
-    ExcludeOption,
-    FamilyOption,
     ForceOption,
-    LeaveOutOption,
     MeasurementsOption,
     ModelOption,
-    NewArrayOption,
     OffsetOption,
-    OverrangeOption,
     PointsOption,
     PriorsOption,
     QuietOption,
+    SamplingChoices,
     SecondOption,
     SeedOption,
-    ThreadsOption,
+    TableChoices,
     ThresholdOption,
-    WarmupOption,
-    WhereOption,
+    opened,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +41,14 @@ if TYPE_CHECKING:
     from devicefit.numerics.arrays import FloatArray
 
 device = typer.Typer()
+
+NewArrayOption = Annotated[
+    bool,
+    typer.Option(
+        "--new-array",
+        help="For an array that was not measured, drawn from the fitted law between arrays.",
+    ),
+]
 
 
 @device.command()
@@ -69,30 +69,36 @@ def simulate(
 
 
 @device.command()
+@opened
 def check(
+    *,
     measurements: MeasurementsOption = None,
-    column: ColumnOption = None,
-    where: WhereOption = None,
-    overrange: OverrangeOption = None,
-    exclude: ExcludeOption = None,
+    rows: TableChoices,
 ) -> None:
     """Read a file of resistances, refuse what cannot be used, and say what is in it."""
     from reliability.results.summary import summary_lines
 
     with exit_2_on_bad_input():
-        found = read_input(measurements, column, where, overrange, exclude)
+        found = read_input(measurements, rows)
     for line in summary_lines(found):
         typer.echo(line)
 
 
 @device.command("priors")
+@opened
 def show_priors(
+    *,
     measurements: MeasurementsOption = None,
-    column: ColumnOption = None,
-    where: WhereOption = None,
-    overrange: OverrangeOption = None,
-    exclude: ExcludeOption = None,
-    model: FamilyOption = "switching-failure",
+    rows: TableChoices,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "--family",
+            help="Device model: lognormal, student-t, log-logistic, switching-failure or "
+            "skewed-failure.",
+        ),
+    ] = "switching-failure",
     priors: PriorsOption = None,
     threshold_ohm: ThresholdOption = None,
     seed: SeedOption = 1,
@@ -111,7 +117,7 @@ def show_priors(
         family = one_family(model)
         known = prior_file(priors)
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
-        frame = measured_frame(read_input(measurements, column, where, overrange, exclude))
+        frame = measured_frame(read_input(measurements, rows))
         (stated,) = stated_priors(frame, known, families=(family,), others=tuple(FAMILIES))
         prediction = stated.predict(sensing, rng=np.random.default_rng(seed))
     for line in (*stated.lines(), "", *prediction.lines()):
@@ -119,22 +125,26 @@ def show_priors(
 
 
 @device.command()
+@opened
 def fit(
+    *,
     out: Annotated[Path, typer.Option(help="Directory to write.")],
     measurements: MeasurementsOption = None,
-    column: ColumnOption = None,
-    where: WhereOption = None,
-    overrange: OverrangeOption = None,
-    exclude: ExcludeOption = None,
+    rows: TableChoices,
     model: ModelOption = None,
     priors: PriorsOption = None,
     threshold_ohm: ThresholdOption = None,
-    leave_out: LeaveOutOption = 0,
-    seed: SeedOption = 1,
-    draws: DrawsOption = None,
-    warmup: WarmupOption = None,
-    target_accept: AcceptOption = None,
-    threads: ThreadsOption = 2,
+    leave_out: Annotated[
+        int,
+        typer.Option(
+            "--leave-out",
+            min=0,
+            metavar="N",
+            help="Split neighbouring programming values into N groups, fit once more without each "
+            "and predict the failures there; 0: do not.",
+        ),
+    ] = 0,
+    sampling: SamplingChoices,
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -150,11 +160,11 @@ def fit(
         check_directory(out, force=force)
         families, stacked = chosen_models(model)
         known = prior_file(priors)
-        sampler = sampler_options(seed, threads, draws, warmup, target_accept)
+        sampler = sampler_options(sampling)
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
-        found = read_input(measurements, column, where, overrange, exclude)
+        found = read_input(measurements, rows)
         left_out = left_out_groups(found, leave_out)
-        warnings = prior_warnings(found, known, families, sensing, seed)
+        warnings = prior_warnings(found, known, families, sensing, sampling.seed)
     for line in (*data_warnings(found), *warnings):
         typer.echo(line)
     names = study_file_names(families)
@@ -245,17 +255,16 @@ def _grid(frame: Frame, low: str | None, high: str | None, points: int) -> Float
 
 
 @device.command()
+@opened
 def predict(
+    *,
     device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
     out: Annotated[Path, typer.Option(help="CSV file to write.")],
     measurements: Annotated[
         list[Path],
         typer.Option(help="Readings of devices that were not fitted. Repeatable."),
     ],
-    column: ColumnOption = None,
-    where: WhereOption = None,
-    overrange: OverrangeOption = None,
-    exclude: ExcludeOption = None,
+    rows: TableChoices,
     bins: Annotated[
         int, typer.Option("--bins", min=1, help="Devices in each bin of programming values.")
     ] = 200,
@@ -288,7 +297,7 @@ def predict(
     with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".csv")
         study = load_study(device)
-        found = read_input(measurements, column, where, overrange, exclude)
+        found = read_input(measurements, rows)
         read_at = study.record["data"].get("read_at", {})
         rng = np.random.default_rng([seed, 5])
         table = predict_failures(

@@ -81,7 +81,7 @@ def _place(error: Exception) -> str:
 
 @contextmanager
 def exit_1_on_failure() -> Iterator[None]:
-    """Ends the command with exit code 1 where its work fails, 2 where its output cannot be written."""
+    """Ends the command with exit code 1 where its work fails; 2: its output cannot be written."""
     # imported here: a command that only checks its input needs no linear algebra
     from devicefit.numerics.threads import one_blas_thread
 

@@ -13,20 +13,15 @@ if TYPE_CHECKING:
     from devicefit.families.frame import Frame
     from devicefit.measurements.measurements import Measurements
     from devicefit.priors.files import PriorFile
-    from devicefit.sampling.sampler import SamplerOptions
+    from devicefit.sampling.options import SamplerOptions
     from devicefit.treatments.overrange import Overrange
+    from reliability.cli.options import SamplingChoices, TableChoices
 
 FAR = 30.0
 """Beyond so many times the measured range a number without unit is likely in another unit."""
 
 
-def read_input(
-    paths: list[Path] | None,
-    columns: list[str] | None,
-    where: list[str] | None,
-    overrange: str | None = None,
-    exclude: list[str] | None = None,
-) -> Measurements:
+def read_input(paths: list[Path] | None, rows: TableChoices) -> Measurements:
     """Measurements of the files, or of the simulated device where no file is named."""
     from devicefit.inputs.columns import parse_columns
     from devicefit.inputs.refusals import MeasurementError
@@ -35,18 +30,18 @@ def read_input(
     from devicefit.simulation.reference_device import reference_measurements
 
     if not paths:
-        if columns or where or overrange or exclude:
+        if any(vars(rows).values()):
             raise ValueError(
                 "--column, --where, --overrange and --exclude need --measurements FILE"
             )
         return reference_measurements()
-    mapping, conditions = parse_columns(columns or []), parse_where(where or [])
-    largest, files = instrument_range(overrange), ", ".join(map(str, paths))
+    mapping, conditions = parse_columns(rows.column or []), parse_where(rows.where or [])
+    largest, files = instrument_range(rows.overrange), ", ".join(map(str, paths))
     with reading(
         files, "table of readings", "see `rram-reliability check`", refuse=MeasurementError
     ):
         return read_measurements(
-            paths, columns=mapping, where=conditions, overrange=largest, exclude=exclude or []
+            paths, columns=mapping, where=conditions, overrange=largest, exclude=rows.exclude or []
         )
 
 
@@ -155,20 +150,14 @@ def prior_warnings(
     return flag_lines(stated, sensing, seed=seed)
 
 
-def sampler_options(
-    seed: int,
-    threads: int,
-    draws: int | None,
-    warmup: int | None,
-    target_accept: float | None,
-) -> SamplerOptions:
+def sampler_options(chosen: SamplingChoices) -> SamplerOptions:
     """Sampler with what the user changed."""
-    from devicefit.sampling.sampler import SamplerOptions
+    from devicefit.sampling.options import SamplerOptions
 
     return SamplerOptions(
-        seed=seed,
-        cores=threads,
-        **given(draws=draws, warmup=warmup, target_accept=target_accept),
+        seed=chosen.seed,
+        cores=chosen.threads,
+        **given(draws=chosen.draws, warmup=chosen.warmup, target_accept=chosen.target_accept),
     )
 
 

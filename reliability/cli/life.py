@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from reliability.cli.guards import check_files, exit_1_on_failure, exit_2_on_bad_input, print_gates
-from reliability.cli.inputs import instrument_range, parse_where
+from reliability.cli.inputs import given, instrument_range, parse_where
 from reliability.cli.options import (
     ColumnOption,
-    DrawsOption,
     ForceOption,
+    LifeChoices,
     OffsetOption,
-    OverrangeOption,
     PointsOption,
-    QuietOption,
     SecondOption,
     SeedOption,
+    TableChoices,
     ThresholdOption,
-    WhereOption,
+    opened,
 )
 
 if TYPE_CHECKING:
     from devicefit.life.study import Endurance, Life, Retention
     from devicefit.life.tables import LifeTable
     from devicefit.numerics.arrays import FloatArray
-    from devicefit.sampling.sampler import SamplerOptions
+    from devicefit.sampling.options import SamplerOptions
 
 AnyLife = TypeVar("AnyLife", bound="Life")
 
@@ -41,10 +41,6 @@ OutOption = Annotated[Path, typer.Option("--out", help="Posterior to write (.nc)
 LifeOption = Annotated[
     list[Path], typer.Option("--life", help="Posterior of a `life` command. Repeatable.")
 ]
-ExcludeOption = Annotated[
-    list[str] | None,
-    typer.Option("--exclude", metavar="DEVICE_ID", help="Leave this device out. Repeatable."),
-]
 AgainOption = Annotated[
     bool,
     typer.Option(
@@ -53,6 +49,18 @@ AgainOption = Annotated[
         "bake: a treatment that the memory then has to carry out.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class LifeTableChoices(TableChoices):
+    """How a table of life is read: devices are left out by name only."""
+
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="DEVICE_ID", help="Leave this device out. Repeatable."),
+    ] = None
+
+
 CyclesOption = Annotated[float | None, typer.Option("--cycles", help="Required cycles.")]
 YearsOption = Annotated[float | None, typer.Option("--years", help="How long bits are kept.")]
 CelsiusOption = Annotated[
@@ -61,32 +69,28 @@ CelsiusOption = Annotated[
 
 
 @life.command()
+@opened
 def endurance(
+    *,
     measurements: TableOption,
     out: OutOption,
-    column: ColumnOption = None,
-    where: WhereOption = None,
-    overrange: OverrangeOption = None,
-    exclude: ExcludeOption = None,
+    rows: LifeTableChoices,
     threshold_ohm: ThresholdOption = None,
     threshold_again: AgainOption = False,
-    seed: SeedOption = 1,
-    draws: DrawsOption = None,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    running: LifeChoices,
 ) -> None:
     """Fit bit errors over programming cycles (`prior_cycles` or `cycle`, by `device_id`).
 
     Readings (`resistance_ohm`) or counts (`errors`, `trials`) of both states. What wears out
     together is one unit: map it to `device_id`.
     """
+    from devicefit.life.counted_tables import endurance_counts
     from devicefit.life.study import study_endurance
-    from devicefit.life.tables import endurance_counts
     from reliability.files.output import check_file
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".nc")
-        table = _table(measurements, "endurance", column, where, overrange, exclude)
+        check_file(out, force=running.force, suffix=".nc")
+        table = _table(measurements, "endurance", rows)
         counts, threshold = endurance_counts(
             table, threshold_ohm=threshold_ohm, again=threshold_again
         )
@@ -96,13 +100,14 @@ def endurance(
                     f"{measurements}: {state} was read near {found.cycles[0]:.3g} cycles only; "
                     "read it after more cycles, spread over decades"
                 )
-    options, about = _sampler(seed, draws), table.about(threshold, again=threshold_again)
+    options = _sampler(running)
+    about = table.about(threshold, again=threshold_again)
     study = _fit(
         f"errors over cycles, {counts['LRS'].units} units",
         lambda: study_endurance(counts, options=options, about=about),
         out,
-        force=force,
-        quiet=quiet,
+        force=running.force,
+        quiet=running.quiet,
     )
     _say_threshold(threshold, threshold_ohm, again=threshold_again)
     _say_extremes(study)
@@ -114,40 +119,37 @@ def endurance(
 
 
 @life.command()
+@opened
 def retention(
+    *,
     measurements: TableOption,
     out: OutOption,
-    column: ColumnOption = None,
-    where: WhereOption = None,
-    overrange: OverrangeOption = None,
-    exclude: ExcludeOption = None,
+    rows: LifeTableChoices,
     threshold_ohm: ThresholdOption = None,
     threshold_again: AgainOption = False,
-    seed: SeedOption = 1,
-    draws: DrawsOption = None,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    running: LifeChoices,
 ) -> None:
     """Fit bit errors over bakes (`time_after_program_s`, 0 for fresh, and `temperature_k`).
 
     Readings (`resistance_ohm`) or counts (`errors`, `trials`) of both states.
     """
+    from devicefit.life.counted_tables import bake_counts
     from devicefit.life.study import study_retention
-    from devicefit.life.tables import bake_counts
     from reliability.files.output import check_file
     from reliability.life.required import YEAR_S
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".nc")
-        table = _table(measurements, "retention", column, where, overrange, exclude)
+        check_file(out, force=running.force, suffix=".nc")
+        table = _table(measurements, "retention", rows)
         counts, threshold = bake_counts(table, threshold_ohm=threshold_ohm, again=threshold_again)
-    options, about = _sampler(seed, draws), table.about(threshold, again=threshold_again)
+    options = _sampler(running)
+    about = table.about(threshold, again=threshold_again)
     study = _fit(
         "errors over bakes",
         lambda: study_retention(counts, devices=table.devices, options=options, about=about),
         out,
-        force=force,
-        quiet=quiet,
+        force=running.force,
+        quiet=running.quiet,
     )
     _say_threshold(threshold, threshold_ohm, again=threshold_again)
     _say_extremes(study)
@@ -163,35 +165,34 @@ def retention(
 
 
 @life.command("wear-out")
+@opened
 def wear_out(
+    *,
     measurements: TableOption,
     out: OutOption,
     column: ColumnOption = None,
     law: Annotated[str, typer.Option(help="lognormal or weibull.")] = "lognormal",
-    seed: SeedOption = 1,
-    draws: DrawsOption = None,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    running: LifeChoices,
 ) -> None:
     """Fit cycles to wear-out over programming: rows of `cycles`, `failed`, `survivors`."""
     from devicefit.inputs.columns import parse_columns
+    from devicefit.life.counted_tables import read_wear_out
     from devicefit.life.study import study_wear_out
-    from devicefit.life.tables import read_wear_out
     from devicefit.life.wear_out import LAWS
     from reliability.files.output import check_file
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".nc")
+        check_file(out, force=running.force, suffix=".nc")
         if law not in LAWS:
             raise ValueError(f"--law {law!r} is not known; known: {', '.join(LAWS)}")
         table, about = read_wear_out(measurements, columns=parse_columns(column or []))
-    options = _sampler(seed, draws)
+    options = _sampler(running)
     study = _fit(
         f"cycles to wear-out of {table.cells} cells",
         lambda: study_wear_out(table, law=law, options=options, about=about),
         out,
-        force=force,
-        quiet=quiet,
+        force=running.force,
+        quiet=running.quiet,
     )
     for sentence in study.record["says"]:
         typer.echo(sentence)
@@ -256,21 +257,14 @@ def ber(
     typer.echo(f"BER after {required.words()}: {out}")
 
 
-def _table(
-    measurements: Path,
-    kind: str,
-    column: list[str] | None,
-    where: list[str] | None,
-    overrange: str | None,
-    exclude: list[str] | None,
-) -> LifeTable:
+def _table(measurements: Path, kind: str, rows: LifeTableChoices) -> LifeTable:
     from devicefit.inputs.columns import parse_columns
     from devicefit.inputs.refusals import MeasurementError
     from devicefit.life.tables import read_life_table
     from devicefit.numerics.stored import reading
 
-    columns, conditions = parse_columns(column or []), parse_where(where or [])
-    largest = instrument_range(overrange)
+    columns, conditions = parse_columns(rows.column or []), parse_where(rows.where or [])
+    largest = instrument_range(rows.overrange)
     with reading(measurements, f"table of {kind}", "see docs/life.md", refuse=MeasurementError):
         table = read_life_table(
             measurements,
@@ -278,7 +272,7 @@ def _table(
             columns=columns,
             where=conditions,
             overrange=largest,
-            exclude=exclude or (),
+            exclude=rows.exclude or (),
         )
     for warning in table.warnings:
         typer.echo(f"warning: {warning}")
@@ -331,12 +325,12 @@ def _end(study: Life, kind: str, out: Path) -> None:
     typer.echo(f"{kind}: {out}")
 
 
-def _sampler(seed: int, draws: int | None) -> SamplerOptions:
+def _sampler(running: LifeChoices) -> SamplerOptions:
     from dataclasses import replace
 
     from devicefit.life.study import LIFE_SAMPLER
 
-    return replace(LIFE_SAMPLER, seed=seed, **({} if draws is None else {"draws": draws}))
+    return replace(LIFE_SAMPLER, seed=running.seed, **given(draws=running.draws))
 
 
 def _say_simulated(simulated: bool) -> None:

@@ -43,30 +43,21 @@ from reliability.cli.network_inputs import (
 )
 from reliability.cli.networks import network_files
 from reliability.cli.options import (
-    AcceptOption,
     ChipsOption,
-    ColumnOption,
     ConfirmChoices,
     DecisionChoices,
-    DownloadOption,
-    DrawsOption,
     EpochsOption,
-    ExcludeOption,
     ForceOption,
     HiddenOption,
-    ImagesDirOption,
-    ImagesOption,
+    ImageChoices,
     LivesOption,
     MeasurementsOption,
     ModelOption,
-    OverrangeOption,
     PriorsOption,
     QuietOption,
-    SeedOption,
-    ThreadsOption,
+    SamplingChoices,
+    TableChoices,
     ThresholdsOption,
-    WarmupOption,
-    WhereOption,
     opened,
 )
 from reliability.cli.train import training_commands
@@ -126,13 +117,8 @@ def run(
     *,
     out: Annotated[Path, typer.Option(help="Directory to write.")],
     measurements: MeasurementsOption = None,
-    column: ColumnOption = None,
-    where: WhereOption = None,
-    overrange: OverrangeOption = None,
-    exclude: ExcludeOption = None,
-    images: ImagesOption = "digits",
-    images_dir: ImagesDirOption = None,
-    download: DownloadOption = False,
+    rows: TableChoices,
+    pictures: ImageChoices,
     network: Annotated[
         list[Path] | None,
         typer.Option(
@@ -153,11 +139,7 @@ def run(
     asked: DecisionChoices,
     life_files: LivesOption = None,
     confirm: ConfirmChoices,
-    seed: SeedOption = 1,
-    draws: DrawsOption = None,
-    warmup: WarmupOption = None,
-    target_accept: AcceptOption = None,
-    threads: ThreadsOption = 2,
+    sampling: SamplingChoices,
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -175,12 +157,21 @@ def run(
         check_directory(out, force=force)
         families, stacked = chosen_models(model)
         known = prior_file(priors)
-        sampler = sampler_options(seed, threads, draws, warmup, target_accept)
-        options = decision_options(asked, life_files, image_set=images, seed=seed)
+        sampler = sampler_options(sampling)
+        options = decision_options(asked, life_files, image_set=pictures.images, seed=sampling.seed)
         training = with_treatments(
-            network_options(images, hidden, epochs, train_ber, chips, seed, threads), thresholds
+            network_options(
+                pictures.images,
+                seed=sampling.seed,
+                threads=sampling.threads,
+                hidden=hidden,
+                epochs=epochs,
+                train_ber=train_ber,
+                chips=chips,
+            ),
+            thresholds,
         )
-        found = read_input(measurements, column, where, overrange, exclude)
+        found = read_input(measurements, rows)
         options = on_device(
             options,
             asked.second,
@@ -194,11 +185,11 @@ def run(
             if untrained:
                 said = ", ".join(f"--{name.replace('_', '-')}" for name in untrained)
                 raise ValueError(f"{said}: --network names trained networks; leave one out")
-        image_set, loaded = load_networks(network or [], images, images_dir, download)
+        image_set, loaded = load_networks(network or [], pictures)
         stems = network_stems(loaded, training, taken=study_file_names(families))
         names = [f"{stem}{suffix}" for stem in stems.values() for suffix in NETWORK_FILES]
         names += [*study_file_names(families), "results.json", "index.html"]
-        warnings = prior_warnings(found, known, families, options.sensing, seed)
+        warnings = prior_warnings(found, known, families, options.sensing, sampling.seed)
     for line in (*data_warnings(found), *warnings):
         typer.echo(line)
     with (
@@ -230,8 +221,8 @@ def run(
             written.get,
             lambda name: image_set,
             confirm,
-            seed=seed,
-            threads=threads,
+            seed=sampling.seed,
+            threads=sampling.threads,
         )
         results = answer_from(
             study,

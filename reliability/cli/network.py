@@ -13,19 +13,12 @@ from reliability.cli.inputs import given, programming_at
 from reliability.cli.network_inputs import network_options
 from reliability.cli.options import (
     ChipsOption,
-    DownloadOption,
-    EngineOption,
-    ForceOption,
-    ImagesDirOption,
-    ImagesOption,
-    MemoryOption,
+    ImageChoices,
     OffsetOption,
-    QuietOption,
+    RunChoices,
     SecondOption,
-    SeedOption,
-    StandardErrorOption,
-    ThreadsOption,
     ThresholdOption,
+    opened,
 )
 from reliability.networks.images import load_image_set
 
@@ -41,12 +34,12 @@ network_commands = typer.Typer()
 
 
 @network_commands.command()
+@opened
 def evaluate(
+    *,
     network: Annotated[Path, typer.Argument(help="Network written by `train`, or zoo:NAME.")],
     out: Annotated[Path, typer.Option(help="Table of counts to write (.nc).")],
-    images: ImagesOption = "digits",
-    images_dir: ImagesDirOption = None,
-    download: DownloadOption = False,
+    pictures: ImageChoices,
     errors: Annotated[
         Path | None,
         typer.Option(
@@ -104,9 +97,20 @@ def evaluate(
         Path | None,
         typer.Option(help="Earlier table of the same evaluation: its chips are taken over."),
     ] = None,
-    engine: EngineOption = "auto",
-    memory: MemoryOption = 2.0,
-    standard_error: StandardErrorOption = None,
+    engine: Annotated[
+        str, typer.Option(help="auto, incremental, packed or dense; the counts are the same.")
+    ] = "auto",
+    memory: Annotated[
+        float,
+        typer.Option("--memory", help="GB that the engine may take; images in parts if less."),
+    ] = 2.0,
+    standard_error: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop once the mean accuracy loss has this standard error (a fraction); "
+            "--chips is then the most."
+        ),
+    ] = None,
     question: Annotated[
         str | None,
         typer.Option(
@@ -120,10 +124,7 @@ def evaluate(
             help="With --standard-error: begin with so many random images and take more as needed."
         ),
     ] = None,
-    seed: SeedOption = 1,
-    threads: ThreadsOption = 2,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    running: RunChoices,
 ) -> None:
     """Count right answers of a network under errors, chip by chip."""
     from bnn.evaluation.runner import check_engine
@@ -144,30 +145,35 @@ def evaluate(
         scrambled=scrambled or None,
     )
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".nc")
+        check_file(out, force=running.force, suffix=".nc")
         folded, record = open_network(network)
-        options = network_options(images, None, None, None, chips, seed, threads)
+        options = network_options(
+            pictures.images, seed=running.seed, threads=running.threads, chips=chips
+        )
         options = replace(options, **given(unequal_chips=unequal_chips))
         if unequal_chips and (errors is not None or device is not None):
             raise ValueError(
                 "--unequal-chips goes with the grid of BER; --errors and --device have rates of "
                 "their own, leave it out"
             )
-        image_set = load_image_set(images, images_dir, download, [(network, folded, record)])
+        image_set = load_image_set(
+            pictures.images, pictures.images_dir, pictures.download, [(network, folded, record)]
+        )
         check_engine(engine)
         precision = _precision(standard_error, question, least_images, options.chips, extend)
-        plan = _plan(folded, image_set, errors, device, of_device, protect or [], seed)
+        plan = _plan(folded, image_set, errors, device, of_device, protect or [], running.seed)
         limit, count = _bytes_of(memory), len(image_set.test_images)
         if least_images is not None and least_images > count:
             raise ValueError(
-                f"--least-images {least_images}: {images} has {count} test images; give no more"
+                f"--least-images {least_images}: {pictures.images} has {count} test images; give "
+                "no more"
             )
         step, taken = memory_statement(plan, folded, count, engine=engine, memory=limit)
         table = None if extend is None else _extended(extend, options.chips)
     with (
         exit_1_on_failure(),
-        staged_file(out, force=force) as stage,
-        Narrator(quiet=quiet) as narrator,
+        staged_file(out, force=running.force) as stage,
+        Narrator(quiet=running.quiet) as narrator,
     ):
         used = "the cheapest" if engine == "auto" else engine
         most = "up to " if precision is not None else ""
@@ -181,7 +187,7 @@ def evaluate(
         )
         earlier = None
         if extend is not None and table is not None:
-            how = {"engine": engine, "threads": threads, "memory": limit}
+            how = {"engine": engine, "threads": running.threads, "memory": limit}
             # whether chips can be added is found out by counting one
             with refusing():
                 earlier = _earlier(extend, table, plan, how)

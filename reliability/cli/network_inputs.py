@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnn.images.sets import ImageSet
+    from reliability.cli.options import ImageChoices
     from reliability.files.progress import Narrator
     from reliability.networks.study import NetworkOptions, NetworkStudy
 
 
 def network_options(
     images: str,
-    hidden: str | None,
-    epochs: int | None,
-    train_ber: float | None,
-    chips: int | None,
+    *,
     seed: int,
     threads: int,
+    hidden: str | None = None,
+    epochs: int | None = None,
+    train_ber: float | None = None,
+    chips: int | None = None,
 ) -> NetworkOptions:
     """Defaults of an image set with what the user changed."""
     from dataclasses import replace
@@ -48,7 +50,7 @@ def network_options(
 
 
 def load_networks(
-    paths: list[Path], images: str, directory: Path | None, download: bool
+    paths: list[Path], pictures: ImageChoices
 ) -> tuple[ImageSet, list[tuple[str, Any, dict[str, Any]]]]:
     """The image set, and the networks of a user with distinct names."""
     from reliability.networks.images import load_image_set
@@ -56,7 +58,7 @@ def load_networks(
     from reliability.networks.records import open_network
 
     found = [(path, *open_network(path)) for path in paths]
-    image_set = load_image_set(images, directory, download, found)
+    image_set = load_image_set(pictures.images, pictures.images_dir, pictures.download, found)
     names = names_of([record for *_, record in found])
     named = [(name, net, record) for name, (_, net, record) in zip(names, found, strict=True)]
     return image_set, named

@@ -11,13 +11,10 @@ from reliability.cli.guards import exit_1_on_failure, exit_2_on_bad_input
 from reliability.cli.network_inputs import network_options
 from reliability.cli.options import (
     ChipsOption,
-    DownloadOption,
     ForceOption,
-    ImagesDirOption,
-    ImagesOption,
-    QuietOption,
-    SeedOption,
-    ThreadsOption,
+    ImageChoices,
+    RunChoices,
+    opened,
 )
 from reliability.networks.images import load_image_set
 
@@ -25,7 +22,9 @@ network_files = typer.Typer()
 
 
 @network_files.command()
+@opened
 def calibrate(
+    *,
     network: Annotated[
         Path, typer.Argument(help="Network written by `train` or `import`, or zoo:NAME.")
     ],
@@ -56,14 +55,9 @@ def calibrate(
             "where there are fewer.",
         ),
     ] = None,
-    images: ImagesOption = "digits",
-    images_dir: ImagesDirOption = None,
-    download: DownloadOption = False,
+    pictures: ImageChoices,
     chips: ChipsOption = None,
-    seed: SeedOption = 1,
-    threads: ThreadsOption = 2,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    running: RunChoices,
 ) -> None:
     """Fit the thresholds of a network to weights that hold errors.
 
@@ -85,7 +79,7 @@ def calibrate(
     from reliability.networks.treatments import check_fixed, reference_from, treated_record
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".nc" if ber is None else ".safetensors")
+        check_file(out, force=running.force, suffix=".nc" if ber is None else ".safetensors")
         if ber is not None and not 0 < ber < 0.5:
             raise ValueError(f"--ber is {ber}; give a rate between 0 and 0.5")
         if ber is not None and thresholds is not None:
@@ -105,24 +99,32 @@ def calibrate(
             check_fixed(record)
         except ValueError as error:
             raise ValueError(f"{network}: {error}") from None
-        options = network_options(images, None, None, None, chips, seed, threads)
-        image_set = load_image_set(images, images_dir, download, [(network, folded, record)])
+        options = network_options(
+            pictures.images, seed=running.seed, threads=running.threads, chips=chips
+        )
+        image_set = load_image_set(
+            pictures.images, pictures.images_dir, pictures.download, [(network, folded, record)]
+        )
         reference = reference_from(
-            folded, image_set, number=calibration_images, seed=seed, threads=threads
+            folded, image_set, number=calibration_images, seed=running.seed, threads=running.threads
         )
     treatment = known[thresholds] if thresholds else PER_CHIP
     if ber is not None:
         treatment = folded_for(ber)
     with (
         exit_1_on_failure(),
-        staged_file(out, force=force) as stage,
-        Narrator(quiet=quiet) as narrator,
+        staged_file(out, force=running.force) as stage,
+        Narrator(quiet=running.quiet) as narrator,
     ):
         with exit_2_on_bad_input():
             reference = reference_from(
-                folded, image_set, number=calibration_images, seed=seed, threads=threads
+                folded,
+                image_set,
+                number=calibration_images,
+                seed=running.seed,
+                threads=running.threads,
             )
-        record = treated_record(record, treatment, reference, image_set, seed=seed)
+        record = treated_record(record, treatment, reference, image_set, seed=running.seed)
         if ber is not None:
             save_network(fold_for_ber(reference, ber), stage, record=record)
         else:
@@ -136,7 +138,9 @@ def calibrate(
 
 
 @network_files.command("import")
+@opened
 def import_network(
+    *,
     file: Annotated[
         Path, typer.Argument(help="ONNX model (.onnx), Keras model (.h5) or weights (.npz).")
     ],
@@ -149,9 +153,7 @@ def import_network(
             "Default: unit for .onnx, symmetric for .h5; a .npz file says it itself."
         ),
     ] = None,
-    images: ImagesOption = "digits",
-    images_dir: ImagesDirOption = None,
-    download: DownloadOption = False,
+    pictures: ImageChoices,
     force: ForceOption = False,
 ) -> None:
     """Import a binarized network that was trained elsewhere, and prove that it answers alike.
@@ -165,7 +167,7 @@ def import_network(
 
     with exit_2_on_bad_input():
         check_file(out, force=force, suffix=".safetensors")
-        image_set = load_image_set(images, images_dir, download)
+        image_set = load_image_set(pictures.images, pictures.images_dir, pictures.download)
         found = read_network(file, image_set, encoding)
         right, count = accuracy_on(found.network, image_set)
     with exit_1_on_failure(), staged_file(out, force=force) as stage:

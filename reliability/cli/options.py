@@ -44,24 +44,6 @@ ColumnOption = Annotated[
         "Repeatable.",
     ),
 ]
-WhereOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--where",
-        metavar="COLUMN=VALUE",
-        help="Keep only rows in which the file's column has this value. Repeatable.",
-    ),
-]
-OverrangeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--overrange",
-        metavar="OHM|none",
-        help="Largest resistance that the instrument can read, e.g. 1e9 or 1Gohm: readings at or "
-        "above it, and overflow (9.9e37, inf, OVLD), are known to be above it only. Without it "
-        "overflow is above the largest ordinary reading. none: all readings at face value.",
-    ),
-]
 ExcludeOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -89,28 +71,12 @@ ImagesDirOption = Annotated[
     Path | None,
     typer.Option("--images-dir", help="Directory of the image files; else $RRAM_DATA_DIR is used."),
 ]
-DownloadOption = Annotated[
-    bool, typer.Option("--download", help="Download missing image files (checksummed).")
-]
 HiddenOption = Annotated[
     str | None, typer.Option(help="Widths of the hidden layers, e.g. 1024,1024.")
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")]
 ChipsOption = Annotated[
     int | None, typer.Option(min=2, max=1_000_000, help="Chips for each network.")
-]
-EngineOption = Annotated[
-    str, typer.Option(help="auto, incremental, packed or dense; the counts are the same.")
-]
-MemoryOption = Annotated[
-    float, typer.Option("--memory", help="GB that the engine may take; images in parts if less.")
-]
-StandardErrorOption = Annotated[
-    float | None,
-    typer.Option(
-        help="Stop once the mean accuracy loss has this standard error (a fraction); "
-        "--chips is then the most."
-    ),
 ]
 ThresholdOption = Annotated[
     float | None,
@@ -151,102 +117,8 @@ PriorsOption = Annotated[
     Path | None,
     typer.Option("--priors", help="TOML file of what is known beforehand; see docs/priors.md."),
 ]
-FamilyOption = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "--family",
-        help="Device model: lognormal, student-t, log-logistic, switching-failure or "
-        "skewed-failure.",
-    ),
-]
-LeaveOutOption = Annotated[
-    int,
-    typer.Option(
-        "--leave-out",
-        min=0,
-        metavar="N",
-        help="Split neighbouring programming values into N groups, fit once more without each and "
-        "predict the failures there; 0: do not.",
-    ),
-]
 DrawsOption = Annotated[
     int | None, typer.Option(min=50, max=100_000, help="Posterior draws per chain.")
-]
-WarmupOption = Annotated[
-    int | None, typer.Option(min=50, max=100_000, help="Discarded draws per chain.")
-]
-AcceptOption = Annotated[
-    float | None,
-    typer.Option("--target-accept", min=0.5, max=0.999, help="Step-size target of NUTS."),
-]
-MaxLossOption = Annotated[
-    float | None,
-    typer.Option(
-        "--max-loss",
-        help="Largest accuracy loss, a fraction (0.01: one point, the default; 0.02 for digits).",
-    ),
-]
-RiskOption = Annotated[float | None, typer.Option(help="Largest probability of a larger loss.")]
-MemoryBerOption = Annotated[
-    float | None, typer.Option("--memory-ber", help="Residual BER that plain memory has to reach.")
-]
-SetVoltageOption = Annotated[
-    float | None,
-    typer.Option(
-        "--set-voltage-v",
-        parser=_in_unit("V"),
-        metavar="V",
-        help="Voltage during SET (assumed), V.",
-    ),
-]
-ResetVoltageOption = Annotated[
-    float | None,
-    typer.Option(
-        "--reset-voltage-v",
-        parser=_in_unit("V"),
-        metavar="V",
-        help="Voltage during RESET (assumed), V.",
-    ),
-]
-PulseOption = Annotated[
-    float | None,
-    typer.Option(
-        "--pulse-s",
-        parser=_in_unit("s"),
-        metavar="S",
-        help="Width of SET and RESET pulses (assumed), s.",
-    ),
-]
-EnergyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--energy",
-        metavar="FILE.csv|none",
-        help="Measured energies or SET currents with their errors; see docs/energy.md. none: no "
-        "energy is known, and no saving is stated.",
-    ),
-]
-EnergySdOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--energy-sd",
-        metavar="NAME=SD",
-        help="What is not known of the pulses: voltage, pulse, current, current_slope, "
-        "reset_current, v_c or inference, e.g. voltage=0.05. Repeatable.",
-    ),
-]
-OneIsOption = Annotated[
-    str | None,
-    typer.Option("--one-is", help="State that stores the weight +1: LRS (default) or HRS."),
-]
-ScramblingOption = Annotated[
-    str,
-    typer.Option(
-        help="Scrambled storage: half of the weights are stored inverted by a fixed pattern that "
-        "is undone at reading, so that stored ones and zeros go wrong alike. compare: as an "
-        "alternative; always; never.",
-    ),
 ]
 LivesOption = Annotated[
     list[Path] | None,
@@ -254,13 +126,6 @@ LivesOption = Annotated[
         "--life",
         help="Posterior of endurance, retention or wear-out, written by a `life` command, for the "
         "life that the requirement file asks for. Repeatable.",
-    ),
-]
-RequirementOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--requirement",
-        help="TOML file of what must hold; see docs/requirements.md. Options override it.",
     ),
 ]
 
@@ -276,25 +141,166 @@ SecondOption = Annotated[
 
 
 @dataclass(frozen=True)
+class TableChoices:
+    """How a file of readings is read. Commands take groups like this through :func:`opened`."""
+
+    column: ColumnOption = None
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="COLUMN=VALUE",
+            help="Keep only rows in which the file's column has this value. Repeatable.",
+        ),
+    ] = None
+    overrange: Annotated[
+        str | None,
+        typer.Option(
+            "--overrange",
+            metavar="OHM|none",
+            help="Largest resistance that the instrument can read, e.g. 1e9 or 1Gohm: readings at "
+            "or above it, and overflow (9.9e37, inf, OVLD), are known to be above it only. "
+            "Without it "
+            "overflow is above the largest ordinary reading. none: all readings at face value.",
+        ),
+    ] = None
+    exclude: ExcludeOption = None
+
+
+@dataclass(frozen=True)
+class ImageChoices:
+    """Which images, and where they are."""
+
+    images: ImagesOption = "digits"
+    images_dir: ImagesDirOption = None
+    download: Annotated[
+        bool, typer.Option("--download", help="Download missing image files (checksummed).")
+    ] = False
+
+
+@dataclass(frozen=True)
+class SamplingChoices:
+    """How posteriors are sampled; None is left to :class:`SamplerOptions`."""
+
+    seed: SeedOption = 1
+    draws: DrawsOption = None
+    warmup: Annotated[
+        int | None, typer.Option(min=50, max=100_000, help="Discarded draws per chain.")
+    ] = None
+    target_accept: Annotated[
+        float | None,
+        typer.Option("--target-accept", min=0.5, max=0.999, help="Step-size target of NUTS."),
+    ] = None
+    threads: ThreadsOption = 2
+
+
+@dataclass(frozen=True)
+class RunChoices:
+    """Seed, threads, and what happens to earlier output."""
+
+    seed: SeedOption = 1
+    threads: ThreadsOption = 2
+    force: ForceOption = False
+    quiet: QuietOption = False
+
+
+@dataclass(frozen=True)
+class LifeChoices:
+    """The same for fits of life, which take so many draws."""
+
+    seed: SeedOption = 1
+    draws: DrawsOption = None
+    force: ForceOption = False
+    quiet: QuietOption = False
+
+
+@dataclass(frozen=True)
 class DecisionChoices:
     """What a user says of a decision; None is left to the defaults of what it belongs to.
 
     Commands take it through :func:`opened`, each field as an option.
     """
 
-    requirement: RequirementOption = None
-    max_loss: MaxLossOption = None
-    risk: RiskOption = None
-    memory_ber: MemoryBerOption = None
+    requirement: Annotated[
+        Path | None,
+        typer.Option(
+            "--requirement",
+            help="TOML file of what must hold; see docs/requirements.md. Options override it.",
+        ),
+    ] = None
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            "--max-loss",
+            help="Largest accuracy loss, a fraction (0.01: one point, the default; 0.02 for "
+            "digits).",
+        ),
+    ] = None
+    risk: Annotated[float | None, typer.Option(help="Largest probability of a larger loss.")] = None
+    memory_ber: Annotated[
+        float | None,
+        typer.Option("--memory-ber", help="Residual BER that plain memory has to reach."),
+    ] = None
     threshold_ohm: ThresholdOption = None
     offset_ln_r: OffsetOption = None
-    one_is: OneIsOption = None
-    scrambling: ScramblingOption = "compare"
-    set_voltage_v: SetVoltageOption = None
-    reset_voltage_v: ResetVoltageOption = None
-    pulse_s: PulseOption = None
-    energy: EnergyOption = None
-    energy_sd: EnergySdOption = None
+    one_is: Annotated[
+        str | None,
+        typer.Option("--one-is", help="State that stores the weight +1: LRS (default) or HRS."),
+    ] = None
+    scrambling: Annotated[
+        str,
+        typer.Option(
+            help="Scrambled storage: half of the weights are stored inverted by a fixed pattern "
+            "that is undone at reading, so that stored ones and zeros go wrong alike. compare: "
+            "as an "
+            "alternative; always; never.",
+        ),
+    ] = "compare"
+    set_voltage_v: Annotated[
+        float | None,
+        typer.Option(
+            "--set-voltage-v",
+            parser=_in_unit("V"),
+            metavar="V",
+            help="Voltage during SET (assumed), V.",
+        ),
+    ] = None
+    reset_voltage_v: Annotated[
+        float | None,
+        typer.Option(
+            "--reset-voltage-v",
+            parser=_in_unit("V"),
+            metavar="V",
+            help="Voltage during RESET (assumed), V.",
+        ),
+    ] = None
+    pulse_s: Annotated[
+        float | None,
+        typer.Option(
+            "--pulse-s",
+            parser=_in_unit("s"),
+            metavar="S",
+            help="Width of SET and RESET pulses (assumed), s.",
+        ),
+    ] = None
+    energy: Annotated[
+        str | None,
+        typer.Option(
+            "--energy",
+            metavar="FILE.csv|none",
+            help="Measured energies or SET currents with their errors; see docs/energy.md. none: "
+            "no energy is known, and no saving is stated.",
+        ),
+    ] = None
+    energy_sd: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--energy-sd",
+            metavar="NAME=SD",
+            help="What is not known of the pulses: voltage, pulse, current, current_slope, "
+            "reset_current, v_c or inference, e.g. voltage=0.05. Repeatable.",
+        ),
+    ] = None
     second: Annotated[
         str | None,
         typer.Option(
@@ -304,15 +310,6 @@ class DecisionChoices:
             "the measured values are compared.",
         ),
     ] = None
-
-
-NewArrayOption = Annotated[
-    bool,
-    typer.Option(
-        "--new-array",
-        help="For an array that was not measured, drawn from the fitted law between arrays.",
-    ),
-]
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,12 @@ from reliability.cli.inputs import given
 from reliability.cli.network_inputs import network_options
 from reliability.cli.options import (
     ChipsOption,
-    DownloadOption,
     EpochsOption,
-    ForceOption,
     HiddenOption,
-    ImagesDirOption,
-    ImagesOption,
-    QuietOption,
-    SeedOption,
-    ThreadsOption,
+    ImageChoices,
+    RunChoices,
     ThresholdsOption,
+    opened,
 )
 from reliability.networks.images import load_image_set
 
@@ -29,11 +25,11 @@ training_commands = typer.Typer()
 
 
 @training_commands.command()
+@opened
 def train(
+    *,
     out: Annotated[Path, typer.Option(help="Network file to write (.safetensors).")],
-    images: ImagesOption = "digits",
-    images_dir: ImagesDirOption = None,
-    download: DownloadOption = False,
+    pictures: ImageChoices,
     train_ber: Annotated[
         float, typer.Option("--ber", help="Bit error rate during training; 0 for none.")
     ] = 0.0,
@@ -112,10 +108,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the --checkpoint where it is there.")
     ] = False,
-    seed: SeedOption = 1,
-    threads: ThreadsOption = 2,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    running: RunChoices,
 ) -> None:
     """Train and fold one network."""
     from bnn.networks.storage import save_network
@@ -136,16 +129,23 @@ def train(
         device=processor,
     )
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".safetensors")
+        check_file(out, force=running.force, suffix=".safetensors")
         check_rates(train_ber, changes)
         check_checkpoint(checkpoint, out, resume=resume)
         changes |= shape_of(channels, pool_after, shift, mirror=mirror)
         changes["compiled"] = compiled
-        options = network_options(images, hidden, epochs, None, None, seed, threads)
-        image_set = load_image_set(images, images_dir, download)
+        options = network_options(
+            pictures.images,
+            seed=running.seed,
+            threads=running.threads,
+            hidden=hidden,
+            epochs=epochs,
+        )
+        image_set = load_image_set(pictures.images, pictures.images_dir, pictures.download)
         if shift is not None and shift >= min(image_set.shape[-2:]):
             raise ValueError(
-                f"--shift {shift}: images of {images} have {min(image_set.shape[-2:])} pixels from "
+                f"--shift {shift}: images of {pictures.images} have "
+                f"{min(image_set.shape[-2:])} pixels from "
                 "edge to edge; shift by fewer"
             )
         training = training_options(image_set, options, ber=train_ber, **changes)
@@ -153,8 +153,8 @@ def train(
             check_resumable(image_set, training, checkpoint=checkpoint, initial=initial)
     with (
         exit_1_on_failure(),
-        staged_file(out, force=force) as stage,
-        Narrator(quiet=quiet) as narrator,
+        staged_file(out, force=running.force) as stage,
+        Narrator(quiet=running.quiet) as narrator,
     ):
         if checkpoint is not None:
             checkpoint.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +255,9 @@ def check_checkpoint(checkpoint: Path | None, out: Path, *, resume: bool) -> Non
 
 
 @training_commands.command()
+@opened
 def grid(
+    *,
     out: Annotated[Path, typer.Option(help="Directory to write: grid.nc, grid.csv, grid.png.")],
     train_ber: Annotated[
         list[str] | None,
@@ -271,9 +273,7 @@ def grid(
         typer.Option("--ber", help="BER of the chips. Repeatable; unless said 0 to 0.2."),
     ] = None,
     thresholds: ThresholdsOption = None,
-    images: ImagesOption = "digits",
-    images_dir: ImagesDirOption = None,
-    download: DownloadOption = False,
+    pictures: ImageChoices,
     hidden: HiddenOption = None,
     epochs: EpochsOption = None,
     statistics_ber: Annotated[
@@ -289,10 +289,7 @@ def grid(
         typer.Option(help="Directory of checkpoints; trainings that are there are gone on from."),
     ] = None,
     chips: ChipsOption = None,
-    seed: SeedOption = 1,
-    threads: ThreadsOption = 2,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    running: RunChoices,
 ) -> None:
     """Train networks at several error rates and count their chips at several error rates.
 
@@ -313,7 +310,7 @@ def grid(
     from reliability.report.figures.grid import draw_grid
 
     with exit_2_on_bad_input():
-        check_directory(out, force=force)
+        check_directory(out, force=running.force)
         rates = train_ber or ["0", "0.01", "0.04", "0.1", "0:0.15"]
         for word in thresholds or []:
             if word not in TREATMENTS:
@@ -327,18 +324,25 @@ def grid(
             trainings=tuple(TrainingRates.parse(text) for text in rates),
             **given(rates=tuple(sorted(ber)) if ber else None),
             treatments=tuple(TREATMENTS[word] for word in thresholds or TREATMENTS),
-            networks=network_options(images, hidden, epochs, None, chips, seed, threads),
+            networks=network_options(
+                pictures.images,
+                seed=running.seed,
+                threads=running.threads,
+                hidden=hidden,
+                epochs=epochs,
+                chips=chips,
+            ),
             changes=given(statistics_ber=statistics_ber),
         )
-        image_set = load_image_set(images, images_dir, download)
+        image_set = load_image_set(pictures.images, pictures.images_dir, pictures.download)
         if checkpoints is not None:
             check_checkpoints(image_set, options, checkpoints)
             checkpoints.mkdir(parents=True, exist_ok=True)
     names = ["grid.nc", "grid.csv", "grid.png"]
     with (
         exit_1_on_failure(),
-        staged_directory(out, force=force, names=names) as stage,
-        Narrator(quiet=quiet) as narrator,
+        staged_directory(out, force=running.force, names=names) as stage,
+        Narrator(quiet=running.quiet) as narrator,
     ):
         # a checkpoint of another training is found out only there
         with refusing():

@@ -12,7 +12,7 @@ from bnn.images.sets import ImageSet
 from bnn.networks.network import FoldedNetwork
 from bnn.networks.storage import load_network, stored_sha256
 from bnn.zoo.networks import ZOO_FOLDER
-from reliability.confirmation.confirmed import Confirmable
+from reliability.confirmation.confirming import Confirmable
 from reliability.networks.images import image_set_of
 from reliability.networks.study import NetworkStudy
 from reliability.networks.treatments import (

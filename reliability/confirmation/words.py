@@ -8,7 +8,7 @@ from typing import Any
 from devicefit.inputs.programming import Programming
 from reliability.chips.arrays import ENOUGH
 from reliability.chips.lots import CONFIDENCE, Lot
-from reliability.chips.readings import near_gate, readings_gate
+from reliability.chips.readings_gates import near_gate, readings_gate
 from reliability.decision.comparison import Comparison, Design
 
 

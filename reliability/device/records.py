@@ -5,17 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
-from devicefit.families.levels import Levels, levels_of
 from devicefit.fitting.fit import DevicePosterior
 from devicefit.likelihood.compressed import Compressed
+from devicefit.likelihood.levels import Levels, levels_of
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import single_readings
 from devicefit.numerics.intervals import PROBABILITY
 from devicefit.persistence.dependence import fit_levels, normal_scores, score_cells
 from devicefit.persistence.windows import WindowedPersistence
-from devicefit.prediction.prediction import places_of, reading_ranges
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.prediction.counted_errors import ErrorCounts, group_conditions
+from devicefit.prediction.loo import Loo, elpd_difference
+from devicefit.prediction.places import places_of
+from devicefit.prediction.prediction import reading_ranges
+from devicefit.prediction.stacking import StackedDevice
+from devicefit.sampling.options import SamplerOptions
 
 _SCORE_DRAWS = 20
 _BLOCK = 4_000_000
@@ -122,3 +127,95 @@ def _score_cells(posterior: DevicePosterior, measurements: Measurements) -> dict
             normal_scores(*tails), device[rows], places.of_row[rows].astype(np.int64)
         )
     return cells
+
+
+def family_records(
+    posteriors: dict[str, DevicePosterior],
+    failed: dict[str, str],
+    loos: dict[str, Loo],
+    weights: dict[str, float],
+) -> dict[str, Any]:
+    """What is known of each family: prediction of left-out devices, weight, or its failure."""
+    best = max(loos, key=lambda f: loos[f].elpd) if loos else None
+    found: dict[str, Any] = {}
+    for family in posteriors:
+        found[family] = {"weight": weights.get(family)}
+        if best is not None:
+            difference, se = elpd_difference(loos[family], loos[best])
+            found[family]["loo"] = loos[family].record()
+            found[family]["elpd_difference"] = {"to": best, "value": difference, "se": se}
+    return {**found, **{family: {"failed": why} for family, why in failed.items()}}
+
+
+def counts_record(counts: ErrorCounts, main: DevicePosterior | StackedDevice) -> dict[str, Any]:
+    """Counted errors in groups of conditions, with the interval of their share."""
+    interval = counts.interval(PROBABILITY, main.record["design_effect"])
+    return {
+        "programming_low": counts.programming_low.tolist(),
+        "programming_high": counts.programming_high.tolist(),
+        "devices": counts.devices.tolist(),
+        "errors": {s: counts.errors[s].tolist() for s in STATES},
+        "undecided": counts.undecided,
+        "trials": {s: counts.trials[s].tolist() for s in STATES},
+        "share": {
+            "value": (
+                (counts.errors["LRS"] + counts.errors["HRS"])
+                / np.maximum(counts.trials["LRS"] + counts.trials["HRS"], 1)
+            ).tolist(),
+            **interval.record(),
+            "note": "trials divided by the design effect of repeated readings",
+        },
+    }
+
+
+def quantile_rows(
+    measurements: Measurements, posterior: DevicePosterior | StackedDevice
+) -> list[dict[str, Any]]:
+    """Measured quantiles of ln R with predictive bands, for up to six groups of conditions."""
+    groups = group_conditions(measurements, devices_per_group=max(100, measurements.devices // 12))
+    chosen = sorted({round(i) for i in np.linspace(0, len(groups) - 1, 6)})
+    score = np.linspace(-3.5, 3.5, 71)
+    levels = ndtr(score)
+    table = single_readings(measurements)
+    rows = []
+    for low, high in (groups[i] for i in chosen):
+        inside = table["programming"].between(low, high)
+        for state in STATES:
+            part = table[inside & (table["state"] == state)]
+            if len(part) < 5:
+                continue
+            exact = part["low_ohm"] == part["high_ohm"]
+            y = np.sort(np.log(part["low_ohm"][exact].to_numpy()))
+            if len(y) < 5:
+                continue
+            # A reading beyond all others has its place, but no value; one between others has none.
+            above = int((np.log(part["low_ohm"][~exact]) >= y[-1]).sum())
+            under = int((np.log(part["high_ohm"][~exact]) <= y[0]).sum())
+            conditions, n = np.unique(part["programming"].to_numpy(), return_counts=True)
+            law = posterior.mixtures(conditions)[state]
+            few = law.thinned(25)
+            support = np.linspace(y[0] - 1.0, y[-1] + 1.0, 240)
+            cdf = np.stack(
+                [np.exp(few.ln_distribution(v)) @ (n / n.sum()) for v in support], axis=-1
+            ).reshape(-1, len(support))
+            predicted = np.stack([np.interp(levels, c, support) for c in cdf])
+            band = np.exp(np.quantile(predicted, [0.05, 0.5, 0.95], axis=0))
+            # Quantiles at fixed scores, three digits: a summary that can be shared, no readings.
+            place = ndtri((under + np.arange(len(y)) + 0.5) / (under + len(y) + above))
+            seen = (score >= place[0]) & (score <= place[-1])
+            measured = np.exp(np.interp(score[seen], place, y))
+            rows.append(
+                {
+                    "state": state,
+                    "programming_low": low,
+                    "programming_high": high,
+                    "readings": len(y),
+                    "score": score[seen].tolist(),
+                    "resistance_ohm": [float(f"{r:.3g}") for r in measured],
+                    "band_score": score[seen].tolist(),
+                    "band_low_ohm": band[0][seen].tolist(),
+                    "band_median_ohm": band[1][seen].tolist(),
+                    "band_high_ohm": band[2][seen].tolist(),
+                }
+            )
+    return rows

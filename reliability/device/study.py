@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from devicefit.checks.fit_gates import loo_gate, modes_gate, sensitivity_gate
 from devicefit.checks.left_out_conditions import (
@@ -26,10 +25,8 @@ from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, fit
 from devicefit.fitting.gate import Gate
 from devicefit.likelihood.compressed import Compressed
-from devicefit.measurements.measurements import STATES, Measurements
-from devicefit.measurements.single_readings import single_readings
+from devicefit.measurements.measurements import Measurements
 from devicefit.numerics.arrays import FloatArray
-from devicefit.numerics.intervals import PROBABILITY
 from devicefit.numerics.short_repr import short_repr
 from devicefit.persistence.windows import WindowedPersistence
 from devicefit.prediction.condition_readings import (
@@ -37,15 +34,22 @@ from devicefit.prediction.condition_readings import (
     condition_readings,
     pooled_errors,
 )
-from devicefit.prediction.counted_errors import ErrorCounts, count_errors, group_conditions
-from devicefit.prediction.loo import Loo, elpd_difference, loo
+from devicefit.prediction.counted_errors import count_errors
+from devicefit.prediction.loo import Loo, loo
 from devicefit.prediction.predicted_failures import predicted_failures
-from devicefit.prediction.prediction import fit_persistence, threshold_words
+from devicefit.prediction.prediction import fit_persistence
+from devicefit.prediction.sides import threshold_words
 from devicefit.prediction.stacking import StackedDevice, stacking_weights
 from devicefit.priors.files import PriorFile
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from reliability.device.figures_data import device_checks_record
-from reliability.device.records import data_record, levels_record
+from reliability.device.records import (
+    counts_record,
+    data_record,
+    family_records,
+    levels_record,
+    quantile_rows,
+)
 
 GRID_POINTS = 101
 Say = Callable[[str], None]
@@ -104,7 +108,7 @@ class DeviceStudy:
         posteriors = {f: p.at_second(value) for f, p in self.posteriors.items()}
         found = replace(self, posteriors=posteriors)
         here = [c for c in self.measured if c.second == value]
-        counts = _counts_record(pooled_errors(here), found.main) if here else {}
+        counts = counts_record(pooled_errors(here), found.main) if here else {}
         return replace(
             found,
             grid=adaptive_grid(found.main, len(self.grid)),
@@ -202,7 +206,7 @@ def study_device(
         "gates": [],
         "counts": {},
         "quantiles": [],
-        "families": _family_records(posteriors, failed, loos, weights),
+        "families": family_records(posteriors, failed, loos, weights),
         "levels": {},
         "checks": {},
         "left_out_conditions": [],
@@ -231,12 +235,12 @@ def study_device(
             gates += (neighbours_gate(likenesses(measurements, main, sensing, rng=placed)),)
         say("how much devices differ")
         persistence = fit_persistence(main, measurements, options=sensing, rng=rng)
-        record["counts"] = _counts_record(counts, main)
+        record["counts"] = counts_record(counts, main)
         record["checks"] = {
             **device_checks_record(posteriors, cells),
             "predictive": tests.record(),
         }
-        record["quantiles"] = _quantiles(measurements, main)
+        record["quantiles"] = quantile_rows(measurements, main)
         record["levels"] = levels_record(leading, measurements, compressed, persistence, sampler)
     if left_out:
         say(f"refitting the {leading.family} family without each of {len(left_out)} groups")
@@ -329,44 +333,6 @@ def fitted_gate(failed: Mapping[str, str], fitted: tuple[str, ...]) -> Gate:
     )
 
 
-def _family_records(
-    posteriors: dict[str, DevicePosterior],
-    failed: dict[str, str],
-    loos: dict[str, Loo],
-    weights: dict[str, float],
-) -> dict[str, Any]:
-    """What is known of each family: prediction of left-out devices, weight, or its failure."""
-    best = max(loos, key=lambda f: loos[f].elpd) if loos else None
-    found: dict[str, Any] = {}
-    for family in posteriors:
-        found[family] = {"weight": weights.get(family)}
-        if best is not None:
-            difference, se = elpd_difference(loos[family], loos[best])
-            found[family]["loo"] = loos[family].record()
-            found[family]["elpd_difference"] = {"to": best, "value": difference, "se": se}
-    return {**found, **{family: {"failed": why} for family, why in failed.items()}}
-
-
-def _counts_record(counts: ErrorCounts, main: DevicePosterior | StackedDevice) -> dict[str, Any]:
-    interval = counts.interval(PROBABILITY, main.record["design_effect"])
-    return {
-        "programming_low": counts.programming_low.tolist(),
-        "programming_high": counts.programming_high.tolist(),
-        "devices": counts.devices.tolist(),
-        "errors": {s: counts.errors[s].tolist() for s in STATES},
-        "undecided": counts.undecided,
-        "trials": {s: counts.trials[s].tolist() for s in STATES},
-        "share": {
-            "value": (
-                (counts.errors["LRS"] + counts.errors["HRS"])
-                / np.maximum(counts.trials["LRS"] + counts.trials["HRS"], 1)
-            ).tolist(),
-            **interval.record(),
-            "note": "trials divided by the design effect of repeated readings",
-        },
-    }
-
-
 def adaptive_grid(posterior: DevicePosterior | StackedDevice, points: int) -> FloatArray:
     """Values of the measured range, evenly spaced in path length of (coordinate, log10 BER)."""
     frame = posterior.frame
@@ -383,56 +349,3 @@ def adaptive_grid(posterior: DevicePosterior | StackedDevice, points: int) -> Fl
     grid = frame.programming.from_coordinate(u)
     grid[0], grid[-1] = frame.low, frame.high
     return grid
-
-
-def _quantiles(
-    measurements: Measurements, posterior: DevicePosterior | StackedDevice
-) -> list[dict[str, Any]]:
-    """Measured quantiles of ln R with predictive bands, for up to six groups of conditions."""
-    groups = group_conditions(measurements, devices_per_group=max(100, measurements.devices // 12))
-    chosen = sorted({round(i) for i in np.linspace(0, len(groups) - 1, 6)})
-    score = np.linspace(-3.5, 3.5, 71)
-    levels = ndtr(score)
-    table = single_readings(measurements)
-    rows = []
-    for low, high in (groups[i] for i in chosen):
-        inside = table["programming"].between(low, high)
-        for state in STATES:
-            part = table[inside & (table["state"] == state)]
-            if len(part) < 5:
-                continue
-            exact = part["low_ohm"] == part["high_ohm"]
-            y = np.sort(np.log(part["low_ohm"][exact].to_numpy()))
-            if len(y) < 5:
-                continue
-            # A reading beyond all others has its place, but no value; one between others has none.
-            above = int((np.log(part["low_ohm"][~exact]) >= y[-1]).sum())
-            under = int((np.log(part["high_ohm"][~exact]) <= y[0]).sum())
-            conditions, n = np.unique(part["programming"].to_numpy(), return_counts=True)
-            law = posterior.mixtures(conditions)[state]
-            few = law.thinned(25)
-            support = np.linspace(y[0] - 1.0, y[-1] + 1.0, 240)
-            cdf = np.stack(
-                [np.exp(few.ln_distribution(v)) @ (n / n.sum()) for v in support], axis=-1
-            ).reshape(-1, len(support))
-            predicted = np.stack([np.interp(levels, c, support) for c in cdf])
-            band = np.exp(np.quantile(predicted, [0.05, 0.5, 0.95], axis=0))
-            # Quantiles at fixed scores, three digits: a summary that can be shared, no readings.
-            place = ndtri((under + np.arange(len(y)) + 0.5) / (under + len(y) + above))
-            seen = (score >= place[0]) & (score <= place[-1])
-            measured = np.exp(np.interp(score[seen], place, y))
-            rows.append(
-                {
-                    "state": state,
-                    "programming_low": low,
-                    "programming_high": high,
-                    "readings": len(y),
-                    "score": score[seen].tolist(),
-                    "resistance_ohm": [float(f"{r:.3g}") for r in measured],
-                    "band_score": score[seen].tolist(),
-                    "band_low_ohm": band[0][seen].tolist(),
-                    "band_median_ohm": band[1][seen].tolist(),
-                    "band_high_ohm": band[2][seen].tolist(),
-                }
-            )
-    return rows

@@ -9,7 +9,7 @@ from scipy.special import ndtri
 
 from devicefit.fitting.fitted import Fitted
 from devicefit.numerics.arrays import FloatArray, IntArray
-from devicefit.sampling.sampler import psis
+from devicefit.sampling.diagnostics import psis
 from devicefit.simulation.moved_draws import moments_update, thinned_posterior, updated
 from devicefit.simulation.new_readings import NewReadings, ln_likelihoods
 from reliability.chips.chip_yield import share_within

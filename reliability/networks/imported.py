@@ -13,8 +13,8 @@ from bnn.images.sets import ImageSet
 from bnn.importing.array_import import from_npz
 from bnn.importing.imported import ImportedNetwork, importing
 from bnn.importing.keras_import import from_keras
-from bnn.importing.onnx_bounds import check_expansion
 from bnn.importing.onnx_import import from_onnx, model_shape
+from bnn.importing.onnx_operators import check_expansion
 from bnn.importing.source_graph import PixelEncoding
 from bnn.networks.network import (
     ALWAYS,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from devicefit.families.frame import Frame
-from devicefit.sampling.sampler import versions
+from devicefit.sampling.diagnostics import versions
 from devicefit.simulation.reference_device import ReferenceDevice
 from reliability.confirmation.words import confirmation_record, readings_gates
 from reliability.decision.compare import compare
@@ -31,7 +31,7 @@ from reliability.statements.counted_rates import counted_rates_gate, counted_rat
 from reliability.uncertainty.saving_uncertainty import saving_uncertainty
 
 if TYPE_CHECKING:
-    from reliability.confirmation.confirmed import Confirming
+    from reliability.confirmation.confirming import Confirming
     from reliability.life.required import LifeFactor
 
 

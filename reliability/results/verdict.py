@@ -14,10 +14,18 @@ from reliability.confirmation.words import (
     refused_lines,
 )
 from reliability.decision.comparison import Comparison, Design
-from reliability.decision.requirement import Life
 from reliability.decision.safe_set import points
-from reliability.decision.saving import NO_SAVING_STATED, is_withheld
-from reliability.device.study import FITTED
+from reliability.decision.saving import NO_SAVING_STATED
+from reliability.results.verdict_lines import (
+    capital,
+    evidence_lines,
+    failed_families,
+    failed_words,
+    life_lines,
+    life_words,
+    saving_lines,
+    support_lines,
+)
 from reliability.results.withheld import Made, withheld
 from reliability.statements.loss import stated_loss
 from reliability.statements.risk import (
@@ -27,14 +35,6 @@ from reliability.statements.risk import (
     probability,
     risk_record,
 )
-
-NAMES = {
-    "standard_bnn": "the standard network",
-    "memory": "plain memory",
-    "memory_with_ecc": "plain memory with ECC",
-    "stated": "the stated reference",
-}
-
 
 _FOUND = (
     "recommended_programming",
@@ -106,13 +106,13 @@ def verdict_record(
     """
     failed = [gate["name"] for gate in gates if not gate["passed"]]
     unfitted = failed_families(device)
-    rests_on = _rests_on(comparison, device)
+    rests_on = evidence_lines(comparison, device)
     record: dict[str, Any] = {
         "simulated": simulated,
         "failed_gates": failed,
         "failed_families": unfitted,
         "gates_passed": not failed,
-        "failed": _failed_words(gates, unfitted, comparison, saving),
+        "failed": failed_words(gates, unfitted, comparison, saving),
     }
     said = [line for line in (uncertainty, regret) if line is not None]
     best = comparison.best
@@ -121,10 +121,10 @@ def verdict_record(
     else:
         found = _recommended(comparison, best, saving, said, not_confirmed, arrays)
         rests_on += found.pop("support")
-    record["holds_for"], before = _holds_for(comparison.requirement.life, life)
+    record["holds_for"], before = life_words(comparison.requirement.life, life)
     found["lines"][0] = before + found["lines"][0]
     found["sentence"] = before + found["sentence"]
-    end = [*_life_lines(comparison.requirement.life, life), f"Rests on: {'; '.join(rests_on)}."]
+    end = [*life_lines(comparison.requirement.life, life), f"Rests on: {'; '.join(rests_on)}."]
     found["lines"] += end
     record |= {"withheld": False, "first_to_do": None, "not_to_be_relied_on": None}
     record |= {"rests_on": rests_on, **found}
@@ -162,7 +162,7 @@ def _recommended(
         array_line(best, arrays),
         readings_line(best, c.programming),
         *refused_lines(c),
-        *_saving_lines(c, saving),
+        *saving_lines(c, saving),
         *said[:1],
         risk["sentence"],
         *said[1:],
@@ -187,7 +187,7 @@ def _recommended(
         "sentence": ("CONTRADICTED by chips. " if contradicted else "")
         + _sentence(c, saving, best, at),
         "safe_set": best.safe.sentence,
-        "support": _support(c, best, at),
+        "support": support_lines(c, best, at),
     }
 
 
@@ -236,7 +236,7 @@ def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, a
         f"{' of fresh chips' if best.judged_by == 'chips' else ' by the accuracy surface'}. "
     )
     if not comparison.energy.is_known:
-        return f"{text}{_capital(NO_SAVING_STATED)}."
+        return f"{text}{capital(NO_SAVING_STATED)}."
     return (
         f"{text}Programming energy saved: {saving['standard_bnn']['sentence']} against the "
         f"standard network, {saving['memory']['sentence']} against plain memory."
@@ -249,10 +249,6 @@ def _second_record(comparison: Comparison) -> dict[str, Any] | None:
         return None
     variable, value = comparison.second
     return {"name": variable.name, "value": value, "words": variable.format(value)}
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _nothing_safe(comparison: Comparison) -> str:
@@ -294,116 +290,3 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
         "sentence": f"Nearest comes {c.words(c.plan(design, x))}: "
         f"P = {probability(p_met, wanted)}{of}.",
     }
-
-
-def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str]:
-    if not comparison.energy.is_known:
-        return [f"Saving: {NO_SAVING_STATED}; measure energies and give them with --energy FILE."]
-
-    against = "; ".join(f"{r['sentence']} against {NAMES.get(k, k)}" for k, r in saving.items())
-    lines = [
-        "Saving in programming energy (that of the other over that of this design, both held to "
-        f"the same rule): {against}."
-    ]
-    lines += [
-        f"Gate failed, {gate['name']}: {gate['finding']}. No saving is stated against {names}. "
-        f"What to do: {gate['remedy']}."
-        for gate, names in _failed_savings(saving)
-    ]
-    energy = comparison.energy
-    if energy.measured is not None and energy.extrapolated.any():
-        low, high = (comparison.programming.format(end) for end in energy.measured)
-        lines.append(f"Energies were measured from {low} to {high}; beyond, they are extrapolated.")
-    return lines
-
-
-def _failed_savings(saving: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
-    """The gate of savings that failed, at its largest value, and the references."""
-    failed = {key: record for key, record in saving.items() if is_withheld(record)}
-    if not failed:
-        return []
-    worst = max((record["gate"] for record in failed.values()), key=lambda gate: gate["value"])
-    return [(worst, ", ".join(NAMES.get(key, key) for key in failed))]
-
-
-def _holds_for(asked: Life | None, life: Mapping[str, Any] | None) -> tuple[str, str]:
-    """What cells the verdict is about, and what its first line begins with."""
-    if asked is None:
-        return "fresh cells", ""
-    if life is None:
-        holds = f"fresh cells only, because the life asked for is not known ({asked.words()})"
-        return holds, f"For {holds}: "
-    holds = f"the end of life ({life['required']['words']})"
-    return holds, f"At {holds}: "
-
-
-def _life_lines(asked: Life | None, life: Mapping[str, Any] | None) -> list[str]:
-    if asked is None:
-        return []
-    if life is None:
-        return [
-            "The probabilities above hold for cells as they were measured; they say nothing about "
-            "wear and retention. Give what is known with --life FILE."
-        ]
-    return [life["fresh"]["sentence"], life["rests_on"]]
-
-
-def _rests_on(comparison: Comparison, device: Mapping[str, Any]) -> list[str]:
-    data = device["data"]
-    families = [name for name in comparison.ber]
-    readings = sum(data["readings"].values())
-    chips = {curve.chips for curve in comparison.curves.values()}
-    images = {curve.images for curve in comparison.curves.values()}
-    simulated = "simulated " if data["simulated"] else ""
-    bounds = sum(data.get("known_by_bounds", {}).values())
-    known = f" and {bounds:,} known by bounds or as counts" if bounds else ""
-    return [
-        f"{readings:,} {simulated}readings{known} of {data['devices']:,} devices",
-        f"device model {families[0]}"
-        + (f" (for comparison: {', '.join(families[1:])})" if families[1:] else ""),
-        f"{_numbers(chips)} simulated chips of each network on {_numbers(images)} test images",
-        f"energy: {comparison.energy.basis}" if comparison.energy.is_known else "no energies",
-    ]
-
-
-def _numbers(values: set[int]) -> str:
-    return " to ".join(f"{v:,}" for v in sorted({min(values), max(values)}))
-
-
-def _support(comparison: Comparison, best: Design, at: int) -> list[str]:
-    """Whether the BER at the recommendation is one that data can show."""
-    curve = comparison.main_ber[best.storage.scheme]
-    ber = float(np.exp(curve.ln_ber[..., at]).mean())
-    if ber >= curve.support:
-        return []
-    rate = f"{ber:.1e}".replace("e-0", "e-")
-    return [f"the shape of the model, for the BER there, {rate}, is below 1 / devices"]
-
-
-def failed_families(device: Mapping[str, Any]) -> dict[str, str]:
-    """Families that could not be fitted, and why."""
-    return {
-        name: found["failed"] for name, found in device["families"].items() if "failed" in found
-    }
-
-
-def _failed_words(
-    gates: Sequence[Mapping[str, Any]],
-    unfitted: Mapping[str, str],
-    comparison: Comparison,
-    saving: Mapping[str, Any],
-) -> str:
-    """What failed, in a sentence."""
-    parts = [f"{gate['name']} ({gate['finding']})" for gate in gates if not gate["passed"]]
-    if unfitted and not any(gate["name"] == FITTED for gate in gates):
-        parts.append(
-            f"{', '.join(unfitted)} could not be fitted; the answer rests on "
-            f"{next(iter(comparison.ber))}"
-        )
-    parts += [
-        f"{gate['name']} ({gate['finding']}), so that no saving is stated against {names}"
-        for gate, names in _failed_savings(saving)
-    ]
-    if not parts:
-        return f"Nothing failed: all {len(gates)} gates passed."
-    return f"Failed: {'; '.join(parts)}."

@@ -20,7 +20,7 @@ from benchmarks.devicefit_gates import (
     summary,
 )
 from devicefit.distributions.mixture import Mixture
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import ReferencePlan, true_mixtures
 
 AT = np.array([5e-5, 4e-4])

@@ -30,8 +30,8 @@ from devicefit.likelihood.compressed import (
 from devicefit.measurements.measurements import Measurements, check_measurements
 from devicefit.numerics.arrays import FloatArray
 from devicefit.prediction.counted_errors import ErrorCounts, count_errors
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import prior_record, sample_priors
-from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import (
     ReferenceDevice,
     ReferencePlan,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analyses.measured_gate_sweep import run_path
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from reliability.files.progress import Narrator
 from reliability.networks.study import NetworkOptions
 from reliability.report import render_report

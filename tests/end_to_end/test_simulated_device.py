@@ -8,7 +8,7 @@ import pytest
 
 import bnn
 from devicefit.distributions.sensing import SensingOptions
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import ReferenceDevice, reference_measurements
 from reliability.decision.options import DecisionOptions
 from reliability.decision.requirement import Requirement

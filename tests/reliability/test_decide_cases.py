@@ -21,8 +21,8 @@ from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame, deviation_basis
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, fit
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import prior_record
-from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 from reliability.device.files import save_study
 from reliability.device.study import DeviceStudy, adaptive_grid, study_device

@@ -8,7 +8,7 @@ import pytest
 
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.measurements.measurements import Measurements
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 from reliability.device.study import study_device
 

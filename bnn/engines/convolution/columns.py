@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bnn.machine.aligned import aligned_zeros
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, word_count
+from bnn.machine.vector_memory import load_like, store_like
 from bnn.machine.vectors import (
     add,
     add_where_at,
@@ -24,10 +25,8 @@ from bnn.machine.vectors import (
     fill_quads,
     fill_words,
     load_ints,
-    load_like,
     lowest_bit,
     store_ints,
-    store_like,
 )
 
 PLANES = 13

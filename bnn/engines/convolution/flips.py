@@ -21,7 +21,7 @@ from bnn.engines.convolution.columns import (
     plane_bytes,
     planes_used,
 )
-from bnn.engines.packed.conv_layer import MapShape
+from bnn.engines.packed.conv_types import MapShape
 from bnn.machine.bit_matrix import transpose_bits
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines.convolution.changes import CleanConvolution, follow_maps
+from bnn.engines.convolution.changes import follow_maps
 from bnn.engines.convolution.flips import strings_bytes
+from bnn.engines.convolution.maps import CleanConvolution
 from bnn.engines.convolution.state import chip_convolution, clean_convolution
 from bnn.engines.packed import conv_layer
-from bnn.engines.packed.conv_layer import MapShape
+from bnn.engines.packed.conv_types import MapShape
 from bnn.engines.pixels import pixel_conv
 from bnn.engines.pixels.front import (
     BLOCK,

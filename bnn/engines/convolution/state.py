@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines.convolution.changes import ChipConvolution, CleanConvolution
 from bnn.engines.convolution.columns import MOST_CHANGED, columns_of, stride_of
 from bnn.engines.convolution.flips import MOST_SURE, sort_flips, strings_of
+from bnn.engines.convolution.maps import ChipConvolution, CleanConvolution
 from bnn.engines.packed import conv_layer
-from bnn.engines.packed.conv_layer import MapShape, PackedConvolution, pack_convolution
+from bnn.engines.packed.conv_layer import pack_convolution
+from bnn.engines.packed.conv_types import MapShape, PackedConvolution
 from bnn.machine.aligned import aligned_copy
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, pack_bits, word_count

@@ -13,28 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines.packed import conv_layer
 from bnn.engines.packed.binary_layer import LANES, count_four
-from bnn.engines.packed.conv_layer import (
-    PackedConvolution,
+from bnn.engines.packed.conv_kernels import (
+    Scratch,
     four_positions,
     gather_four,
-    pack_convolution,
     pad_map,
     scratch_of,
 )
+from bnn.engines.packed.conv_layer import pack_convolution
+from bnn.engines.packed.conv_types import PackedConvolution
 from bnn.machine.aligned import aligned_empty
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, pack_bits, word_count
-from bnn.machine.vectors import (
-    add,
-    greater,
-    larger,
-    load_shorts,
-    load_words,
-    store_narrowed,
-    subtract,
-)
+from bnn.machine.vector_memory import store_narrowed
+from bnn.machine.vectors import add, greater, larger, load_shorts, load_words, subtract
 from bnn.machine.workers import in_threads
 from bnn.networks.network import ConvLayer
 
@@ -189,7 +182,7 @@ def _add_positions(
 def _count_image(
     packed: PackedConvolution,
     words: int,
-    scratch: conv_layer.Scratch,
+    scratch: Scratch,
     sums: Shorts,
     at: int,
     room: int,

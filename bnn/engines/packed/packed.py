@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bnn.engines.packed import binary_layer, conv_layer
 from bnn.engines.packed.binary_layer import output_answers
-from bnn.engines.pixels import lit_groups, pixel_layer
+from bnn.engines.pixels import group_sums, lit_groups, pixel_layer
 from bnn.engines.pixels.lit_groups import LitGroups
 from bnn.machine.packing import Words, pack_bits, pack_pixel_planes, word_count
 from bnn.machine.workers import in_threads
@@ -232,10 +232,10 @@ def _first_bits(layer: object, prepared: PackedImages, threads: int) -> Words:
     lit = prepared.lit
     if lit is not None:
         codes, total = _codes(layer, lit)
-        limits = lit_groups.limits_of(layer.threshold, layer.direction, total)
+        limits = group_sums.limits_of(layer.threshold, layer.direction, total)
 
         def look_up(start: int, stop: int) -> None:
-            lit_groups.fired_words(lit, codes, limits, bits, start, stop)
+            group_sums.fired_words(lit, codes, limits, bits, start, stop)
 
         in_threads(look_up, prepared.images, threads)
         return bits
@@ -270,7 +270,7 @@ def _pixel_sums(layer: object, prepared: PackedImages, threads: int) -> npt.NDAr
         codes, total = _codes(layer, lit)
 
         def work(start: int, stop: int) -> None:
-            lit_groups.pixel_sums(lit, codes, total, z, start, stop)
+            group_sums.pixel_sums(lit, codes, total, z, start, stop)
 
         in_threads(work, prepared.images, threads)
         return z

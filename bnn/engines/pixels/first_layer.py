@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bnn.engines.pixels import lit_groups, pixel_changes, pixel_layer
+from bnn.engines.pixels import group_sums, lit_groups, pixel_changes, pixel_layer
 from bnn.engines.pixels.front import BLOCK, NO_FLIPS, Flips, Step, Thresholds, mark_open
 from bnn.engines.pixels.lit_groups import LitGroups
 from bnn.engines.pixels.pixel_changes import PixelFlips, PixelState
@@ -183,10 +183,10 @@ def _anew(
             )
 
         in_threads(flip, len(layer.weights), threads if len(places) > 10_000 else 1)
-        limits = lit_groups.limits_of(t, layer.direction, total)
+        limits = group_sums.limits_of(t, layer.direction, total)
 
         def fire(start: int, stop: int) -> None:
-            lit_groups.fired_words(lit, codes, limits, changed, start, stop)
+            group_sums.fired_words(lit, codes, limits, changed, start, stop)
     else:
         weights = flip_bits(layer.weights, places, columns=layer.columns)
         patterns = pixel_layer.patterns_of(weights, layer.columns)
@@ -257,7 +257,7 @@ def _margins_of_groups(
             image = 64 * block + within
             segments = odd = 0
             if image < images:
-                segments, odd = lit_groups.centred_sums(lit, image, codes, tables, short, whole)
+                segments, odd = group_sums.centred_sums(lit, image, codes, tables, short, whole)
             bit = np.uint64(1) << np.uint64(within)
             for r in range(neurons):
                 q = dark[r]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bnn.machine.bit_matrix import transpose_bits
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
+from bnn.machine.vector_memory import load_bytes_as_shorts
 from bnn.machine.vectors import (
     add,
     add_saturated,
@@ -21,7 +22,6 @@ from bnn.machine.vectors import (
     fill_shorts,
     greater,
     load_bytes,
-    load_bytes_as_shorts,
     load_shorts,
     lowest_bit,
     popcount,

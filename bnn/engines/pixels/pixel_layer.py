@@ -11,13 +11,13 @@ import numpy.typing as npt
 from bnn.machine.bit_matrix import transpose_bits
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, unpack_signs
+from bnn.machine.vector_memory import load_bytes_as_shorts
 from bnn.machine.vectors import (
     add,
     fill_bytes,
     fill_shorts,
     greater,
     load_bytes,
-    load_bytes_as_shorts,
     load_shorts,
     store_shorts,
     subtract,

@@ -13,7 +13,7 @@ from bnn.engines.convolution import front as conv_front
 from bnn.engines.convolution import state as conv_state
 from bnn.engines.dense import dense
 from bnn.engines.incremental import incremental
-from bnn.engines.packed.conv_layer import MapShape
+from bnn.engines.packed.conv_types import MapShape
 from bnn.engines.pixels.front import BLOCK
 from bnn.errors.errors import chip_flips
 from bnn.evaluation.runner import memory_bytes, start_runner, with_thresholds

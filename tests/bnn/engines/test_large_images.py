@@ -13,7 +13,7 @@ EVALUATION = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from bnn import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer
+from bnn.networks.network import ConvLayer, FoldedNetwork, HiddenLayer, OutputLayer
 from bnn.engines.packed import packed
 from bnn.evaluation.runner import start_runner
 from bnn.errors.flips import chip_flips

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bnn.engines.pixels import lit_groups
+from bnn.engines.pixels import group_sums, lit_groups
 from bnn.machine.packing import pack_bits
 
 pytestmark = pytest.mark.skipif(
@@ -20,7 +20,7 @@ def centred(images: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, list[int
     short, whole = np.empty(neurons, np.int16), np.empty(neurons, np.int32)
     rows, segments = [], []
     for image in range(len(images)):
-        number, odd = lit_groups.centred_sums(lit, image, codes, tables, short, whole)
+        number, odd = group_sums.centred_sums(lit, image, codes, tables, short, whole)
         sums = short if number == 1 else whole
         rows.append(4 * sums[: len(signs)].astype(np.int64) - 2 * odd)
         segments.append(number)

@@ -11,7 +11,7 @@ from bnn import ImageSet, fold, from_npz
 from bnn.engines.packed import packed
 from bnn.importing.source_stages import ImportRefusedError
 from bnn.networks.network import network_sha256
-from bnn.training.architectures import module_answers
+from bnn.training.exact_answers import module_answers
 from bnn.training.training import TrainedNetwork
 
 

@@ -7,7 +7,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
 
-from bnn.importing.onnx_bounds import check_expansion  # noqa: E402
+from bnn.importing.onnx_operators import check_expansion  # noqa: E402
 
 
 def model(sizes: list[int]) -> "onnx.ModelProto":

@@ -14,8 +14,9 @@ import bnn
 from bnn.engines.packed import packed
 from bnn.networks.copies import copy_neurons
 from bnn.networks.network import layer_signs
-from bnn.training.architectures import BinaryConvNet, BinaryMLP, module_answers
+from bnn.training.architectures import BinaryConvNet, BinaryMLP
 from bnn.training.checkpoints import begin_with
+from bnn.training.exact_answers import module_answers
 from bnn.training.layers import BatchNorm
 from bnn.training.widening import widened
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from bnn.training.architectures import BinaryConvNet, BinaryMLP, encode_pixels, module_answers
+from bnn.training.architectures import BinaryConvNet, BinaryMLP, encode_pixels
+from bnn.training.exact_answers import module_answers
 
 
 def test_pixels_become_odd_integers() -> None:
@@ -227,7 +228,7 @@ def test_answers_of_a_convolutional_network_do_not_depend_on_blocks(
     pixels = np.random.default_rng(0).integers(0, 256, (33, 72), dtype=np.uint8)
     whole = module_answers(module, pixels)
     # 4 channels of 4 x 6 are the most: five images at a time
-    monkeypatch.setattr("bnn.training.architectures._BLOCK_VALUES", 5 * 144)
+    monkeypatch.setattr("bnn.training.exact_answers._BLOCK_VALUES", 5 * 144)
     sizes: list[int] = []
     module.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
     np.testing.assert_array_equal(module_answers(module, pixels), whole)

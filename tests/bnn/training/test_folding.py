@@ -9,7 +9,8 @@ from bnn.engines.dense import dense
 from bnn.engines.packed import packed
 from bnn.machine.packing import padding_is_zero
 from bnn.networks.network import ALWAYS, NEVER, ConvLayer, HiddenLayer, layer_signs
-from bnn.training.architectures import BinaryConvNet, BinaryMLP, BinaryNetwork, module_answers
+from bnn.training.architectures import BinaryConvNet, BinaryMLP, BinaryNetwork
+from bnn.training.exact_answers import module_answers
 from bnn.training.folding import fold_threshold
 from bnn.training.training import TrainedNetwork
 

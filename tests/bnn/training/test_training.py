@@ -12,8 +12,9 @@ import torch
 from bnn import ImageSet, TrainingOptions, evaluate, fold, load_network, save_network, train
 from bnn.engines.packed import packed
 from bnn.networks.network import network_sha256
-from bnn.training.architectures import BinaryMLP, drawn_weights, module_answers
+from bnn.training.architectures import BinaryMLP, drawn_weights
 from bnn.training.checkpoints import _RESULT, HASH, _content_sha256, save_checkpoint
+from bnn.training.exact_answers import module_answers
 from bnn.training.layers import draw_weights
 from bnn.training.options import Augmentation, Convolutions
 from bnn.training.redrawn_flips import negate_redrawn

@@ -19,7 +19,7 @@ from devicefit.inputs.programming import Programming
 from devicefit.likelihood.compressed import Compressed
 from devicefit.measurements.measurements import Measurements, check_measurements
 from devicefit.priors.files import Entry, PriorFile
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 
 CURRENTS = np.array([5e-5, 1e-4, 2e-4, 4e-4])
 DEVICES = 400

@@ -13,7 +13,7 @@ from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import fit
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import check_measurements
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 
 CURRENT = Programming("SET compliance current", "A")
 

@@ -7,10 +7,10 @@ from scipy.special import expit
 from scipy.stats import kstest, norm
 
 from devicefit.families.frame import Frame
-from devicefit.families.levels import level_priors
 from devicefit.families.prior_tables import core_priors, failure_priors
 from devicefit.families.registry import FAMILIES
 from devicefit.inputs.programming import Programming
+from devicefit.likelihood.levels import level_priors
 from devicefit.priors.files import apply, read_priors
 from devicefit.priors.statements import QUANTITIES
 from devicefit.sampling.prior import Prior, ln_prior, prior_record, sample_priors

@@ -11,8 +11,8 @@ from devicefit.compression.compression import compress
 from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import fit
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import sample_priors
-from devicefit.sampling.sampler import SamplerOptions
 from devicefit.simulation.reference_device import ReferencePlan, reference_measurements
 from reliability.cli.inputs import chosen_models
 

@@ -28,8 +28,9 @@ from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import equal_tailed
 from devicefit.priors.statements import Statement
 from devicefit.sampling import sampler
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import prior_record
-from devicefit.sampling.sampler import CLIMBS, SamplerOptions
+from devicefit.sampling.sampler import CLIMBS
 from devicefit.simulation.reference_device import (
     ReferencePlan,
     reference_measurements,

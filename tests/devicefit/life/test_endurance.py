@@ -15,16 +15,14 @@ from devicefit.life.endurance import (
     PRIORS,
     EnduranceCounts,
     EnduranceState,
-    check_decades,
-    check_last_decade,
     count_windows,
     endurance_model,
     fit_endurance,
-    replicate,
 )
+from devicefit.life.endurance_checks import check_decades, check_last_decade, replicate
 from devicefit.life.fit import LifeDraws
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import moments
-from devicefit.sampling.sampler import SamplerOptions
 from tests.devicefit import plain
 
 SAMPLER = SamplerOptions(chains=2, draws=250, warmup=250, seed=1, cores=1, target_accept=0.9)

@@ -10,7 +10,8 @@ import pytest
 from devicefit.distributions.separation import best_threshold
 from devicefit.inputs.columns import parse_columns
 from devicefit.inputs.refusals import MeasurementError
-from devicefit.life.tables import bake_counts, endurance_counts, read_life_table, read_wear_out
+from devicefit.life.counted_tables import bake_counts, endurance_counts, read_wear_out
+from devicefit.life.tables import read_life_table
 from devicefit.treatments.overrange import Overrange
 
 CYCLES = parse_columns(["prior_cycles=n", "device_id=cell", "resistance_ohm=R:kohm"])

@@ -19,8 +19,8 @@ from devicefit.life.retention import (
     replicate,
     retention_model,
 )
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import sample_priors
-from devicefit.sampling.sampler import SamplerOptions
 from tests.devicefit import plain
 
 SAMPLER = SamplerOptions(chains=2, draws=200, warmup=250, seed=1, cores=1, target_accept=0.9)

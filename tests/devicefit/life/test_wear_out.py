@@ -10,7 +10,7 @@ from scipy.stats import norm, weibull_min
 from devicefit.inputs.programming import Programming
 from devicefit.life.study import study_wear_out
 from devicefit.life.wear_out import LAWS, PRIORS, WearOutTable, fit_wear_out, wear_out_model
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from tests.devicefit import plain
 
 GATE = Programming("SET gate voltage", "V")

@@ -21,7 +21,8 @@ from devicefit.persistence.persistence import Persistence
 from devicefit.prediction import prediction
 from devicefit.prediction.counted_errors import count_errors
 from devicefit.prediction.predicted_failures import predicted_failures
-from devicefit.prediction.prediction import fit_persistence, predict, sides
+from devicefit.prediction.prediction import fit_persistence, predict
+from devicefit.prediction.sides import sides
 from devicefit.treatments.overrange import Overrange
 
 CURRENT = Programming("SET compliance current", "A")

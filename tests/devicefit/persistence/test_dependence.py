@@ -11,9 +11,10 @@ from scipy.signal import lfilter
 from scipy.special import log_ndtr
 from scipy.stats import norm
 
-from devicefit.families.levels import Levels
+from devicefit.likelihood.levels import Levels
 from devicefit.persistence.dependence import fit_levels, normal_scores, score_cells
-from devicefit.sampling.sampler import SamplerOptions, r_hat
+from devicefit.sampling.diagnostics import r_hat
+from devicefit.sampling.options import SamplerOptions
 
 LEVELS = Levels(0.5, 0.25, 0.4, 0.15, 0.2, 0.1, 0.2)
 

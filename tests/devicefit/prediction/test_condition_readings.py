@@ -15,7 +15,7 @@ from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import Measurements, check_measurements
 from devicefit.prediction.condition_readings import BIN, ConditionReadings, condition_readings
-from devicefit.prediction.prediction import thresholds
+from devicefit.prediction.sides import thresholds
 
 CURRENT = Programming("SET compliance current", "A")
 WIDTH = Programming("pulse width", "s")

@@ -26,8 +26,8 @@ from devicefit.prediction.reading_density import (
     thinned,
     thinned_places,
 )
+from devicefit.sampling.diagnostics import psis
 from devicefit.sampling.prior import sample_priors
-from devicefit.sampling.sampler import psis
 
 CURRENT = Programming("SET compliance current", "A")
 MEAN = {"LRS": np.log(5e3), "HRS": np.log(1e5)}

@@ -17,15 +17,9 @@ from devicefit.families.prior_tables import core_priors
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import Measurements, check_measurements
-from devicefit.prediction.prediction import (
-    fit_persistence,
-    on_new_arrays,
-    places_of,
-    predict,
-    ranked_score,
-    reading_ranges,
-    sides,
-)
+from devicefit.prediction.places import on_new_arrays, places_of
+from devicefit.prediction.prediction import fit_persistence, predict, ranked_score, reading_ranges
+from devicefit.prediction.sides import sides
 
 CURRENT = Programming("SET compliance current", "A")
 LOW, HIGH = 5e-5, 2e-4

@@ -18,22 +18,18 @@ from scipy.special import logsumexp
 
 from devicefit.numerics.arrays import FloatArray
 from devicefit.sampling import sampler
+from devicefit.sampling.diagnostics import bulk_ess, psis, r_hat, tail_ess, versions
 from devicefit.sampling.graph_code import WITHOUT_LOCK
 from devicefit.sampling.machine_density import MachineDensity, density_of
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import Prior
 from devicefit.sampling.sampler import (
     CLIMBS,
     NotFinite,
     SampledVectors,
-    SamplerOptions,
-    bulk_ess,
-    psis,
-    r_hat,
     sample_density,
     sample_model,
     standardised,
-    tail_ess,
-    versions,
 )
 
 

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from devicefit.compression.compression import compress
 from devicefit.families.registry import FAMILIES
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation import calibration
 from devicefit.simulation.calibration import (
     CURRENT_DESIGN,

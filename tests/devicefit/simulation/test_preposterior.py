@@ -10,7 +10,7 @@ from devicefit.families.frame import Frame
 from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
-from devicefit.sampling.sampler import psis
+from devicefit.sampling.diagnostics import psis
 from devicefit.simulation.moved_draws import linear_update, moments_update, updated
 from devicefit.simulation.new_readings import (
     NewReadings,

@@ -7,13 +7,8 @@ import pytest
 from scipy.special import expit, logit, ndtri
 from scipy.stats import chi2
 
-from reliability.accuracy.surface_model import (
-    Pairs,
-    Smoothness,
-    draw_dispersions,
-    draw_shares,
-    linearise,
-)
+from reliability.accuracy.surface_draws import draw_dispersions, draw_shares
+from reliability.accuracy.surface_model import Pairs, Smoothness, linearise
 
 RATES = np.geomspace(1e-3, 0.2, 8)
 AT = Pairs(np.log(np.repeat(RATES, 3)), np.tile([-0.7, 0.0, 0.7], 8))

@@ -17,8 +17,8 @@ from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import ONE_CONDITION, Programming
 from devicefit.persistence.persistence import Persistence
 from devicefit.persistence.windows import WindowedPersistence
+from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.prior import prior_record, sample_priors
-from devicefit.sampling.sampler import SamplerOptions
 from reliability.device.files import load_study, save_study
 from reliability.device.study import DeviceStudy
 

@@ -22,13 +22,8 @@ from reliability.chips.lots import LotSizes
 from reliability.chips.rates import chip_rates
 from reliability.confirmation.aged import Ageing
 from reliability.confirmation.confirmables import confirmables, networks_in
-from reliability.confirmation.confirmed import (
-    Confirmable,
-    Confirming,
-    confirm_designs,
-    confirm_each,
-    values_to_try,
-)
+from reliability.confirmation.confirmed import confirm_designs, confirm_each, values_to_try
+from reliability.confirmation.confirming import Confirmable, Confirming
 from reliability.confirmation.words import (
     confirmation_line,
     confirmation_record,

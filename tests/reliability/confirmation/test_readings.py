@@ -21,9 +21,8 @@ from reliability.chips.readings import (
     ReadingsCheck,
     checks_near,
     errors_near,
-    near_gate,
-    readings_gate,
 )
+from reliability.chips.readings_gates import near_gate, readings_gate
 from reliability.plans.storage import PLAIN, Storage
 
 VOLT = Programming("gate voltage", "V")

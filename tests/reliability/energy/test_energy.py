@@ -13,7 +13,7 @@ from devicefit.families.prior_tables import core_priors
 from devicefit.fitting.fit import DevicePosterior, Diagnostics, fit
 from devicefit.inputs.programming import Programming
 from devicefit.measurements.measurements import check_measurements
-from devicefit.sampling.sampler import SamplerOptions
+from devicefit.sampling.options import SamplerOptions
 from reliability.energy.energy import (
     Energy,
     EnergyOptions,

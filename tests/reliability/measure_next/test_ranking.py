@@ -17,8 +17,8 @@ from devicefit.families.registry import FAMILIES
 from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
+from devicefit.sampling.diagnostics import psis
 from devicefit.sampling.prior import prior_record
-from devicefit.sampling.sampler import psis
 from devicefit.simulation.new_readings import ln_likelihoods
 from reliability.accuracy.propagation import pair_draws
 from reliability.accuracy.surface import AccuracySurface

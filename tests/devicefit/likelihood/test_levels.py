@@ -18,17 +18,14 @@ from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 from scipy.stats import multivariate_normal, norm
 
-from devicefit.families.levels import (
+from devicefit.likelihood.compressed import DeviceCells
+from devicefit.likelihood.level_density import (
     CellStatistics,
-    Levels,
-    identifiable,
-    level_priors,
-    levels_of,
     ln_density,
     ln_left_out,
     ln_likelihood,
 )
-from devicefit.likelihood.compressed import DeviceCells
+from devicefit.likelihood.levels import Levels, identifiable, level_priors, levels_of
 
 NAMES = [f.name for f in fields(Levels)]
 LEVELS = Levels(0.45, 0.2, 0.4, -0.25, 0.3, 0.15, 0.1)
