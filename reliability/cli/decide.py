@@ -2,34 +2,120 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reliability.cli.decision_inputs import answer_from, confirming_with, decision_options, on_study
-from reliability.cli.guards import exit_1_on_failure, exit_2_on_bad_input, print_verdict
+from reliability.cli.decision_inputs import (
+    AnswerChoices,
+    DecisionChoices,
+    decision_options,
+    on_study,
+)
+from reliability.cli.guards import exit_2_on_bad_input, print_verdict
 from reliability.cli.inputs import given
 from reliability.cli.options import (
-    ConfirmChoices,
-    DecisionChoices,
-    ForceOption,
     ImagesDirOption,
-    LivesOption,
-    QuietOption,
-    RunChoices,
+    Output,
     SeedOption,
+    SimulationChoices,
     opened,
+    option,
 )
 
 if TYPE_CHECKING:
+    from bnn.images.sets import ImageSet
+    from reliability.confirmation.confirmables import Find
+    from reliability.confirmation.confirmed import Confirmable
+    from reliability.decision.options import DecisionOptions
+    from reliability.device.study import DeviceStudy
+    from reliability.files.progress import Narrator
     from reliability.measure_next.candidates import Candidate
+    from reliability.measure_next.options import MeasureNextOptions
     from reliability.measure_next.outlook import ChoiceOutlook
     from reliability.measure_next.ranking import MeasureNext
+    from reliability.networks.study import NetworkStudy
+    from reliability.results.results import Results
 
 decision_commands = typer.Typer()
+
+CountsOption = Annotated[
+    list[Path],
+    typer.Option(help="Counts written by `evaluate`; the standard network first. Repeatable."),
+]
+
+
+@dataclass(frozen=True)
+class RankingChoices:
+    """Candidates for further measurements, and the saving that they are ranked for."""
+
+    candidate: list[str] | None = option(
+        metavar="KEY=VALUE:...",
+        help="What might be done: programming=VALUE:devices=N[:cycles=N], more_cycles=N, "
+        "chips=N, images=N, or programming=VALUE:energy_se=FRACTION. Repeatable. Default: a "
+        "list of usual ones.",
+    )
+    candidates: Path | None = option(
+        help="The same from a file: TOML tables [[candidate]], or CSV."
+    )
+    reference: str | None = option(
+        help="Saving against: standard_bnn (default), memory, or memory_with_ecc."
+    )
+    question: str | None = option(
+        help="Saving on this test-set (default), or for the population of images."
+    )
+    network: str | None = option(help="Design whose saving is known better: its network, by name.")
+    stored_as: str | None = option(
+        help="The same: how it is stored, like '1T1R + SECDED(72,64)'. Default: what `decide` "
+        "recommends."
+    )
+    simulations: int | None = option(min=10, help="Simulated outcomes of each candidate.")
+
+    def options(self) -> MeasureNextOptions:
+        """How candidates are judged."""
+        from reliability.measure_next.options import MeasureNextOptions
+
+        return MeasureNextOptions(
+            **given(
+                reference=self.reference,
+                network=self.network,
+                stored_as=self.stored_as,
+                question=self.question,
+                simulations=self.simulations,
+            )
+        )
+
+    def chosen(self, study: DeviceStudy) -> list[Candidate]:
+        """Candidates that the user names, none for the usual ones; those that fit the device.
+
+        Raises
+        ------
+        ValueError
+            A candidate that cannot be read, or that the device does not have readings for.
+        """
+        import numpy as np
+
+        from reliability.measure_next.candidates import MeasuredEnergy, MoreCycles, MoreDevices
+        from reliability.measure_next.files import parse_candidate, read_candidates
+        from reliability.measure_next.readings import planned_readings
+
+        frame = study.main.frame
+        found = [parse_candidate(text, frame.programming) for text in self.candidate or []]
+        if self.candidates is not None:
+            found += read_candidates(self.candidates, frame.programming)
+        for one in found:
+            if isinstance(one, MoreDevices | MeasuredEnergy):
+                frame.check(np.array([one.programming]), "candidate: programming")
+            if isinstance(one, MoreDevices | MoreCycles):
+                planned_readings(one, study)
+        return found
 
 
 @decision_commands.command()
@@ -37,14 +123,9 @@ decision_commands = typer.Typer()
 def decide(
     *,
     device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
-    counts: Annotated[
-        list[Path],
-        typer.Option(help="Counts written by `evaluate`; the standard network first. Repeatable."),
-    ],
+    counts: CountsOption,
     out: Annotated[Path, typer.Option(help="Results to write (.json).")],
-    asked: DecisionChoices,
-    confirm: ConfirmChoices,
-    life_files: LivesOption = None,
+    asked: AnswerChoices,
     networks_dir: Annotated[
         list[Path] | None,
         typer.Option(
@@ -54,41 +135,93 @@ def decide(
         ),
     ] = None,
     images_dir: ImagesDirOption = None,
-    running: RunChoices,
+    simulation: SimulationChoices,
+    output: Output,
 ) -> None:
     """Decide from stored posteriors and counts: lowest safe programming and energy saving."""
     from reliability.confirmation.confirmables import networks_in
     from reliability.device.files import load_study
-    from reliability.files.output import check_file, staged_file
-    from reliability.files.progress import Narrator
     from reliability.networks.images import load_image_set
 
     with exit_2_on_bad_input():
-        check_file(out, force=running.force, suffix=".json")
+        output.check_file(out, ".json")
         study = load_study(device)
-        options = decision_options(asked, life_files, seed=running.seed)
+        options = decision_options(asked, seed=simulation.seed)
         options, networks = on_study(options, asked, study, counts)
         folders = _network_folders(networks_dir or [], counts)
-    with (
-        exit_1_on_failure(),
-        staged_file(out, force=running.force) as stage,
-        Narrator(quiet=running.quiet) as narrator,
-    ):
-        confirming = confirming_with(
+    with output.file(out) as (stage, narrator):
+        results = answer_from(
             study,
             networks,
-            networks_in(folders),
-            partial(load_image_set, directory=images_dir, download=False),
-            confirm,
-            seed=running.seed,
-            threads=running.threads,
-        )
-        results = answer_from(
-            study, networks, options, narrator, simulated=False, confirming=confirming
+            options,
+            asked,
+            narrator,
+            threads=simulation.threads,
+            find=networks_in(folders),
+            images_of=partial(load_image_set, directory=images_dir, download=False),
         )
         stage.write_text(results.to_json(), encoding="utf-8")
     print_verdict(results)
     typer.echo(f"results: {out}")
+
+
+def answer_from(
+    study: DeviceStudy,
+    networks: dict[str, NetworkStudy],
+    options: DecisionOptions,
+    asked: AnswerChoices,
+    narrator: Narrator,
+    *,
+    threads: int,
+    find: Find,
+    images_of: Callable[[str], ImageSet],
+    **further: Any,
+) -> Results:
+    """Results with the command line in them, and designs confirmed by chips as was asked for.
+
+    Parameters
+    ----------
+    study, networks, options
+        Fitted device, counted networks and what is to be decided.
+    asked : AnswerChoices
+        How designs are confirmed.
+    narrator : Narrator
+        Tells what is being done.
+    threads : int
+        CPU threads.
+    find, images_of : callable
+        Network by its SHA-256, image set by its name.
+    **further
+        Further arguments of :func:`reliability.results.answer.answer`.
+    """
+    from reliability.confirmation.confirmables import confirmables
+    from reliability.confirmation.confirming import Confirming
+    from reliability.results.answer import answer
+
+    found: dict[str, Confirmable] = {}
+    missing = "--confirm-minutes 0 was asked for"
+    if asked.confirm_minutes > 0:
+        found, missing = confirmables(networks, find, images_of, threads=threads)
+    confirming = Confirming(
+        found,
+        device=study.main,
+        arrays_per_chip=asked.arrays_per_chip,
+        measured=study.measured,
+        missing=missing,
+        threads=threads,
+        seed=options.seed,
+        **given(budget_s=60 * asked.confirm_minutes or None),
+    )
+    narrator.say("propagating bit errors to accuracy, deciding")
+    return answer(
+        study,
+        networks,
+        options,
+        command=shlex.join(["rram-reliability", *sys.argv[1:]]),
+        confirming=confirming,
+        say=narrator.say,
+        **further,
+    )
 
 
 def _network_folders(named: list[Path], counts: list[Path]) -> list[Path]:
@@ -104,111 +237,50 @@ def _network_folders(named: list[Path], counts: list[Path]) -> list[Path]:
 def measure_next_command(
     *,
     device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
-    counts: Annotated[
-        list[Path],
-        typer.Option(help="Counts written by `evaluate`; the standard network first. Repeatable."),
-    ],
+    counts: CountsOption,
     out: Annotated[Path, typer.Option(help="Ranking to write (.json).")],
     csv: Annotated[
         Path | None, typer.Option("--csv", help="The table once more, as a CSV file.")
     ] = None,
-    candidate: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE:...",
-            help="What might be done: programming=VALUE:devices=N[:cycles=N], more_cycles=N, "
-            "chips=N, images=N, or programming=VALUE:energy_se=FRACTION. Repeatable. Default: a "
-            "list of usual ones.",
-        ),
-    ] = None,
-    candidates: Annotated[
-        Path | None,
-        typer.Option(help="The same from a file: TOML tables [[candidate]], or CSV."),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(help="Saving against: standard_bnn (default), memory, or memory_with_ecc."),
-    ] = None,
-    question: Annotated[
-        str | None,
-        typer.Option(help="Saving on this test-set (default), or for the population of images."),
-    ] = None,
-    network: Annotated[
-        str | None, typer.Option(help="Design whose saving is known better: its network, by name.")
-    ] = None,
-    stored_as: Annotated[
-        str | None,
-        typer.Option(
-            help="The same: how it is stored, like '1T1R + SECDED(72,64)'. Default: what `decide` "
-            "recommends."
-        ),
-    ] = None,
-    simulations: Annotated[
-        int | None, typer.Option(min=10, help="Simulated outcomes of each candidate.")
-    ] = None,
+    ranking: RankingChoices,
     asked: DecisionChoices,
     seed: SeedOption = 1,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Rank further measurements by what they are expected to do to the interval of the saving."""
-    import numpy as np
-
     from devicefit.numerics.stored import document_text
     from reliability.decision.compare import compare
     from reliability.decision.second_variable import at_one_second
     from reliability.device.files import load_study
-    from reliability.files.output import check_file, staged_file
-    from reliability.files.progress import Narrator
-    from reliability.measure_next.candidates import MeasuredEnergy, MoreCycles, MoreDevices
-    from reliability.measure_next.options import (
-        MeasureNextOptions,
-        check_design_names,
-        chosen_design,
-    )
+    from reliability.files.output import staged_file
+    from reliability.measure_next.options import check_design_names, chosen_design
     from reliability.measure_next.ranking import measure_next
-    from reliability.measure_next.readings import planned_readings
     from reliability.measure_next.usual import usual_candidates
 
+    design = ranking.network, ranking.stored_as
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".json")
+        output.check_file(out, ".json")
         if csv is not None:
-            check_file(csv, force=force, suffix=".csv", option="--csv")
+            output.check_file(csv, ".csv", "--csv")
         options = decision_options(asked, seed=seed)
         if options.energy is None:
             raise ValueError(
                 "--energy none: without energies there is no saving to know better; leave it out"
             )
-        judging = MeasureNextOptions(
-            **given(
-                reference=reference,
-                network=network,
-                stored_as=stored_as,
-                question=question,
-                simulations=simulations,
-            )
-        )
+        judging = ranking.options()
         study = at_one_second(load_study(device), asked.second)
-        frame = study.main.frame
         options, networks = on_study(options, asked, study, counts)
-        chosen = _chosen(candidate or [], candidates, frame.programming)
-        for one in chosen:
-            if isinstance(one, MoreDevices | MeasuredEnergy):
-                frame.check(np.array([one.programming]), "candidate: programming")
-            if isinstance(one, MoreDevices | MoreCycles):
-                planned_readings(one, study)
-        check_design_names(list(networks), network, stored_as)
+        chosen = ranking.chosen(study)
+        check_design_names(list(networks), *design)
     with (
-        exit_1_on_failure(),
-        staged_file(out, force=force) as stage,
-        nullcontext() if csv is None else staged_file(csv, force=force, option="--csv") as table,
-        Narrator(quiet=quiet) as narrator,
+        output.file(out) as (stage, narrator),
+        nullcontext()
+        if csv is None
+        else staged_file(csv, force=output.force, option="--csv") as table,
     ):
         narrator.say("propagating bit errors to accuracy")
         comparison = compare(study, networks, options)
-        chosen = chosen or usual_candidates(
-            comparison, study, chosen_design(comparison, network, stored_as)
-        )
+        chosen = chosen or usual_candidates(comparison, study, chosen_design(comparison, *design))
         narrator.say(f"simulating what {len(chosen)} candidates would show")
         found = measure_next(
             study,
@@ -225,15 +297,6 @@ def measure_next_command(
     for line in lines_of(found):
         typer.echo(line)
     typer.echo(f"ranking: {out}")
-
-
-def _chosen(texts: list[str], path: Path | None, programming: object) -> list[Candidate]:
-    from devicefit.inputs.programming import Programming
-    from reliability.measure_next.files import parse_candidate, read_candidates
-
-    assert isinstance(programming, Programming)
-    found = [parse_candidate(text, programming) for text in texts]
-    return found + ([] if path is None else read_candidates(path, programming))
 
 
 def _write_csv(found: MeasureNext, path: Path) -> None:

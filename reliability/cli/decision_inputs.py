@@ -6,34 +6,93 @@ Heavy packages are imported where they are needed, so that ``--help`` answers at
 from __future__ import annotations
 
 import math
-import shlex
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reliability.cli.guards import check_files
 from reliability.cli.inputs import given
+from reliability.cli.options import OffsetOption, ThresholdOption, in_unit, option
 
 if TYPE_CHECKING:
-    from bnn.images.sets import ImageSet
     from devicefit.inputs.programming import Programming
-    from reliability.cli.options import ConfirmChoices, DecisionChoices
-    from reliability.confirmation.confirmables import Find
-    from reliability.confirmation.confirming import Confirming
     from reliability.decision.options import DecisionOptions
     from reliability.decision.requirement import Requirement
     from reliability.device.study import DeviceStudy
-    from reliability.files.progress import Narrator
     from reliability.networks.study import NetworkStudy
-    from reliability.results.results import Results
+
+
+@dataclass(frozen=True)
+class DecisionChoices:
+    """What a user says of a decision; None is left to the defaults of what it belongs to."""
+
+    requirement: Path | None = option(
+        help="TOML file of what must hold; see docs/requirements.md. Options override it."
+    )
+    max_loss: float | None = option(
+        help="Largest accuracy loss, a fraction (0.01: one point, the default; 0.02 for digits)."
+    )
+    risk: float | None = option(help="Largest probability of a larger loss.")
+    memory_ber: float | None = option(help="Residual BER that plain memory has to reach.")
+    threshold_ohm: ThresholdOption = None
+    offset_ln_r: OffsetOption = None
+    one_is: str | None = option(help="State that stores the weight +1: LRS (default) or HRS.")
+    scrambling: str = option(
+        default="compare",
+        help="Scrambled storage: half of the weights are stored inverted by a fixed pattern "
+        "that is undone at reading, so that stored ones and zeros go wrong alike. compare: as "
+        "an alternative; always; never.",
+    )
+    set_voltage_v: float | None = option(
+        parser=in_unit("V"), metavar="V", help="Voltage during SET (assumed), V."
+    )
+    reset_voltage_v: float | None = option(
+        parser=in_unit("V"), metavar="V", help="Voltage during RESET (assumed), V."
+    )
+    pulse_s: float | None = option(
+        parser=in_unit("s"), metavar="S", help="Width of SET and RESET pulses (assumed), s."
+    )
+    energy: str | None = option(
+        metavar="FILE.csv|none",
+        help="Measured energies or SET currents with their errors; see docs/energy.md. none: "
+        "no energy is known, and no saving is stated.",
+    )
+    energy_sd: list[str] | None = option(
+        metavar="NAME=SD",
+        help="What is not known of the pulses: voltage, pulse, current, current_slope, "
+        "reset_current, v_c or inference, e.g. voltage=0.05. Repeatable.",
+    )
+    second: str | None = option(
+        metavar="VALUE",
+        help="Decide at this value of the second programming variable, e.g. 1us; without it "
+        "the measured values are compared.",
+    )
+
+
+@dataclass(frozen=True)
+class AnswerChoices(DecisionChoices):
+    """What a user says of a decision that is aged over a life and confirmed by chips."""
+
+    life_files: list[Path] | None = option(
+        "--life",
+        help="Posterior of endurance, retention or wear-out, written by a `life` command, for "
+        "the life that the requirement file asks for. Repeatable.",
+    )
+    confirm_minutes: float = option(
+        default=10.0,
+        min=0.0,
+        help="About the time that confirming designs by chips may take in all: fewer chips and "
+        "a wider interval where it does not suffice. 0: do not confirm.",
+    )
+    arrays_per_chip: int = option(
+        default=1, min=1, help="Arrays that the cells of a chip lie on (assumed)."
+    )
 
 
 def requirement_of(chosen: DecisionChoices, image_set: str | None) -> Requirement:
     """What must hold: options override the requirement file, that the default for the images."""
-    from dataclasses import replace
-
     from reliability.decision.requirement import default_requirement
     from reliability.decision.requirement_files import read_requirement
 
@@ -47,7 +106,6 @@ def requirement_of(chosen: DecisionChoices, image_set: str | None) -> Requiremen
 
 def decision_options(
     chosen: DecisionChoices,
-    life_files: list[Path] | None = None,
     *,
     image_set: str | None = None,
     seed: int = 1,
@@ -82,14 +140,14 @@ def decision_options(
             f"{', '.join(pulses)}, or --energy {NO_ENERGY}"
         )
     lives = []
-    if life_files:
+    if isinstance(chosen, AnswerChoices) and chosen.life_files:
         # imported here: no other decision needs them
         from devicefit.life.files import load_life
         from reliability.life.factors import check_lives
         from reliability.statements.life import life_asked
 
-        check_files(life_files, "--life")
-        lives = [load_life(path) for path in life_files]
+        check_files(chosen.life_files, "--life")
+        lives = [load_life(path) for path in chosen.life_files]
         check_lives(lives, life_asked(wanted))
     return DecisionOptions(
         requirement=wanted,
@@ -140,8 +198,6 @@ def on_device(
         One condition only, or energies, a reference or a value of the second variable of another
         variable or range.
     """
-    from dataclasses import replace
-
     from reliability.decision.second_variable import compared_values
 
     low, high, table = float(values[0]), float(values[-1]), options.energy_table
@@ -173,8 +229,6 @@ def on_study(
     options: DecisionOptions, chosen: DecisionChoices, study: DeviceStudy, counts: list[Path]
 ) -> tuple[DecisionOptions, dict[str, NetworkStudy]]:
     """Options that fit a fitted device, and the counted networks they are asked of."""
-    from dataclasses import replace
-
     frame = study.main.frame
     options = on_device(
         options,
@@ -246,57 +300,3 @@ def counted_images(networks: dict[str, NetworkStudy]) -> str | None:
     from reliability.networks.images import image_set_of
 
     return image_set_of(next(iter(networks.values())).record)
-
-
-def answer_from(
-    study: DeviceStudy,
-    networks: dict[str, NetworkStudy],
-    options: DecisionOptions,
-    narrator: Narrator,
-    *,
-    simulated: bool,
-    with_next: bool = False,
-    confirming: Confirming,
-) -> Results:
-    """Results with the command line in them; of the simulated device with its truth."""
-    from devicefit.simulation.reference_device import ReferenceDevice
-    from reliability.results.answer import answer
-
-    narrator.say("propagating bit errors to accuracy, deciding")
-    return answer(
-        study,
-        networks,
-        options,
-        command=shlex.join(["rram-reliability", *sys.argv[1:]]),
-        with_next=with_next,
-        truth=ReferenceDevice() if simulated else None,
-        confirming=confirming,
-        say=narrator.say,
-    )
-
-
-def confirming_with(
-    study: Any,
-    networks: dict[str, NetworkStudy],
-    find: Find,
-    images_of: Callable[[str], ImageSet],
-    chosen: ConfirmChoices,
-    *,
-    seed: int,
-    threads: int,
-) -> Confirming:
-    """How designs are confirmed, or why they are not."""
-    from reliability.confirmation.confirmables import confirmables
-    from reliability.confirmation.confirming import Confirming
-
-    common: dict[str, Any] = {
-        "device": study.main,
-        "arrays_per_chip": chosen.arrays_per_chip,
-        "measured": study.measured,
-        "threads": threads,
-        "seed": seed,
-    }
-    if chosen.confirm_minutes == 0:
-        return Confirming({}, missing="--confirm-minutes 0 was asked for", **common)
-    found, missing = confirmables(networks, find, images_of, threads=threads)
-    return Confirming(found, budget_s=60 * chosen.confirm_minutes, missing=missing, **common)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reliability.cli.guards import exit_1_on_failure, exit_2_on_bad_input, print_gates
+from reliability.cli.guards import (
+    exit_2_on_bad_input,
+    print_gates,
+)
 from reliability.cli.inputs import (
     chosen_models,
     data_warnings,
@@ -21,19 +25,18 @@ from reliability.cli.inputs import (
     sampler_options,
 )
 from reliability.cli.options import (
-    ForceOption,
-    MeasurementsOption,
-    ModelOption,
-    OffsetOption,
-    PointsOption,
+    BerChoices,
+    FitChoices,
+    NewArrayOption,
+    Output,
     PriorsOption,
-    QuietOption,
-    SamplingChoices,
-    SecondOption,
+    QuietOutput,
+    ReadingsChoices,
     SeedOption,
     TableChoices,
     ThresholdOption,
     opened,
+    option,
 )
 
 if TYPE_CHECKING:
@@ -42,44 +45,46 @@ if TYPE_CHECKING:
 
 device = typer.Typer()
 
-NewArrayOption = Annotated[
-    bool,
-    typer.Option(
-        "--new-array",
-        help="For an array that was not measured, drawn from the fitted law between arrays.",
-    ),
-]
+
+@dataclass(frozen=True)
+class PredictionChoices:
+    """Which devices are predicted, and how they are gathered."""
+
+    bins: int = option(default=200, min=1, help="Devices in each bin of programming values.")
+    threshold_ohm: ThresholdOption = None
+    as_array: str | None = option(
+        metavar="NAME",
+        help="Fitted array that the devices are taken to be on, whatever their readings say.",
+    )
+    new_array: NewArrayOption = False
 
 
 @device.command()
+@opened
 def simulate(
+    *,
     out: Annotated[Path, typer.Option(help="CSV file to write.")],
     seed: SeedOption = 20190407,
-    force: ForceOption = False,
+    output: QuietOutput,
 ) -> None:
     """Write the readings of the simulated reference device as CSV."""
     from devicefit.simulation.reference_device import reference_csv
-    from reliability.files.output import check_file, staged_file
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".csv")
-    with exit_1_on_failure(), staged_file(out, force=force) as stage:
+        output.check_file(out, ".csv")
+    with output.file(out) as (stage, _):
         stage.write_text(reference_csv(seed=seed), encoding="utf-8")
     typer.echo(f"simulated readings: {out}")
 
 
 @device.command()
 @opened
-def check(
-    *,
-    measurements: MeasurementsOption = None,
-    rows: TableChoices,
-) -> None:
+def check(readings: ReadingsChoices) -> None:
     """Read a file of resistances, refuse what cannot be used, and say what is in it."""
     from reliability.results.summary import summary_lines
 
     with exit_2_on_bad_input():
-        found = read_input(measurements, rows)
+        found = read_input(readings.measurements, readings.table)
     for line in summary_lines(found):
         typer.echo(line)
 
@@ -87,9 +92,7 @@ def check(
 @device.command("priors")
 @opened
 def show_priors(
-    *,
-    measurements: MeasurementsOption = None,
-    rows: TableChoices,
+    readings: ReadingsChoices,
     model: Annotated[
         str,
         typer.Option(
@@ -117,7 +120,7 @@ def show_priors(
         family = one_family(model)
         known = prior_file(priors)
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
-        frame = measured_frame(read_input(measurements, rows))
+        frame = measured_frame(read_input(readings.measurements, readings.table))
         (stated,) = stated_priors(frame, known, families=(family,), others=tuple(FAMILIES))
         prediction = stated.predict(sensing, rng=np.random.default_rng(seed))
     for line in (*stated.lines(), "", *prediction.lines()):
@@ -129,10 +132,8 @@ def show_priors(
 def fit(
     *,
     out: Annotated[Path, typer.Option(help="Directory to write.")],
-    measurements: MeasurementsOption = None,
-    rows: TableChoices,
-    model: ModelOption = None,
-    priors: PriorsOption = None,
+    readings: ReadingsChoices,
+    fitting: FitChoices,
     threshold_ohm: ThresholdOption = None,
     leave_out: Annotated[
         int,
@@ -144,35 +145,26 @@ def fit(
             "and predict the failures there; 0: do not.",
         ),
     ] = 0,
-    sampling: SamplingChoices,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Fit device models to resistances; writes posteriors and checks."""
     from devicefit.distributions.sensing import SensingOptions
     from reliability.device.files import save_study, study_file_names
     from reliability.device.study import study_device
-    from reliability.files.output import check_directory, staged_directory
-    from reliability.files.progress import Narrator
     from reliability.results.summary import level_notes
 
     with exit_2_on_bad_input():
-        check_directory(out, force=force)
-        families, stacked = chosen_models(model)
-        known = prior_file(priors)
-        sampler = sampler_options(sampling)
+        output.check_directory(out)
+        families, stacked = chosen_models(fitting.model)
+        known = prior_file(fitting.priors)
+        sampler = sampler_options(fitting)
         sensing = SensingOptions(threshold_ohm=threshold_ohm)
-        found = read_input(measurements, rows)
+        found = read_input(readings.measurements, readings.table)
         left_out = left_out_groups(found, leave_out)
-        warnings = prior_warnings(found, known, families, sensing, sampling.seed)
+        warnings = prior_warnings(found, known, families, sensing, fitting.seed)
     for line in (*data_warnings(found), *warnings):
         typer.echo(line)
-    names = study_file_names(families)
-    with (
-        exit_1_on_failure(),
-        staged_directory(out, force=force, names=names) as stage,
-        Narrator(quiet=quiet) as narrator,
-    ):
+    with output.directory(out, study_file_names(families)) as (stage, narrator):
         study = study_device(
             found,
             families=families,
@@ -191,7 +183,9 @@ def fit(
 
 
 @device.command()
+@opened
 def ber(
+    *,
     device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
     out: Annotated[Path, typer.Option(help="CSV file to write.")],
     low: Annotated[
@@ -200,12 +194,9 @@ def ber(
     high: Annotated[
         str | None, typer.Option(help="Largest programming value, SI or with its unit.")
     ] = None,
-    second: SecondOption = None,
-    points: PointsOption = 50,
-    threshold_ohm: ThresholdOption = None,
-    offset_ln_r: OffsetOption = None,
+    reading: BerChoices,
     new_array: NewArrayOption = False,
-    force: ForceOption = False,
+    output: QuietOutput,
 ) -> None:
     """Write BER over the programming variable: mean, median and 90 % interval.
 
@@ -216,15 +207,14 @@ def ber(
     from devicefit.fitting.new_arrays import new_array_note
     from reliability.decision.second_variable import at_one_second
     from reliability.device.files import load_study
-    from reliability.files.output import check_file, staged_file
     from reliability.results.summary import ber_table, table_notes
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".csv")
-        study = at_one_second(load_study(device), second)
-        sensing = study.sensing(threshold_ohm, offset_ln_r)
-        grid = _grid(study.main.frame, low, high, points)
-    with exit_1_on_failure(), staged_file(out, force=force) as stage:
+        output.check_file(out, ".csv")
+        study = at_one_second(load_study(device), reading.second)
+        sensing = study.sensing(reading.threshold_ohm, reading.offset_ln_r)
+        grid = _grid(study.main.frame, low, high, reading.points)
+    with output.file(out) as (stage, _):
         table = ber_table(study.main, grid, sensing, new_array=new_array)
         table.to_csv(stage, index=False)
     for line in table_notes(table, study.main):
@@ -264,22 +254,10 @@ def predict(
         list[Path],
         typer.Option(help="Readings of devices that were not fitted. Repeatable."),
     ],
-    rows: TableChoices,
-    bins: Annotated[
-        int, typer.Option("--bins", min=1, help="Devices in each bin of programming values.")
-    ] = 200,
-    threshold_ohm: ThresholdOption = None,
-    as_array: Annotated[
-        str | None,
-        typer.Option(
-            "--as-array",
-            metavar="NAME",
-            help="Fitted array that the devices are taken to be on, whatever their readings say.",
-        ),
-    ] = None,
-    new_array: NewArrayOption = False,
+    table: TableChoices,
+    how: PredictionChoices,
     seed: SeedOption = 1,
-    force: ForceOption = False,
+    output: QuietOutput,
 ) -> None:
     """Predict how many of other devices fail, and compare with their readings.
 
@@ -291,35 +269,35 @@ def predict(
 
     from devicefit.prediction.prediction import predict as predict_failures
     from reliability.device.files import load_study
-    from reliability.files.output import check_file, staged_file
     from reliability.results.summary import prediction_notes
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".csv")
+        output.check_file(out, ".csv")
         study = load_study(device)
-        found = read_input(measurements, rows)
+        found = read_input(measurements, table)
         read_at = study.record["data"].get("read_at", {})
-        rng = np.random.default_rng([seed, 5])
-        table = predict_failures(
+        predicted = predict_failures(
             study.main,
             found,
             persistence=study.persistence,
-            options=study.sensing(threshold_ohm),
-            devices_per_bin=bins,
-            as_array=as_array,
-            new_array=new_array,
+            options=study.sensing(how.threshold_ohm),
+            devices_per_bin=how.bins,
+            as_array=how.as_array,
+            new_array=how.new_array,
             read_at=read_at,
-            rng=rng,
+            rng=np.random.default_rng([seed, 5]),
         )
     for line in data_warnings(found):
         typer.echo(line)
-    with exit_1_on_failure(), staged_file(out, force=force) as stage:
-        table.to_csv(stage, index=False)
-    for line in prediction_notes(table, found, study.main.frame, read_at):
+    with output.file(out) as (stage, _):
+        predicted.to_csv(stage, index=False)
+    for line in prediction_notes(predicted, found, study.main.frame, read_at):
         typer.echo(line)
-    inside = table["failures_observed"].between(table["failures_q025"], table["failures_q975"])
+    inside = predicted["failures_observed"].between(
+        predicted["failures_q025"], predicted["failures_q975"]
+    )
     typer.echo(
-        f"{int(inside.sum())} of {len(table)} (bin, state) cells inside the 95 % predictive "
-        f"interval; ln predictive density {table['log_predictive_density'].sum():.1f}"
+        f"{int(inside.sum())} of {len(predicted)} (bin, state) cells inside the 95 % predictive "
+        f"interval; ln predictive density {predicted['log_predictive_density'].sum():.1f}"
     )
     typer.echo(f"predictions: {out}")

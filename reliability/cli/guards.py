@@ -32,8 +32,8 @@ class Stop(Exception):
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Ends the command with exit code 2 where its input is refused, for checks within the work."""
+def exit_2_on_refusal() -> Iterator[None]:
+    """End the command with exit code 2 on ValueError or OSError, for checks within the work."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -44,13 +44,13 @@ def refusing() -> Iterator[None]:
 
 @contextmanager
 def exit_2_on_bad_input() -> Iterator[None]:
-    """Ends the command with exit code 2, whatever is wrong with its options or its files.
+    """End the command with exit code 2 on any error while its options and files are checked.
 
     Readers refuse with ValueError or OSError, which say what, where and the remedy. Anything else
     is a check that we lack: the message says where, the environment variable shows the rest.
     """
     try:
-        with refusing():
+        with exit_2_on_refusal():
             yield
     except Exception as error:
         # Stop, and what Typer ends a command with, have a code of their own
@@ -81,7 +81,11 @@ def _place(error: Exception) -> str:
 
 @contextmanager
 def exit_1_on_failure() -> Iterator[None]:
-    """Ends the command with exit code 1 where its work fails; 2: its output cannot be written."""
+    """End the command with exit code 1 on any error while it works.
+
+    Two errors end it with exit code 2, as their cause is in the options or the files: an output
+    place that cannot be used, and draws that are not finite.
+    """
     # imported here: a command that only checks its input needs no linear algebra
     from devicefit.numerics.threads import one_blas_thread
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reliability.cli.options import FitChoices, TableChoices
+
 if TYPE_CHECKING:
     from devicefit.distributions.sensing import SensingOptions
     from devicefit.families.frame import Frame
@@ -15,13 +17,12 @@ if TYPE_CHECKING:
     from devicefit.priors.files import PriorFile
     from devicefit.sampling.options import SamplerOptions
     from devicefit.treatments.overrange import Overrange
-    from reliability.cli.options import SamplingChoices, TableChoices
 
 FAR = 30.0
 """Beyond so many times the measured range a number without unit is likely in another unit."""
 
 
-def read_input(paths: list[Path] | None, rows: TableChoices) -> Measurements:
+def read_input(paths: list[Path] | None, table: TableChoices | None = None) -> Measurements:
     """Measurements of the files, or of the simulated device where no file is named."""
     from devicefit.inputs.columns import parse_columns
     from devicefit.inputs.refusals import MeasurementError
@@ -29,19 +30,20 @@ def read_input(paths: list[Path] | None, rows: TableChoices) -> Measurements:
     from devicefit.numerics.stored import reading
     from devicefit.simulation.reference_device import reference_measurements
 
+    table = table or TableChoices()
     if not paths:
-        if any(vars(rows).values()):
+        if any(vars(table).values()):
             raise ValueError(
                 "--column, --where, --overrange and --exclude need --measurements FILE"
             )
         return reference_measurements()
-    mapping, conditions = parse_columns(rows.column or []), parse_where(rows.where or [])
-    largest, files = instrument_range(rows.overrange), ", ".join(map(str, paths))
+    mapping, conditions = parse_columns(table.column or []), parse_where(table.where or [])
+    largest, files = instrument_range(table.overrange), ", ".join(map(str, paths))
     with reading(
         files, "table of readings", "see `rram-reliability check`", refuse=MeasurementError
     ):
         return read_measurements(
-            paths, columns=mapping, where=conditions, overrange=largest, exclude=rows.exclude or []
+            paths, columns=mapping, where=conditions, overrange=largest, exclude=table.exclude or []
         )
 
 
@@ -150,15 +152,12 @@ def prior_warnings(
     return flag_lines(stated, sensing, seed=seed)
 
 
-def sampler_options(chosen: SamplingChoices) -> SamplerOptions:
+def sampler_options(said: FitChoices) -> SamplerOptions:
     """Sampler with what the user changed."""
     from devicefit.sampling.options import SamplerOptions
 
-    return SamplerOptions(
-        seed=chosen.seed,
-        cores=chosen.threads,
-        **given(draws=chosen.draws, warmup=chosen.warmup, target_accept=chosen.target_accept),
-    )
+    changes = given(draws=said.draws, warmup=said.warmup, target_accept=said.target_accept)
+    return SamplerOptions(seed=said.seed, cores=said.threads, **changes)
 
 
 def programming_at(said: str, frame: Frame, option: str) -> float:

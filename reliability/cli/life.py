@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from reliability.cli.guards import check_files, exit_1_on_failure, exit_2_on_bad_input, print_gates
+from reliability.cli.guards import (
+    check_files,
+    exit_2_on_bad_input,
+    print_gates,
+)
 from reliability.cli.inputs import given, instrument_range, parse_where
 from reliability.cli.options import (
+    BerChoices,
     ColumnOption,
-    ForceOption,
-    LifeChoices,
-    OffsetOption,
-    PointsOption,
-    SecondOption,
+    DrawsOption,
+    Output,
+    QuietOutput,
     SeedOption,
     TableChoices,
     ThresholdOption,
     opened,
+    option,
 )
 
 if TYPE_CHECKING:
@@ -38,46 +42,88 @@ life = typer.Typer(
 
 TableOption = Annotated[Path, typer.Option("--measurements", help="CSV or Parquet table.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Posterior to write (.nc).")]
-LifeOption = Annotated[
-    list[Path], typer.Option("--life", help="Posterior of a `life` command. Repeatable.")
-]
-AgainOption = Annotated[
-    bool,
-    typer.Option(
-        "--threshold-again",
-        help="Choose the read threshold again after ageing, in every decade of cycles or for every "
-        "bake: a treatment that the memory then has to carry out.",
-    ),
-]
 
 
 @dataclass(frozen=True)
 class LifeTableChoices(TableChoices):
-    """How a table of life is read: devices are left out by name only."""
+    """How a table of endurance or retention is read, and where bits are told apart."""
 
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", metavar="DEVICE_ID", help="Leave this device out. Repeatable."),
-    ] = None
+    exclude: list[str] | None = option(
+        metavar="DEVICE_ID", help="Leave this device out. Repeatable."
+    )
+    threshold_ohm: ThresholdOption = None
+    threshold_again: bool = option(
+        "--threshold-again",
+        default=False,
+        help="Choose the read threshold again after ageing, in every decade of cycles or for "
+        "every bake: a treatment that the memory then has to carry out.",
+    )
+
+    def read(self, measurements: Path, kind: str) -> LifeTable:
+        """Read the table of this kind; says its warnings."""
+        from devicefit.inputs.columns import parse_columns
+        from devicefit.inputs.refusals import MeasurementError
+        from devicefit.life.tables import read_life_table
+        from devicefit.numerics.stored import reading
+
+        columns, conditions = parse_columns(self.column or []), parse_where(self.where or [])
+        largest = instrument_range(self.overrange)
+        with reading(measurements, f"table of {kind}", "see docs/life.md", refuse=MeasurementError):
+            table = read_life_table(
+                measurements,
+                kind,
+                columns=columns,
+                where=conditions,
+                overrange=largest,
+                exclude=self.exclude or (),
+            )
+        for warning in table.warnings:
+            typer.echo(f"warning: {warning}")
+        return table
+
+    def say_threshold(self, threshold: float | None) -> None:
+        """Say where bits are told apart."""
+        if self.threshold_again:
+            typer.echo(
+                "threshold chosen again after ageing: a treatment that the memory carries out"
+            )
+        if threshold is not None:
+            fewest = "with the fewest errors of fresh readings"
+            how = fewest if self.threshold_ohm is None else "as given"
+            typer.echo(f"threshold {threshold:.4g} ohm, {how}")
 
 
-CyclesOption = Annotated[float | None, typer.Option("--cycles", help="Required cycles.")]
-YearsOption = Annotated[float | None, typer.Option("--years", help="How long bits are kept.")]
-CelsiusOption = Annotated[
-    float | None, typer.Option("--temperature-c", help="Temperature while they are kept.")
-]
+@dataclass(frozen=True)
+class LifeSamplerChoices:
+    """How a life is sampled."""
+
+    seed: SeedOption = 1
+    draws: DrawsOption = None
+
+    def options(self) -> SamplerOptions:
+        """Sampler of lives with what the user changed."""
+        from devicefit.life.study import LIFE_SAMPLER
+
+        return replace(LIFE_SAMPLER, seed=self.seed, **given(draws=self.draws))
+
+
+@dataclass(frozen=True)
+class RequiredChoices:
+    """The life that is asked for."""
+
+    cycles: float | None = option(help="Required cycles.")
+    years: float | None = option(help="How long bits are kept.")
+    temperature_c: float | None = option(help="Temperature while they are kept.")
 
 
 @life.command()
 @opened
 def endurance(
-    *,
     measurements: TableOption,
     out: OutOption,
-    rows: LifeTableChoices,
-    threshold_ohm: ThresholdOption = None,
-    threshold_again: AgainOption = False,
-    running: LifeChoices,
+    choices: LifeTableChoices,
+    sampler: LifeSamplerChoices,
+    output: Output,
 ) -> None:
     """Fit bit errors over programming cycles (`prior_cycles` or `cycle`, by `device_id`).
 
@@ -86,13 +132,12 @@ def endurance(
     """
     from devicefit.life.counted_tables import endurance_counts
     from devicefit.life.study import study_endurance
-    from reliability.files.output import check_file
 
     with exit_2_on_bad_input():
-        check_file(out, force=running.force, suffix=".nc")
-        table = _table(measurements, "endurance", rows)
+        output.check_file(out, ".nc")
+        table = choices.read(measurements, "endurance")
         counts, threshold = endurance_counts(
-            table, threshold_ohm=threshold_ohm, again=threshold_again
+            table, threshold_ohm=choices.threshold_ohm, again=choices.threshold_again
         )
         for state, found in counts.items():
             if len(found.cycles) < 2:
@@ -100,16 +145,14 @@ def endurance(
                     f"{measurements}: {state} was read near {found.cycles[0]:.3g} cycles only; "
                     "read it after more cycles, spread over decades"
                 )
-    options = _sampler(running)
-    about = table.about(threshold, again=threshold_again)
+    about = table.about(threshold, again=choices.threshold_again)
     study = _fit(
         f"errors over cycles, {counts['LRS'].units} units",
-        lambda: study_endurance(counts, options=options, about=about),
+        lambda: study_endurance(counts, options=sampler.options(), about=about),
         out,
-        force=running.force,
-        quiet=running.quiet,
+        output,
     )
-    _say_threshold(threshold, threshold_ohm, again=threshold_again)
+    choices.say_threshold(threshold)
     _say_extremes(study)
     for cycles in (study.cycles_low, study.cycles_high):
         each = {name: state.ber(cycles) for name, state in study.states.items()}
@@ -121,13 +164,11 @@ def endurance(
 @life.command()
 @opened
 def retention(
-    *,
     measurements: TableOption,
     out: OutOption,
-    rows: LifeTableChoices,
-    threshold_ohm: ThresholdOption = None,
-    threshold_again: AgainOption = False,
-    running: LifeChoices,
+    choices: LifeTableChoices,
+    sampler: LifeSamplerChoices,
+    output: Output,
 ) -> None:
     """Fit bit errors over bakes (`time_after_program_s`, 0 for fresh, and `temperature_k`).
 
@@ -135,23 +176,24 @@ def retention(
     """
     from devicefit.life.counted_tables import bake_counts
     from devicefit.life.study import study_retention
-    from reliability.files.output import check_file
     from reliability.life.required import YEAR_S
 
     with exit_2_on_bad_input():
-        check_file(out, force=running.force, suffix=".nc")
-        table = _table(measurements, "retention", rows)
-        counts, threshold = bake_counts(table, threshold_ohm=threshold_ohm, again=threshold_again)
-    options = _sampler(running)
-    about = table.about(threshold, again=threshold_again)
+        output.check_file(out, ".nc")
+        table = choices.read(measurements, "retention")
+        counts, threshold = bake_counts(
+            table, threshold_ohm=choices.threshold_ohm, again=choices.threshold_again
+        )
+    about = table.about(threshold, again=choices.threshold_again)
     study = _fit(
         "errors over bakes",
-        lambda: study_retention(counts, devices=table.devices, options=options, about=about),
+        lambda: study_retention(
+            counts, devices=table.devices, options=sampler.options(), about=about
+        ),
         out,
-        force=running.force,
-        quiet=running.quiet,
+        output,
     )
-    _say_threshold(threshold, threshold_ohm, again=threshold_again)
+    choices.say_threshold(threshold)
     _say_extremes(study)
     if table.devices is None:
         typer.echo("assumed: each reading is of a device of its own; name the devices if not")
@@ -172,27 +214,25 @@ def wear_out(
     out: OutOption,
     column: ColumnOption = None,
     law: Annotated[str, typer.Option(help="lognormal or weibull.")] = "lognormal",
-    running: LifeChoices,
+    sampler: LifeSamplerChoices,
+    output: Output,
 ) -> None:
     """Fit cycles to wear-out over programming: rows of `cycles`, `failed`, `survivors`."""
     from devicefit.inputs.columns import parse_columns
     from devicefit.life.counted_tables import read_wear_out
     from devicefit.life.study import study_wear_out
     from devicefit.life.wear_out import LAWS
-    from reliability.files.output import check_file
 
     with exit_2_on_bad_input():
-        check_file(out, force=running.force, suffix=".nc")
+        output.check_file(out, ".nc")
         if law not in LAWS:
             raise ValueError(f"--law {law!r} is not known; known: {', '.join(LAWS)}")
         table, about = read_wear_out(measurements, columns=parse_columns(column or []))
-    options = _sampler(running)
     study = _fit(
         f"cycles to wear-out of {table.cells} cells",
-        lambda: study_wear_out(table, law=law, options=options, about=about),
+        lambda: study_wear_out(table, law=law, options=sampler.options(), about=about),
         out,
-        force=running.force,
-        quiet=running.quiet,
+        output,
     )
     for sentence in study.record["says"]:
         typer.echo(sentence)
@@ -200,19 +240,18 @@ def wear_out(
 
 
 @life.command()
+@opened
 def ber(
+    *,
     device: Annotated[Path, typer.Argument(help="Directory written by `fit`.")],
-    life: LifeOption,
+    life: Annotated[
+        list[Path], typer.Option("--life", help="Posterior of a `life` command. Repeatable.")
+    ],
     out: Annotated[Path, typer.Option(help="CSV file to write.")],
-    cycles: CyclesOption = None,
-    years: YearsOption = None,
-    temperature_c: CelsiusOption = None,
-    second: SecondOption = None,
-    points: PointsOption = 50,
-    threshold_ohm: ThresholdOption = None,
-    offset_ln_r: OffsetOption = None,
+    asked: RequiredChoices,
+    reading: BerChoices,
     seed: SeedOption = 1,
-    force: ForceOption = False,
+    output: QuietOutput,
 ) -> None:
     """Write BER over the programming variable, fresh and at the end of a required life."""
     import numpy as np
@@ -220,21 +259,21 @@ def ber(
     from devicefit.life.files import load_life
     from reliability.decision.second_variable import at_one_second
     from reliability.device.files import load_study
-    from reliability.files.output import check_file, staged_file
     from reliability.life.factors import life_factor
     from reliability.life.required import LifeRequirement
     from reliability.results.summary import aged_table, table_notes
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".csv")
-        kelvin = None if temperature_c is None else temperature_c + 273.15
-        required = LifeRequirement.of(cycles=cycles, years=years, temperature_k=kelvin)
-        study = at_one_second(load_study(device), second)
+        output.check_file(out, ".csv")
+        kelvin = None if asked.temperature_c is None else asked.temperature_c + 273.15
+        required = LifeRequirement.of(cycles=asked.cycles, years=asked.years, temperature_k=kelvin)
+        study = at_one_second(load_study(device), reading.second)
         check_files(life, "--life")
         lives = [load_life(path) for path in life]
         frame = study.main.frame
-        grid = frame.programming.grid(frame.low, frame.high, 1 if frame.is_single else points)
-        sensing = study.sensing(threshold_ohm, offset_ln_r)
+        points = 1 if frame.is_single else reading.points
+        grid = frame.programming.grid(frame.low, frame.high, points)
+        sensing = study.sensing(reading.threshold_ohm, reading.offset_ln_r)
         factor = life_factor(
             lives,
             required,
@@ -243,7 +282,7 @@ def ber(
             sensing=sensing,
             rng=np.random.default_rng([seed, 24]),
         )
-    with exit_1_on_failure(), staged_file(out, force=force) as stage:
+    with output.file(out) as (stage, _):
         table = aged_table(study.main, grid, sensing, factor, seed=seed)
         table.to_csv(stage, index=False)
     _say_simulated(
@@ -257,39 +296,11 @@ def ber(
     typer.echo(f"BER after {required.words()}: {out}")
 
 
-def _table(measurements: Path, kind: str, rows: LifeTableChoices) -> LifeTable:
-    from devicefit.inputs.columns import parse_columns
-    from devicefit.inputs.refusals import MeasurementError
-    from devicefit.life.tables import read_life_table
-    from devicefit.numerics.stored import reading
-
-    columns, conditions = parse_columns(rows.column or []), parse_where(rows.where or [])
-    largest = instrument_range(rows.overrange)
-    with reading(measurements, f"table of {kind}", "see docs/life.md", refuse=MeasurementError):
-        table = read_life_table(
-            measurements,
-            kind,
-            columns=columns,
-            where=conditions,
-            overrange=largest,
-            exclude=rows.exclude or (),
-        )
-    for warning in table.warnings:
-        typer.echo(f"warning: {warning}")
-    return table
-
-
-def _fit(what: str, fit: Callable[[], AnyLife], out: Path, *, force: bool, quiet: bool) -> AnyLife:
+def _fit(what: str, fit: Callable[[], AnyLife], out: Path, output: Output) -> AnyLife:
     """Fit and write; says first what it fits, then whether that was simulated."""
     from devicefit.life.files import save_life
-    from reliability.files.output import staged_file
-    from reliability.files.progress import Narrator
 
-    with (
-        exit_1_on_failure(),
-        staged_file(out, force=force) as stage,
-        Narrator(quiet=quiet) as narrator,
-    ):
+    with output.file(out) as (stage, narrator):
         narrator.say(f"fitting {what}")
         study = fit()
         save_life(study, stage)
@@ -325,25 +336,9 @@ def _end(study: Life, kind: str, out: Path) -> None:
     typer.echo(f"{kind}: {out}")
 
 
-def _sampler(running: LifeChoices) -> SamplerOptions:
-    from dataclasses import replace
-
-    from devicefit.life.study import LIFE_SAMPLER
-
-    return replace(LIFE_SAMPLER, seed=running.seed, **given(draws=running.draws))
-
-
 def _say_simulated(simulated: bool) -> None:
     if simulated:
         typer.echo("SIMULATED: nothing here was measured")
-
-
-def _say_threshold(threshold: float | None, given_ohm: float | None, *, again: bool) -> None:
-    if again:
-        typer.echo("threshold chosen again after ageing: a treatment that the memory carries out")
-    if threshold is not None:
-        how = "as given" if given_ohm is not None else "with the fewest errors of fresh readings"
-        typer.echo(f"threshold {threshold:.4g} ohm, {how}")
 
 
 def _say_extremes(study: Endurance | Retention) -> None:

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reliability.cli.decide import decision_commands
-from reliability.cli.decision_inputs import (
-    answer_from,
-    confirming_with,
-    decision_options,
-    on_device,
-)
+from reliability.cli.decide import answer_from, decision_commands
+from reliability.cli.decision_inputs import AnswerChoices, decision_options, on_device
 from reliability.cli.device import device
-from reliability.cli.guards import Stop, exit_1_on_failure, exit_2_on_bad_input, print_verdict
+from reliability.cli.guards import Stop, exit_2_on_bad_input, print_verdict
 from reliability.cli.inputs import (
     chosen_models,
     data_warnings,
@@ -44,27 +40,21 @@ from reliability.cli.network_inputs import (
 from reliability.cli.networks import network_files
 from reliability.cli.options import (
     ChipsOption,
-    ConfirmChoices,
-    DecisionChoices,
-    EpochsOption,
-    ForceOption,
-    HiddenOption,
+    FitChoices,
     ImageChoices,
-    LivesOption,
-    MeasurementsOption,
-    ModelOption,
-    PriorsOption,
-    QuietOption,
-    SamplingChoices,
-    TableChoices,
+    NetworkChoices,
+    Output,
+    QuietOutput,
+    ReadingsChoices,
     ThresholdsOption,
     opened,
+    option,
 )
 from reliability.cli.train import training_commands
 from reliability.files import interruption, output
 
 if TYPE_CHECKING:
-    from reliability.networks.study import NetworkStudy
+    from reliability.networks.study import NetworkOptions, NetworkStudy
 
 NETWORK_FILES = (".safetensors", ".json", ".nc")
 """Suffixes of the files of a network and its counts."""
@@ -90,25 +80,52 @@ app.add_typer(life, name="life")
 
 
 @app.command()
+@opened
 def report(
     results: Annotated[Path, typer.Argument(help="Results written by `decide` or `run`.")],
     out: Annotated[Path, typer.Option(help="HTML file to write.")],
-    force: ForceOption = False,
+    output: QuietOutput,
 ) -> None:
     """Make the HTML report of stored results."""
     from devicefit.numerics.stored import reading
-    from reliability.files.output import check_file, staged_file
     from reliability.report import render_report
     from reliability.results.results import read_results
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".html")
+        output.check_file(out, ".html")
         found = read_results(results)
         with reading(results, "set of results", "run `decide` or `run` again"):
             page = render_report(found)
-    with exit_1_on_failure(), staged_file(out, force=force) as stage:
+    with output.file(out) as (stage, _):
         write_page(page, stage)
     typer.echo(f"report: {out}")
+
+
+@dataclass(frozen=True)
+class TrainedChoices(NetworkChoices):
+    """Networks that are trained, or were, and how their chips are counted."""
+
+    train_ber: float | None = option(help="BER of the network trained for errors.")
+    network: list[Path] | None = option(
+        help="Use these networks, written by `train`, the standard one first, instead of "
+        "training. Repeatable."
+    )
+    chips: ChipsOption = None
+    thresholds: ThresholdsOption = None
+
+    def options(self, images: str, seed: int, threads: int) -> NetworkOptions:
+        """Defaults of an image set with what the user changed."""
+        options = network_options(
+            images, seed, threads, self, train_ber=self.train_ber, chips=self.chips
+        )
+        return with_treatments(options, self.thresholds)
+
+    def check_trained(self) -> None:
+        """Refuse options of a training where trained networks are named."""
+        untrained = given(hidden=self.hidden, epochs=self.epochs, train_ber=self.train_ber)
+        if self.network and untrained:
+            said = ", ".join(f"--{name.replace('_', '-')}" for name in untrained)
+            raise ValueError(f"{said}: --network names trained networks; leave one out")
 
 
 @app.command()
@@ -116,62 +133,31 @@ def report(
 def run(
     *,
     out: Annotated[Path, typer.Option(help="Directory to write.")],
-    measurements: MeasurementsOption = None,
-    rows: TableChoices,
-    pictures: ImageChoices,
-    network: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Use these networks, written by `train`, the standard one first, instead of "
-            "training. Repeatable."
-        ),
-    ] = None,
-    hidden: HiddenOption = None,
-    epochs: EpochsOption = None,
-    train_ber: Annotated[
-        float | None,
-        typer.Option("--train-ber", help="BER of the network trained for errors."),
-    ] = None,
-    chips: ChipsOption = None,
-    thresholds: ThresholdsOption = None,
-    model: ModelOption = None,
-    priors: PriorsOption = None,
-    asked: DecisionChoices,
-    life_files: LivesOption = None,
-    confirm: ConfirmChoices,
-    sampling: SamplingChoices,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    readings: ReadingsChoices,
+    images: ImageChoices,
+    trained: TrainedChoices,
+    asked: AnswerChoices,
+    fitting: FitChoices,
+    output: Output,
 ) -> None:
     """Do the whole path: fit, train, evaluate, decide, report."""
     from bnn.networks.network import network_sha256
     from bnn.networks.storage import save_network
+    from devicefit.simulation.reference_device import ReferenceDevice
     from reliability.device.files import save_study, study_file_names
     from reliability.device.study import study_device
-    from reliability.files.output import check_directory, staged_directory
-    from reliability.files.progress import Narrator
     from reliability.networks.study import save_counts
     from reliability.report import render_report
 
+    seed = fitting.seed
     with exit_2_on_bad_input():
-        check_directory(out, force=force)
-        families, stacked = chosen_models(model)
-        known = prior_file(priors)
-        sampler = sampler_options(sampling)
-        options = decision_options(asked, life_files, image_set=pictures.images, seed=sampling.seed)
-        training = with_treatments(
-            network_options(
-                pictures.images,
-                seed=sampling.seed,
-                threads=sampling.threads,
-                hidden=hidden,
-                epochs=epochs,
-                train_ber=train_ber,
-                chips=chips,
-            ),
-            thresholds,
-        )
-        found = read_input(measurements, rows)
+        output.check_directory(out)
+        families, stacked = chosen_models(fitting.model)
+        known = prior_file(fitting.priors)
+        sampler = sampler_options(fitting)
+        options = decision_options(asked, image_set=images.images, seed=seed)
+        training = trained.options(images.images, seed, fitting.threads)
+        found = read_input(readings.measurements, readings.table)
         options = on_device(
             options,
             asked.second,
@@ -180,23 +166,15 @@ def run(
             second=found.second,
             second_values=found.second_values.tolist(),
         )
-        if network:
-            untrained = given(hidden=hidden, epochs=epochs, train_ber=train_ber)
-            if untrained:
-                said = ", ".join(f"--{name.replace('_', '-')}" for name in untrained)
-                raise ValueError(f"{said}: --network names trained networks; leave one out")
-        image_set, loaded = load_networks(network or [], pictures)
+        trained.check_trained()
+        image_set, loaded = load_networks(trained.network or [], images)
         stems = network_stems(loaded, training, taken=study_file_names(families))
         names = [f"{stem}{suffix}" for stem in stems.values() for suffix in NETWORK_FILES]
         names += [*study_file_names(families), "results.json", "index.html"]
-        warnings = prior_warnings(found, known, families, options.sensing, sampling.seed)
+        warnings = prior_warnings(found, known, families, options.sensing, seed)
     for line in (*data_warnings(found), *warnings):
         typer.echo(line)
-    with (
-        exit_1_on_failure(),
-        staged_directory(out, force=force, names=names) as stage,
-        Narrator(quiet=quiet) as narrator,
-    ):
+    with output.directory(out, names) as (stage, narrator):
         study = study_device(
             found,
             families=families,
@@ -215,23 +193,17 @@ def run(
             for treated, counted in evaluated(name, folded, record, image_set, training, narrator):
                 networks[treated] = counted
                 save_counts(counted, stage / f"{stems[treated]}.nc")
-        confirming = confirming_with(
-            study,
-            networks,
-            written.get,
-            lambda name: image_set,
-            confirm,
-            seed=sampling.seed,
-            threads=sampling.threads,
-        )
         results = answer_from(
             study,
             networks,
             options,
+            asked,
             narrator,
-            simulated=measurements is None,
+            threads=fitting.threads,
+            find=written.get,
+            images_of=lambda name: image_set,
             with_next=True,
-            confirming=confirming,
+            truth=None if readings.measurements else ReferenceDevice(),
         )
         narrator.say("writing the report")
         (stage / "results.json").write_text(results.to_json(), encoding="utf-8")

@@ -9,24 +9,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reliability.cli.inputs import given
+
 if TYPE_CHECKING:
     from bnn.images.sets import ImageSet
-    from reliability.cli.options import ImageChoices
+    from reliability.cli.options import ImageChoices, NetworkChoices
     from reliability.files.progress import Narrator
     from reliability.networks.study import NetworkOptions, NetworkStudy
 
 
 def network_options(
     images: str,
-    *,
     seed: int,
     threads: int,
-    hidden: str | None = None,
-    epochs: int | None = None,
-    train_ber: float | None = None,
-    chips: int | None = None,
+    said: NetworkChoices | None = None,
+    **changes: Any,
 ) -> NetworkOptions:
-    """Defaults of an image set with what the user changed."""
+    """Defaults of an image set with what the user changed; further changes by name, None for none.
+
+    Raises
+    ------
+    ValueError
+        An unknown image set, or widths that are no positive numbers.
+    """
     from dataclasses import replace
 
     from bnn.images.sets import IMAGE_SETS
@@ -34,38 +39,40 @@ def network_options(
 
     if images not in IMAGE_SETS:
         raise ValueError(f"--images {images!r} is not known; known: {', '.join(IMAGE_SETS)}")
-    changes: dict[str, Any] = {"seed": seed, "threads": threads}
-    if hidden is not None:
-        try:
-            widths = tuple(int(text) for text in hidden.split(","))
-        except ValueError:
-            raise ValueError(f"--hidden {hidden!r}: give widths like 1024,1024") from None
-        if min(widths) < 1:
-            raise ValueError(f"--hidden {hidden!r}: widths must be positive")
-        changes["hidden"] = widths
-    for name, value in (("epochs", epochs), ("train_ber", train_ber), ("chips", chips)):
-        if value is not None:
-            changes[name] = value
-    return replace(options_for(images), **changes)
+    if said is not None:
+        changes |= {"hidden": _widths(said.hidden), "epochs": said.epochs}
+    return replace(options_for(images), seed=seed, threads=threads, **given(**changes))
+
+
+def _widths(hidden: str | None) -> tuple[int, ...] | None:
+    """Widths of hidden layers, from a text like ``1024,1024``."""
+    if hidden is None:
+        return None
+    try:
+        widths = tuple(int(text) for text in hidden.split(","))
+    except ValueError:
+        raise ValueError(f"--hidden {hidden!r}: give widths like 1024,1024") from None
+    if min(widths) < 1:
+        raise ValueError(f"--hidden {hidden!r}: widths must be positive")
+    return widths
 
 
 def load_networks(
-    paths: list[Path], pictures: ImageChoices
+    paths: list[Path], images: ImageChoices
 ) -> tuple[ImageSet, list[tuple[str, Any, dict[str, Any]]]]:
     """The image set, and the networks of a user with distinct names."""
-    from reliability.networks.images import load_image_set
     from reliability.networks.names import names_of
     from reliability.networks.records import open_network
 
     found = [(path, *open_network(path)) for path in paths]
-    image_set = load_image_set(pictures.images, pictures.images_dir, pictures.download, found)
+    image_set = images.load(found)
     names = names_of([record for *_, record in found])
     named = [(name, net, record) for name, (_, net, record) in zip(names, found, strict=True)]
     return image_set, named
 
 
 def study_networks(
-    given: list[tuple[str, Any, dict[str, Any]]],
+    ready: list[tuple[str, Any, dict[str, Any]]],
     images: ImageSet,
     options: NetworkOptions,
     narrator: Narrator,
@@ -73,8 +80,8 @@ def study_networks(
     """The user's networks, or a standard one and one trained for errors."""
     from reliability.networks.study import name_of, train_network
 
-    yield from given
-    for rate in () if given else (0.0, options.train_ber):
+    yield from ready
+    for rate in () if ready else (0.0, options.train_ber):
         folded, record = train_network(
             images, options, ber=rate, say=narrator.say, tick=narrator.tick
         )
@@ -86,19 +93,31 @@ def with_treatments(options: NetworkOptions, words: list[str] | None) -> Network
     from dataclasses import replace
 
     from bnn.calibration.calibration import FIXED
+
+    if not words:
+        return options
+    treatments = tuple(dict.fromkeys([FIXED, *treatments_of(words)]))
+    return replace(options, treatments=treatments, calibrated_chips=None)
+
+
+def treatments_of(words: list[str] | None) -> tuple[str, ...]:
+    """Treatments of thresholds by the words of ``--thresholds``; all without any.
+
+    Raises
+    ------
+    ValueError
+        A word that is not known.
+    """
     from reliability.networks.treated import TREATMENTS
 
     for word in words or ():
         if word not in TREATMENTS:
             raise ValueError(f"--thresholds {word!r} is not known; known: {', '.join(TREATMENTS)}")
-    if not words:
-        return options
-    treatments = tuple(dict.fromkeys([FIXED, *(TREATMENTS[word] for word in words)]))
-    return replace(options, treatments=treatments, calibrated_chips=None)
+    return tuple(TREATMENTS[word] for word in words or TREATMENTS)
 
 
 def network_stems(
-    given: list[tuple[str, Any, dict[str, Any]]], options: NetworkOptions, *, taken: list[str]
+    ready: list[tuple[str, Any, dict[str, Any]]], options: NetworkOptions, *, taken: list[str]
 ) -> dict[str, str]:
     """Stems of files for the networks of a run and their counts, by name; none of those taken.
 
@@ -111,7 +130,7 @@ def network_stems(
     from reliability.networks.study import name_of
 
     trained = [{"training": {"ber": rate}} for rate in (0.0, options.train_ber)]
-    networks = [(name, record) for name, _, record in given]
+    networks = [(name, record) for name, _, record in ready]
     names = [
         of
         for name, record in networks or [(name_of(record), record) for record in trained]

@@ -2,29 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reliability.cli.guards import exit_1_on_failure, exit_2_on_bad_input
+from reliability.cli.guards import exit_2_on_bad_input
 from reliability.cli.network_inputs import network_options
 from reliability.cli.options import (
     ChipsOption,
-    ForceOption,
     ImageChoices,
-    RunChoices,
+    Output,
+    QuietOutput,
+    SimulationChoices,
     opened,
+    option,
 )
-from reliability.networks.images import load_image_set
 
 network_files = typer.Typer()
+
+
+@dataclass(frozen=True)
+class CalibrationChoices:
+    """Thresholds that are fitted to weights with errors."""
+
+    thresholds: str | None = option(
+        help="What to count: 'calibrated' on each chip (default), or 'folded' at each BER of "
+        "the grid for this BER, one set for all chips."
+    )
+    ber: float | None = option(help="Fold the thresholds for this bit error rate, for all chips.")
+    calibration_images: int | None = option(
+        min=2,
+        help="Training images to calibrate with, drawn without their labels; 4000, or all "
+        "where there are fewer.",
+    )
+    chips: ChipsOption = None
+
+    def treatment(self) -> str:
+        """Treatment of thresholds of :mod:`bnn.calibration.calibration` that is asked for.
+
+        Raises
+        ------
+        ValueError
+            Options that do not go together, or a value that is not known.
+        """
+        from bnn.calibration.calibration import PER_CHIP, folded_for
+        from reliability.networks.treated import TREATMENTS
+
+        if self.ber is not None and not 0 < self.ber < 0.5:
+            raise ValueError(f"--ber is {self.ber}; give a rate between 0 and 0.5")
+        if self.ber is not None and self.thresholds is not None:
+            raise ValueError("--thresholds goes without --ber, which writes a network; drop one")
+        if self.ber is not None and self.chips is not None:
+            raise ValueError(
+                "--chips goes without --ber, which writes a network and counts none; drop one"
+            )
+        known = {word: name for word, name in TREATMENTS.items() if word != "fixed"}
+        if self.thresholds is not None and self.thresholds not in known:
+            raise ValueError(
+                f"--thresholds {self.thresholds!r} is not known; known: {', '.join(known)}; as "
+                "trained they are counted by `evaluate`"
+            )
+        if self.ber is not None:
+            return folded_for(self.ber)
+        return known[self.thresholds] if self.thresholds else PER_CHIP
 
 
 @network_files.command()
 @opened
 def calibrate(
-    *,
     network: Annotated[
         Path, typer.Argument(help="Network written by `train` or `import`, or zoo:NAME.")
     ],
@@ -35,29 +82,10 @@ def calibrate(
             "calibrated chips (.nc)."
         ),
     ],
-    thresholds: Annotated[
-        str | None,
-        typer.Option(
-            help="What to count: 'calibrated' on each chip (default), or 'folded' at each BER of "
-            "the grid for this BER, one set for all chips."
-        ),
-    ] = None,
-    ber: Annotated[
-        float | None,
-        typer.Option("--ber", help="Fold the thresholds for this bit error rate, for all chips."),
-    ] = None,
-    calibration_images: Annotated[
-        int | None,
-        typer.Option(
-            "--calibration-images",
-            min=2,
-            help="Training images to calibrate with, drawn without their labels; 4000, or all "
-            "where there are fewer.",
-        ),
-    ] = None,
-    pictures: ImageChoices,
-    chips: ChipsOption = None,
-    running: RunChoices,
+    choices: CalibrationChoices,
+    images: ImageChoices,
+    simulation: SimulationChoices,
+    output: Output,
 ) -> None:
     """Fit the thresholds of a network to weights that hold errors.
 
@@ -69,62 +97,30 @@ def calibrate(
     With --thresholds folded: all chips of a BER share thresholds folded for it, as where the BER of
     operation is known.
     """
-    from bnn.calibration.calibration import PER_CHIP, fold_for_ber, folded_for
+    from bnn.calibration.calibration import fold_for_ber
     from bnn.networks.storage import save_network
-    from reliability.files.output import check_file, staged_file
-    from reliability.files.progress import Narrator
     from reliability.networks.records import open_network
     from reliability.networks.study import save_counts
-    from reliability.networks.treated import TREATMENTS, treated_study
+    from reliability.networks.treated import treated_study
     from reliability.networks.treatments import check_fixed, reference_from, treated_record
 
+    ber, seed, threads = choices.ber, simulation.seed, simulation.threads
     with exit_2_on_bad_input():
-        check_file(out, force=running.force, suffix=".nc" if ber is None else ".safetensors")
-        if ber is not None and not 0 < ber < 0.5:
-            raise ValueError(f"--ber is {ber}; give a rate between 0 and 0.5")
-        if ber is not None and thresholds is not None:
-            raise ValueError("--thresholds goes without --ber, which writes a network; drop one")
-        if ber is not None and chips is not None:
-            raise ValueError(
-                "--chips goes without --ber, which writes a network and counts none; drop one"
-            )
-        known = {word: name for word, name in TREATMENTS.items() if word != "fixed"}
-        if thresholds is not None and thresholds not in known:
-            raise ValueError(
-                f"--thresholds {thresholds!r} is not known; known: {', '.join(known)}; as trained "
-                "they are counted by `evaluate`"
-            )
+        output.check_file(out, ".nc" if ber is None else ".safetensors")
+        treatment = choices.treatment()
         folded, record = open_network(network)
         try:
             check_fixed(record)
         except ValueError as error:
             raise ValueError(f"{network}: {error}") from None
-        options = network_options(
-            pictures.images, seed=running.seed, threads=running.threads, chips=chips
-        )
-        image_set = load_image_set(
-            pictures.images, pictures.images_dir, pictures.download, [(network, folded, record)]
-        )
-        reference = reference_from(
-            folded, image_set, number=calibration_images, seed=running.seed, threads=running.threads
-        )
-    treatment = known[thresholds] if thresholds else PER_CHIP
-    if ber is not None:
-        treatment = folded_for(ber)
-    with (
-        exit_1_on_failure(),
-        staged_file(out, force=running.force) as stage,
-        Narrator(quiet=running.quiet) as narrator,
-    ):
+        options = network_options(images.images, seed, threads, chips=choices.chips)
+        image_set = images.load([(network, folded, record)])
+    with output.file(out) as (stage, narrator):
         with exit_2_on_bad_input():
             reference = reference_from(
-                folded,
-                image_set,
-                number=calibration_images,
-                seed=running.seed,
-                threads=running.threads,
+                folded, image_set, number=choices.calibration_images, seed=seed, threads=threads
             )
-        record = treated_record(record, treatment, reference, image_set, seed=running.seed)
+        record = treated_record(record, treatment, reference, image_set, seed=seed)
         if ber is not None:
             save_network(fold_for_ber(reference, ber), stage, record=record)
         else:
@@ -153,8 +149,8 @@ def import_network(
             "Default: unit for .onnx, symmetric for .h5; a .npz file says it itself."
         ),
     ] = None,
-    pictures: ImageChoices,
-    force: ForceOption = False,
+    images: ImageChoices,
+    output: QuietOutput,
 ) -> None:
     """Import a binarized network that was trained elsewhere, and prove that it answers alike.
 
@@ -162,15 +158,14 @@ def import_network(
     nothing is unpickled here.
     """
     from bnn.networks.storage import save_network
-    from reliability.files.output import check_file, staged_file
     from reliability.networks.imported import accuracy_on, read_network, round_trip_lines
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".safetensors")
-        image_set = load_image_set(pictures.images, pictures.images_dir, pictures.download)
+        output.check_file(out, ".safetensors")
+        image_set = images.load()
         found = read_network(file, image_set, encoding)
         right, count = accuracy_on(found.network, image_set)
-    with exit_1_on_failure(), staged_file(out, force=force) as stage:
+    with output.file(out) as (stage, _):
         save_network(found.network, stage, record=found.record)
     first, *further = round_trip_lines(found.record["source"])
     typer.echo(f"{'-'.join(str(size) for size in found.network.sizes)}: {first}")
@@ -181,6 +176,7 @@ def import_network(
 
 
 @network_files.command()
+@opened
 def widen(
     network: Annotated[
         Path, typer.Argument(help="Network written by `train` or `import`, or zoo:NAME.")
@@ -194,7 +190,7 @@ def widen(
             "hidden_1=3. Repeatable.",
         ),
     ],
-    force: ForceOption = False,
+    output: QuietOutput,
 ) -> None:
     """Copy the neurons of hidden layers: same answers, fewer lost to wrong bits, more cells.
 
@@ -203,17 +199,16 @@ def widen(
     """
     from bnn.networks.copies import copy_neurons
     from bnn.networks.storage import save_network
-    from reliability.files.output import check_file, staged_file
     from reliability.networks.copies import copied_record, numbers_of_copies
     from reliability.networks.records import open_network
 
     with exit_2_on_bad_input():
-        check_file(out, force=force, suffix=".safetensors")
+        output.check_file(out, ".safetensors")
         narrow, record = open_network(network)
         numbers = numbers_of_copies(copies)
         wide = copy_neurons(narrow, numbers)
     before, after = (sum(n.weight_bits.values()) for n in (narrow, wide))
-    with exit_1_on_failure(), staged_file(out, force=force) as stage:
+    with output.file(out) as (stage, _):
         save_network(wide, stage, record=copied_record(record, numbers, wide))
     typer.echo(f"{before} weight bits become {after}, {100 * (after / before - 1):.2g} % more")
     typer.echo(f"network: {out}")

@@ -47,7 +47,7 @@ from devicefit.numerics.stored import document_text
 from devicefit.priors.files import read_priors
 from devicefit.sampling.prior import prior_record, sample_priors
 from reliability.cli.inputs import read_input
-from reliability.cli.life import _table
+from reliability.cli.life import LifeTableChoices
 from reliability.decision.requirement_files import read_requirement
 from reliability.device.files import load_study, save_study
 from reliability.device.study import DeviceStudy
@@ -643,16 +643,16 @@ def idx(magic: int, *sizes: int) -> bytes:
 
 MAKERS: dict[str, Callable[[Path], Reader]] = {
     "readings as CSV": lambda d: table_reader(
-        d, "r.csv", READINGS, lambda p: read_input([p], None, None)
+        d, "r.csv", READINGS, lambda p: read_input([p])
     ),
     "readings as CSV, compressed": lambda d: packed(
-        d / "r.csv.gz", READINGS.encode(), lambda p: read_input([p], None, None), gzip.compress
+        d / "r.csv.gz", READINGS.encode(), lambda p: read_input([p]), gzip.compress
     ),
     "readings as Parquet": lambda d: parquet(
-        d / "r.parquet", READINGS, lambda p: read_input([p], None, None)
+        d / "r.parquet", READINGS, lambda p: read_input([p])
     ),
     "cycles": lambda d: table_reader(
-        d, "c.csv", CYCLES, lambda p: _table(p, "endurance", None, None, None, None)
+        d, "c.csv", CYCLES, lambda p: LifeTableChoices().read(p, "endurance")
     ),
     "priors": lambda d: text_reader(d, "p.toml", STATED, read_priors),
     "errors": lambda d: text_reader(d, "e.toml", ERRORS, read_error_cases),

@@ -5,7 +5,13 @@ import typer
 
 from devicefit.inputs.programming import Programming
 from devicefit.sampling.sampler import NotFinite
-from reliability.cli.guards import DEBUG, Stop, exit_1_on_failure, exit_2_on_bad_input, refusing
+from reliability.cli.guards import (
+    DEBUG,
+    Stop,
+    exit_1_on_failure,
+    exit_2_on_bad_input,
+    exit_2_on_refusal,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,13 +73,17 @@ def test_endings_with_a_code_of_their_own_pass(error: BaseException) -> None:
 def test_checks_within_the_work_refuse_and_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes wrong in a training is a failed job, not wrong input."""
     monkeypatch.delenv(DEBUG, raising=False)
-    with pytest.raises(Stop, match="no such network") as found, exit_1_on_failure(), refusing():
+    with (
+        pytest.raises(Stop, match="no such network") as found,
+        exit_1_on_failure(),
+        exit_2_on_refusal(),
+    ):
         raise ValueError("no such network")
     assert found.value.code == 2
     with (
         pytest.raises(Stop, match="the job failed: KeyError") as found,
         exit_1_on_failure(),
-        refusing(),
+        exit_2_on_refusal(),
     ):
         raise KeyError("x")
     assert found.value.code == 1

@@ -3,8 +3,12 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from reliability.cli.decision_inputs import counted_images, decision_options, requirement_of
-from reliability.cli.options import DecisionChoices
+from reliability.cli.decision_inputs import (
+    DecisionChoices,
+    counted_images,
+    decision_options,
+    requirement_of,
+)
 from reliability.decision.requirement import (
     Life,
     Requirement,
