@@ -33,6 +33,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from devicefit.checks.fit_gates import gate_report
+from devicefit.checks.predictive_tests import predictive_tests
 from devicefit.compression.compression import compress
 from devicefit.distributions.mixture import Mixture
 from devicefit.distributions.sensing import BerCurve, SensingOptions, ln_ber_1t1r, ln_ber_2t2r
@@ -263,10 +264,9 @@ def judge(
     report = gate_report(
         posterior,
         compressed,
-        measurements=readings,
         curves=curves,
-        options=SENSING,
         left_out=loo(posterior, compressed, readings),
+        tests=predictive_tests(posterior, readings, options=SENSING),
     )
     return {
         "kind": kind,

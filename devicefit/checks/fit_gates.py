@@ -8,15 +8,14 @@ import numpy as np
 from scipy.special import ndtri
 
 from devicefit.checks.counted_share import FALSE_ALARMS
-from devicefit.checks.predictive_tests import predictive_tests
+from devicefit.checks.predictive_tests import PredictiveTests
 from devicefit.checks.sensitivity import SENSITIVE, Sensitivity, curve_sensitivity
 from devicefit.checks.totals import MATERIAL
-from devicefit.distributions.sensing import BerCurve, SensingOptions
+from devicefit.distributions.sensing import BerCurve
 from devicefit.fitting.convergence import PARAMETER_R_HAT_LIMIT, convergence_gates
 from devicefit.fitting.fit import DevicePosterior
 from devicefit.fitting.gate import Gate, GateReport
 from devicefit.likelihood.compressed import Compressed
-from devicefit.measurements.measurements import Measurements
 from devicefit.prediction.loo import K_LIMIT, Loo
 from devicefit.sampling.laplace import EVIDENCE_LOST
 
@@ -121,12 +120,11 @@ def gate_report(
     posterior: DevicePosterior,
     compressed: Compressed,
     *,
-    measurements: Measurements,
     curves: Mapping[str, BerCurve],
-    options: SensingOptions,
     left_out: Loo,
+    tests: PredictiveTests,
 ) -> GateReport:
-    """All gates of one fitted family.
+    """All gates of one family fitted to single readings.
 
     Parameters
     ----------
@@ -134,20 +132,18 @@ def gate_report(
         Fitted to `compressed`.
     compressed : Compressed
         The readings.
-    measurements : Measurements
-        The same, one by one.
     curves : mapping of str to BerCurve
         Curves of this posterior, keys ``"1T1R"`` and others.
-    options : SensingOptions
-        How bits are read.
     left_out : Loo
         Of this posterior.
+    tests : PredictiveTests
+        Readings against what is predicted.
     """
     return GateReport(
         (
             *convergence_gates(posterior, curves),
             modes_gate(posterior),
-            *predictive_tests(posterior, measurements, options=options).gates,
+            *tests.gates,
             loo_gate(left_out),
             sensitivity_gate(curve_sensitivity(posterior, compressed, curves)),
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.checks.fit_gates import loo_gate, modes_gate, sensitivity_gate
+from devicefit.checks.fit_gates import gate_report, modes_gate
 from devicefit.checks.left_out_conditions import (
     check_groups,
     leave_conditions_out,
@@ -16,7 +16,6 @@ from devicefit.checks.left_out_conditions import (
 )
 from devicefit.checks.neighbours import likenesses, neighbours_gate
 from devicefit.checks.predictive_tests import predictive_tests
-from devicefit.checks.sensitivity import curve_sensitivity
 from devicefit.compression.compression import compress
 from devicefit.distributions.sensing import SensingOptions, ln_ber_1t1r
 from devicefit.distributions.threshold import choose_threshold
@@ -217,18 +216,13 @@ def study_device(
     persistence: dict[str, WindowedPersistence] = {}
     own = curves if main is leading else ber_curves(leading, grid, options=sensing)
     gates: tuple[Gate, ...] = (*convergence_gates(leading, own), modes_gate(leading))
-    if failed:
-        gates += (fitted_gate(failed, tuple(posteriors)),)
     if read:
         per_group = max(100, measurements.devices // 40)
         counts = count_errors(measurements, curves["1T1R"], devices_per_group=per_group)
         cells = predicted_failures(main, compressed, counts, curves["1T1R"], rng=rng)
         tests = predictive_tests(main, measurements, options=sensing)
-        gates += (
-            *tests.gates,
-            loo_gate(loos[leading.family]),
-            sensitivity_gate(curve_sensitivity(leading, compressed, own)),
-        )
+        loo = loos[leading.family]
+        gates = gate_report(leading, compressed, curves=own, left_out=loo, tests=tests).gates
         if len(measurements.places):
             say("comparing neighbouring cells")
             placed = np.random.default_rng([sampler.seed, 17])
@@ -242,6 +236,8 @@ def study_device(
         }
         record["quantiles"] = quantile_rows(measurements, main)
         record["levels"] = levels_record(leading, measurements, compressed, persistence, sampler)
+    if failed:
+        gates += (fitted_gate(failed, tuple(posteriors)),)
     if left_out:
         say(f"refitting the {leading.family} family without each of {len(left_out)} groups")
         predicted = leave_conditions_out(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from devicefit.checks.fit_gates import gate_report, loo_gate, modes_gate, sensitivity_gate
+from devicefit.checks.predictive_tests import predictive_tests
 from devicefit.checks.sensitivity import Scaling, Sensitivity
 from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.fitting.convergence import answer_diagnostics, convergence_gates
@@ -20,10 +21,9 @@ def report_of(fitted: Any) -> GateReport:
     return gate_report(
         fitted.posterior,
         fitted.compressed,
-        measurements=fitted.measurements,
         curves=fitted.curves,
-        options=SensingOptions(),
         left_out=loo(fitted.posterior, fitted.compressed, fitted.measurements, draws=200),
+        tests=predictive_tests(fitted.posterior, fitted.measurements, options=SensingOptions()),
     )
 
 
