@@ -1,6 +1,7 @@
 """Architectures of binarized networks."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
@@ -20,7 +21,88 @@ from bnn.training.layers import (
 )
 
 
-class BinaryMLP(nn.Module):
+class BinaryNetwork(nn.Module, ABC):
+    """Any binarized network that can be trained and folded.
+
+    Attributes
+    ----------
+    linears, norms : torch.nn.ModuleList
+        Fully connected layers, the output last; batch norms of all layers in order.
+    """
+
+    linears: nn.ModuleList
+    norms: nn.ModuleList
+
+    @property
+    @abstractmethod
+    def sizes(self) -> tuple[int, ...]:
+        """Pixels, values that each layer gives per image, classes."""
+
+    @property
+    @abstractmethod
+    def latents(self) -> tuple[nn.Parameter, ...]:
+        """Latent weights of the layers in order."""
+
+    @property
+    @abstractmethod
+    def most_values(self) -> int:
+        """Most values that a layer holds for one image."""
+
+    def forward(
+        self,
+        pixels: Tensor,
+        *,
+        ber: float = 0.0,
+        rng: np.random.Generator | None = None,
+        clean_gradient: bool = False,
+    ) -> Tensor:
+        """Scores of the classes.
+
+        Parameters
+        ----------
+        pixels : uint8 tensor, shape (batch, pixels)
+            Images; those of convolutions flattened in the order (channel, row, column).
+        ber : float
+            Probability that a weight of any layer is flipped, drawn anew in each call.
+        rng : numpy.random.Generator, optional
+            Source of the flips, needed where `ber` is positive.
+        clean_gradient : bool
+            Gradients travel back through the right weights, not through the flipped ones.
+
+        Returns
+        -------
+        tensor, shape (batch, classes)
+            Float32 in training, float64 in evaluation.
+
+        Raises
+        ------
+        ValueError
+            `pixels` is not uint8 or has another width.
+        """
+        return self.scores(pixels, drawn_weights(self, ber, rng, clean_gradient))
+
+    @abstractmethod
+    def scores(
+        self,
+        pixels: Tensor,
+        weights: Sequence[DrawnWeights],
+        values: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Scores with given weights; draws nothing, so that PyTorch can compile it.
+
+        Parameters
+        ----------
+        pixels : uint8 tensor, shape (batch, pixels)
+            Images.
+        weights : sequence of DrawnWeights
+            From `drawn_weights`.
+        values : torch.dtype
+            Type of the products: float32, or in training bfloat16, which holds pixels, weights and
+            signs exactly and rounds sums.
+        """
+
+
+class BinaryMLP(BinaryNetwork):
     """Fully connected binarized network, such as 784-1024-1024-10.
 
     Pixels are encoded as the odd integers ``2 * pixel - 255``. Hidden layers are binary weights,
@@ -39,9 +121,6 @@ class BinaryMLP(nn.Module):
     ValueError
         Fewer than two sizes, a size below 1, or a layer so wide that float32 could round.
     """
-
-    linears: nn.ModuleList
-    norms: nn.ModuleList
 
     def __init__(self, sizes: Sequence[int], *, seed: int) -> None:
         super().__init__()
@@ -70,62 +149,18 @@ class BinaryMLP(nn.Module):
         """Most values that a layer holds for one image."""
         return max(self.sizes)
 
-    def forward(
-        self,
-        pixels: Tensor,
-        *,
-        ber: float = 0.0,
-        rng: np.random.Generator | None = None,
-        clean_gradient: bool = False,
-    ) -> Tensor:
-        """Scores of the classes.
-
-        Parameters
-        ----------
-        pixels : uint8 tensor, shape (batch, pixels)
-            Images.
-        ber : float
-            Probability that a weight of any layer is flipped, drawn anew in each call.
-        rng : numpy.random.Generator, optional
-            Source of the flips, needed where `ber` is positive.
-        clean_gradient : bool
-            Gradients travel back through the right weights, not through the flipped ones.
-
-        Returns
-        -------
-        tensor, shape (batch, classes)
-            Float32 in training, float64 in evaluation.
-
-        Raises
-        ------
-        ValueError
-            `pixels` is not uint8 or has another width.
-        """
-        return self.scores(pixels, drawn_weights(self, ber, rng, clean_gradient))
-
     def scores(
         self,
         pixels: Tensor,
         weights: Sequence[DrawnWeights],
         values: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Scores with given weights; draws nothing, so that PyTorch can compile it.
-
-        Parameters
-        ----------
-        pixels : uint8 tensor, shape (batch, pixels)
-            Images.
-        weights : sequence of DrawnWeights
-            From `drawn_weights`.
-        values : torch.dtype
-            Type of the products: float32, or in training bfloat16, which holds pixels, weights and
-            signs exactly and rounds sums.
-        """
+        """Scores with given weights, as in `BinaryNetwork.scores`."""
         encoded = _encode_checked(pixels, self.sizes[0]).to(values)
         return _fully_connected(encoded, self.linears, self.norms, weights)
 
 
-class BinaryConvNet(nn.Module):
+class BinaryConvNet(BinaryNetwork):
     """Convolutional binarized network; the defaults are those of BinaryNet for CIFAR-10.
 
     Convolutions with stride 1 and zero padding, some followed by a maximum pooling 2 x 2, then
@@ -174,8 +209,6 @@ class BinaryConvNet(nn.Module):
     maps: tuple[tuple[int, int, int], ...]
     pools: tuple[int, ...]
     convolutions: nn.ModuleList
-    linears: nn.ModuleList
-    norms: nn.ModuleList
 
     def __init__(
         self,
@@ -240,46 +273,13 @@ class BinaryConvNet(nn.Module):
         )
         return max(*before, *self.sizes)
 
-    def forward(
-        self,
-        pixels: Tensor,
-        *,
-        ber: float = 0.0,
-        rng: np.random.Generator | None = None,
-        clean_gradient: bool = False,
-    ) -> Tensor:
-        """Scores of the classes.
-
-        Parameters
-        ----------
-        pixels : uint8 tensor, shape (batch, pixels)
-            Images, flattened in the order (channel, row, column).
-        ber : float
-            Probability that a weight of any layer is flipped, drawn anew in each call.
-        rng : numpy.random.Generator, optional
-            Source of the flips, needed where `ber` is positive.
-        clean_gradient : bool
-            Gradients travel back through the right weights, not through the flipped ones.
-
-        Returns
-        -------
-        tensor, shape (batch, classes)
-            Float32 in training, float64 in evaluation.
-
-        Raises
-        ------
-        ValueError
-            `pixels` is not uint8 or has another width.
-        """
-        return self.scores(pixels, drawn_weights(self, ber, rng, clean_gradient))
-
     def scores(
         self,
         pixels: Tensor,
         weights: Sequence[DrawnWeights],
         values: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Scores with given weights, as in `BinaryMLP.scores`."""
+        """Scores with given weights, as in `BinaryNetwork.scores`."""
         signs = _encode_checked(pixels, self.sizes[0]).unflatten(1, self.maps[0]).to(values)
         count = len(self.convolutions)
         layers = zip(self.convolutions, self.norms, self.pools, weights, strict=False)
@@ -289,10 +289,6 @@ class BinaryConvNet(nn.Module):
                 z = nn.functional.max_pool2d(z, pool)
             signs = _hidden_signs(norm(z.float()), values)
         return _fully_connected(signs.flatten(1), self.linears, self.norms[count:], weights[count:])
-
-
-BinaryNetwork = BinaryMLP | BinaryConvNet
-"""Any binarized network that can be trained and folded."""
 
 
 def drawn_weights(
