@@ -50,7 +50,7 @@ from bnn.images.parts import ImagePart
 from bnn.networks.network import network_sha256
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.error_rates import ber_curves
-from devicefit.numerics.intervals import PROBABILITY
+from devicefit.numerics.intervals import PROBABILITY, band
 from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements
 from reliability.accuracy.propagation import pair_draws
@@ -73,7 +73,6 @@ from reliability.networks.study import NetworkStudy, load_counts, save_counts
 from reliability.networks.treatments import reference_from
 from reliability.plans.codes import NO_CODE, SECDED_72_64, raw_ber_for
 from reliability.plans.seen_rates import SeenRates
-from reliability.results.records import band
 
 FloatArray = NDArray[np.float64]
 

@@ -65,7 +65,7 @@ def _confirmed(
         values_to_try(c.grid, design.p_met, design.safe),
         of.losses,
         most_loss=design.chip_yield.limit,
-        wanted=1 - c.requirement.risk,
+        wanted=c.requirement.probability,
         sizes=LotSizes(chips, BLOCK),
         seed=SEED,
         arrays=confirming.arrays,

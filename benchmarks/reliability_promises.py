@@ -35,7 +35,7 @@ from reliability.device.study import DeviceStudy
 from reliability.energy.energy import EnergyOptions
 from reliability.networks.study import NetworkStudy
 from reliability.plans.storage import STORAGES
-from reliability.statements.counted_rates import LEAST_KNOWN, place_of
+from reliability.statements.counted_rates import LEAST_KNOWN, known_share
 
 LOW, MIDDLE, HIGH = 0.2, 0.55, 0.9
 NEAR = 0.02
@@ -66,18 +66,18 @@ def planned(comparison: Comparison) -> list[Row]:
 
 def _places(comparison: Comparison, design: Design) -> Iterator[Row]:
     c, p_met = comparison, design.p_met
-    known = float(design.chip_yield.known[:, place_of(c, design)].mean()) >= LEAST_KNOWN
+    known = known_share(c, design) >= LEAST_KNOWN
     here = {
         "network": design.network,
         "storage": design.scheme,
         "safe": design.safe.lowest is not None,
         "known": known,
-        "wanted": 1 - c.requirement.risk,
+        "wanted": c.requirement.probability,
         "limit": design.chip_yield.limit,
     }
     inside = np.flatnonzero((p_met >= LOW) & (p_met <= HIGH))
     at = {
-        LOWEST: place_of(c, design) if here["safe"] else None,
+        LOWEST: design.place(c.grid) if here["safe"] else None,
         BETWEEN: int(inside[np.argmin(np.abs(p_met[inside] - MIDDLE))]) if len(inside) else None,
     }
     for kind, x in at.items():

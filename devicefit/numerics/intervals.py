@@ -63,6 +63,20 @@ def equal_tailed(
     return Interval(low, high, "ETI", probability)
 
 
+def band(
+    draws: FloatArray, *, axis: int | tuple[int, ...], probability: float = PROBABILITY
+) -> dict[str, Any]:
+    """Median and equal-tailed interval of draws over `axis`, as plain values for JSON.
+
+    Raises
+    ------
+    ValueError
+        As :func:`equal_tailed`.
+    """
+    interval = equal_tailed(draws, axis=axis, probability=probability)
+    return {"median": np.median(draws, axis=axis).tolist(), **interval.record()}
+
+
 def weighted_quantiles(
     values: FloatArray, weights: FloatArray, levels: Sequence[float]
 ) -> FloatArray:

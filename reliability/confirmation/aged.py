@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from devicefit.numerics.arrays import FloatArray
-from reliability.confirmation.chips import ChipRates
+from reliability.chips.rates import ChipRates
+from reliability.decision.comparison import place_on
 from reliability.life.required import LifeFactor, life_of_draws
 
 
@@ -37,7 +38,7 @@ class Ageing:
         that is wrong more often than a coin would not lose the bit.
         """
         own = life_of_draws(self.factor, scheme, len(fresh.values), seed=self.seed)
-        at = [int(np.argmin(np.abs(self.grid - x))) for x in fresh.programming]
+        at = [place_on(self.grid, x) for x in fresh.programming]
         own = replace(
             own,
             shift=_at(own.shift, at),

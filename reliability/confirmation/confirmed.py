@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn.calibration.calibration import (
-    FOLDED_FOR_EACH,
-    PER_CHIP,
-    fold_for_ber,
-)
+from bnn.calibration.calibration import FOLDED_FOR_EACH, PER_CHIP, fold_for_ber
 from bnn.evaluation.calibrated_engines import FoldedEngine
 from bnn.evaluation.calibrated_evaluation import evaluate_calibrated
 from bnn.evaluation.cost import Workload
@@ -26,15 +22,13 @@ from reliability.chips.rates import ChipRates, chip_rates
 from reliability.chips.readings import checks_near, errors_near
 from reliability.confirmation.chips import StoredNetwork, count_chips
 from reliability.confirmation.confirming import Confirmable, Confirming
-from reliability.decision.comparison import Comparison, Design
-from reliability.decision.limits import loss_limits
+from reliability.decision.comparison import Comparison, Design, place_on
 from reliability.decision.safe_set import SafeSet
 from reliability.decision.second_variable import leading
 from reliability.plans.storage import Storage
 
 if TYPE_CHECKING:
     from reliability.confirmation.aged import Ageing
-
 
 _LEAST_PROMISE = 0.5
 RATE_DRAWS = 4000
@@ -109,7 +103,7 @@ def _confirmed(comparison: Comparison, design: Design, confirming: Confirming, s
         f"confirming {design.network!r}, {design.scheme}, with {sizes.choosing} chips at each "
         f"value and {sizes.fresh} fresh ones, each {subject.seconds_per_chip * 1e3:.2g} ms"
     )
-    limit = loss_limits(c.curves, c.requirement)[design.network]
+    limit = c.limits[design.network]
     chips = DesignChips(subject, design.storage, c.sensing, c.one_is, confirming)
     # each design, and each run of its safe values, has chips of its own
     number = next(k for k, other in enumerate(c.designs) if other is design)
@@ -119,7 +113,7 @@ def _confirmed(comparison: Comparison, design: Design, confirming: Confirming, s
             values_to_try(c.grid, design.p_met, design.safe, run=run),
             chips.losses,
             most_loss=limit,
-            wanted=1 - c.requirement.risk,
+            wanted=c.requirement.probability,
             sizes=sizes,
             seed=1_000_003 * (confirming.seed + 1) + 3 * (number + len(c.designs) * run),
             arrays=confirming.arrays,
@@ -135,8 +129,7 @@ def _confirmed(comparison: Comparison, design: Design, confirming: Confirming, s
         rates, engine = new.at(x)[0], chips.at(x)[1]
         seed = 3_000_017 * (confirming.seed + 1) + number
         losses = new.count(rates, engine, sizes.fresh, seed, 0, beside.arrays)
-        lot = Lot(x, sizes.fresh, int((losses <= limit + ROUNDING).sum()))
-        result = replace(result, on_new=lot)
+        result = replace(result, on_new=_lot(x, losses, limit))
     return replace(design, confirmation=result, safe=_safe(design, result, c))
 
 
@@ -151,7 +144,7 @@ def beside_readings(comparison: Comparison, confirming: Confirming, say: Say) ->
         return c
     say("counting chips by error rates from readings alone")
     subject = of.networks[best.network]
-    limit = loss_limits(c.curves, c.requirement)[best.network]
+    limit = c.limits[best.network]
     chips = DesignChips(subject, best.storage, c.sensing, c.one_is, of)
     at = best.stated(c.grid)[0], of.measured, of.device, best.storage
     checks = []
@@ -166,7 +159,7 @@ def beside_readings(comparison: Comparison, confirming: Confirming, say: Say) ->
         for key, of_key in rates.items():
             seed = 2_000_003 * (of.seed + 1) + side
             losses = chips.count(of_key, engine, number, seed, 0, arrays)
-            lots[key] = Lot(check.low, number, int((losses <= limit + ROUNDING).sum()))
+            lots[key] = _lot(check.low, losses, limit)
         checks.append(replace(check, by_readings=lots["by_readings"], by_model=lots["by_model"]))
     near = errors_near(*at, sensing=c.sensing, one_is=c.one_is)
     confirmation = replace(best.confirmation, readings=tuple(checks), near=near)
@@ -187,7 +180,7 @@ def values_to_try(
     surfaces promise too little where a code leaves whole words wrong, and the walk stops by itself
     before the first value that chips fail.
     """
-    at, end = (int(np.argmin(np.abs(grid - x))) for x in safe.intervals[run])
+    at, end = (place_on(grid, x) for x in safe.intervals[run])
     weaker = np.flatnonzero(p_met[: at + 1] < _LEAST_PROMISE)
     stop = int(weaker[-1]) + 1 if len(weaker) else 0
     chosen: list[float] = grid[stop : end + 1][::-1].tolist()
@@ -284,6 +277,10 @@ class DesignChips:
             counts = count_chips(of.network, *data, engine=engine, **options)
         lost = counts.attrs["error_free_correct"] - counts["correct"].values[0]
         return np.asarray(lost / counts.attrs["images"], dtype=np.float64)
+
+
+def _lot(programming: float, losses: NDArray[np.float64], limit: float) -> Lot:
+    return Lot(programming, len(losses), int((losses <= limit + ROUNDING).sum()))
 
 
 def _safe(design: Design, result: Confirmation, comparison: Comparison) -> SafeSet:

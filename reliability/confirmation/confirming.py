@@ -1,4 +1,4 @@
-"""What chips are drawn for, and how many: networks with images, budget, seeds."""
+"""What designs are confirmed with: networks and images at hand, device, arrays and time."""
 
 from __future__ import annotations
 

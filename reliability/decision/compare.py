@@ -19,7 +19,6 @@ from reliability.accuracy.surface import AccuracySurface, tolerated_ln_ber
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.chips.chip_yield import chip_yield
 from reliability.decision.comparison import Comparison, Design, Setting
-from reliability.decision.limits import enough_chips, loss_limits
 from reliability.decision.options import DecisionOptions
 from reliability.decision.references import references
 from reliability.decision.safe_set import safe_set
@@ -113,10 +112,10 @@ def compare_designs(setting: Setting, storages: Sequence[Storage] = STORAGES) ->
     """
     if not storages or (storages[0].scheme, storages[0].code) != ("1T1R", NO_CODE):
         raise ValueError(f"storages must begin with single cells without a code, got {storages}")
-    s, grid, requirement = setting, setting.grid, setting.requirement
+    s = setting
     seen = {of: seen_rates(of, s.main_ber, s.by_array, s.one_is) for of in storages}
     of_rates = None if s.family is None else np.repeat(s.family, max(1, len(s.by_array)))
-    limits = loss_limits(s.curves, requirement)
+    limits = s.limits
 
     def of_network(name: str) -> FloatArray:
         return tolerated_ln_ber(s.curves[name], limits[name])
@@ -124,9 +123,8 @@ def compare_designs(setting: Setting, storages: Sequence[Storage] = STORAGES) ->
     def design(name: str, storage: Storage) -> Design:
         draws = propagate(s.curves[name], seen[storage], s.pairing, family=of_rates)
         met = chip_yield(s.curves[name], seen[storage], s.pairing, limits[name])
-        safe = safe_set(grid, met.p_met, requirement, s.programming)
-        enough = enough_chips(grid, met.share_or_nan, 1 - requirement.risk, s.programming)
-        return Design(name, storage, draws, met.p_met, safe, met, enough)
+        safe = safe_set(s.grid, met.p_met, s.requirement, s.programming)
+        return Design(name, storage, draws, met.p_met, safe, met, s.enough(met.share_or_nan))
 
     wanted = [(name, storage) for name in s.curves for storage in storages]
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
@@ -136,7 +134,7 @@ def compare_designs(setting: Setting, storages: Sequence[Storage] = STORAGES) ->
     return Comparison(
         **vars(setting),
         designs=tuple(designs),
-        references=tuple(references(designs[0], memory, grid, requirement, s.programming)),
+        references=references(s, designs[0], memory),
         tolerated_ln_ber=ln_tolerated,
         seen=seen,
     )

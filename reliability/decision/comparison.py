@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,9 +14,9 @@ from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.numerics.short_repr import short_repr
 from reliability.accuracy.propagation import AccuracyDraws, Pairing
 from reliability.accuracy.surface import AccuracySurface
-from reliability.chips.chip_yield import ChipYield, chip_yield
+from reliability.chips.chip_yield import ChipYield, chip_yield, share_within
 from reliability.chips.lots import Confirmation
-from reliability.decision.limits import Condition
+from reliability.decision.limits import Condition, enough_chips
 from reliability.decision.requirement import Requirement
 from reliability.decision.safe_set import SafeSet
 from reliability.energy.energy import Energy, energy_at
@@ -79,6 +79,12 @@ class Design:
         """Where :meth:`stated` comes from: ``"chips"`` or ``"curve"``."""
         return "curve" if self.confirmation is None else "chips"
 
+    def place(self, grid: FloatArray) -> int:
+        """Place on the grid of the lowest safe programming, or of the likeliest where none is."""
+        if self.safe.lowest is None:
+            return int(self.p_met.argmax())
+        return place_on(grid, self.safe.lowest)
+
     def stated(self, grid: FloatArray) -> tuple[float, float]:
         """Programming value at which the design is judged, and P(requirement met) there.
 
@@ -88,9 +94,7 @@ class Design:
         if self.confirmation is not None:
             lot = self.confirmation.fresh or max(self.confirmation.tried, key=lambda t: t.share)
             return lot.programming, lot.share
-        at = int(self.p_met.argmax())
-        if self.safe.lowest is not None:
-            at = int(np.argmin(np.abs(grid - self.safe.lowest)))
+        at = self.place(grid)
         return float(grid[at]), float(self.p_met[at])
 
 
@@ -180,6 +184,33 @@ class Setting:
         """Surface of the standard network."""
         return next(iter(self.curves.values()))
 
+    @property
+    def limits(self) -> dict[str, float]:
+        """Loss each network may have against its own accuracy without errors, by its name.
+
+        The requirement refers to the standard network without errors, so a network that starts
+        lower may lose less; and to the network's own accuracy without errors, so one that starts
+        higher may not lose more.
+        """
+        most, standard = self.requirement.max_loss, self.standard.error_free
+        return {
+            name: most - max(0.0, standard - curve.error_free)
+            for name, curve in self.curves.items()
+        }
+
+    def enough(self, share: FloatArray, values: slice = slice(None)) -> Condition:
+        """Weakest programming at which a share of chips suffices, for each draw.
+
+        Parameters
+        ----------
+        share : float array, shape (draw, x)
+            Share of good chips; not a number where it is not known.
+        values : slice, optional
+            Values of the grid that `share` is given at.
+        """
+        least = self.requirement.probability
+        return enough_chips(self.grid[values], share, least, self.programming)
+
 
 @short_repr
 @dataclass(frozen=True, kw_only=True)
@@ -236,9 +267,8 @@ class Comparison(Setting):
         lowest = design.safe.lowest
         if lowest is None:
             return np.inf, np.inf, -float(design.p_met.max())
-        at = int(np.argmin(np.abs(self.grid - lowest)))
         # what differs less than this keeps the order of the designs: the plain one first
-        met = -round(float(design.p_met[at]), 3)
+        met = -round(float(design.p_met[design.place(self.grid)]), 3)
         if not self.energy.is_known:
             return design.cells, lowest, met
         return float(np.median(design_energy(design, self.energy))), 0.0, met
@@ -287,6 +317,32 @@ class Comparison(Setting):
         """
         seen = self.seen[design.storage].at(slice(at, at + 1))
         return float(chip_yield(self.curves[design.network], seen, self.pairing, limit).p_met[0])
+
+
+def condition_of_draws(
+    comparison: Comparison, network: str, surface: AccuracySurface, seen: SeenRates
+) -> Condition:
+    """Weakest programming that suffices on one device, for each draw of a surface.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        With the requirement.
+    network : str
+        Network, whose limit of loss holds.
+    surface : AccuracySurface
+        Of the network.
+    seen : SeenRates
+        Error rates on the device, shape (1, x).
+    """
+    c, every = comparison, np.arange(surface.draws)
+    pairing = replace(c.pairing, device=np.zeros_like(every), curve=every, array=None)
+    return c.enough(share_within(surface, seen, pairing, c.limits[network]))
+
+
+def place_on(grid: FloatArray, value: float) -> int:
+    """Place of the value of a grid that is nearest."""
+    return int(np.argmin(np.abs(grid - value)))
 
 
 def tolerated_on_device(comparison: Comparison, design: Design) -> FloatArray:

@@ -1,8 +1,7 @@
-"""The weakest programming at which something holds, for each draw; losses that are allowed."""
+"""The weakest programming at which something holds, for each draw."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +10,7 @@ from scipy.special import ndtri
 
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray
-from reliability.accuracy.surface import AccuracySurface, first_crossing
-from reliability.decision.requirement import Requirement
+from reliability.accuracy.surface import first_crossing
 
 _SATURATED = 1e-9
 
@@ -90,19 +88,3 @@ def enough_chips(
     weaker = x[None, :] < found.x[:, None]
     open_below = (unknown & (weaker | found.not_reached[:, None])).any(axis=1)
     return replace(found, at_edge=found.at_edge | open_below)
-
-
-def loss_limits(
-    curves: Mapping[str, AccuracySurface], requirement: Requirement
-) -> dict[str, float]:
-    """Loss each network may have against its own error-free accuracy.
-
-    The requirement refers to the standard network without errors (the first one), so a network
-    that starts lower may lose less; and to the network's own accuracy without errors, so one that
-    starts higher may not lose more.
-    """
-    standard = next(iter(curves.values()))
-    return {
-        name: requirement.max_loss - max(0.0, standard.error_free - curve.error_free)
-        for name, curve in curves.items()
-    }

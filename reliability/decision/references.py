@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 
 from devicefit.inputs.programming import Programming
-from devicefit.numerics.arrays import FloatArray
-from reliability.decision.comparison import STANDARD, Design, Reference
+from devicefit.numerics.arrays import FloatArray, IntArray
+from reliability.decision.comparison import (
+    STANDARD,
+    Comparison,
+    Design,
+    Reference,
+    Setting,
+    both,
+)
 from reliability.decision.limits import Condition, weakest_condition
-from reliability.decision.requirement import Requirement, StatedReference
+from reliability.decision.requirement import StatedReference
 from reliability.decision.safe_set import safe_set
 from reliability.plans.codes import NO_CODE, SECDED_72_64, Code, raw_ber_for
+
+NAMES = {
+    STANDARD: "the standard network",
+    "memory": "plain memory",
+    "memory_with_ecc": "plain memory with ECC",
+    "stated": "the stated reference",
+}
+"""References by their keys, as they stand within a sentence."""
 
 MEMORY_CODES: dict[str, Code] = {"memory": NO_CODE, "memory_with_ecc": SECDED_72_64}
 """Codes of plain memory, by the keys of these references."""
 
 
-def references(
-    standard: Design,
-    at: FloatArray,
-    grid: FloatArray,
-    requirement: Requirement,
-    programming: Programming,
-) -> list[Reference]:
+def references(setting: Setting, standard: Design, ln_ber: FloatArray) -> tuple[Reference, ...]:
     """References in single cells, for draws that go together.
 
     Parameters
     ----------
+    setting : Setting
+        Grid and requirement, with the target of plain memory and a reference of the user's own.
     standard : Design
         The standard network in single cells, without a code.
-    at : float array, shape (draw, x)
+    ln_ber : float array, shape (draw, x)
         ln of the BER of 1T1R: memory counts wrong bits whatever they store.
-    grid : float array, shape (x,)
-        Programming values.
-    requirement : Requirement
-        Target of plain memory, and a reference of the user's own.
-    programming : Programming
-        The programming variable.
     """
+    grid, requirement, programming = setting.grid, setting.requirement, setting.programming
     found = [
         Reference(
             STANDARD,
@@ -49,20 +58,51 @@ def references(
     ]
     for key, code in MEMORY_CODES.items():
         raw = raw_ber_for(code, requirement.memory_ber)
-        p_reached = (at <= np.log(raw)).mean(axis=0)
+        p_reached = (ln_ber <= np.log(raw)).mean(axis=0)
         found.append(
             Reference(
                 key,
                 f"plain 1T1R memory at a residual BER of {_rate(requirement.memory_ber)}, "
                 f"{code.name}",
-                weakest_condition(grid, np.log(raw) - at, programming),
+                weakest_condition(grid, np.log(raw) - ln_ber, programming),
                 code.cells_per_bit,
                 safe_set(grid, p_reached, requirement, programming).lowest,
             )
         )
     if requirement.reference is not None:
-        found.append(_stated_reference(requirement.reference, grid, len(at), programming))
-    return found
+        found.append(_stated_reference(requirement.reference, grid, len(ln_ber), programming))
+    return tuple(found)
+
+
+def with_conditions(
+    comparison: Comparison,
+    wanted: Callable[[Design], Condition],
+    design: Design,
+    rows: IntArray | slice = slice(None),
+) -> Comparison:
+    """The comparison of a design and the standard network with other conditions.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        All designs.
+    wanted : callable
+        Condition of a design.
+    design : Design
+        The one that is looked at.
+    rows : int array, shape (pair,), optional
+        Pairs whose device the draws of the conditions have.
+
+    Returns
+    -------
+    Comparison
+        The standard network in single cells and the design, with references anew; their yields
+        and all else as they were.
+    """
+    c = comparison
+    designs = tuple(replace(one, condition=wanted(one)) for one in both(c, design))
+    ln_ber = c.seen[c.plain].ln_ber[c.pairing.rates[rows]]
+    return replace(c, designs=designs, references=references(c, designs[0], ln_ber))
 
 
 def _stated_reference(

@@ -161,6 +161,11 @@ class Requirement:
         if not 0 < self.memory_ber < 0.1:
             raise ValueError(f"memory_ber is {self.memory_ber}; give a rate between 0 and 0.1")
 
+    @property
+    def probability(self) -> float:
+        """Probability with which a chip has to lose at most the accepted loss."""
+        return 1 - self.risk
+
     def record(self) -> dict[str, Any]:
         """Plain values for JSON; what was not asked for is None."""
         return asdict(self)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from devicefit.inputs.quantities import NotAQuantity, parse_quantity
 from devicefit.numerics.stored import plain_number, read_toml, reading, shown
 from reliability.decision.requirement import Life, Requirement, StatedReference, Utility
 
-KELVIN = 273.15
 KEYS: dict[str, tuple[str, ...]] = {
     "accuracy": ("max_loss", "max_loss_points", "risk", "probability"),
     "life": ("years", "temperature_c", "temperature_k", "cycles"),
@@ -20,6 +19,51 @@ KEYS: dict[str, tuple[str, ...]] = {
     "utility": ("energy_factor_per_point", "energy_factor_of_violation"),
 }
 """Sections of a requirement file and what may stand in each."""
+
+
+@dataclass(frozen=True)
+class _OtherScale:
+    """A key that states what another one does, on a scale of its own.
+
+    Parameters
+    ----------
+    key : str
+        The other one.
+    low, high : float
+        What may be stated.
+    convert : callable
+        To the scale of the other key.
+    give : str
+        What to give, for messages.
+    """
+
+    key: str
+    low: float
+    high: float
+    convert: Callable[[float], float]
+    give: str
+
+
+_OTHER_SCALES = {
+    "max_loss_points": _OtherScale(
+        "max_loss", 0, 100, lambda points: points / 100, "points of accuracy between 0 and 100"
+    ),
+    "probability": _OtherScale(
+        "risk",
+        0.5,
+        1,
+        # rounded, so that 1 - 0.95 is the 0.05 of the command line
+        lambda probability: round(1 - probability, 12),
+        "the probability with which a chip meets the requirement, between 0.5 and 1",
+    ),
+    "temperature_c": _OtherScale(
+        "temperature_k",
+        -73,
+        426,
+        lambda celsius: celsius + 273.15,
+        "a temperature between -73 and 426 degrees Celsius",
+    ),
+}
 
 
 class RequirementFileError(ValueError):
@@ -72,18 +116,19 @@ def _read(path: Path, default: Requirement) -> Requirement:
                     f"{', '.join(KEYS[section])}"
                 )
     known = {section: tables.get(section, {}) for section in KEYS}
-    found = file.made("accuracy", partial(replace, default), _accuracy(file, known["accuracy"]))
-    if "memory_ber" in known["reference"]:
-        ber = file.number("reference", "memory_ber", known["reference"]["memory_ber"])
-        found = file.made("reference", partial(replace, found), {"memory_ber": ber})
-    if known["life"]:
-        found = replace(found, life=file.made("life", Life, _life(file, known["life"])))
-    if set(known["reference"]) - {"memory_ber"}:
-        values = _reference(file, known["reference"])
+    accuracy = file.numbers("accuracy", known["accuracy"])
+    found = file.made("accuracy", partial(replace, default), accuracy)
+    of_reference = dict(known["reference"])
+    if "memory_ber" in of_reference:
+        ber = file.numbers("reference", {"memory_ber": of_reference.pop("memory_ber")})
+        found = file.made("reference", partial(replace, found), ber)
+    if of_reference:
+        values = _reference(file, of_reference)
         found = replace(found, reference=file.made("reference", StatedReference, values))
-    if known["utility"]:
-        values = {k: file.number("utility", k, v) for k, v in known["utility"].items()}
-        found = replace(found, utility=file.made("utility", Utility, values))
+    for section, kind in (("life", Life), ("utility", Utility)):
+        if known[section]:
+            numbers = file.numbers(section, known[section])
+            found = replace(found, **{section: file.made(section, kind, numbers)})
     return found
 
 
@@ -111,14 +156,26 @@ class _File:
                 return f"{self.path}, line {number}"
         return f"{self.path}, {name}"
 
-    def number(self, section: str, key: str, value: Any) -> float:
-        """A finite number."""
-        number = plain_number(value)
-        if number is None:
-            raise RequirementFileError(
-                f"{self.at(section, key)}: {shown(value)} is not a finite number"
-            )
-        return number
+    def numbers(self, section: str, table: Mapping[str, Any]) -> dict[str, float]:
+        """Finite numbers of a section by the keys on whose scale they are kept."""
+        found: dict[str, float] = {}
+        for key, value in table.items():
+            number, where = plain_number(value), self.at(section, key)
+            if number is None:
+                raise RequirementFileError(f"{where}: {shown(value)} is not a finite number")
+            if key not in _OTHER_SCALES:
+                found[key] = number
+                continue
+            other = _OTHER_SCALES[key]
+            if other.key in table:
+                second = self.at(section, max(key, other.key, key=list(table).index))
+                raise RequirementFileError(
+                    f"{second}: {other.key} and {key} state the same thing; keep one"
+                )
+            if not other.low <= number <= other.high:
+                raise RequirementFileError(f"{where}: {key} is {number:g}; give {other.give}")
+            found[other.key] = other.convert(number)
+        return found
 
     def made(self, section: str, make: Any, values: Mapping[str, Any]) -> Any:
         """The object of these values; what it refuses is told with the line."""
@@ -128,51 +185,6 @@ class _File:
             key = str(error).split(" ")[0]
             where = self.at(section, key if key in KEYS[section] else None)
             raise RequirementFileError(f"{where}: {error}") from None
-
-
-def _one_of(file: _File, section: str, table: Mapping[str, Any], first: str, second: str) -> None:
-    if first in table and second in table:
-        raise RequirementFileError(
-            f"{file.at(section, second)}: {first} and {second} state the same thing; keep one"
-        )
-
-
-def _accuracy(file: _File, table: Mapping[str, Any]) -> dict[str, float]:
-    _one_of(file, "accuracy", table, "max_loss", "max_loss_points")
-    _one_of(file, "accuracy", table, "risk", "probability")
-    values = {key: file.number("accuracy", key, value) for key, value in table.items()}
-    if "max_loss_points" in values:
-        points = values.pop("max_loss_points")
-        if not 0 < points < 100:
-            raise RequirementFileError(
-                f"{file.at('accuracy', 'max_loss_points')}: max_loss_points is {points:g}; give "
-                "points of accuracy between 0 and 100"
-            )
-        values["max_loss"] = points / 100
-    if "probability" in values:
-        probability = values.pop("probability")
-        if not 0.5 < probability < 1:
-            raise RequirementFileError(
-                f"{file.at('accuracy', 'probability')}: probability is {probability:g}; give the "
-                "probability with which a chip meets the requirement, between 0.5 and 1"
-            )
-        # Rounded, so that 1 - 0.95 is the 0.05 of the command line.
-        values["risk"] = round(1 - probability, 12)
-    return values
-
-
-def _life(file: _File, table: Mapping[str, Any]) -> dict[str, float]:
-    _one_of(file, "life", table, "temperature_c", "temperature_k")
-    values = {key: file.number("life", key, value) for key, value in table.items()}
-    if "temperature_c" in values:
-        celsius = values.pop("temperature_c")
-        if not -73 <= celsius <= 426:
-            raise RequirementFileError(
-                f"{file.at('life', 'temperature_c')}: temperature_c is {celsius:g}; give a "
-                "temperature between -73 and 426 degrees Celsius"
-            )
-        values["temperature_k"] = celsius + KELVIN
-    return values
 
 
 def _reference(file: _File, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,5 +211,5 @@ def _reference(file: _File, table: Mapping[str, Any]) -> dict[str, Any]:
         )
     values: dict[str, Any] = {"programming": number, "unit": unit}
     if "cells_per_bit" in table:
-        values["cells_per_bit"] = file.number("reference", "cells_per_bit", table["cells_per_bit"])
+        values |= file.numbers("reference", {"cells_per_bit": table["cells_per_bit"]})
     return values

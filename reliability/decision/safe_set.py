@@ -59,9 +59,9 @@ def safe_set(
     SafeSet
         BER need not fall with `x`, so the set may be empty or in several pieces.
     """
-    met = p_met >= 1 - requirement.risk
+    met = p_met >= requirement.probability
     name = programming.name
-    wanted = f"P(loss <= {points(requirement.max_loss)}) >= {1 - requirement.risk:g}"
+    wanted = f"P(loss <= {points(requirement.max_loss)}) >= {requirement.probability:g}"
     if not met.any():
         best = int(p_met.argmax())
         return SafeSet(

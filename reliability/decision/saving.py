@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from devicefit.fitting.gate import Gate
 from devicefit.numerics.arrays import FloatArray
-from devicefit.numerics.intervals import PROBABILITY, equal_tailed
+from devicefit.numerics.intervals import PROBABILITY, band
 from reliability.decision.comparison import STANDARD, Comparison, Design, Reference
 from reliability.decision.series_gate import series_gate
 from reliability.energy.energy import energy_at
@@ -91,8 +91,7 @@ class Saving:
         if np.isnan(self.factor).any():
             return {**record, "sentence": NO_SAVING_STATED}
         if self.outside.mean() <= MOST_OUTSIDE:
-            interval = equal_tailed(self.factor, axis=0, probability=probability)
-            record |= {"median": float(np.median(self.factor)), **interval.record()}
+            record |= band(self.factor, axis=0, probability=probability)
         else:
             sure = (1 + probability) / 2
             found = self.bound(sure)
@@ -185,12 +184,10 @@ def saving_record(comparison: Comparison, reference: Reference) -> dict[str, Any
                 "not known, because the standard network was not counted at the unequal rates of "
                 "single cells"
             )
-    interval = equal_tailed(condition.x, axis=0)
     return {
         "reference": reference.words,
         "reference_programming": {
-            "median": float(np.median(condition.x)),
-            **interval.record(),
+            **band(condition.x, axis=0),
             "share_not_reached": float(condition.not_reached.mean()),
             "share_at_weakest_measured": float(condition.at_edge.mean()),
         },
@@ -206,9 +203,7 @@ def _at_recommended(comparison: Comparison, reference: Reference) -> dict[str, A
     if own is None or other is None or not c.energy.is_known:
         return None
     ratio = energy_at(c.energy, other) / energy_at(c.energy, own)
-    factor = reference.cells_per_bit / design.cells * ratio
-    interval = equal_tailed(factor, axis=0)
-    record = {"median": float(np.median(factor)), **interval.record()}
+    record = band(reference.cells_per_bit / design.cells * ratio, axis=0)
     return {
         "meaning": "energy of the reference at its lowest safe programming over that of the design "
         "at its own; both values are chosen, so only the energies are uncertain",

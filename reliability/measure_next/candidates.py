@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from devicefit.inputs.programming import Programming
 
@@ -80,6 +79,11 @@ class MoreChips:
     def __post_init__(self) -> None:
         _at_least("chips", self.chips, 0)
 
+    @property
+    def added(self) -> int:
+        """How many there are."""
+        return self.chips
+
     def words(self, programming: Programming) -> str:
         """What is done."""
         return f"{self.chips} more simulated chips of each network"
@@ -99,6 +103,11 @@ class MoreImages:
 
     def __post_init__(self) -> None:
         _at_least("images", self.images, 0)
+
+    @property
+    def added(self) -> int:
+        """How many there are."""
+        return self.images
 
     def words(self, programming: Programming) -> str:
         """What is done."""
@@ -135,8 +144,3 @@ class MeasuredEnergy:
 
 
 Candidate = MoreDevices | MoreCycles | MoreChips | MoreImages | MeasuredEnergy
-
-
-def candidate_record(candidate: Candidate) -> dict[str, Any]:
-    """Plain values for JSON."""
-    return asdict(candidate)

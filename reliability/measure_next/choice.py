@@ -39,7 +39,7 @@ class NextChoice:
         self, comparison: Comparison, named: Design | None, bits: Mapping[str, int] | None
     ) -> None:
         self.c = c = comparison
-        self.needed = 1 - c.requirement.risk
+        self.needed = c.requirement.probability
         first = c.ranked[0] if named is None else named
         self.ln_e = np.log(c.energy.e_cell_j)
         self.ln_median = np.log(np.median(c.energy.e_cell_j, axis=0))
@@ -68,19 +68,15 @@ class NextChoice:
         first = self.designs[0]
         return not self.is_known and bool((first.p_met >= self.needed).any())
 
-    def _at(self, design: Design) -> int:
-        assert design.safe.lowest is not None
-        return int(np.argmin(np.abs(self.c.grid - design.safe.lowest)))
-
     def _ln_now(self, design: Design) -> float:
-        return float(np.log(design.cells) + self.ln_median[self._at(design)])
+        return float(np.log(design.cells) + self.ln_median[design.place(self.c.grid)])
 
     def record(self) -> dict[str, Any] | None:
         """The choice now, as plain values; None where nothing is safe."""
         if not self.is_known:
             return None
         design = self.designs[0]
-        at = self._at(design)
+        at = design.place(self.c.grid)
         return {
             "network": design.network,
             "scheme": design.scheme,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,28 +22,22 @@ from reliability.measure_next.candidates import (
     MoreImages,
 )
 
-KEYS = ("programming", "devices", "cycles", "more_cycles", "chips", "images", "energy_se")
-"""What a candidate can be described by."""
+KINDS = (MoreDevices, MoreCycles, MoreChips, MoreImages, MeasuredEnergy)
+KEYS = tuple(dict.fromkeys(field.name for kind in KINDS for field in fields(kind)))
+"""What a candidate can be described by: the fields of all kinds."""
 
 FORMS = (
     "programming=VALUE:devices=N[:cycles=N], more_cycles=N, chips=N, images=N, or "
     "programming=VALUE:energy_se=FRACTION"
 )
-_KINDS: tuple[tuple[frozenset[str], frozenset[str], type], ...] = (
-    (frozenset({"programming", "devices"}), frozenset({"cycles"}), MoreDevices),
-    (frozenset({"more_cycles"}), frozenset(), MoreCycles),
-    (frozenset({"chips"}), frozenset(), MoreChips),
-    (frozenset({"images"}), frozenset(), MoreImages),
-    (frozenset({"programming", "energy_se"}), frozenset(), MeasuredEnergy),
-)
 
 
-def candidate_of(fields: Mapping[str, object], programming: Programming, where: str) -> Candidate:
+def candidate_of(said: Mapping[str, object], programming: Programming, where: str) -> Candidate:
     """A candidate from named values.
 
     Parameters
     ----------
-    fields : mapping
+    said : mapping
         Values by the names of :data:`KEYS`; numbers, or texts of numbers; a programming value may
         carry its unit, ``"20uA"``.
     programming : Programming
@@ -54,25 +50,25 @@ def candidate_of(fields: Mapping[str, object], programming: Programming, where: 
     ValueError
         Unknown names, a combination that is no candidate, or a value that is no number.
     """
-    unknown = [key for key in fields if key not in KEYS]
+    unknown = [key for key in said if key not in KEYS]
     if unknown:
         raise ValueError(f"{where}: {', '.join(unknown)} not known; known: {', '.join(KEYS)}")
-    names = frozenset(fields)
-    for needed, optional, kind in _KINDS:
-        if needed <= names <= needed | optional:
-            values = {
-                name: programming_value(value, programming, f"{where}: programming")
-                if name == "programming"
-                else _number(value, name, where)
-                for name, value in fields.items()
-            }
-            try:
-                found: Candidate = kind(**values)
-                return found
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from None
-    said = ", ".join(fields) or "nothing"
-    raise ValueError(f"{where}: {said} is no candidate; give {FORMS}")
+    for kind in KINDS:
+        needed = {field.name for field in fields(kind) if field.default is MISSING}
+        if not needed <= set(said) <= {field.name for field in fields(kind)}:
+            continue
+        values: dict[str, Any] = {
+            name: programming_value(value, programming, f"{where}: programming")
+            if name == "programming"
+            else _number(value, name, where)
+            for name, value in said.items()
+        }
+        try:
+            return kind(**values)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+    given = ", ".join(said) or "nothing"
+    raise ValueError(f"{where}: {given} is no candidate; give {FORMS}")
 
 
 def _number(value: object, name: str, where: str) -> float | int:
@@ -95,16 +91,16 @@ def parse_candidate(text: str, programming: Programming) -> Candidate:
     ValueError
         As :func:`candidate_of`, or not of this form.
     """
-    fields: dict[str, object] = {}
+    said: dict[str, object] = {}
     where = f"--candidate {text!r}"
     for part in text.split(":"):
         key, separator, value = part.partition("=")
         if not separator or not value:
             raise ValueError(f"{where}: {part!r} is not of the form KEY=VALUE; give {FORMS}")
-        if key.strip() in fields:
+        if key.strip() in said:
             raise ValueError(f"{where}: {key.strip()} is given twice")
-        fields[key.strip()] = value
-    return candidate_of(fields, programming, where)
+        said[key.strip()] = value
+    return candidate_of(said, programming, where)
 
 
 def read_candidates(path: Path, programming: Programming) -> list[Candidate]:
@@ -121,7 +117,7 @@ def read_candidates(path: Path, programming: Programming) -> list[Candidate]:
         rows = _toml_rows(path) if path.suffix == ".toml" else _csv_rows(path)
         if not rows:
             raise ValueError(f"{path}: no candidate in it; give {FORMS}")
-        return [candidate_of(fields, programming, where) for where, fields in rows]
+        return [candidate_of(said, programming, where) for where, said in rows]
 
 
 Rows = list[tuple[str, Mapping[str, object]]]

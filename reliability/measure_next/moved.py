@@ -19,7 +19,7 @@ from devicefit.numerics.arrays import FloatArray, IntArray
 from reliability.chips.chip_yield import p_met, share_within
 from reliability.decision.compare import curves_by_array, seen_rates
 from reliability.decision.comparison import Comparison, Design, Reference, both
-from reliability.decision.limits import Condition, enough_chips, loss_limits, weakest_condition
+from reliability.decision.limits import Condition, enough_chips, weakest_condition
 from reliability.decision.references import MEMORY_CODES
 from reliability.decision.safe_set import NOWHERE, lowest_safe
 from reliability.decision.saving import saving_of
@@ -79,7 +79,6 @@ class MovedDraws:
     ) -> None:
         self.c, self.design, self.reference = comparison, design, reference
         self.rivals, self.shifts = rivals, shifts
-        self.limits = loss_limits(comparison.curves, comparison.requirement)
 
     def window(self, condition: Condition, lowest: float | None) -> FloatArray:
         """Programming values around those of the draws and the lowest safe one, shape (x,)."""
@@ -95,7 +94,7 @@ class MovedDraws:
 
     def answers(self, posterior: Fitted) -> MovedAnswers:
         """Saving and safe places for other draws, paired with those of curve and energy in turn."""
-        c, needed = self.c, 1 - self.c.requirement.risk
+        c, needed = self.c, self.c.requirement.probability
         wanted = [*self.rivals, *both(c, self.design)]
         windows = {id(d): self.window(d.condition, d.safe.lowest) for d in wanted}
         of_memory = self.reference.key in MEMORY_CODES
@@ -125,13 +124,13 @@ class MovedDraws:
 
         # the design and the standard network are often among the rivals
         plain = {id(d): d for d in (wanted if self.shifts is None else self.rivals)}
-        on_test_set = {key: share(d, self.limits[d.network]) for key, d in plain.items()}
+        on_test_set = {key: share(d, c.limits[d.network]) for key, d in plain.items()}
 
         def condition(d: Design) -> Condition:
             good = (
                 on_test_set[id(d)]
                 if self.shifts is None
-                else share(d, self.limits[d.network] + self.shifts[d.network][rows])
+                else share(d, c.limits[d.network] + self.shifts[d.network][rows])
             )
             return enough_chips(windows[id(d)], good, needed, c.programming)
 
@@ -159,7 +158,7 @@ class MovedDraws:
 
     def _place(self, p_met: FloatArray, window: FloatArray) -> float:
         """Lowest safe place on the grid."""
-        place = float(lowest_safe(p_met[None], 1 - self.c.requirement.risk)[0])
+        place = float(lowest_safe(p_met[None], self.c.requirement.probability)[0])
         if place == NOWHERE:
             return NOWHERE
         coordinate = self.c.programming.coordinate

@@ -12,9 +12,7 @@ from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.sampling.diagnostics import psis
 from devicefit.simulation.moved_draws import moments_update, thinned_posterior, updated
 from devicefit.simulation.new_readings import NewReadings, ln_likelihoods
-from reliability.chips.chip_yield import share_within
-from reliability.decision.comparison import Comparison, Design, both
-from reliability.decision.limits import enough_chips, loss_limits
+from reliability.decision.comparison import Comparison, Design, both, condition_of_draws
 from reliability.device.study import DeviceStudy
 from reliability.energy.energy import energy_at
 from reliability.measure_next.candidates import MeasuredEnergy, MoreChips, MoreImages
@@ -160,11 +158,7 @@ def weakest_of_curves(comparison: Comparison, design: Design) -> FloatArray:
         curve = replace(curve, logit_share=centre)
     seen = c.seen[design.storage]
     median = SeenRates(*(np.median(v, axis=0)[None] for v in (seen.ln_ber, seen.tilt)))
-    every = np.arange(curve.draws)
-    pairing = replace(c.pairing, device=np.zeros_like(every), curve=every, array=None)
-    limit = loss_limits(c.curves, c.requirement)[design.network]
-    share = share_within(curve, median, pairing, limit)
-    found = enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)
+    found = condition_of_draws(c, design.network, curve, median)
     return np.asarray(c.programming.coordinate(found.x))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from reliability.measure_next.candidates import Candidate, candidate_record
+from reliability.measure_next.candidates import Candidate
 
 WEIGHTS, MOMENTS, EXACT = "weights", "moments", "none needed"
 NOTABLE = 0.05
@@ -76,11 +76,11 @@ class Outlook:
         What would be done.
     words : str
         The same in words.
+    width : float
+        Expected width of the interval of ln saving afterwards.
     shrinkage, standard_error : float
         Expected relative shrinkage of the 90 % interval of ln saving, and its Monte-Carlo standard
         error over simulated outcomes.
-    width : float
-        Expected width of the interval of ln saving afterwards.
     route : str
         How outcomes were turned into posteriors: ``"weights"``, ``"moments"``, or ``"none needed"``
         where nothing can change.
@@ -96,11 +96,11 @@ class Outlook:
 
     candidate: Candidate
     words: str
-    shrinkage: float
-    standard_error: float
     width: float
-    route: str
-    choice: ChoiceOutlook | None
+    shrinkage: float = 0.0
+    standard_error: float = 0.0
+    route: str = EXACT
+    choice: ChoiceOutlook | None = None
     effective_draws: float | None = None
     pareto_k: float | None = None
     extrapolated: bool = False
@@ -115,4 +115,4 @@ class Outlook:
         """Plain values for JSON."""
         values = {k: v for k, v in vars(self).items() if k not in ("candidate", "choice")}
         choice = None if self.choice is None else self.choice.record()
-        return {"candidate": candidate_record(self.candidate), **values, "choice": choice}
+        return {"candidate": asdict(self.candidate), **values, "choice": choice}

@@ -9,7 +9,7 @@ outcome weighs its draws, or, where it teaches too much for that, moves the draw
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,14 +35,7 @@ from reliability.measure_next.choice import NextChoice
 from reliability.measure_next.moved import MovedAnswers, MovedDraws
 from reliability.measure_next.options import POPULATION, MeasureNextOptions, chosen_design
 from reliability.measure_next.outcomes import SimulatedOutcomes, Weights
-from reliability.measure_next.outlook import (
-    EXACT,
-    MOMENTS,
-    UNCHANGED,
-    WEIGHTS,
-    ChoiceOutlook,
-    Outlook,
-)
+from reliability.measure_next.outlook import MOMENTS, UNCHANGED, WEIGHTS, ChoiceOutlook, Outlook
 from reliability.measure_next.readings import planned_readings
 from reliability.measure_next.sentence import first_sentence, next_sentence
 from reliability.statements.population import for_population, population_shift
@@ -140,7 +133,7 @@ def measure_next(
     candidates : sequence of MoreDevices, MoreCycles, MoreChips, MoreImages, MeasuredEnergy
         What might be done.
     options : MeasureNextOptions, optional
-        How candidates are ranking.
+        How candidates are ranked.
     seed : int
         Seed of the simulated outcomes; all candidates have the same truths.
     bits : mapping of str to int, optional
@@ -265,77 +258,59 @@ class Ranking:
 
     def outlook(self, candidate: Candidate) -> Outlook:
         """What is expected of a candidate."""
-        words, beyond = candidate.words(self.c.programming), False
-        if isinstance(candidate, MoreDevices | MeasuredEnergy):
-            at = np.array(candidate.programming)
-            beyond = bool(self.device.main.frame.extrapolated(at))
+        beyond = isinstance(candidate, MoreDevices | MeasuredEnergy) and bool(
+            self.device.main.frame.extrapolated(np.array(candidate.programming))
+        )
+        words = candidate.words(self.c.programming)
+        same = Outlook(candidate, words, self.width_now, extrapolated=beyond)
+        unmoved = UNCHANGED if self.choice.is_known else None
+        nothing = replace(same, choice=unmoved)
         if isinstance(candidate, MoreDevices | MoreCycles):
             readings = planned_readings(candidate, self.device)
             if all(n == 0 for new in readings for n in new.n.values()):
-                return self._nothing(candidate, words, "nothing is measured", beyond)
+                return replace(nothing, note="nothing is measured")
             found = self.outcomes.of_readings(readings)
             if found is None:
-                return self._by_moved(candidate, words, readings, beyond)
-            return self._by_weights(candidate, words, found, beyond)
-        note = ""
+                return self._by_moved(same, readings)
+            return self._by_weights(same, found)
         if isinstance(candidate, MeasuredEnergy):
+            if beyond:
+                same = replace(same, note="taken at the nearest end of the measured range")
             found = self.outcomes.of_energy(candidate)
-            note = "taken at the nearest end of the measured range" if beyond else ""
+        elif candidate.added == 0:
+            return replace(nothing, note="nothing is added")
         elif isinstance(candidate, MoreChips):
-            if candidate.chips == 0:
-                return self._nothing(candidate, words, "nothing is added", beyond)
             found = self.outcomes.of_chips(candidate)
+        elif self.shifts is None:
+            return replace(nothing, note="the saving on this test set; ask for the population")
         else:
-            assert isinstance(candidate, MoreImages)
-            if candidate.images == 0:
-                return self._nothing(candidate, words, "nothing is added", beyond)
-            if self.shifts is None:
-                note = "the saving on this test set; ask for the population"
-                return self._nothing(candidate, words, note, beyond)
             found = self.outcomes.of_images(candidate)
         if found is None:
-            note = "not estimated: more precise than the draws can resolve"
-            return Outlook(candidate, words, 0.0, 0.0, self.width_now, EXACT, None, note=note)
-        # the requirement, and with it the choice, is ranking on the test set that is given
-        unmoved = UNCHANGED if isinstance(candidate, MoreImages) and self.choice.is_known else None
-        return self._by_weights(candidate, words, found, beyond, note=note, choice=unmoved)
-
-    def _nothing(self, candidate: Candidate, words: str, note: str, beyond: bool) -> Outlook:
-        choice = UNCHANGED if self.choice.is_known else None
-        return Outlook(
-            candidate, words, 0.0, 0.0, self.width_now, EXACT, choice,
-            note=note, extrapolated=beyond,
-        )  # fmt: skip
+            return replace(same, note="not estimated: more precise than the draws can resolve")
+        # the requirement, and with it the choice, is about the test set that is given
+        choice = unmoved if isinstance(candidate, MoreImages) else None
+        return self._by_weights(same, found, choice)
 
     def _by_weights(
-        self,
-        candidate: Candidate,
-        words: str,
-        weights: Weights,
-        beyond: bool,
-        *,
-        note: str = "",
-        choice: ChoiceOutlook | None = None,
+        self, same: Outlook, weights: Weights, choice: ChoiceOutlook | None = None
     ) -> Outlook:
-        return Outlook(
-            candidate,
-            words,
-            *self._shrinkage(self.widths(weights.weight), self.width_now),
-            WEIGHTS,
-            choice or self.choice.by_weights(weights.weight),
+        """After outcomes that weigh the draws; `choice` where it is known already."""
+        return replace(
+            self._shrunk(same, self.widths(weights.weight), self.width_now),
+            route=WEIGHTS,
+            choice=choice or self.choice.by_weights(weights.weight),
             effective_draws=weights.effective,
             pareto_k=weights.pareto_k,
-            extrapolated=beyond,
-            note=note,
         )
 
-    def _shrinkage(self, widths: FloatArray, before: float) -> tuple[float, float, float]:
-        """Expected shrinkage, its standard error and the width that is expected then."""
+    def _shrunk(self, same: Outlook, widths: FloatArray, before: float) -> Outlook:
+        """With the expected shrinkage, its standard error and the width that is expected then."""
         if not before > 0:
-            return 0.0, 0.0, self.width_now
+            return same
         shrinkage = float(1 - widths.mean() / before)
         error = float(widths.std(ddof=1) / np.sqrt(len(widths)) / before)
-        return shrinkage, error, (1 - shrinkage) * self.width_now
+        width = (1 - shrinkage) * self.width_now
+        return replace(same, shrinkage=shrinkage, standard_error=error, width=width)
 
     @cached_property
     def _moved_draws(self) -> tuple[MovedDraws, MovedAnswers]:
@@ -346,26 +321,18 @@ class Ranking:
         moved = MovedDraws(self.of_saving, self.design, self.reference, rivals, self.shifts)
         return moved, moved.answers(self.outcomes.few())
 
-    def _by_moved(
-        self, candidate: Candidate, words: str, readings: list[NewReadings], beyond: bool
-    ) -> Outlook:
+    def _by_moved(self, same: Outlook, readings: list[NewReadings]) -> Outlook:
+        """After outcomes that move the draws of the device."""
         moved, before = self._moved_draws
         after = [moved.answers(posterior) for posterior in self.outcomes.moved(readings)]
+        widths = np.array([_width(a.ln_saving) for a in after])
         choice = self.choice.by_places(
             before.places,
             np.array([a.places for a in after]).T,
             np.array([a.ln_energy for a in after]) - before.ln_energy,
         )
-        return Outlook(
-            candidate,
-            words,
-            *self._shrinkage(
-                np.array([_width(a.ln_saving) for a in after]), _width(before.ln_saving)
-            ),
-            MOMENTS,
-            choice,
-            extrapolated=beyond,
-        )
+        shrunk = self._shrunk(same, widths, _width(before.ln_saving))
+        return replace(shrunk, route=MOMENTS, choice=choice)
 
 
 def _width(ln_saving: FloatArray) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.intervals import PROBABILITY
 from reliability.measure_next.outlook import Outlook
-from reliability.uncertainty.saving_uncertainty import WORDS
+from reliability.uncertainty.saving_shares import WORDS
 from reliability.uncertainty.source_shares import INTERACTION
 
 WORTH_DOING = 0.05
@@ -85,34 +85,32 @@ def choice_sentence(
     programming : Programming
         For the words.
     """
-    known = [o for o in outlooks if o.choice is not None]
+    known = [(o.words, o.choice) for o in outlooks if o.choice is not None]
     if not known:
         return "What the candidates do to the choice is not known."
     if choice is None:
-        likely = max(known, key=lambda o: o.choice.p_changes if o.choice else 0.0)
-        assert likely.choice is not None
-        if likely.choice.p_changes == 0:
+        words, likely = max(known, key=lambda one: one[1].p_changes)
+        if likely.p_changes == 0:
             return "No programming is safe now, and none becomes so after any candidate."
         return (
             "No programming is safe now; the likeliest to make one safe is: "
-            f"{likely.words} (P = {likely.choice.p_changes:.2f})."
+            f"{words} (P = {likely.p_changes:.2f})."
         )
     now = f"{choice['scheme']} at {programming.format(choice['programming'])}"
-    if all(o.choice is not None and o.choice.p_changes == 0 for o in known):
+    if all(one.p_changes == 0 for _, one in known):
         return f"No candidate changes the choice ({now}){_bound(choice)}."
-    best = max(known, key=lambda o: o.choice.ln_energy_saved or 0.0 if o.choice else 0.0)
-    assert best.choice is not None
-    if not best.choice.is_worth:
+    words, best = max(known, key=lambda one: one[1].ln_energy_saved or 0.0)
+    if not best.is_worth:
         return (
             f"No candidate is expected to save energy by another choice than {now}: at most "
-            f"{best.choice.percent_words}{_bound(choice)}."
+            f"{best.percent_words}{_bound(choice)}."
         )
     unit = "a bit" if choice["energy_unit"] == "J per bit" else "each programming of the network"
     return (
-        f"Most energy is expected to be saved by choosing after this: {best.words}. Instead of "
-        f"{now} the choice then takes {best.choice.percent_words} less energy on average, "
-        f"{best.choice.energy_saved_j:.2g} J for {unit}; it changes by more than 5 % with "
-        f"P = {best.choice.p_notable:.2f}."
+        f"Most energy is expected to be saved by choosing after this: {words}. Instead of "
+        f"{now} the choice then takes {best.percent_words} less energy on average, "
+        f"{best.energy_saved_j:.2g} J for {unit}; it changes by more than 5 % with "
+        f"P = {best.p_notable:.2f}."
     )
 
 

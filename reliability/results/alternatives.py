@@ -9,7 +9,7 @@ import numpy as np
 
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray
-from devicefit.numerics.intervals import PROBABILITY
+from devicefit.numerics.intervals import PROBABILITY, band
 from reliability.decision.comparison import Comparison, Design, design_energy
 from reliability.decision.saving import stated_saving
 from reliability.energy.energy import energy_at
@@ -17,7 +17,6 @@ from reliability.networks.names import training_of
 from reliability.networks.study import NetworkStudy
 from reliability.networks.treatments import treatment_of
 from reliability.plans.codes import NO_CODE
-from reliability.results.records import band
 from reliability.statements.loss import stated_loss
 
 SHOWN = 12
@@ -41,19 +40,13 @@ def alternative_records(
     return [_record(c, design, networks[design.network]) for c, design in ranked]
 
 
-def _record(
-    comparison: Comparison,
-    design: Design,
-    study: NetworkStudy,
-) -> dict[str, Any]:
+def _record(comparison: Comparison, design: Design, study: NetworkStudy) -> dict[str, Any]:
     ln_tolerated = comparison.tolerated_ln_ber[design.network]
     storage, safe = design.storage, design.safe
     bits = int(study.counts.attrs["weights"])
     coded = storage.code != NO_CODE
-    at = int(design.p_met.argmax())
-    if safe.lowest is not None:
-        at = int(np.argmin(np.abs(comparison.grid - safe.lowest)))
-    law = stated_loss(comparison, design)
+    at = design.place(comparison.grid)
+    law, tolerated = stated_loss(comparison, design), _rates(ln_tolerated)
     record: dict[str, Any] = {
         "network": design.network,
         "training": training_of(study.record),
@@ -70,30 +63,22 @@ def _record(
         "p_against": None if law is None else law.p_against,
         "judged_by": design.judged_by,
         "likeliest_programming": float(comparison.grid[design.p_met.argmax()]),
-        "tolerated_ber": _rates(ln_tolerated),
-        "tolerated_read_ber": _rates(storage.ln_ber_read(ln_tolerated)) if coded else None,
+        "tolerated_ber": tolerated,
+        "tolerated_read_ber": _rates(storage.ln_ber_read(ln_tolerated)) if coded else tolerated,
         "sentence": safe.sentence,
+        "network_ber": None,
+        "share_below_evaluated_ber": None,
+        "e_bit_j": None,
+        "e_network_j": None,
+        "saving": None,
     }
-    if not coded:
-        record["tolerated_read_ber"] = record["tolerated_ber"]
     if safe.lowest is None:
-        return {
-            **record,
-            "network_ber": None,
-            "share_below_evaluated_ber": None,
-            "e_bit_j": None,
-            "e_network_j": None,
-            "saving": None,
-        }
+        return record
     ln_ber = comparison.network_ln_ber(storage)[comparison.pairing.rates, at]
-    record |= {
-        "network_ber": _rates(ln_ber),
-        "share_below_evaluated_ber": float(
-            np.mean(ln_ber < comparison.curves[design.network].ln_rate[0])
-        ),
-    }
+    below = ln_ber < comparison.curves[design.network].ln_rate[0]
+    record |= {"network_ber": _rates(ln_ber), "share_below_evaluated_ber": float(np.mean(below))}
     if not comparison.energy.is_known:
-        return {**record, "e_bit_j": None, "e_network_j": None, "saving": None}
+        return record
     e_cell = energy_at(comparison.energy, safe.lowest)
     return {
         **record,
@@ -108,14 +93,9 @@ def _rates(ln_rate: FloatArray) -> dict[str, Any] | None:
     if np.isneginf(ln_rate).all():
         return None
     tail = (1 - PROBABILITY) / 2
-    low, median, high = np.exp(np.quantile(ln_rate, [tail, 0.5, 1 - tail]))
-    return {
-        "median": float(median),
-        "low": float(low),
-        "high": float(high),
-        "kind": "ETI",
-        "probability": PROBABILITY,
-    }
+    low, median, high = np.exp(np.quantile(ln_rate, [tail, 0.5, 1 - tail])).tolist()
+    interval = {"low": low, "high": high, "kind": "ETI", "probability": PROBABILITY}
+    return {"median": median, **interval}
 
 
 def alternative_lines(values: Mapping[str, Any]) -> list[str]:

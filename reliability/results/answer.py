@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from devicefit.families.frame import Frame
+from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.intervals import band
 from devicefit.sampling.diagnostics import versions
 from devicefit.simulation.reference_device import ReferenceDevice
 from reliability.confirmation.words import confirmation_record, readings_gates
 from reliability.decision.compare import compare
 from reliability.decision.comparison import STANDARD, Comparison
-from reliability.decision.limits import loss_limits
 from reliability.decision.options import DecisionOptions
 from reliability.decision.saving import saving_record
 from reliability.decision.second_variable import compared_values, leading
@@ -22,13 +23,14 @@ from reliability.energy.tables import EnergyTable
 from reliability.networks.study import NetworkStudy
 from reliability.results import records
 from reliability.results.alternatives import alternative_records
+from reliability.results.grounds import Grounds
 from reliability.results.results import Results
 from reliability.results.truth import truth_record
 from reliability.results.verdict import verdict_record
 from reliability.results.withheld import Made
 from reliability.statements.choices import choices_record, pareto_record
 from reliability.statements.counted_rates import counted_rates_gate, counted_rates_record
-from reliability.uncertainty.saving_uncertainty import saving_uncertainty
+from reliability.uncertainty.saving_shares import saving_uncertainty
 
 if TYPE_CHECKING:
     from reliability.confirmation.confirming import Confirming
@@ -79,41 +81,19 @@ def answer(
     """
     asked = _compared(device, networks, options, confirming, say)
     c, device = asked.leading, asked.device
+    saving = {r.key: saving_record(c, r) for r in c.references}
+    uncertainty = saving_uncertainty(c, seed=options.seed)
+    ranking = _ranking(asked, networks, options, uncertainty) if with_next else None
+    choices = choices_record(c, c.focus)
+    life, cycles = _life(asked, options)
     gates = [
         *device.record["gates"],
         records.surface_gate(c.curves).record(),
         counted_rates_gate(c).record(),
         *readings_gates(c),
+        *([] if life is None else life["gates"]),
     ]
-    saving = {r.key: saving_record(c, r) for r in c.references}
-    uncertainty = saving_uncertainty(c, seed=options.seed)
-    ranking = None
-    if with_next:
-        # imported here: no other answer needs it
-        from reliability.measure_next.short import next_record
-
-        ranking = next_record(
-            device,
-            c,
-            networks,
-            shares=((uncertainty or {}).get("against", {}).get(STANDARD) or {}).get("share"),
-            seed=options.seed,
-            life=bool(options.lives),
-        )
-    choices = choices_record(c, c.focus)
-    life, cycles = None, None
-    if asked.factor is not None:
-        # imported here: few decisions need the models of life
-        from reliability.statements.life import design_cycles, life_asked, life_record
-
-        required = life_asked(options.requirement)
-        life = life_record(asked.fresh, c, asked.factor, options.lives, required)
-        gates += life["gates"]
-        cycles = design_cycles(asked.fresh, options.lives, seed=options.seed)
-    verdict = verdict_record(
-        c,
-        saving,
-        gates,
+    grounds = Grounds(
         device=device.record,
         regret=(choices["energy_regret"] or {}).get("sentence"),
         uncertainty=_what_is_open(uncertainty, ranking),
@@ -121,46 +101,18 @@ def answer(
         not_confirmed="" if confirming is None else confirming.missing,
         arrays=device.main.frame.arrays,
         made=Made(command, device.main.record["sampler"], c.standard.chips),
-        simulated=bool(device.record["data"]["simulated"]),
     )
-    limits = loss_limits(c.curves, c.requirement)
     values: dict[str, Any] = {
-        "verdict": verdict,
-        "programming": _programming_record(device, asked.seconds),
-        "requirement": options.requirement.record(),
-        "data": device.record["data"],
-        "device": records.device_record(device, options.sensing),
-        "ber": records.ber_record(asked.fresh, device),
-        "networks": {
-            name: records.network_record(networks[name], curve) for name, curve in c.curves.items()
-        },
-        "accuracy": records.of_designs(
-            c, lambda d: records.accuracy_record(d, c.grid, c.requirement.risk)
-        ),
-        "tolerated_ber": {
-            name: records.tolerated_record(ln_tolerated, limits[name])
-            for name, ln_tolerated in c.tolerated_ln_ber.items()
-        },
-        "safe_programming": records.of_designs(c, records.safe_record),
-        "energy_saving": {
-            "design": {"network": c.focus.network, "scheme": c.focus.scheme},
-            **saving,
-        },
+        "verdict": verdict_record(c, saving, gates, grounds),
+        **_compared_records(asked, networks, options, saving),
         "saving_shares": uncertainty,
-        "energy": _energy_record(
-            c, options, device.main.frame, int(networks[c.focus.network].counts.attrs["weights"])
-        ),
-        "alternatives": alternative_records(asked.every, networks),
-        "confirmation": confirmation_record(c),
-        "unequal_errors": counted_rates_record(c),
         "choices": choices,
         "pareto": pareto_record(c, cycles),
         "life": life,
         "gates": gates,
         "provenance": _provenance(device, networks, options.seed, command),
     }
-    if ranking is not None:
-        values["measure_next"] = ranking
+    values |= {} if ranking is None else {"measure_next": ranking}
     # the truth that is known is that of fresh cells
     if truth is not None and life is None:
         values["simulated_truth"] = truth_record(truth, c, values)
@@ -228,6 +180,78 @@ def _compared(
     return _Compared(every, every[best], fresh[best], studies[best], tuple(seconds), factor)
 
 
+def _life(
+    asked: _Compared, options: DecisionOptions
+) -> tuple[dict[str, Any] | None, dict[tuple[str, str], FloatArray] | None]:
+    """Record of the required life, and cycles until designs miss the requirement; None: no life."""
+    if asked.factor is None:
+        return None, None
+    # imported here: few decisions need the models of life
+    from reliability.statements.life import design_cycles, life_asked, life_record
+
+    required = life_asked(options.requirement)
+    record = life_record(asked.fresh, asked.leading, asked.factor, options.lives, required)
+    return record, design_cycles(asked.fresh, options.lives, seed=options.seed)
+
+
+def _ranking(
+    asked: _Compared,
+    networks: Mapping[str, NetworkStudy],
+    options: DecisionOptions,
+    uncertainty: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Ranking of a few further measurements, or why there is none."""
+    # imported here: no other answer needs it
+    from reliability.measure_next.short import next_record
+
+    against = {} if uncertainty is None else uncertainty["against"]
+    return next_record(
+        asked.device,
+        asked.leading,
+        networks,
+        shares=against.get(STANDARD, {}).get("share"),
+        seed=options.seed,
+        life=bool(options.lives),
+    )
+
+
+def _compared_records(
+    asked: _Compared,
+    networks: Mapping[str, NetworkStudy],
+    options: DecisionOptions,
+    saving: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What was compared, on what, and what was found for each network and design."""
+    c, device = asked.leading, asked.device
+    bits = int(networks[c.focus.network].counts.attrs["weights"])
+    return {
+        "programming": _programming_record(device, asked.seconds),
+        "requirement": options.requirement.record(),
+        "data": device.record["data"],
+        "device": records.device_record(device, options.sensing),
+        "ber": records.ber_record(asked.fresh, device),
+        "networks": {
+            name: records.network_record(networks[name], curve) for name, curve in c.curves.items()
+        },
+        "accuracy": records.of_designs(
+            c, lambda d: records.accuracy_record(d, c.grid, c.requirement.probability)
+        ),
+        "tolerated_ber": {
+            name: records.tolerated_record(ln_tolerated, c.limits[name])
+            for name, ln_tolerated in c.tolerated_ln_ber.items()
+        },
+        "safe_programming": records.of_designs(c, records.safe_record),
+        "energy_saving": {
+            "design": {"network": c.focus.network, "scheme": c.focus.scheme},
+            **saving,
+        },
+        "energy": _energy_record(c, options, device.main.frame, bits),
+        "alternatives": alternative_records(asked.every, networks),
+        "confirmation": confirmation_record(c),
+        "unequal_errors": counted_rates_record(c),
+    }
+
+
 def _programming_record(device: DeviceStudy, seconds: Sequence[float]) -> dict[str, Any]:
     """The programming variable, its measured range, and the second one if there is one."""
     frame = device.main.frame
@@ -259,7 +283,7 @@ def _energy_record(
         "options": _pulses_record(options.energy, table, frame),
         "table": None if table is None else table.record(),
         "grid": comparison.grid.tolist(),
-        "e_cell_j": records.band(energy.e_cell_j, axis=0) if energy.is_known else None,
+        "e_cell_j": band(energy.e_cell_j, axis=0) if energy.is_known else None,
         "extrapolated": energy.extrapolated.tolist(),
         "bits": bits,
         "scope": "programming only: SET plus RESET of every cell; reading and computing are "
@@ -300,11 +324,8 @@ def _provenance(
         "inputs": {
             "measurements_sha256": device.record["data"]["sha256"],
             **{
-                f"images_sha256 ({n})": str(s.counts.attrs["images_sha256"])
-                for n, s in networks.items()
-            },
-            **{
-                f"network_sha256 ({n})": str(s.counts.attrs["network_sha256"])
+                f"{key} ({n})": str(s.counts.attrs[key])
+                for key in ("images_sha256", "network_sha256")
                 for n, s in networks.items()
             },
         },

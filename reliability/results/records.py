@@ -11,22 +11,13 @@ import xarray as xr
 from devicefit.distributions.sensing import SCHEMES, BerCurve, SensingOptions
 from devicefit.fitting.gate import Gate
 from devicefit.numerics.arrays import FloatArray
-from devicefit.numerics.intervals import PROBABILITY, equal_tailed
+from devicefit.numerics.intervals import PROBABILITY, band, equal_tailed
 from reliability.accuracy.surface import AccuracySurface, mean_loss
 from reliability.accuracy.variance_shares import not_in_the_shares
 from reliability.decision.comparison import Comparison, Design
 from reliability.device.study import DeviceStudy
 from reliability.networks.study import NetworkStudy
 from reliability.plans.seen_rates import SeenRates
-
-
-def band(draws: FloatArray, *, axis: int | tuple[int, ...]) -> dict[str, Any]:
-    """Median and equal-tailed interval of draws."""
-    interval = equal_tailed(draws, axis=axis)
-    return {
-        "median": np.median(draws, axis=axis).tolist(),
-        **interval.record(),
-    }
 
 
 def ber_record(comparison: Comparison, device: DeviceStudy) -> dict[str, Any]:
@@ -176,8 +167,8 @@ def of_designs(
     }
 
 
-def accuracy_record(design: Design, grid: FloatArray, risk: float) -> dict[str, Any]:
-    """Accuracy of a design over the programming variable."""
+def accuracy_record(design: Design, grid: FloatArray, least: float) -> dict[str, Any]:
+    """Accuracy of a design over the programming variable; `least` share of chips that must do."""
     return {
         "grid": grid.tolist(),
         "test_set": {
@@ -190,7 +181,7 @@ def accuracy_record(design: Design, grid: FloatArray, risk: float) -> dict[str, 
         },
         "error_free": design.accuracy.error_free,
         "p_met": design.p_met.tolist(),
-        "yield": design.chip_yield.record(least=1 - risk),
+        "yield": design.chip_yield.record(least=least),
         "variance_shares": {k: v.tolist() for k, v in design.accuracy.shares.items()},
         "not_in_the_shares": not_in_the_shares(design.accuracy.shares),
     }

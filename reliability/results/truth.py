@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from devicefit.distributions.sensing import BerCurve, ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
+from devicefit.distributions.sensing import ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
 from devicefit.simulation.reference_device import ReferenceDevice, true_mixtures
-from reliability.chips.chip_yield import chip_yield
-from reliability.decision.comparison import STANDARD, Comparison, Design
-from reliability.decision.limits import Condition, enough_chips, loss_limits, weakest_condition
+from reliability.decision.comparison import STANDARD, Comparison, Design, condition_of_draws
+from reliability.decision.limits import Condition, weakest_condition
 from reliability.decision.references import MEMORY_CODES
 from reliability.plans.codes import raw_ber_for
 
@@ -64,12 +63,18 @@ def truth_record(
         )
         for name, curve in comparison.main_ber.items()
     }
-    own = _true_condition(comparison, design, true)
+
+    def true_condition(of: Design) -> Condition:
+        surface = comparison.curves[of.network]
+        seen = of.storage.seen(true, comparison.one_is)
+        return condition_of_draws(comparison, of.network, surface, seen)
+
+    own = true_condition(design)
     for reference in comparison.references:
         if reference.key == "stated":
             continue
         if reference.key == STANDARD:
-            its = _true_condition(comparison, comparison.designs[0], true)
+            its = true_condition(comparison.designs[0])
         else:
             raw = raw_ber_for(MEMORY_CODES[reference.key], comparison.requirement.memory_ber)
             its = weakest_condition(grid, np.log(raw) - ln_true["1T1R"][None, :], programming)
@@ -80,19 +85,6 @@ def truth_record(
             **_true_factor(float(factor), values["energy_saving"][reference.key]),
         }
     return record
-
-
-def _true_condition(
-    comparison: Comparison, design: Design, true: Mapping[str, BerCurve]
-) -> Condition:
-    """Weakest programming of a design on the true device, for each draw of its surface."""
-    c, surface = comparison, comparison.curves[design.network]
-    seen = design.storage.seen(true, c.one_is)
-    of_curve = np.arange(surface.draws)
-    pairing = replace(c.pairing, device=np.zeros_like(of_curve), curve=of_curve, array=None)
-    limit = loss_limits(c.curves, c.requirement)[design.network]
-    share = chip_yield(surface, seen, pairing, limit).share_or_nan
-    return enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)
 
 
 def _true_factor(true: float, found: Mapping[str, Any]) -> dict[str, Any]:

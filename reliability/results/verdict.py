@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from reliability.confirmation.words import (
     array_line,
     confirmation_line,
@@ -14,19 +12,19 @@ from reliability.confirmation.words import (
     refused_lines,
 )
 from reliability.decision.comparison import Comparison, Design
+from reliability.decision.references import NAMES
 from reliability.decision.safe_set import points
 from reliability.decision.saving import NO_SAVING_STATED
-from reliability.results.verdict_lines import (
-    capital,
-    evidence_lines,
-    failed_families,
+from reliability.results.grounds import (
+    Grounds,
+    failed_savings,
     failed_words,
+    holds_for,
     life_lines,
-    life_words,
-    saving_lines,
-    support_lines,
+    rests_on,
+    support,
 )
-from reliability.results.withheld import Made, withheld
+from reliability.results.withheld import withheld
 from reliability.statements.loss import stated_loss
 from reliability.statements.risk import (
     against_lines,
@@ -60,15 +58,7 @@ def verdict_record(
     comparison: Comparison,
     saving: Mapping[str, Any],
     gates: Sequence[Mapping[str, Any]],
-    *,
-    device: Mapping[str, Any],
-    uncertainty: str | None = None,
-    regret: str | None = None,
-    life: Mapping[str, Any] | None = None,
-    not_confirmed: str = "",
-    arrays: Sequence[str] = ("",),
-    made: Made | None = None,
-    simulated: bool,
+    grounds: Grounds,
 ) -> dict[str, Any]:
     """The answer, with what it rests on.
 
@@ -80,22 +70,8 @@ def verdict_record(
         Records of the savings by reference.
     gates : sequence of mapping
         Records of all gates; each withholds the verdict where it failed.
-    device : mapping
-        Record of the device study.
-    uncertainty : str, optional
-        Where the uncertainty of the saving comes from.
-    regret : str, optional
-        What knowing the design exactly would save.
-    life : mapping, optional
-        Record of the life at whose end the comparison is made; None where cells are fresh.
-    not_confirmed : str, optional
-        Why chips did not confirm the design, where they did not.
-    arrays : sequence of str
-        Measured arrays; one empty name where the readings name none.
-    made : Made, optional
-        How the results were made, for a command that does what is to be done first.
-    simulated : bool
-        Whether the device is simulated.
+    grounds : Grounds
+        What is said beside it.
 
     Returns
     -------
@@ -105,67 +81,59 @@ def verdict_record(
         ``p_requirement_met`` are None, and the figures stand in ``not_to_be_relied_on``.
     """
     failed = [gate["name"] for gate in gates if not gate["passed"]]
-    unfitted = failed_families(device)
-    rests_on = evidence_lines(comparison, device)
+    unfitted, asked = grounds.unfitted, comparison.requirement.life
+    reasons = rests_on(comparison, grounds.device)
     record: dict[str, Any] = {
-        "simulated": simulated,
+        "simulated": bool(grounds.device["data"]["simulated"]),
         "failed_gates": failed,
         "failed_families": unfitted,
         "gates_passed": not failed,
         "failed": failed_words(gates, unfitted, comparison, saving),
     }
-    said = [line for line in (uncertainty, regret) if line is not None]
     best = comparison.best
-    if best is None or best.safe.lowest is None:
-        found = _nothing_is_safe(comparison, said)
+    if best is None:
+        found = _nothing_is_safe(comparison, grounds)
     else:
-        found = _recommended(comparison, best, saving, said, not_confirmed, arrays)
-        rests_on += found.pop("support")
-    record["holds_for"], before = life_words(comparison.requirement.life, life)
+        found = _recommended(comparison, best, saving, grounds)
+        reasons += support(comparison, best)
+    record["holds_for"], before = holds_for(asked, grounds.life)
     found["lines"][0] = before + found["lines"][0]
     found["sentence"] = before + found["sentence"]
-    end = [*life_lines(comparison.requirement.life, life), f"Rests on: {'; '.join(rests_on)}."]
+    end = [*life_lines(asked, grounds.life), f"Rests on: {'; '.join(reasons)}."]
     found["lines"] += end
     record |= {"withheld": False, "first_to_do": None, "not_to_be_relied_on": None}
-    record |= {"rests_on": rests_on, **found}
+    record |= {"rests_on": reasons, **found}
     if failed:
-        made = Made() if made is None else made
-        record |= withheld(found, gates, of_device=device.get("gates", []), made=made)
+        of_device = grounds.device.get("gates", [])
+        record |= withheld(found, gates, of_device=of_device, made=grounds.made)
         record["lines"] += end[-1:]
     return record
 
 
 def _recommended(
-    comparison: Comparison,
-    best: Design,
-    saving: Mapping[str, Any],
-    said: Sequence[str],
-    not_confirmed: str,
-    arrays: Sequence[str],
+    comparison: Comparison, best: Design, saving: Mapping[str, Any], grounds: Grounds
 ) -> dict[str, Any]:
     """What is recommended, in figures and words."""
     c, lowest = comparison, best.safe.lowest
     law = stated_loss(c, best)
     assert lowest is not None
     assert law is not None
-    at = int(np.argmin(np.abs(c.grid - lowest)))
     risk, test_set = risk_record(c, law), images_record(c, law)
-    confirmed = confirmation_line(best, not_confirmed)
+    confirmed = confirmation_line(best, grounds.not_confirmed)
     fresh = None if best.confirmation is None else best.confirmation.fresh
-    contradicted = best.confirmation is not None and best.confirmation.is_contradicted
     lines = [
         _first_line(c, best),
         best.safe.sentence,
         confirmed,
         test_set["sentence"],
         *against_lines(c, best, law),
-        array_line(best, arrays),
+        array_line(best, grounds.arrays),
         readings_line(best, c.programming),
         *refused_lines(c),
-        *saving_lines(c, saving),
-        *said[:1],
+        *_saving_lines(c, saving),
+        grounds.uncertainty,
         risk["sentence"],
-        *said[1:],
+        grounds.regret,
     ]
     return {
         "recommended_programming": lowest,
@@ -178,29 +146,33 @@ def _recommended(
         "p_requirement_met": best.stated(c.grid)[1],
         "p_against": law.p_against,
         "test_set": test_set,
-        "p_of_curve": float(best.p_met[at]),
+        "p_of_curve": float(best.p_met[best.place(c.grid)]),
         "confirmed": confirmed,
         "fresh": None if fresh is None else fresh.record(),
         "risk": risk,
         "nearest": None,
-        "lines": lines,
-        "sentence": ("CONTRADICTED by chips. " if contradicted else "")
-        + _sentence(c, saving, best, at),
+        "lines": [line for line in lines if line is not None],
+        "sentence": _sentence(c, saving, best),
         "safe_set": best.safe.sentence,
-        "support": support_lines(c, best, at),
     }
 
 
-def _nothing_is_safe(comparison: Comparison, said: Sequence[str]) -> dict[str, Any]:
+def _nothing_is_safe(comparison: Comparison, grounds: Grounds) -> dict[str, Any]:
     """That no programming is safe, and what comes nearest."""
-    nearest = _nearest(comparison)
+    c, nearest = comparison, _nearest(comparison)
+    by = "by the accuracy surfaces"
+    if any(design.confirmation is not None for design in c.designs):
+        by = "chips refuse what the accuracy surfaces promised"
     lines = [
-        _nothing_safe(comparison),
-        *refused_lines(comparison),
+        f"Nothing is safe: no measured {c.programming.name} meets the requirement with any of the "
+        f"compared designs, a loss of at most {points(c.requirement.max_loss)} with probability "
+        f"{c.requirement.probability:g} ({by}).",
+        *refused_lines(c),
         nearest["sentence"],
         "Saving: none, because no programming is safe.",
-        *said[:1],
     ]
+    if grounds.uncertainty is not None:
+        lines.append(grounds.uncertainty)
     return {
         **dict.fromkeys(_FOUND),
         "nearest": nearest,
@@ -216,7 +188,7 @@ def _first_line(comparison: Comparison, best: Design) -> str:
     what = f"Program at {c.words(c.plan(best, lowest))}"
     found = best.confirmation
     if found is None or found.fresh is None:
-        p = probability(best.stated(c.grid)[1], 1 - c.requirement.risk)
+        p = probability(best.stated(c.grid)[1], c.requirement.probability)
         return f"{what}: not confirmed by chips; the accuracy surface promises P = {p}."
     chips = f"{found.fresh.met:,} of {found.fresh.chips:,} fresh chips meet the requirement"
     if found.is_contradicted:
@@ -227,16 +199,17 @@ def _first_line(comparison: Comparison, best: Design) -> str:
     return f"{what}: {chips}."
 
 
-def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design, at: int) -> str:
-    requirement = comparison.requirement
+def _sentence(comparison: Comparison, saving: Mapping[str, Any], best: Design) -> str:
+    requirement, found = comparison.requirement, best.confirmation
     assert best.safe.lowest is not None
-    text = (
+    text = "" if found is None or not found.is_contradicted else "CONTRADICTED by chips. "
+    text += (
         f"Program at {comparison.words(comparison.plan(best, best.safe.lowest))}: "
         f"P(loss <= {points(requirement.max_loss)}) = {best.stated(comparison.grid)[1]:.3f}"
         f"{' of fresh chips' if best.judged_by == 'chips' else ' by the accuracy surface'}. "
     )
     if not comparison.energy.is_known:
-        return f"{text}{capital(NO_SAVING_STATED)}."
+        return f"{text}{NO_SAVING_STATED[:1].upper()}{NO_SAVING_STATED[1:]}."
     return (
         f"{text}Programming energy saved: {saving['standard_bnn']['sentence']} against the "
         f"standard network, {saving['memory']['sentence']} against plain memory."
@@ -251,27 +224,12 @@ def _second_record(comparison: Comparison) -> dict[str, Any] | None:
     return {"name": variable.name, "value": value, "words": variable.format(value)}
 
 
-def _nothing_safe(comparison: Comparison) -> str:
-    c, requirement = comparison, comparison.requirement
-    refused = any(design.confirmation is not None for design in c.designs)
-    by = (
-        "chips refuse what the accuracy surfaces promised"
-        if refused
-        else "by the accuracy surfaces"
-    )
-    return (
-        f"Nothing is safe: no measured {c.programming.name} meets the requirement with any of the "
-        f"compared designs, a loss of at most {points(requirement.max_loss)} with probability "
-        f"{1 - requirement.risk:g} ({by})."
-    )
-
-
 def _nearest(comparison: Comparison) -> dict[str, Any]:
     """The choice that comes nearest to a requirement that none meets."""
     c = comparison
     design = max(c.designs, key=lambda d: d.stated(c.grid)[1])
     x, p_met = design.stated(c.grid)
-    wanted, law = 1 - c.requirement.risk, stated_loss(c, design)
+    wanted, law = c.requirement.probability, stated_loss(c, design)
     kept, of = None, " of chips"
     if law is not None:
         kept = law.not_exceeded(wanted) + law.above
@@ -290,3 +248,24 @@ def _nearest(comparison: Comparison) -> dict[str, Any]:
         "sentence": f"Nearest comes {c.words(c.plan(design, x))}: "
         f"P = {probability(p_met, wanted)}{of}.",
     }
+
+
+def _saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str]:
+    if not comparison.energy.is_known:
+        return [f"Saving: {NO_SAVING_STATED}; measure energies and give them with --energy FILE."]
+
+    against = "; ".join(f"{r['sentence']} against {NAMES.get(k, k)}" for k, r in saving.items())
+    lines = [
+        "Saving in programming energy (that of the other over that of this design, both held to "
+        f"the same rule): {against}."
+    ]
+    lines += [
+        f"Gate failed, {gate['name']}: {gate['finding']}. No saving is stated against {names}. "
+        f"What to do: {gate['remedy']}."
+        for gate, names in failed_savings(saving)
+    ]
+    energy = comparison.energy
+    if energy.measured is not None and energy.extrapolated.any():
+        low, high = (comparison.programming.format(end) for end in energy.measured)
+        lines.append(f"Energies were measured from {low} to {high}; beyond, they are extrapolated.")
+    return lines

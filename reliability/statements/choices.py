@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from reliability.statements.regret import EnergyRegret, energy_regret, utility_r
 
 FRONT_CANDIDATES = 300
 FRONT_DRAWS = 200
-Cycles = Mapping[tuple[str, str], FloatArray] | FloatArray | None
 
 
 def losses(comparison: Comparison, design: Design) -> FloatArray:
@@ -50,8 +49,8 @@ def choices_record(comparison: Comparison, design: Design) -> dict[str, Any]:
         "p_violated": (1 - design.p_met).tolist(),
         "meaning": "energy_regret: who knew the design (device, accuracy surface and energies of a "
         "draw) would program all its chips at the least energy at which a share of at least "
-        f"{1 - requirement.risk:g} of them meets the requirement; energy_regret_per_chip: who knew "
-        "each chip would program it on its own",
+        f"{requirement.probability:g} of them meets the requirement; energy_regret_per_chip: who "
+        "knew each chip would program it on its own",
         "energy_regret": None,
         "energy_regret_per_chip": None,
         "utility": None,
@@ -60,7 +59,7 @@ def choices_record(comparison: Comparison, design: Design) -> dict[str, Any]:
         return record
     e_bit = design.cells * c.energy.e_cell_j
     share = design.chip_yield.share
-    regret = energy_regret(e_bit, share >= 1 - requirement.risk)
+    regret = energy_regret(e_bit, share >= requirement.probability)
     record["e_bit_j"] = np.median(e_bit, axis=0).tolist()
     record["energy_regret"] = {**regret.record(), "sentence": _regret_sentence(c, design, regret)}
     record["energy_regret_per_chip"] = energy_regret(e_bit, met).record()
@@ -94,8 +93,8 @@ def _regret_sentence(comparison: Comparison, design: Design, regret: EnergyRegre
     """What the recommended programming spends beyond need, and how often it is too weak."""
     if design.safe.lowest is None:
         return None
-    at = int(np.argmin(np.abs(comparison.grid - design.safe.lowest)))
-    asked = f"{100 * (1 - comparison.requirement.risk):g} %"
+    at = design.place(comparison.grid)
+    asked = f"{100 * (comparison.requirement.probability):g} %"
     missed, factor = float(regret.missed[at]), float(regret.factor[at])
     if not np.isfinite(factor):
         return (
@@ -132,7 +131,8 @@ def _utility_sentence(comparison: Comparison, best: int, p_violated: float) -> s
 
 
 def pareto_record(
-    comparison: Comparison, cycles_to_requirement: Cycles = None
+    comparison: Comparison,
+    cycles_to_requirement: Mapping[tuple[str, str], FloatArray] | None = None,
 ) -> dict[str, Any] | None:
     """Front of energy, accuracy and, where it is known, endurance over all designs.
 
@@ -140,7 +140,7 @@ def pareto_record(
     ----------
     comparison : Comparison
         All designs on the same draws.
-    cycles_to_requirement : float array, shape (draw, x), or mapping of (network, scheme), optional
+    cycles_to_requirement : mapping of (network, scheme) to float array, shape (draw, x), optional
         Cycles after which the requirement is no longer met.
 
     Returns
@@ -151,32 +151,24 @@ def pareto_record(
     c = comparison
     if not c.energy.is_known:
         return None
-    places = [_places(c, design) for design in c.designs]
-    draws = np.unique(np.linspace(0, len(c.energy.e_cell_j) - 1, FRONT_DRAWS).astype(int))
-    energy = _joined(
-        [d.cells * c.energy.e_cell_j[:, at] for d, at in zip(c.designs, places, strict=True)]
-    )
-    accuracy = _joined(
-        [d.accuracy.test_set[:, at] for d, at in zip(c.designs, places, strict=True)]
-    )
+    places = [(design, _places(c, design)) for design in c.designs]
+
+    def of_candidates(values: Callable[[Design], FloatArray]) -> FloatArray:
+        """Values over the grid, shape (draw, x), at the candidates, (draw, candidate)."""
+        return np.concatenate([values(design)[:, at] for design, at in places], axis=1)
+
+    energy = of_candidates(lambda d: d.cells * c.energy.e_cell_j)
+    accuracy = of_candidates(lambda d: d.accuracy.test_set)
     # Accuracies are equal when they differ by less than a tenth of a test image.
     steps = 10 * c.standard.images
     gains = [np.round(accuracy * steps) / steps]
     if cycles_to_requirement is not None:
-        gains.append(
-            _joined(
-                [
-                    _cycles_of(cycles_to_requirement, d)[:, at]
-                    for d, at in zip(c.designs, places, strict=True)
-                ]
-            )
-        )
-    middle = np.median(energy, axis=0)
-    means = accuracy.mean(axis=0)
+        gains.append(of_candidates(lambda d: cycles_to_requirement[d.network, d.scheme]))
+    middle, means = np.median(energy, axis=0), accuracy.mean(axis=0)
     centre = [np.round(means * steps) / steps, *(np.median(g, axis=0) for g in gains[1:])]
     front = pareto_front(middle, *centre)
+    draws = np.unique(np.linspace(0, len(c.energy.e_cell_j) - 1, FRONT_DRAWS).astype(int))
     share = front_probability(energy[draws], *(gain[draws] for gain in gains))
-    names = [(d, at) for d, where in zip(c.designs, places, strict=True) for at in where]
     rows = [
         {
             "network": design.network,
@@ -189,7 +181,7 @@ def pareto_record(
             "on_front": bool(front[i]),
             "p_on_front": float(share[i]),
         }
-        for i, (design, at) in enumerate(names)
+        for i, (design, at) in enumerate((design, at) for design, where in places for at in where)
     ]
     return {
         "objectives": ["median energy per bit", "mean accuracy of chips"]
@@ -206,16 +198,5 @@ def _places(comparison: Comparison, design: Design) -> list[int]:
     number = max(2, min(len(grid), FRONT_CANDIDATES // len(comparison.designs)))
     chosen = set(np.linspace(0, len(grid) - 1, number).round().astype(int).tolist())
     if design.safe.lowest is not None:
-        chosen.add(int(np.argmin(np.abs(grid - design.safe.lowest))))
+        chosen.add(design.place(grid))
     return sorted(chosen)
-
-
-def _joined(parts: list[FloatArray]) -> FloatArray:
-    return np.concatenate(parts, axis=1)
-
-
-def _cycles_of(cycles: Cycles, design: Design) -> FloatArray:
-    if isinstance(cycles, Mapping):
-        return cycles[design.network, design.scheme]
-    assert cycles is not None
-    return cycles

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from devicefit.fitting.gate import Gate
-from devicefit.numerics.intervals import equal_tailed
+from devicefit.numerics.intervals import band
 
 if TYPE_CHECKING:
     from reliability.decision.comparison import Comparison, Design
@@ -23,18 +23,10 @@ LEAST_KNOWN = 0.95
 """Share of the draws whose rates must lie within the counts."""
 
 
-def place_of(comparison: Comparison, design: Design) -> int:
-    """Index of the lowest safe programming of a design, or of its likeliest one."""
-    lowest = design.safe.lowest
-    if lowest is None:
-        return int(design.p_met.argmax())
-    return int(np.argmin(np.abs(comparison.grid - lowest)))
-
-
 def counted_rates_record(comparison: Comparison) -> dict[str, Any]:
     """Plain values of how unequal the two rates are, over the grid and at the design in focus."""
     c, design = comparison, comparison.focus
-    at, rows = place_of(c, design), c.pairing.rates
+    at, rows = design.place(c.grid), c.pairing.rates
     curve = c.main_ber["1T1R"]
     tilt = np.zeros((1, len(c.grid)))
     if curve.tilt is not None:
@@ -45,11 +37,11 @@ def counted_rates_record(comparison: Comparison) -> dict[str, Any]:
         "counted": {name: surface.has_tilts for name, surface in c.curves.items()},
         "tilt_meaning": "(rate of stored ones - rate of stored zeros) / their sum, one cell a bit",
         "grid": c.grid.tolist(),
-        "tilt": _band(tilt),
+        "tilt": band(tilt, axis=0),
         "design": {"network": design.network, "scheme": design.scheme},
         "programming": float(c.grid[at]),
-        "share_of_ones": _band((1 + seen.tilt[:, at]) / 2),
-        "ber": _band(np.exp(seen.ln_ber[:, at])),
+        "share_of_ones": band((1 + seen.tilt[:, at]) / 2, axis=0),
+        "ber": band(np.exp(seen.ln_ber[:, at]), axis=0),
     }
     return {**record, "sentence": _sentence(c, design, record)}
 
@@ -63,7 +55,7 @@ def counted_rates_gate(comparison: Comparison) -> Gate:
     c = comparison
     asked = c.designs if c.best is None else (c.best,)
     of = min(asked, key=lambda design: known_share(c, design))
-    least, at = known_share(c, of), c.programming.format(float(c.grid[place_of(c, of)]))
+    least, at = known_share(c, of), c.programming.format(float(c.grid[of.place(c.grid)]))
     inside = "all" if least == 1 else f"{100 * least:.3g} %"
     return Gate(
         COUNTED,
@@ -79,11 +71,7 @@ def counted_rates_gate(comparison: Comparison) -> Gate:
 
 def known_share(comparison: Comparison, design: Design) -> float:
     """Share of the draws whose rates were counted, where the design is judged."""
-    return float(design.chip_yield.known[:, place_of(comparison, design)].mean())
-
-
-def _band(draws: Any) -> dict[str, Any]:
-    return {"median": np.median(draws, axis=0).tolist(), **equal_tailed(draws, axis=0).record()}
+    return float(design.chip_yield.known[:, design.place(comparison.grid)].mean())
 
 
 def _sentence(comparison: Comparison, design: Design, record: dict[str, Any]) -> str:

@@ -190,7 +190,7 @@ def _fresh_record(fresh: Comparison) -> dict[str, Any]:
             "either.",
         }
     p = best.stated(fresh.grid)[1]
-    said = probability(p, 1 - fresh.requirement.risk)
+    said = probability(p, fresh.requirement.probability)
     return {
         "recommended_programming": best.safe.lowest,
         "network": best.network,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from reliability.decision.comparison import Comparison, Design
+from reliability.decision.comparison import Comparison, Design, place_on
 
 Within = Callable[[float], float]
 """P(a chip loses at most so much against its own network without errors)."""
@@ -124,7 +124,7 @@ def stated_loss(comparison: Comparison, design: Design) -> StatedLoss | None:
     """
     c, found = comparison, design.confirmation
     x, _ = design.stated(c.grid)
-    at = int(np.argmin(np.abs(c.grid - x)))
+    at = place_on(c.grid, x)
     if found is None:
         within: Within = partial(c.p_within, design, at)
         mean, counted = float(design.accuracy.loss[:, at].mean()), "by the accuracy surface"

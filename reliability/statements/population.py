@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.special import ndtri
 
@@ -11,9 +9,9 @@ from devicefit.numerics.arrays import FloatArray
 from reliability.accuracy.counted_points import KINDS
 from reliability.accuracy.surface import mean_share
 from reliability.chips.chip_yield import share_within
-from reliability.decision.comparison import Comparison, Design, at_condition, both
-from reliability.decision.limits import enough_chips, loss_limits
-from reliability.decision.references import references
+from reliability.decision.comparison import Comparison, Design, at_condition
+from reliability.decision.limits import Condition
+from reliability.decision.references import with_conditions
 from reliability.plans.seen_rates import SeenRates
 
 
@@ -27,7 +25,7 @@ def population_shift(comparison: Comparison, design: Design) -> FloatArray:
     all networks, which see the same images.
     """
     c, surface = comparison, comparison.curves[design.network]
-    limit, at = loss_limits(c.curves, c.requirement)[design.network], c.pairing.curve
+    limit, at = c.limits[design.network], c.pairing.curve
     seen = c.seen[design.storage].of(c.pairing.rates)
     here = SeenRates(
         *(at_condition(c, design, values)[:, None] for values in (seen.ln_ber, seen.tilt))
@@ -46,15 +44,9 @@ def for_population(comparison: Comparison, design: Design) -> Comparison:
     weakest programming that suffices is about the population.
     """
     c = comparison
-    limits = loss_limits(c.curves, c.requirement)
 
-    def moved(of: Design) -> Design:
-        limit = limits[of.network] + population_shift(c, of)
-        share = share_within(c.curves[of.network], c.seen[of.storage], c.pairing, limit)
-        enough = enough_chips(c.grid, share, 1 - c.requirement.risk, c.programming)
-        return replace(of, condition=enough)
+    def condition(of: Design) -> Condition:
+        limit = c.limits[of.network] + population_shift(c, of)
+        return c.enough(share_within(c.curves[of.network], c.seen[of.storage], c.pairing, limit))
 
-    designs = tuple(moved(d) for d in both(c, design))
-    at = c.seen[c.plain].ln_ber[c.pairing.rates]
-    found = references(designs[0], at, c.grid, c.requirement, c.programming)
-    return replace(c, designs=designs, references=tuple(found))
+    return with_conditions(c, condition, design)

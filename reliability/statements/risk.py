@@ -11,7 +11,7 @@ from reliability.statements.loss import StatedLoss
 
 def images_record(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
     """P on these images beside P for their population, and whether the images are enough."""
-    wanted, error = 1 - comparison.requirement.risk, law.image_error
+    wanted, error = comparison.requirement.probability, law.image_error
     p, p_population = law.p_met, law.p_in_population
     accepted = points(law.max_loss)
     too_small = error > law.max_loss / 3
@@ -44,14 +44,14 @@ def against_lines(comparison: Comparison, best: Design, law: StatedLoss) -> list
     if best.network == standard:
         return []
     p, most = law.p_against, points(comparison.requirement.max_loss)
-    risk, start = comparison.requirement.risk, 100 * abs(law.lower)
+    wanted, start = comparison.requirement.probability, 100 * abs(law.lower)
     starts = (
         f"{start:.2f} points {'below' if law.lower > 0 else 'above'} it" if start else "like it"
     )
     return [
         f"Both networks, {law.counted}: a chip loses at most {most} with probability "
-        f"{probability(p['standard'], 1 - risk)} against {standard!r} without errors, and "
-        f"{probability(p['own'], 1 - risk)} against {best.network!r} without errors, which starts "
+        f"{probability(p['standard'], wanted)} against {standard!r} without errors, and "
+        f"{probability(p['own'], wanted)} against {best.network!r} without errors, which starts "
         f"{starts}. Both must hold."
     ]
 
@@ -59,7 +59,7 @@ def against_lines(comparison: Comparison, best: Design, law: StatedLoss) -> list
 def risk_record(comparison: Comparison, law: StatedLoss) -> dict[str, Any]:
     """How often a chip loses too much, how much on average, and how much at most."""
     requirement = comparison.requirement
-    wanted, most = 1 - requirement.risk, requirement.max_loss
+    wanted, most = requirement.probability, requirement.max_loss
     p_violated = 1 - law.p_met
     kept, mean = law.not_exceeded(wanted) + law.above, law.mean + law.above
     return {

@@ -8,6 +8,7 @@ import pytest
 
 from reliability.decision.comparison import Comparison
 from reliability.decision.requirement import Requirement
+from reliability.results.grounds import Grounds
 from reliability.results.verdict import verdict_record
 from reliability.results.withheld import Made, first_to_do
 from tests.reliability.results.test_alternatives import compared
@@ -36,9 +37,8 @@ def verdict(comparison: Comparison, gates: list[dict[str, Any]]) -> dict[str, An
         r.key: {"sentence": "4.44 times", "at_tolerance": {"sentence": "5.55 times"}}
         for r in comparison.references
     }
-    return verdict_record(
-        comparison, saving, gates, device={**DEVICE, "gates": gates[:2]}, made=MADE, simulated=True
-    )
+    grounds = Grounds(device={**DEVICE, "gates": gates[:2]}, made=MADE)
+    return verdict_record(comparison, saving, gates, grounds)
 
 
 @pytest.fixture(scope="module", params=[(0.06, 0.9), (0.45, 0.05)], ids=["safe", "nothing safe"])

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from reliability.chips.lots import Confirmation, Lot
 from reliability.decision.compare import compare_designs
 from reliability.decision.comparison import Comparison, Setting
-from reliability.decision.limits import loss_limits
 from reliability.decision.requirement import Requirement
 from reliability.results.alternatives import alternative_records
+from reliability.results.grounds import Grounds
 from reliability.results.verdict import verdict_record
 from reliability.statements.loss import stated_loss
 from reliability.statements.risk import probability
@@ -30,7 +30,7 @@ def verdict(comparison: Comparison, **options: Any) -> dict[str, Any]:
     saving = {
         r.key: {"sentence": "-", "at_tolerance": {"sentence": "-"}} for r in comparison.references
     }
-    return verdict_record(comparison, saving, [], device=DEVICE, simulated=True, **options)
+    return verdict_record(comparison, saving, [], Grounds(device=DEVICE, **options))
 
 
 def agree(p_violated: float, kept: float, requirement: Requirement, sentence: str) -> None:
@@ -151,7 +151,7 @@ def test_a_network_is_held_to_the_standard_one_and_to_itself(
     """The standard network has 9,800 right; one point is accepted."""
     found = starting_at(plain, correct)
     name = list(found.curves)[1]
-    assert loss_limits(found.curves, found.requirement)[name] == pytest.approx(limit)
+    assert found.limits[name] == pytest.approx(limit)
     for design in found.designs:
         law = stated_loss(found, design)
         assert law is not None

@@ -17,8 +17,7 @@ from reliability.energy.energy import Energy
 from reliability.plans.seen_rates import SeenRates
 from reliability.plans.storage import PLAIN
 from reliability.statements.choices import choices_record
-from reliability.uncertainty.saving_shares import saving_sources
-from reliability.uncertainty.saving_uncertainty import saving_uncertainty
+from reliability.uncertainty.saving_shares import saving_sources, saving_uncertainty
 from tests.reliability.made_up import flat_in_tilt
 
 ROWS = 600

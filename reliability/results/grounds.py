@@ -1,62 +1,59 @@
-"""The lines of a verdict: what is said of savings, life, evidence and failures."""
+"""What a verdict rests on, what it holds for and what failed, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from reliability.decision.comparison import Comparison, Design
+from reliability.decision.references import NAMES
 from reliability.decision.requirement import Life
-from reliability.decision.saving import NO_SAVING_STATED, is_withheld
+from reliability.decision.saving import is_withheld
 from reliability.device.study import FITTED
-
-NAMES = {
-    "standard_bnn": "the standard network",
-    "memory": "plain memory",
-    "memory_with_ecc": "plain memory with ECC",
-    "stated": "the stated reference",
-}
+from reliability.results.withheld import Made
 
 
-def capital(text: str) -> str:
-    """A sentence with its first letter in capitals."""
-    return text[:1].upper() + text[1:]
+@dataclass(frozen=True, kw_only=True)
+class Grounds:
+    """What a verdict says beside what was compared.
+
+    Parameters
+    ----------
+    device : mapping
+        Record of the device study.
+    uncertainty : str, optional
+        Where the uncertainty of the saving comes from.
+    regret : str, optional
+        What knowing the design exactly would save.
+    life : mapping, optional
+        Record of the life at whose end the comparison is made; None where cells are fresh.
+    not_confirmed : str
+        Why chips did not confirm the design, where they did not.
+    arrays : sequence of str
+        Measured arrays; one empty name where the readings name none.
+    made : Made
+        How the results were made, for a command that does what is to be done first.
+    """
+
+    device: Mapping[str, Any]
+    uncertainty: str | None = None
+    regret: str | None = None
+    life: Mapping[str, Any] | None = None
+    not_confirmed: str = ""
+    arrays: Sequence[str] = ("",)
+    made: Made = field(default_factory=Made)
+
+    @property
+    def unfitted(self) -> dict[str, str]:
+        """Families that could not be fitted, and why."""
+        families = self.device["families"]
+        return {name: found["failed"] for name, found in families.items() if "failed" in found}
 
 
-def saving_lines(comparison: Comparison, saving: Mapping[str, Any]) -> list[str]:
-    """What is saved against each reference, or why that cannot be said."""
-    if not comparison.energy.is_known:
-        return [f"Saving: {NO_SAVING_STATED}; measure energies and give them with --energy FILE."]
-
-    against = "; ".join(f"{r['sentence']} against {NAMES.get(k, k)}" for k, r in saving.items())
-    lines = [
-        "Saving in programming energy (that of the other over that of this design, both held to "
-        f"the same rule): {against}."
-    ]
-    lines += [
-        f"Gate failed, {gate['name']}: {gate['finding']}. No saving is stated against {names}. "
-        f"What to do: {gate['remedy']}."
-        for gate, names in _failed_savings(saving)
-    ]
-    energy = comparison.energy
-    if energy.measured is not None and energy.extrapolated.any():
-        low, high = (comparison.programming.format(end) for end in energy.measured)
-        lines.append(f"Energies were measured from {low} to {high}; beyond, they are extrapolated.")
-    return lines
-
-
-def _failed_savings(saving: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
-    """The gate of savings that failed, at its largest value, and the references."""
-    failed = {key: record for key, record in saving.items() if is_withheld(record)}
-    if not failed:
-        return []
-    worst = max((record["gate"] for record in failed.values()), key=lambda gate: gate["value"])
-    return [(worst, ", ".join(NAMES.get(key, key) for key in failed))]
-
-
-def life_words(asked: Life | None, life: Mapping[str, Any] | None) -> tuple[str, str]:
+def holds_for(asked: Life | None, life: Mapping[str, Any] | None) -> tuple[str, str]:
     """What cells the verdict is about, and what its first line begins with."""
     if asked is None:
         return "fresh cells", ""
@@ -68,7 +65,7 @@ def life_words(asked: Life | None, life: Mapping[str, Any] | None) -> tuple[str,
 
 
 def life_lines(asked: Life | None, life: Mapping[str, Any] | None) -> list[str]:
-    """What the required life does, a line or two."""
+    """What the verdict says of the life asked for, and of ageing."""
     if asked is None:
         return []
     if life is None:
@@ -79,10 +76,9 @@ def life_lines(asked: Life | None, life: Mapping[str, Any] | None) -> list[str]:
     return [life["fresh"]["sentence"], life["rests_on"]]
 
 
-def evidence_lines(comparison: Comparison, device: Mapping[str, Any]) -> list[str]:
-    """What the verdict rests on: readings, families, chips and images."""
-    data = device["data"]
-    families = [name for name in comparison.ber]
+def rests_on(comparison: Comparison, device: Mapping[str, Any]) -> list[str]:
+    """Readings, models, chips and energies behind the answer."""
+    data, families = device["data"], list(comparison.ber)
     readings = sum(data["readings"].values())
     chips = {curve.chips for curve in comparison.curves.values()}
     images = {curve.images for curve in comparison.curves.values()}
@@ -102,9 +98,9 @@ def _numbers(values: set[int]) -> str:
     return " to ".join(f"{v:,}" for v in sorted({min(values), max(values)}))
 
 
-def support_lines(comparison: Comparison, best: Design, at: int) -> list[str]:
+def support(comparison: Comparison, best: Design) -> list[str]:
     """Whether the BER at the recommendation is one that data can show."""
-    curve = comparison.main_ber[best.storage.scheme]
+    curve, at = comparison.main_ber[best.storage.scheme], best.place(comparison.grid)
     ber = float(np.exp(curve.ln_ber[..., at]).mean())
     if ber >= curve.support:
         return []
@@ -112,11 +108,13 @@ def support_lines(comparison: Comparison, best: Design, at: int) -> list[str]:
     return [f"the shape of the model, for the BER there, {rate}, is below 1 / devices"]
 
 
-def failed_families(device: Mapping[str, Any]) -> dict[str, str]:
-    """Families that could not be fitted, and why."""
-    return {
-        name: found["failed"] for name, found in device["families"].items() if "failed" in found
-    }
+def failed_savings(saving: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
+    """The gate of savings that failed, at its largest value, and the references."""
+    failed = {key: record for key, record in saving.items() if is_withheld(record)}
+    if not failed:
+        return []
+    worst = max((record["gate"] for record in failed.values()), key=lambda gate: gate["value"])
+    return [(worst, ", ".join(NAMES.get(key, key) for key in failed))]
 
 
 def failed_words(
@@ -134,7 +132,7 @@ def failed_words(
         )
     parts += [
         f"{gate['name']} ({gate['finding']}), so that no saving is stated against {names}"
-        for gate, names in _failed_savings(saving)
+        for gate, names in failed_savings(saving)
     ]
     if not parts:
         return f"Nothing failed: all {len(gates)} gates passed."
