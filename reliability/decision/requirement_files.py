@@ -101,20 +101,15 @@ def _read(path: Path, default: Requirement) -> Requirement:
     file = _File(path, text)
     for section, table in tables.items():
         if section not in KEYS:
-            raise RequirementFileError(
-                f"{file.at(section)}: {section} is not a known section; known: "
-                f"{', '.join(f'[{name}]' for name in KEYS)}"
-            )
+            names = ", ".join(f"[{name}]" for name in KEYS)
+            raise file.refusal(f"{section} is not a known section; known: {names}", section)
         if not isinstance(table, Mapping):
-            raise RequirementFileError(
-                f"{file.at(section)}: {section} is a section; write [{section}] on its own line"
-            )
+            text = f"{section} is a section; write [{section}] on its own line"
+            raise file.refusal(text, section)
         for key in table:
             if key not in KEYS[section]:
-                raise RequirementFileError(
-                    f"{file.at(section, key)}: {key} is not known; known: "
-                    f"{', '.join(KEYS[section])}"
-                )
+                text = f"{key} is not known; known: {', '.join(KEYS[section])}"
+                raise file.refusal(text, section, key)
     known = {section: tables.get(section, {}) for section in KEYS}
     accuracy = file.numbers("accuracy", known["accuracy"])
     found = file.made("accuracy", partial(replace, default), accuracy)
@@ -156,24 +151,27 @@ class _File:
                 return f"{self.path}, line {number}"
         return f"{self.path}, {name}"
 
+    def refusal(self, text: str, section: str, key: str | None = None) -> RequirementFileError:
+        """What is raised, with the place."""
+        return RequirementFileError(f"{self.at(section, key)}: {text}")
+
     def numbers(self, section: str, table: Mapping[str, Any]) -> dict[str, float]:
         """Finite numbers of a section by the keys on whose scale they are kept."""
         found: dict[str, float] = {}
         for key, value in table.items():
-            number, where = plain_number(value), self.at(section, key)
+            number = plain_number(value)
             if number is None:
-                raise RequirementFileError(f"{where}: {shown(value)} is not a finite number")
+                raise self.refusal(f"{shown(value)} is not a finite number", section, key)
             if key not in _OTHER_SCALES:
                 found[key] = number
                 continue
             other = _OTHER_SCALES[key]
             if other.key in table:
-                second = self.at(section, max(key, other.key, key=list(table).index))
-                raise RequirementFileError(
-                    f"{second}: {other.key} and {key} state the same thing; keep one"
-                )
+                later = max(key, other.key, key=list(table).index)
+                text = f"{other.key} and {key} state the same thing; keep one"
+                raise self.refusal(text, section, later)
             if not other.low <= number <= other.high:
-                raise RequirementFileError(f"{where}: {key} is {number:g}; give {other.give}")
+                raise self.refusal(f"{key} is {number:g}; give {other.give}", section, key)
             found[other.key] = other.convert(number)
         return found
 
@@ -183,31 +181,30 @@ class _File:
             return make(**values)
         except ValueError as error:
             key = str(error).split(" ")[0]
-            where = self.at(section, key if key in KEYS[section] else None)
-            raise RequirementFileError(f"{where}: {error}") from None
+            known = key if key in KEYS[section] else None
+            raise self.refusal(str(error), section, known) from None
 
 
 def _reference(file: _File, table: Mapping[str, Any]) -> dict[str, Any]:
+    def refusal(text: str, key: str = "programming") -> RequirementFileError:
+        return file.refusal(text, "reference", key)
+
     if "programming" not in table:
-        raise RequirementFileError(
-            f"{file.at('reference', 'cells_per_bit')}: cells_per_bit needs programming; write for "
-            'example programming = "200 uA"'
-        )
-    where, value = file.at("reference", "programming"), table["programming"]
+        text = 'cells_per_bit needs programming; write for example programming = "200 uA"'
+        raise refusal(text, "cells_per_bit")
+    value = table["programming"]
     try:
         number, unit = parse_quantity(value)
     except NotAQuantity:
         number, unit = 0.0, None
     except ValueError as error:
-        raise RequirementFileError(f"{where}: {value!r}: {error}") from None
+        raise refusal(f"{value!r}: {error}") from None
     if unit is None:
-        raise RequirementFileError(
-            f'{where}: {shown(value)} is not a value with its unit; write for example "200 uA"'
-        )
+        raise refusal(f'{shown(value)} is not a value with its unit; write for example "200 uA"')
     if unit not in ("A", "V", "s"):
-        raise RequirementFileError(
-            f"{where}: {value!r} is in {unit}; a programming value is a current (A), a voltage (V) "
-            "or a time (s)"
+        raise refusal(
+            f"{value!r} is in {unit}; a programming value is a current (A), a voltage (V) or a "
+            "time (s)"
         )
     values: dict[str, Any] = {"programming": number, "unit": unit}
     if "cells_per_bit" in table:

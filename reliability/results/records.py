@@ -18,22 +18,18 @@ from reliability.decision.comparison import Comparison, Design
 from reliability.device.study import DeviceStudy
 from reliability.networks.study import NetworkStudy
 from reliability.plans.seen_rates import SeenRates
+from reliability.results.withheld import COUNTS
 
 
 def ber_record(comparison: Comparison, device: DeviceStudy) -> dict[str, Any]:
     """BER over the programming variable, every scheme and family, with counts beside it."""
 
     def scheme_record(curve: BerCurve) -> dict[str, Any]:
-        interval = equal_tailed(curve.ln_ber)
+        interval = equal_tailed(curve.ln_ber).record()
         record: dict[str, Any] = {
             "mean": np.exp(curve.ln_ber).mean(axis=(0, 1)).tolist(),
             "median": np.exp(np.median(curve.ln_ber, axis=(0, 1))).tolist(),
-            "interval": {
-                "low": np.exp(interval.low).tolist(),
-                "high": np.exp(interval.high).tolist(),
-                "kind": interval.kind,
-                "probability": interval.probability,
-            },
+            "interval": interval | {k: np.exp(interval[k]).tolist() for k in ("low", "high")},
         }
         if curve.threshold_ohm is not None:
             record["threshold_ohm"] = curve.threshold_ohm.tolist()
@@ -171,13 +167,12 @@ def accuracy_record(design: Design, grid: FloatArray, least: float) -> dict[str,
     """Accuracy of a design over the programming variable; `least` share of chips that must do."""
     return {
         "grid": grid.tolist(),
-        "test_set": {
-            "mean": design.accuracy.test_set.mean(axis=0).tolist(),
-            **band(design.accuracy.test_set, axis=0),
-        },
-        "population": {
-            "mean": design.accuracy.population.mean(axis=0).tolist(),
-            **band(design.accuracy.population, axis=0),
+        **{
+            of: {"mean": values.mean(axis=0).tolist(), **band(values, axis=0)}
+            for of, values in (
+                ("test_set", design.accuracy.test_set),
+                ("population", design.accuracy.population),
+            )
         },
         "error_free": design.accuracy.error_free,
         "p_met": design.p_met.tolist(),
@@ -191,22 +186,18 @@ def tolerated_record(ln_tolerated: FloatArray, limit: float) -> dict[str, Any]:
     """Tolerated BER of a network, mean chip."""
     if limit <= 0:
         return {
-            "median": None,
-            "low": None,
-            "high": None,
+            **dict.fromkeys(("median", "low", "high")),
             "kind": "ETI",
             "probability": PROBABILITY,
             "sentence": "Already without errors the network is below the required accuracy.",
         }
     found = band(ln_tolerated, axis=0)
-    record = {key: float(np.exp(found[key])) for key in ("median", "low", "high")}
+    found |= {key: float(np.exp(found[key])) for key in ("median", "low", "high")}
     return {
-        **record,
-        "kind": found["kind"],
-        "probability": found["probability"],
+        **found,
         "max_loss_from_own_error_free": limit,
-        "sentence": f"{record['median']:.2g} ({100 * found['probability']:.0f} % {found['kind']} "
-        f"{record['low']:.2g} to {record['high']:.2g}), mean chip",
+        "sentence": f"{found['median']:.2g} ({100 * found['probability']:.0f} % {found['kind']} "
+        f"{found['low']:.2g} to {found['high']:.2g}), mean chip",
     }
 
 
@@ -233,7 +224,7 @@ def surface_gate(surfaces: Mapping[str, AccuracySurface]) -> Gate:
     d = worst.diagnostics
     found = "" if d["converged"] else f"the fit did not converge in {d['steps']:.0f} steps; "
     return Gate(
-        "accuracy surface",
+        COUNTS,
         "Do the counts at each pair of rates agree with what all others predict?",
         bool(d["converged"]) and d["misfit"] <= MISFIT_LIMIT,
         d["misfit"],

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 WHERE = "verdict.not_to_be_relied_on"
+COUNTS = "accuracy surface"
+"""Name of the gate that is about the counts of chips."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def first_to_do(gate: Mapping[str, Any], *, of_device: bool, made: Made) -> dict
         ``gate``, ``finding``, ``remedy``, ``command`` (None where the remedy is no option of a
         command, or the command that fitted or counted is not known) and ``sentence``.
     """
-    step, options = _options(gate["name"], made) if of_device or _counts(gate) else ("", "")
+    is_known = of_device or gate["name"] == COUNTS
+    step, options = _options(gate["name"], made) if is_known else ("", "")
     text = f"What to do first, for the gate {gate['name']!r}: {gate['remedy']}."
     command = None
     if options and made.command.startswith("rram-reliability run "):
@@ -105,15 +108,10 @@ def first_to_do(gate: Mapping[str, Any], *, of_device: bool, made: Made) -> dict
     }
 
 
-def _counts(gate: Mapping[str, Any]) -> bool:
-    """Whether a gate is about the counts of chips."""
-    return bool(gate["name"] == "accuracy surface")
-
-
 def _options(name: str, made: Made) -> tuple[str, str]:
     """Command and options that help where a gate asks for more of something; empty elsewhere."""
     known = made.sampler
-    if name == "accuracy surface" and made.chips:
+    if name == COUNTS and made.chips:
         return "evaluate", f"--chips {2 * made.chips}"
     if name == "R-hat" and "warmup" in known:
         return "fit", f"--warmup {2 * known['warmup']}"

@@ -85,16 +85,16 @@ def design_cycles(
     cycled = next((life for life in lives if isinstance(life, CycledCells)), None)
     if cycled is None:
         return None
-    found = {}
-    for design in fresh.designs:
-        found[design.network, design.scheme] = cycles_to_requirement(
+    return {
+        (design.network, design.scheme): cycles_to_requirement(
             cycled,
             fresh.grid,
             fresh.read_ln_ber(design.storage.scheme),
             tolerated_on_device(fresh, design),
             rng=np.random.default_rng([seed, 25]),
         )
-    return found
+        for design in fresh.designs
+    }
 
 
 def at_end_of_life(
