@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devicefit.distributions.sensing import BerCurve, SensingOptions, ln_ber_1t1r, tilt_1t1r
-from devicefit.distributions.threshold import choose_threshold
-from devicefit.fitting.error_rates import ln_ber_of_pairs
+from devicefit.fitting.error_rates import ber_curves
 from devicefit.fitting.fitted import Fitted
 from devicefit.numerics.arrays import FloatArray, IntArray
 from reliability.chips.chip_yield import p_met, share_within
@@ -99,9 +97,8 @@ class MovedDraws:
         windows = {id(d): self.window(d.condition, d.safe.lowest) for d in wanted}
         of_memory = self.reference.key in MEMORY_CODES
         memory = self.window(self.reference.condition, None) if of_memory else c.grid[:0]
-        schemes = {"1T1R", *(d.storage.scheme for d in wanted)}
         x = np.unique(np.concatenate([*windows.values(), memory]))
-        read = _read(posterior, x, schemes, c.sensing)
+        read = ber_curves(posterior, x, options=c.sensing)
         single = read["1T1R"].ln_ber.reshape(-1, len(x))
         rows = np.arange(len(single)) % len(c.pairing.device)
         pairing = replace(
@@ -173,23 +170,3 @@ class MovedDraws:
         filament = posterior.filament(energy.x).flat()
         moved = replace(energy.inferred, filament=filament).joined(slice(None), rows)
         return replace(energy, e_cell_j=moved, inferred=None)
-
-
-def _read(
-    posterior: Fitted, x: FloatArray, schemes: set[str], sensing: SensingOptions
-) -> dict[str, BerCurve]:
-    """Rates of other draws by scheme; thresholds as in a fresh study."""
-    laws = posterior.mixtures(x)
-    lrs, hrs = laws["LRS"], laws["HRS"]
-    threshold = (
-        choose_threshold(lrs, hrs)
-        if sensing.threshold_ohm is None
-        else np.full(len(x), np.log(sensing.threshold_ohm))
-    )
-    single, beyond = ln_ber_1t1r(lrs, hrs, threshold), np.zeros(len(x), dtype=bool)
-    tilt = tilt_1t1r(hrs, threshold, single)
-    found = {"1T1R": BerCurve("1T1R", x, single, np.exp(threshold), beyond, 0.0, tilt)}
-    if "2T2R" in schemes:
-        pairs = ln_ber_of_pairs(posterior, x, sensing.offset_ln_r)
-        found["2T2R"] = BerCurve("2T2R", x, pairs, None, beyond, 0.0)
-    return found
