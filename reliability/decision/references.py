@@ -57,21 +57,36 @@ def references(setting: Setting, standard: Design, ln_ber: FloatArray) -> tuple[
         )
     ]
     for key, code in MEMORY_CODES.items():
-        raw = raw_ber_for(code, requirement.memory_ber)
-        p_reached = (ln_ber <= np.log(raw)).mean(axis=0)
+        excess = memory_excess(setting, key, ln_ber)
         found.append(
             Reference(
                 key,
                 f"plain 1T1R memory at a residual BER of {_rate(requirement.memory_ber)}, "
                 f"{code.name}",
-                weakest_condition(grid, np.log(raw) - ln_ber, programming),
+                weakest_condition(grid, excess, programming),
                 code.cells_per_bit,
-                safe_set(grid, p_reached, requirement, programming).lowest,
+                safe_set(grid, (excess >= 0).mean(axis=0), requirement, programming).lowest,
             )
         )
     if requirement.reference is not None:
         found.append(_stated_reference(requirement.reference, grid, len(ln_ber), programming))
     return tuple(found)
+
+
+def memory_excess(setting: Setting, key: str, ln_ber: FloatArray) -> FloatArray:
+    """Ln of the rate that plain memory tolerates less that of its cells, shape of `ln_ber`.
+
+    Parameters
+    ----------
+    setting : Setting
+        With the residual rate that memory has to reach.
+    key : str
+        Of :data:`MEMORY_CODES`.
+    ln_ber : float array
+        ln of the BER of 1T1R.
+    """
+    raw = raw_ber_for(MEMORY_CODES[key], setting.requirement.memory_ber)
+    return np.asarray(np.log(raw) - ln_ber)
 
 
 def with_conditions(

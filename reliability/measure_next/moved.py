@@ -18,11 +18,10 @@ from reliability.chips.chip_yield import p_met, share_within
 from reliability.decision.compare import curves_by_array, seen_rates
 from reliability.decision.comparison import Comparison, Design, Reference, both
 from reliability.decision.limits import Condition, enough_chips, weakest_condition
-from reliability.decision.references import MEMORY_CODES
+from reliability.decision.references import MEMORY_CODES, memory_excess
 from reliability.decision.safe_set import NOWHERE, lowest_safe
 from reliability.decision.saving import saving_of
 from reliability.energy.energy import Energy
-from reliability.plans.codes import raw_ber_for
 from reliability.plans.storage import Storage
 
 VALUES = 12
@@ -134,10 +133,10 @@ class MovedDraws:
         conditions = [condition(d) for d in both(c, self.design)]
         other = conditions[0]
         if of_memory:
-            raw = raw_ber_for(MEMORY_CODES[self.reference.key], c.requirement.memory_ber)
             if by_array:
                 single = seen_rates(Storage("1T1R"), read, by_array, c.one_is).ln_ber[pairing.rates]
-            excess = np.log(raw) - single[:, np.searchsorted(x, memory)]
+            near = single[:, np.searchsorted(x, memory)]
+            excess = memory_excess(c, self.reference.key, near)
             other = weakest_condition(memory, excess, c.programming)
         energy = self._energy(posterior, rows)
         saving = saving_of(

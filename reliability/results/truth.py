@@ -12,8 +12,7 @@ from devicefit.distributions.sensing import ln_ber_1t1r, ln_ber_2t2r, tilt_1t1r
 from devicefit.simulation.reference_device import ReferenceDevice, true_mixtures
 from reliability.decision.comparison import STANDARD, Comparison, Design, condition_of_draws
 from reliability.decision.limits import Condition, weakest_condition
-from reliability.decision.references import MEMORY_CODES
-from reliability.plans.codes import raw_ber_for
+from reliability.decision.references import memory_excess
 
 
 def truth_record(
@@ -76,8 +75,8 @@ def truth_record(
         if reference.key == STANDARD:
             its = true_condition(comparison.designs[0])
         else:
-            raw = raw_ber_for(MEMORY_CODES[reference.key], comparison.requirement.memory_ber)
-            its = weakest_condition(grid, np.log(raw) - ln_true["1T1R"][None, :], programming)
+            excess = memory_excess(comparison, reference.key, ln_true["1T1R"][None, :])
+            its = weakest_condition(grid, excess, programming)
         # Energy is proportional to the current in the simulated device: what is uncertain cancels.
         factor = np.median(its.x / own.x) * reference.cells_per_bit / design.cells
         record["energy_saving"][reference.key] = {
