@@ -114,9 +114,27 @@ def each_gate(checks: Sequence[CountCheck], *, state: str, what: str, remedy: st
 
 
 def held_out_gate(
-    check: CountCheck, *, state: str, what: str, rest: str, where: str, remedy: str
-) -> Gate:
-    """Whether a fit to the `rest` predicts what was held out; :attr:`CountCheck.tells` is true."""
+    check: CountCheck | None,
+    *,
+    state: str,
+    what: str,
+    rest: str,
+    where: str,
+    remedy: str,
+    why: str,
+) -> Gate | str:
+    """Whether a fit to the `rest` predicts what was held out; else a sentence why none is made.
+
+    There is no gate where nothing could be held out (None; `why`), nor where the prediction is too
+    wide to tell.
+    """
+    if check is None:
+        return f"Not checked ({state}): the {what} cannot be held out, because {why}."
+    if not check.tells:
+        return (
+            f"Not checked ({state}): {where} a fit to the rest predicts the {what} too widely to "
+            f"find a wrong model: {check.words()}."
+        )
     return Gate(
         f"{what} held out ({state})",
         f"Does a fit to {rest} predict the errors of the {what}?",
@@ -125,16 +143,6 @@ def held_out_gate(
         CHANCE,
         f"{where}: {check.words()}, as far out by chance with probability {check.chance:.2g}",
         remedy,
-    )
-
-
-def not_checked(check: CountCheck | None, *, state: str, what: str, where: str, why: str) -> str:
-    """Why there is no gate of what was held out, as a sentence."""
-    if check is None:
-        return f"Not checked ({state}): the {what} cannot be held out, because {why}."
-    return (
-        f"Not checked ({state}): {where} a fit to the rest predicts the {what} too widely to find "
-        f"a wrong model: {check.words()}."
     )
 
 

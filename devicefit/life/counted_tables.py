@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,19 @@ import pandas as pd
 
 from devicefit.distributions.separation import best_threshold
 from devicefit.inputs.columns import PROGRAMMING_COLUMNS, ColumnMapping
-from devicefit.inputs.programming import Programming, to_si
-from devicefit.inputs.refusals import Faults, MeasurementError, rows_of
+from devicefit.inputs.programming import Programming
+from devicefit.inputs.refusals import STATES, Faults, MeasurementError, is_count, rows_of
 from devicefit.life.endurance import EnduranceCounts, count_windows
 from devicefit.life.retention import BakeCounts
-from devicefit.life.study import STATES
 from devicefit.life.tables import LifeTable
 from devicefit.life.wear_out import WearOutTable
 from devicefit.measurements.files import TableFile, open_table
-from devicefit.measurements.schema import as_names, as_numbers
+from devicefit.measurements.schema import (
+    as_names,
+    as_numbers,
+    missing_mapped,
+    programming_variable,
+)
 
 
 def endurance_counts(
@@ -183,18 +186,20 @@ def read_wear_out(
     for name in ("cycles", "failed", "survivors"):
         if name not in file.columns:
             raise MeasurementError(f"{source}: column {name!r} is missing. {has}")
-    column, programming, factor = _programming_of(file, columns, has)
+    chosen, programming = _programming_of(file, columns, has)
     faults = Faults(source)
     numbers = {
         name: as_numbers(frame[name], name, faults).to_numpy(dtype=np.float64)
-        for name in (column, "cycles", "failed", "survivors")
+        for name in (chosen.theirs, "cycles", "failed", "survivors")
     }
-    x = numbers[column] * factor
+    x = numbers[chosen.theirs] * chosen.factor
     bad = ~np.isfinite(x) | (programming.is_logarithmic & (x <= 0))
-    faults.rows(frame, bad, column, "cannot be a programming value", "give every row its own")
+    faults.rows(
+        frame, bad, chosen.theirs, "cannot be a programming value", "give every row its own"
+    )
     for name in ("failed", "survivors"):
-        is_count = (numbers[name] >= 0) & (numbers[name] == np.rint(numbers[name]))
-        faults.rows(frame, ~is_count, name, "is no count", "give whole numbers of cells")
+        bad = ~is_count(numbers[name], 0)
+        faults.rows(frame, bad, name, "is no count", "give whole numbers of cells")
     if "previous_cycles" in file.columns:
         previous = as_numbers(frame["previous_cycles"], "previous_cycles", faults).to_numpy()
     faults.tell()
@@ -214,14 +219,15 @@ def read_wear_out(
         raise MeasurementError(f"{source}: {error}") from None
     return table, {
         "source": file.path.name,
-        "sha256": hashlib.sha256(file.path.read_bytes()).hexdigest(),
+        "sha256": file.sha256(),
         "simulated": file.simulated,
     }
 
 
 def _programming_of(
     file: TableFile, columns: Sequence[ColumnMapping], has: str
-) -> tuple[str, Programming, float]:
+) -> tuple[ColumnMapping, Programming]:
+    """Column of the programming variable, and what it is."""
     source = str(file.path)
     others = [m.ours for m in columns if m.ours != "programming"]
     if others:
@@ -236,18 +242,8 @@ def _programming_of(
                 f"{source}: {len(known) or 'no'} columns could be the programming variable; name "
                 f"it with --column programming=YOUR_COLUMN:UNIT. {has}"
             )
-        return known[0], PROGRAMMING_COLUMNS[known[0]], 1.0
+        columns = (ColumnMapping("programming", known[0]),)
     (chosen,) = columns
     if chosen.theirs not in file.columns:
-        raise MeasurementError(f"{source}: column {chosen.theirs!r} is missing. {has}")
-    if chosen.unit is None:
-        if chosen.theirs in PROGRAMMING_COLUMNS:
-            return chosen.theirs, PROGRAMMING_COLUMNS[chosen.theirs], 1.0
-        raise MeasurementError(
-            f"{source}: the unit of {chosen.theirs} is not stated; write --column "
-            f"programming={chosen.theirs}:UNIT"
-        )
-    unit = to_si(chosen.unit)[0]
-    known_one = PROGRAMMING_COLUMNS.get(chosen.theirs)
-    named = known_one if known_one and known_one.unit == unit else Programming(chosen.theirs, unit)
-    return chosen.theirs, named, chosen.factor
+        raise MeasurementError(f"{source}: {missing_mapped(chosen)}. {has}")
+    return chosen, programming_variable(chosen, source)

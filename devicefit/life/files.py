@@ -14,11 +14,12 @@ from devicefit.fitting.fit import Diagnostics
 from devicefit.fitting.gate import Gate
 from devicefit.fitting.posterior_files import HEAD, Strict, check_diagnostics, check_draws
 from devicefit.inputs.programming import Programming
+from devicefit.inputs.refusals import STATES
 from devicefit.life import endurance, retention, wear_out
 from devicefit.life.endurance import EnduranceState
 from devicefit.life.fit import LifeDraws
 from devicefit.life.retention import RetentionState
-from devicefit.life.study import STATES, CycledCells, Endurance, Life, Retention
+from devicefit.life.study import CycledCells, Endurance, Life, Retention
 from devicefit.life.wear_out import WearOut
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.stored import plain_number, reading

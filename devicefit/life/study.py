@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 
 from devicefit.fitting.convergence import convergence_gates
 from devicefit.fitting.gate import Gate
+from devicefit.inputs.refusals import STATES
 from devicefit.life import endurance, endurance_checks, retention
-from devicefit.life.checks import CountCheck, each_gate, held_out_gate, not_checked, spread_gate
+from devicefit.life.checks import each_gate, held_out_gate, spread_gate
 from devicefit.life.endurance import EnduranceCounts, EnduranceState
 from devicefit.life.fit import LifeDraws
 from devicefit.life.retention import BakeCounts, RetentionState
@@ -23,7 +24,6 @@ from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.intervals import PROBABILITY
 from devicefit.sampling.options import SamplerOptions
 
-STATES = ("LRS", "HRS")
 _CONVERGED_REMEDY = (
     "raise --draws, try another --seed; if it stays, the counts are too few to tell the parameters "
     "apart: measure more units, windows of cycles or bakes"
@@ -153,7 +153,8 @@ def study_endurance(
     units = min(counts[state].units for state in _both(counts))
     gates = [spread_gate(units, what="units", where="over cycles", remedy=_UNITS_REMEDY)]
     checks: dict[str, Any] = {}
-    held_out, rng = _HeldOut([], []), np.random.default_rng([options.seed, 21])
+    held_out: list[Gate | str] = []
+    rng = np.random.default_rng([options.seed, 21])
     for place, state in enumerate(_both(counts)):
         own = replace(options, seed=options.seed ^ place)  # states are independent
         with _naming(state):
@@ -162,20 +163,22 @@ def study_endurance(
             last = endurance_checks.check_last_decade(counts[state], options=_fewer(own), rng=rng)
         gates += _converged(states[state].fitted, f"{state} over cycles")
         gates.append(each_gate(decades, state=state, what="decade", remedy=_DECADES_REMEDY))
-        held_out.add(
-            last,
-            state=state,
-            what="last decade",
-            rest="the cycles before",
-            where=f"above {counts[state].cycles[-1] / 10:.3g} cycles",
-            remedy=_LAST_REMEDY,
-            why="fewer than two windows of cycles lie before it",
+        held_out.append(
+            held_out_gate(
+                last,
+                state=state,
+                what="last decade",
+                rest="the cycles before",
+                where=f"above {counts[state].cycles[-1] / 10:.3g} cycles",
+                remedy=_LAST_REMEDY,
+                why="fewer than two windows of cycles lie before it",
+            )
         )
         checks[state] = {
             "decades": [d.record() for d in decades],
             "last_decade_held_out": last and last.record(),
         }
-    return Endurance(states, _record(about, gates + held_out.gates, checks, held_out.not_checked))
+    return Endurance(states, _record(about, gates, checks, held_out))
 
 
 def study_retention(
@@ -198,7 +201,8 @@ def study_retention(
     if devices is not None:
         gates.append(spread_gate(devices, what="devices", where="baked", remedy=_UNITS_REMEDY))
     checks: dict[str, Any] = {}
-    held_out, rng = _HeldOut([], []), np.random.default_rng([options.seed, 22])
+    held_out: list[Gate | str] = []
+    rng = np.random.default_rng([options.seed, 22])
     for place, state in enumerate(_both(counts)):
         own = replace(options, seed=options.seed ^ place)  # states are independent
         with _naming(state):
@@ -207,20 +211,22 @@ def study_retention(
             hardest = retention.check_hardest(counts[state], options=_fewer(own), rng=rng)
         gates += _converged(states[state].fitted, f"{state} over bakes")
         gates.append(each_gate(bakes, state=state, what="bake", remedy=_BAKES_REMEDY))
-        held_out.add(
-            hardest,
-            state=state,
-            what="hardest bake",
-            rest="all other bakes",
-            where=f"at {counts[state].temperature_k[counts[state].hardest]:.0f} K",
-            remedy=_HARDEST_REMEDY,
-            why="no other bake is left",
+        held_out.append(
+            held_out_gate(
+                hardest,
+                state=state,
+                what="hardest bake",
+                rest="all other bakes",
+                where=f"at {counts[state].temperature_k[counts[state].hardest]:.0f} K",
+                remedy=_HARDEST_REMEDY,
+                why="no other bake is left",
+            )
         )
         checks[state] = {
             "bakes": [b.record() for b in bakes],
             "hardest_held_out": hardest and hardest.record(),
         }
-    return Retention(states, _record(about, gates + held_out.gates, checks, held_out.not_checked))
+    return Retention(states, _record(about, gates, checks, held_out))
 
 
 def study_wear_out(
@@ -243,7 +249,7 @@ def study_wear_out(
         spread_gate(failed, what="cells", where="that failed", remedy=_FAILED_REMEDY),
     ]
     said = {"says": [*_medians(wear_out), _of_priors(wear_out, wide)]}
-    return CycledCells(wear_out, _record(about, gates, {}, []) | said)
+    return CycledCells(wear_out, _record(about, gates, {}) | said)
 
 
 def _medians(wear_out: WearOut) -> list[str]:
@@ -286,32 +292,18 @@ def _ln_width(draws: FloatArray) -> float:
     return math.log(found["high"] / found["low"])
 
 
-@dataclass(frozen=True)
-class _HeldOut:
-    """Gates of what was held out, and sentences where there is none."""
-
-    gates: list[Gate]
-    not_checked: list[str]
-
-    def add(
-        self, check: CountCheck | None, *, rest: str, remedy: str, why: str, **words: str
-    ) -> None:
-        if check is None or not check.tells:
-            self.not_checked.append(not_checked(check, why=why, **words))
-        else:
-            self.gates.append(held_out_gate(check, rest=rest, remedy=remedy, **words))
-
-
 def _record(
     about: Mapping[str, Any] | None,
     gates: Sequence[Gate],
     checks: Mapping[str, Any],
-    unchecked: Sequence[str],
+    held_out: Sequence[Gate | str] = (),
 ) -> dict[str, Any]:
+    """Plain values; `held_out` has gates of what was held out, or sentences why there are none."""
+    all_gates = [*gates, *(found for found in held_out if isinstance(found, Gate))]
     return dict(about or {}) | {
-        "gates": [g.record() for g in gates],
+        "gates": [gate.record() for gate in all_gates],
         "checks": dict(checks),
-        "not_checked": list(unchecked),
+        "not_checked": [found for found in held_out if isinstance(found, str)],
     }
 
 

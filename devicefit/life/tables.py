@@ -19,17 +19,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from devicefit.inputs.columns import BOUNDS, UNIT_OF, ColumnMapping
+from devicefit.inputs.columns import BOUNDS, ColumnMapping
 from devicefit.inputs.refusals import (
+    STATES,
     Faults,
     MeasurementError,
+    is_count,
     refuse_empty,
     refuse_resistance,
     refuse_states,
 )
-from devicefit.life.study import STATES
-from devicefit.measurements.files import keep_where, open_table
-from devicefit.measurements.schema import as_names, as_numbers, as_resistances
+from devicefit.measurements.files import TableFile, keep_where, open_table
+from devicefit.measurements.schema import (
+    as_names,
+    in_si_units,
+    missing_column,
+    missing_mapped,
+)
 from devicefit.treatments.overrange import (
     UNKNOWN_RANGE,
     Overrange,
@@ -48,6 +54,29 @@ USED = {
     "retention": ("time_after_program_s", "temperature_k"),
 }
 """Columns of the schema that hold it; the first cycles that the file has, or that are mapped."""
+_CYCLES = (
+    "is no number of cycles",
+    "count cycles one by one, not in thousands; 0 is before cycling, 1 the first one",
+)
+_BOUNDS = (
+    ("prior_cycles", FIRST_CYCLE, np.inf, *_CYCLES),
+    ("cycle", FIRST_CYCLE, np.inf, *_CYCLES),
+    (
+        "time_after_program_s",
+        0.0,
+        np.inf,
+        "is negative or not finite",
+        "give seconds, 0 for fresh cells",
+    ),
+    (
+        "temperature_k",
+        200.0,
+        800.0,
+        "is not between 200 and 800",
+        "give kelvin: degrees Celsius plus 273.15",
+    ),
+)
+"""Columns of exposure: least and largest value, what is said of another one, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +165,44 @@ def read_life_table(
     """
     file = open_table(path)
     source = str(file.path)
+    found = _columns_of(file, kind, columns)
+    text = [found[name].theirs for name in ("state", "device_id") if name in found]
+    frame = keep_where(file.read(text=text), where, source)
+    if "device_id" not in EXPOSURE[kind] and "device_id" in found:
+        if not frame[found["device_id"].theirs].notna().any():
+            del found["device_id"]
+    faults = Faults(source)
+    rows = in_si_units(frame, tuple(found.values()), faults)
+    if not len(rows):
+        raise MeasurementError(f"{source}: no rows; nothing is left after reading the file")
+    for name in set(USED["endurance"]) & set(rows):
+        rows[name] = rows[name].where(rows[name] != 0, FIRST_CYCLE)
+    _check(rows, found, faults)
+    rows = rows.rename(columns=dict.fromkeys(USED["endurance"], "cycles"))
+    warnings: tuple[str, ...] = ()
+    if exclude:
+        rows, warnings = _without(rows, exclude, faults)
+    faults.tell()
+    record: tuple[dict[str, Any], ...] = ()
+    if "errors" not in rows:
+        treated = censor(rows, overrange, faults, at_limit=True)
+        faults.tell()
+        rows, record = _at_bounds(treated.table), treated.record
+        warnings += treated.warnings
+    return LifeTable(rows, file.path.name, file.sha256(), file.simulated, warnings, record)
+
+
+def _columns_of(
+    file: TableFile, kind: str, columns: Sequence[ColumnMapping]
+) -> dict[str, ColumnMapping]:
+    """Columns that are read, by their names in the schema.
+
+    Raises
+    ------
+    MeasurementError
+        A mapping that is not used here, or a column that the file lacks.
+    """
+    source, has = str(file.path), f"The file has {', '.join(file.columns)}"
     mapped = {m.ours: m for m in columns}
     used = ("state", "errors", "trials", "resistance_ohm", "device_id", *USED[kind])
     for mapping in columns:
@@ -145,68 +212,22 @@ def read_life_table(
                 f"can be mapped are {', '.join(used)}"
             )
         if mapping.theirs not in file.columns:
-            raise MeasurementError(
-                f"{source}: column {mapping.theirs!r} ({mapping.ours}) is missing; check the name "
-                f"in --column. The file has {', '.join(file.columns)}"
-            )
-    counted = all(_theirs(mapped, n) in file.columns for n in ("errors", "trials"))
+            raise MeasurementError(f"{source}: {missing_mapped(mapping)}. {has}")
+    known = {name: mapped.get(name, ColumnMapping(name, name)) for name in used}
+    there = {name: mapping for name, mapping in known.items() if mapping.theirs in file.columns}
+    counted = {"errors", "trials"} <= set(there)
     wanted = ["state", *(("errors", "trials") if counted else ("resistance_ohm",))]
     for name in EXPOSURE[kind]:
-        if name != "cycles":
-            wanted.append(name)
-            continue
-        either = sorted(USED[kind], key=lambda n: n not in mapped)
-        found = [n for n in either if _theirs(mapped, n) in file.columns]
-        wanted.append(found[0] if found else "prior_cycles")
-    text = [_theirs(mapped, n) for n in ("state", "device_id")]
-    frame = keep_where(file.read(text=text), where, source)
-    device = _theirs(mapped, "device_id")
-    if "device_id" not in wanted and device in frame and frame[device].notna().any():
-        wanted.append("device_id")
-    table: dict[str, pd.Series] = {}
-    faults = Faults(source)
+        if name == "cycles":
+            # what is mapped is meant, whatever else the file has
+            either = sorted(USED[kind], key=lambda n: n not in mapped)
+            name = next((n for n in either if n in there), "prior_cycles")
+        wanted.append(name)
     for name in wanted:
-        theirs = _theirs(mapped, name)
-        if theirs not in file.columns:
-            unit = f":{UNIT_OF[name]}" if UNIT_OF[name] else ""
-            known = "" if theirs == name else f" ({name})"
-            if name == "resistance_ohm":
-                known = ", nor are there errors and trials"
-            raise MeasurementError(
-                f"{source}: column {theirs!r} is missing{known}; name it with "
-                f"--column {name}=YOUR_COLUMN{unit}. The file has {', '.join(file.columns)}"
-            )
-        series = frame[theirs]
-        if name not in ("state", "device_id"):
-            mapping = mapped.get(name, ColumnMapping(name, name))
-            if name == "resistance_ohm":
-                series = as_resistances(series, mapping, faults)
-            else:
-                series = as_numbers(series, theirs, faults, ours=_ours(name)) * mapping.factor
-        table[_ours(name)] = series
-        if _ours(name) != name:
-            table["cycles"] = series.where(series != 0, FIRST_CYCLE)
-    rows = pd.DataFrame(table, index=frame.index)
-    if not len(rows):
-        raise MeasurementError(f"{source}: no rows; nothing is left after reading the file")
-    called = {_ours(name): _theirs(mapped, name) for name in wanted}
-    _check(rows, counted, kind, faults, called)
-    left_out: tuple[str, ...] = ()
-    if exclude:
-        rows, left_out = _without(rows, exclude, faults)
-    faults.tell()
-    if counted:
-        return LifeTable(rows, file.path.name, file.sha256(), file.simulated, left_out)
-    treated = censor(rows, overrange, faults, at_limit=True)
-    faults.tell()
-    return LifeTable(
-        _at_bounds(treated.table),
-        file.path.name,
-        file.sha256(),
-        file.simulated,
-        (*left_out, *treated.warnings),
-        treated.record,
-    )
+        if name not in there:
+            counts = ", or give errors and trials" if name == "resistance_ohm" else ""
+            raise MeasurementError(f"{source}: {missing_column(known[name])}{counts}. {has}")
+    return {name: there[name] for name in dict.fromkeys((*wanted, "device_id")) if name in there}
 
 
 def _without(
@@ -240,34 +261,22 @@ def _at_bounds(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.drop(columns=list(BOUNDS)).assign(resistance_ohm=r, bounded=bounded)
 
 
-def _theirs(mapped: dict[str, ColumnMapping], name: str) -> str:
-    return mapped[name].theirs if name in mapped else name
-
-
-def _ours(name: str) -> str:
-    return "cycles" if name in ("prior_cycles", "cycle") else name
-
-
-def _check(
-    rows: pd.DataFrame, counted: bool, kind: str, faults: Faults, called: Mapping[str, str]
-) -> None:
-    def refuse(bad: np.ndarray, column: str, what: str, remedy: str) -> None:
+def _check(rows: pd.DataFrame, found: Mapping[str, ColumnMapping], faults: Faults) -> None:
+    def refuse(bad: np.ndarray, name: str, what: str, remedy: str) -> None:
         """Name a column as the file does."""
-        faults.rows(
-            rows.rename(columns={column: called[column]}), bad & ~faults.named(rows, column),
-            called[column], what, remedy,
-        )  # fmt: skip
+        theirs = found[name].theirs
+        named = rows.rename(columns={name: theirs})
+        faults.rows(named, bad & ~faults.named(rows, name), theirs, what, remedy)
 
     refuse_empty(rows, "state", "row its state", faults)
     refuse_states(rows, faults)
     for state in STATES:
         if state not in set(rows["state"]) and not faults:
             faults.add(f"column state has no {state}; bit errors need both states")
-    if counted:
+    if "errors" in rows:
         errors, trials = rows["errors"].to_numpy(), rows["trials"].to_numpy()
-        whole = (errors == np.rint(errors)) & (trials == np.rint(trials))
         refuse(
-            ~(whole & (errors >= 0) & (errors <= trials) & (trials >= 1)), "errors",
+            ~(is_count(errors, 0) & is_count(trials, 1) & (errors <= trials)), "errors",
             "contradicts trials or is no whole number",
             "give counts, errors at most trials, trials at least 1",
         )  # fmt: skip
@@ -276,20 +285,8 @@ def _check(
         refuse_resistance(rows, faults)
     if "device_id" in rows:
         refuse_empty(rows, "device_id", "row its device, or what wears out as one", faults)
-    if kind == "endurance":
-        at = rows["cycles"].to_numpy()
-        refuse(
-            ~(np.isfinite(at) & (at >= FIRST_CYCLE)), "cycles", "is no number of cycles",
-            "count cycles one by one, not in thousands; 0 is before cycling, 1 the first one",
-        )  # fmt: skip
-        return
-    time = rows["time_after_program_s"].to_numpy()
-    refuse(
-        ~(np.isfinite(time) & (time >= 0)), "time_after_program_s", "is negative or not finite",
-        "give seconds, 0 for fresh cells",
-    )  # fmt: skip
-    kelvin = rows["temperature_k"].to_numpy()
-    refuse(
-        ~((kelvin >= 200) & (kelvin <= 800)), "temperature_k", "is not between 200 and 800",
-        "give kelvin: degrees Celsius plus 273.15",
-    )  # fmt: skip
+    for name, least, most, what, remedy in _BOUNDS:
+        if name in rows:
+            at = rows[name].to_numpy()
+            inside = np.isfinite(at) & (at >= least) & (at <= most)
+            refuse(~inside, name, what, remedy)

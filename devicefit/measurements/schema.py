@@ -85,10 +85,10 @@ def schema_of(
     mapped = {mapping.ours: mapping for mapping in columns}
     second = mapped.get("programming_2")
     chosen = mapped.get("programming") or _find_programming(available, second, source, has)
-    programming = ONE_CONDITION if chosen.is_none else _variable(chosen, source)
+    programming = ONE_CONDITION if chosen.is_none else programming_variable(chosen, source)
     other: Programming | None = None
     if second is not None:
-        other = _variable(second, source)
+        other = programming_variable(second, source)
         if chosen.is_none or second.theirs == chosen.theirs:
             raise MeasurementError(
                 f"{source}: --column programming_2={second.theirs}: the second variable stands "
@@ -104,10 +104,7 @@ def schema_of(
         if mapping.theirs in available and not mapping.is_none:
             found[name] = mapping
         elif name in mapped and mapping.theirs not in elsewhere and not mapping.is_none:
-            raise MeasurementError(
-                f"{source}: column {mapping.theirs!r} ({name}) is missing; check the name in "
-                f"--column. {has}"
-            )
+            raise MeasurementError(f"{source}: {missing_mapped(mapping)}. {has}")
     one_by_one = any(name in found for name in ("resistance_ohm", *BOUNDS))
     tables = ((COUNTS, "counted errors need"), (SUMMARY, "a summary needs"))
     is_table = any(all(name in found for name in group) for group, _ in tables)
@@ -132,15 +129,26 @@ def schema_of(
     faults = Faults(source)
     lacking = sorted(set(needed) - set(found), key=list(UNIT_OF).index)
     for name in lacking:
-        theirs = mapped.get(name, ColumnMapping(name, name)).theirs
-        unit = f":{UNIT_OF[name]}" if UNIT_OF[name] else ""
-        faults.add(
-            f"column {theirs!r} ({name}) is missing; name it with "
-            f"--column {name}=YOUR_COLUMN{unit}" + (f". {has}" if name == lacking[-1] else "")
-        )
+        text = missing_column(mapped.get(name, ColumnMapping(name, name)))
+        faults.add(text + (f". {has}" if name == lacking[-1] else ""))
     faults.tell()
     ignored = [name for name in PROGRAMMING_COLUMNS if name in available and chosen.is_none]
     return Schema(tuple(found.values()), programming, other, tuple(ignored))
+
+
+def missing_mapped(mapping: ColumnMapping) -> str:
+    """What is said of a column that the user named and the file lacks."""
+    return f"column {mapping.theirs!r} ({mapping.ours}) is missing; check the name in --column"
+
+
+def missing_column(mapping: ColumnMapping) -> str:
+    """What is said of a column that is needed and not there."""
+    name = mapping.ours
+    unit = f":{UNIT_OF[name]}" if UNIT_OF[name] else ""
+    return (
+        f"column {mapping.theirs!r} ({name}) is missing; name it with "
+        f"--column {name}=YOUR_COLUMN{unit}"
+    )
 
 
 def to_schema(frame: pd.DataFrame, schema: Schema, faults: Faults) -> pd.DataFrame:
@@ -148,8 +156,19 @@ def to_schema(frame: pd.DataFrame, schema: Schema, faults: Faults) -> pd.DataFra
 
     Text where a number is needed is a fault.
     """
+    table = in_si_units(frame, schema.mappings, faults)
+    return table.assign(programming=1.0) if schema.programming == ONE_CONDITION else table
+
+
+def in_si_units(
+    frame: pd.DataFrame, mappings: Sequence[ColumnMapping], faults: Faults
+) -> pd.DataFrame:
+    """The mapped columns with the names and units of the schema; rows and their numbers stay.
+
+    Text where a number is needed is a fault.
+    """
     table: dict[str, pd.Series] = {}
-    for mapping in schema.mappings:
+    for mapping in mappings:
         series = frame[mapping.theirs]
         if mapping.ours == "resistance_ohm":
             series = as_resistances(series, mapping, faults)
@@ -158,8 +177,6 @@ def to_schema(frame: pd.DataFrame, schema: Schema, faults: Faults) -> pd.DataFra
             if mapping.ours in ("programming", "programming_2") and mapping.factor != 1.0:
                 series = _twelve_digits(series)
         table[mapping.ours] = series
-    if schema.programming == ONE_CONDITION:
-        table["programming"] = pd.Series(1.0, index=frame.index)
     return pd.DataFrame(table, index=frame.index)
 
 
@@ -203,7 +220,14 @@ def _find_programming(
     return ColumnMapping("programming", found[0])
 
 
-def _variable(chosen: ColumnMapping, source: str) -> Programming:
+def programming_variable(chosen: ColumnMapping, source: str) -> Programming:
+    """The programming variable of a column.
+
+    Raises
+    ------
+    MeasurementError
+        Its unit is not stated, and the name of the column does not tell it.
+    """
     known = PROGRAMMING_COLUMNS.get(chosen.theirs)
     if chosen.unit is not None:
         unit = to_si(chosen.unit)[0]

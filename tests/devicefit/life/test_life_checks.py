@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm, poisson
 
+from devicefit.fitting.gate import Gate
 from devicefit.life import endurance, wear_out
 from devicefit.life.checks import (
     CHANCE,
@@ -11,7 +12,6 @@ from devicefit.life.checks import (
     CountCheck,
     each_gate,
     held_out_gate,
-    not_checked,
     spread_factor,
     spread_gate,
 )
@@ -105,12 +105,20 @@ def test_predictions_that_say_nothing_do_not_pass_silently() -> None:
     assert "in 2 of 3 the interval spans more than a factor of 1000, which tells" in mostly.finding
     assert each_gate([wide, narrow], state="HRS", what="decade", remedy="r").passed
     words = {"state": "HRS", "what": "last decade", "where": "above 1e5 cycles"}
-    said = not_checked(wide, why="", **words)
+    words |= {"rest": "others", "remedy": "r"}
+    said = held_out_gate(wide, why="", **words)
+    assert isinstance(said, str)
     assert said.startswith("Not checked (HRS): above 1e5 cycles a fit to the rest predicts the")
     assert "23 of 1000000, predicted" in said
-    gone = not_checked(None, why="fewer than two windows of cycles lie before it", **words)
+    why = "fewer than two windows of cycles lie before it"
+    gone = held_out_gate(None, why=why, **words)
+    assert isinstance(gone, str)
     assert gone.endswith(
         "cannot be held out, because fewer than two windows of cycles lie before it."
     )
-    assert not held_out_gate(counted(60, 20), rest="others", remedy="r", **words).passed
-    assert held_out_gate(narrow, rest="others", remedy="r", **words).passed
+    wrong = held_out_gate(counted(60, 20), why="", **words)
+    assert isinstance(wrong, Gate)
+    assert not wrong.passed
+    right = held_out_gate(narrow, why="", **words)
+    assert isinstance(right, Gate)
+    assert right.passed

@@ -187,7 +187,7 @@ def test_inspections_follow_each_other(write: Callable[..., Path]) -> None:
     np.testing.assert_allclose(read_wear_out(write(other), columns=mapped)[0].x, table.x)
     with pytest.raises(MeasurementError, match="no columns could be the programming variable"):
         read_wear_out(write(other))
-    with pytest.raises(MeasurementError, match="unit of I is not stated"):
+    with pytest.raises(MeasurementError, match="unit of the programming variable is not stated"):
         read_wear_out(write(other), columns=parse_columns(["programming=I"]))
     with pytest.raises(MeasurementError, match="only programming can be mapped"):
         read_wear_out(write(other), columns=parse_columns(["cycle=cycles"]))
