@@ -1,8 +1,8 @@
 """Architectures of binarized networks."""
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -21,32 +21,82 @@ from bnn.training.layers import (
 )
 
 
-class BinaryNetwork(nn.Module, ABC):
-    """Any binarized network that can be trained and folded.
+class BinaryNetwork(nn.Module):
+    """Any binarized network that can be trained and folded: convolutions, if any, then full layers.
+
+    Pixels are encoded as the odd integers ``2 * pixel - 255``. Every layer but the last is binary
+    weights, batch norm and sign, with a maximum pooling before the batch norm of some convolutions;
+    the last is binary weights and batch norm. All weights are binary, the first and the last layer
+    included. Pre-activations are integers, exact in float32.
+
+    Parameters
+    ----------
+    maps : tuple of (int, int, int)
+        Channels, height and width of the map that each convolution reads, then of the map that the
+        first fully connected layer reads, flattened.
+    pools : tuple of int
+        Pooling after each convolution, 1 or 2.
+    dense : sequence of int
+        Neurons of each fully connected layer, classes last.
+    kernel : int
+        Rows and columns of the kernels, odd.
+    seed : int
+        Seed of the initial weights.
 
     Attributes
     ----------
-    linears, norms : torch.nn.ModuleList
-        Fully connected layers, the output last; batch norms of all layers in order.
+    convolutions, linears, norms : torch.nn.ModuleList
+        Layers in order, the output last; batch norms of all of them in order.
     """
 
+    maps: tuple[tuple[int, int, int], ...]
+    pools: tuple[int, ...]
+    convolutions: nn.ModuleList
     linears: nn.ModuleList
     norms: nn.ModuleList
 
+    def __init__(
+        self,
+        maps: tuple[tuple[int, int, int], ...],
+        pools: tuple[int, ...],
+        dense: Sequence[int],
+        *,
+        kernel: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.maps, self.pools = maps, pools
+        generator = torch.Generator().manual_seed(seed)
+        self.convolutions = nn.ModuleList(
+            BinaryConv2d(before[0], after[0], kernel=kernel, generator=generator)
+            for before, after in pairwise(maps)
+        )
+        self.linears = nn.ModuleList(
+            BinaryLinear(a, b, generator=generator)
+            for a, b in pairwise((math.prod(maps[-1]), *dense))
+        )
+        channels = (channels for channels, _, _ in maps[1:])
+        self.norms = nn.ModuleList(BatchNorm(size) for size in (*channels, *dense))
+
     @property
-    @abstractmethod
     def sizes(self) -> tuple[int, ...]:
-        """Pixels, values that each layer gives per image, classes."""
+        """Pixels, and values that each layer gives per image (after the pooling)."""
+        dense = (latent.shape[0] for latent in self.latents[len(self.convolutions) :])
+        return (*(math.prod(shape) for shape in self.maps), *dense)
 
     @property
-    @abstractmethod
     def latents(self) -> tuple[nn.Parameter, ...]:
-        """Latent weights of the layers in order."""
+        """Latent weights in order: (out, in, row, column) of convolutions, then (out, in)."""
+        layers = (*self.convolutions, *self.linears)
+        return tuple(cast(BinaryLinear | BinaryConv2d, layer).latent for layer in layers)
 
     @property
-    @abstractmethod
     def most_values(self) -> int:
-        """Most values that a layer holds for one image."""
+        """Most values that a layer holds for one image, before a pooling."""
+        before = (
+            after * height * columns for (_, height, columns), (after, _, _) in pairwise(self.maps)
+        )
+        return max(*before, *self.sizes)
 
     def forward(
         self,
@@ -61,7 +111,7 @@ class BinaryNetwork(nn.Module, ABC):
         Parameters
         ----------
         pixels : uint8 tensor, shape (batch, pixels)
-            Images; those of convolutions flattened in the order (channel, row, column).
+            Images, flattened in the order (channel, row, column).
         ber : float
             Probability that a weight of any layer is flipped, drawn anew in each call.
         rng : numpy.random.Generator, optional
@@ -81,7 +131,6 @@ class BinaryNetwork(nn.Module, ABC):
         """
         return self.scores(pixels, drawn_weights(self, ber, rng, clean_gradient))
 
-    @abstractmethod
     def scores(
         self,
         pixels: Tensor,
@@ -100,14 +149,25 @@ class BinaryNetwork(nn.Module, ABC):
             Type of the products: float32, or in training bfloat16, which holds pixels, weights and
             signs exactly and rounds sums.
         """
+        signs = _encode_checked(pixels, self.sizes[0]).unflatten(1, self.maps[0]).to(values)
+        count = len(self.convolutions)
+        layers = zip(self.convolutions, self.norms, self.pools, weights, strict=False)
+        for convolution, norm, pool, drawn in layers:
+            z = convolution(signs, drawn.cast(values))
+            if pool > 1:
+                z = nn.functional.max_pool2d(z, pool)
+            signs = _hidden_signs(norm(z.float()), values)
+        signs = signs.flatten(1)
+        dense = zip(self.linears, self.norms[count:], weights[count:], strict=True)
+        for index, (linear, norm, drawn) in enumerate(dense, start=1):
+            normalised: Tensor = norm(linear(signs, drawn.cast(values)).float())
+            if index < len(self.linears):
+                signs = _hidden_signs(normalised, values)
+        return normalised
 
 
 class BinaryMLP(BinaryNetwork):
     """Fully connected binarized network, such as 784-1024-1024-10.
-
-    Pixels are encoded as the odd integers ``2 * pixel - 255``. Hidden layers are binary weights,
-    batch norm and sign; the output layer is binary weights and batch norm. All weights are binary,
-    the first and the last layer included. Pre-activations are integers, exact in float32.
 
     Parameters
     ----------
@@ -123,50 +183,19 @@ class BinaryMLP(BinaryNetwork):
     """
 
     def __init__(self, sizes: Sequence[int], *, seed: int) -> None:
-        super().__init__()
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(f"sizes must be at least two positive integers, got {tuple(sizes)}")
         for index, size in enumerate(sizes[:-1]):
             _check_exact(f"sizes[{index}] = {size}", size, of_pixels=index == 0)
-        generator = torch.Generator().manual_seed(seed)
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
-        self.linears = nn.ModuleList(BinaryLinear(a, b, generator=generator) for a, b in pairs)
-        self.norms = nn.ModuleList(BatchNorm(b) for _, b in pairs)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Pixels, neurons of each hidden layer, classes."""
-        shapes = [latent.shape for latent in self.latents]
-        return (shapes[0][1], *(shape[0] for shape in shapes))
-
-    @property
-    def latents(self) -> tuple[nn.Parameter, ...]:
-        """Latent weights of the layers in order, each of shape (out, in)."""
-        return tuple(cast(BinaryLinear, linear).latent for linear in self.linears)
-
-    @property
-    def most_values(self) -> int:
-        """Most values that a layer holds for one image."""
-        return max(self.sizes)
-
-    def scores(
-        self,
-        pixels: Tensor,
-        weights: Sequence[DrawnWeights],
-        values: torch.dtype = torch.float32,
-    ) -> Tensor:
-        """Scores with given weights, as in `BinaryNetwork.scores`."""
-        encoded = _encode_checked(pixels, self.sizes[0]).to(values)
-        return _fully_connected(encoded, self.linears, self.norms, weights)
+        super().__init__(((sizes[0], 1, 1),), (), sizes[1:], kernel=1, seed=seed)
 
 
 class BinaryConvNet(BinaryNetwork):
     """Convolutional binarized network; the defaults are those of BinaryNet for CIFAR-10.
 
     Convolutions with stride 1 and zero padding, some followed by a maximum pooling 2 x 2, then
-    batch norm and sign; then fully connected layers as in `BinaryMLP`. Pixels are encoded as the
-    odd integers ``2 * pixel - 255``, and the padding is 0 after this encoding. All weights are
-    binary and all pre-activations integers, exact in float32 in evaluation.
+    batch norm and sign; then fully connected layers as in `BinaryMLP`. The padding is 0 after the
+    encoding of the pixels.
 
     Parameters
     ----------
@@ -192,23 +221,11 @@ class BinaryConvNet(BinaryNetwork):
         A size below 1, no convolution, no classes, a map that cannot be halved, or a layer so wide
         that float32 could round.
 
-    Attributes
-    ----------
-    maps : tuple of (int, int, int)
-        Channels, height and width of the map that each convolution reads, then of the map that the
-        first fully connected layer reads.
-    pools : tuple of int
-        Pooling after each convolution, 1 or 2.
-
     Notes
     -----
     Defaults, padding and the order convolution, pooling, batch norm, sign as in Courbariaux et al.,
     github.com/MatthieuCourbariaux/BinaryNet, ``Train-time/cifar10.py``.
     """
-
-    maps: tuple[tuple[int, int, int], ...]
-    pools: tuple[int, ...]
-    convolutions: nn.ModuleList
 
     def __init__(
         self,
@@ -221,7 +238,6 @@ class BinaryConvNet(BinaryNetwork):
         width: float = 1.0,
         seed: int,
     ) -> None:
-        super().__init__()
         if len(image_shape) != 3:
             raise ValueError(f"image_shape must be (channels, height, width), got {image_shape}")
         for name, sizes in (("image_shape", image_shape), ("channels", channels), ("dense", dense)):
@@ -232,63 +248,15 @@ class BinaryConvNet(BinaryNetwork):
         if not (math.isfinite(width) and width > 0):
             raise ValueError(f"width must be positive, got {width}")
         channels = [max(1, round(width * size)) for size in channels]
-        self.pools = tuple(1 if n % pool_after else 2 for n in range(1, len(channels) + 1))
-        self.maps = _map_shapes(image_shape, channels, self.pools)
-        hidden = [max(1, round(width * size)) for size in dense[:-1]]
-        sizes = [math.prod(self.maps[-1]), *hidden, dense[-1]]
-        for index, (inputs, _, _) in enumerate(self.maps[:-1]):
+        pools = tuple(1 if n % pool_after else 2 for n in range(1, len(channels) + 1))
+        maps = _map_shapes(image_shape, channels, pools)
+        for index, (inputs, _, _) in enumerate(maps[:-1]):
             what = f"convolution {index + 1} with {inputs} input channels"
             _check_exact(what, kernel * kernel * inputs, of_pixels=index == 0)
-        for index, size in enumerate(sizes[:-1], start=1):
+        hidden = [max(1, round(width * size)) for size in dense[:-1]]
+        for index, size in enumerate([math.prod(maps[-1]), *hidden], start=1):
             _check_exact(f"fully connected layer {index} with {size} inputs", size)
-        generator = torch.Generator().manual_seed(seed)
-        self.convolutions = nn.ModuleList(
-            BinaryConv2d(before[0], after[0], kernel=kernel, generator=generator)
-            for before, after in zip(self.maps, self.maps[1:], strict=False)
-        )
-        self.linears = nn.ModuleList(
-            BinaryLinear(a, b, generator=generator)
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
-        self.norms = nn.ModuleList(BatchNorm(size) for size in (*channels, *sizes[1:]))
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Pixels, and values that each layer gives per image (after the pooling)."""
-        dense = (latent.shape[0] for latent in self.latents[len(self.convolutions) :])
-        return (*(math.prod(shape) for shape in self.maps), *dense)
-
-    @property
-    def latents(self) -> tuple[nn.Parameter, ...]:
-        """Latent weights in order: (out, in, row, column) of convolutions, then (out, in)."""
-        layers = (*self.convolutions, *self.linears)
-        return tuple(cast(BinaryLinear | BinaryConv2d, layer).latent for layer in layers)
-
-    @property
-    def most_values(self) -> int:
-        """Most values that a layer holds for one image, before a pooling."""
-        before = (
-            after * height * columns
-            for (_, height, columns), (after, _, _) in zip(self.maps, self.maps[1:], strict=False)
-        )
-        return max(*before, *self.sizes)
-
-    def scores(
-        self,
-        pixels: Tensor,
-        weights: Sequence[DrawnWeights],
-        values: torch.dtype = torch.float32,
-    ) -> Tensor:
-        """Scores with given weights, as in `BinaryNetwork.scores`."""
-        signs = _encode_checked(pixels, self.sizes[0]).unflatten(1, self.maps[0]).to(values)
-        count = len(self.convolutions)
-        layers = zip(self.convolutions, self.norms, self.pools, weights, strict=False)
-        for convolution, norm, pool, drawn in layers:
-            z = convolution(signs, drawn.cast(values))
-            if pool > 1:
-                z = nn.functional.max_pool2d(z, pool)
-            signs = _hidden_signs(norm(z.float()), values)
-        return _fully_connected(signs.flatten(1), self.linears, self.norms[count:], weights[count:])
+        super().__init__(maps, pools, [*hidden, dense[-1]], kernel=kernel, seed=seed)
 
 
 def drawn_weights(
@@ -344,18 +312,3 @@ def _encode_checked(pixels: Tensor, size: int) -> Tensor:
 def _hidden_signs(normalised: Tensor, values: torch.dtype) -> Tensor:
     # gradient of hardtanh: passes where the normalised value is within [-1, 1]
     return binarize(normalised).to(values)
-
-
-def _fully_connected(
-    inputs: Tensor,
-    linears: nn.ModuleList,
-    norms: nn.ModuleList,
-    weights: Sequence[DrawnWeights],
-) -> Tensor:
-    values = inputs.dtype
-    for index, (linear, norm, drawn) in enumerate(zip(linears, norms, weights, strict=True)):
-        normalised = norm(linear(inputs, drawn.cast(values)).float())
-        if index == len(linears) - 1:
-            return normalised
-        inputs = _hidden_signs(normalised, values)
-    raise AssertionError("a network has an output layer")

@@ -15,7 +15,7 @@ from bnn.networks.network import (
     Layer,
     OutputLayer,
 )
-from bnn.training.architectures import BinaryConvNet, BinaryNetwork
+from bnn.training.architectures import BinaryNetwork
 from bnn.training.layers import BatchNorm
 
 
@@ -39,15 +39,14 @@ def fold(module: BinaryNetwork) -> FoldedNetwork:
     """
     if module.training:
         raise ValueError("the module is in training mode; call module.eval() before folding")
-    maps = module.maps if isinstance(module, BinaryConvNet) else ()
-    convolutions = max(0, len(maps) - 1)
+    convolutions = len(module.convolutions)
     layers: list[Layer] = []
     for index, (latent, norm) in enumerate(zip(module.latents, module.norms, strict=True)):
         assert isinstance(norm, BatchNorm)
         signs = latent.detach().cpu() >= 0
-        if maps and index == convolutions:
+        if index == convolutions:
             # reads the last map, which PyTorch flattens in another order
-            signs = signs.unflatten(1, maps[-1])
+            signs = signs.unflatten(1, module.maps[-1])
         weights = _packed_rows(signs)
         columns = signs[0].numel()
         scale, shift = (part.cpu().numpy() for part in norm.scale_and_shift())
@@ -66,8 +65,7 @@ def fold(module: BinaryNetwork) -> FoldedNetwork:
         except ValueError as error:
             raise ValueError(f"layer {name!r}: {error}") from None
         if index < convolutions:
-            assert isinstance(module, BinaryConvNet)
-            channels, height, width = maps[index]
+            channels, height, width = module.maps[index]
             layers.append(
                 ConvLayer(
                     name=name,
