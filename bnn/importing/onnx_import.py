@@ -14,7 +14,15 @@ import numpy.typing as npt
 from bnn.importing.imported import ImportedNetwork, imported
 from bnn.importing.onnx_operators import node_evaluator, operators, prepared, stored_array
 from bnn.importing.source_folding import fold_source
-from bnn.importing.source_graph import PixelEncoding, SourceGraph, Step, Values, Weighted
+from bnn.importing.source_graph import (
+    PixelEncoding,
+    SourceGraph,
+    Step,
+    Values,
+    Weighted,
+    convolution_problem,
+    pooling,
+)
 from bnn.importing.source_stages import ImportRefusedError
 
 _RECORDED_IMAGES = 8
@@ -191,7 +199,7 @@ def _record(onnx: Any, model: Any, inputs: npt.NDArray[Any]) -> SourceGraph:
                 writes=tuple(keys[name] for name in gives),
                 run=_runner(evaluator, names, gives, keys, known),
                 weighted=_weighted(onnx, node, keys, known),
-                pool=_pool(onnx, node, known),
+                pool=_pool(onnx, node),
             )
         )
     end = model.graph.output[0].name
@@ -247,39 +255,27 @@ def _weighted(onnx: Any, node: Any, keys: dict[str, int], known: dict[str, Any])
 
 
 def _conv_problem(settings: dict[str, Any], shape: tuple[int, ...]) -> str:
-    kernel = list(shape[2:])
-    half = [size // 2 for size in kernel]
-    pads = list(settings.get("pads", [0] * (2 * len(kernel))))
-    automatic = settings.get("auto_pad", b"NOTSET")
-    if automatic in (b"SAME_UPPER", b"SAME_LOWER"):
-        pads = half * 2
-    wanted = (
-        len(kernel) == 2
-        and kernel[0] == kernel[1]
-        and kernel[0] % 2 == 1
-        and pads == half * 2
-        and set(settings.get("strides", [1])) == {1}
-        and set(settings.get("dilations", [1])) == {1}
-        and settings.get("group", 1) == 1
-    )
-    if wanted:
-        return ""
-    return (
-        "a convolution must have an odd square kernel, stride 1, zero padding of half the kernel "
-        f"and no groups or dilation, this one has the kernel {kernel}, pads {pads}, strides "
-        f"{list(settings.get('strides', [1, 1]))}, groups {settings.get('group', 1)}"
+    kernel = shape[2:]
+    one = [1] * len(kernel)
+    pads = settings.get("pads", [0, 0] * len(kernel))
+    if settings.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
+        pads = [size // 2 for size in kernel] * 2
+    return convolution_problem(
+        kernel,
+        strides=settings.get("strides", one),
+        pads=pads,
+        dilations=settings.get("dilations", one),
+        groups=settings.get("group", 1),
     )
 
 
-def _pool(onnx: Any, node: Any, known: dict[str, Any]) -> tuple[int, int, int] | None:
+def _pool(onnx: Any, node: Any) -> tuple[int, int, int] | None:
     if node.op_type != "MaxPool":
         return None
     settings = _attributes(onnx, node)
-    size = list(settings["kernel_shape"])
-    stride = list(settings.get("strides", [1] * len(size)))
-    padding = list(settings.get("pads", [0]))
-    numbers = [part[0] if len(set(part)) == 1 else -1 for part in (size, stride, padding)]
-    return numbers[0], numbers[1], numbers[2]
+    return pooling(
+        settings["kernel_shape"], settings.get("strides", [1]), settings.get("pads", [0])
+    )
 
 
 def _attributes(onnx: Any, node: Any) -> dict[str, Any]:

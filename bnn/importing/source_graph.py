@@ -5,7 +5,7 @@ network. Only steps that depend on the images are kept: whatever a source does t
 it uses them is done by then.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,58 @@ class Weighted:
     reads: npt.NDArray[Any]
     gives: npt.NDArray[Any]
     problem: str = ""
+
+
+def convolution_problem(
+    kernel: Sequence[int],
+    *,
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilations: Sequence[int],
+    groups: int,
+    transposed: bool = False,
+) -> str:
+    """Why a folded network cannot represent a convolution, or nothing.
+
+    Parameters
+    ----------
+    kernel : sequence of int
+        Size of the kernel along each axis of the map.
+    strides, dilations : sequence of int
+        One for each axis, or one for all.
+    pads : sequence of int
+        Zeros before each axis, then those behind each axis.
+    groups : int
+        Groups of channels.
+    transposed : bool
+        Whether it is the transpose of a convolution.
+    """
+    kernel, pads = list(kernel), list(pads)
+    if (
+        len(kernel) == 2
+        and kernel[0] == kernel[1]
+        and kernel[0] % 2 == 1
+        and pads == [size // 2 for size in kernel] * 2
+        and set(strides) == {1}
+        and set(dilations) == {1}
+        and groups == 1
+        and not transposed
+    ):
+        return ""
+    return (
+        "a convolution must have an odd square kernel, stride 1, zero padding of half the kernel "
+        f"and no groups or dilation, this one has the kernel {kernel}, strides {list(strides)}, "
+        f"padding {pads}, dilations {list(dilations)}, groups {groups}"
+        + (", and is transposed" if transposed else "")
+    )
+
+
+def pooling(
+    size: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> tuple[int, int, int]:
+    """Size, stride and padding of a maximum pooling; -1 for one that differs between the axes."""
+    a, b, c = (part[0] if len(set(part)) == 1 else -1 for part in (size, stride, padding))
+    return a, b, c
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -18,7 +18,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnn.importing.imported import ImportedNetwork, imported
 from bnn.importing.source_folding import fold_source
-from bnn.importing.source_graph import PixelEncoding, SourceGraph, Step, Values, Weighted
+from bnn.importing.source_graph import (
+    PixelEncoding,
+    SourceGraph,
+    Step,
+    Values,
+    Weighted,
+    convolution_problem,
+    pooling,
+)
 from bnn.importing.source_stages import ImportRefusedError
 
 _RECORDED_IMAGES = 8
@@ -260,36 +268,22 @@ def _weighted(
 
 
 def _conv_problem(args: tuple[Any, ...]) -> str:
-    weights, (stride, padding, dilation, transposed, _, groups) = args[1], args[3:9]
-    kernel = list(weights.shape[2:])
-    wanted = (
-        len(kernel) == 2
-        and kernel[0] == kernel[1]
-        and kernel[0] % 2 == 1
-        and set(stride) == {1}
-        and list(padding) == [size // 2 for size in kernel]
-        and set(dilation) == {1}
-        and not transposed
-        and groups == 1
-    )
-    if wanted:
-        return ""
-    return (
-        "a convolution must have an odd square kernel, stride 1, zero padding of half the kernel "
-        f"and no groups or dilation, this one has the kernel {kernel}, stride {list(stride)}, "
-        f"padding {list(padding)}, dilation {list(dilation)}, groups {groups}"
+    weights, (strides, padding, dilations, transposed, _, groups) = args[1], args[3:9]
+    return convolution_problem(
+        weights.shape[2:],
+        strides=strides,
+        pads=[*padding, *padding],
+        dilations=dilations,
+        groups=groups,
+        transposed=transposed,
     )
 
 
 def _pool(operation: str, args: tuple[Any, ...]) -> tuple[int, int, int] | None:
     if operation not in ("max_pool2d_with_indices", "max_pool2d"):
         return None
-    size = list(args[1])
-    stride = list(args[2]) if len(args) > 2 and args[2] else size
-    padding = list(args[3]) if len(args) > 3 else [0]
-    # a size that is not square equals no known pooling
-    numbers = [part[0] if len(set(part)) == 1 else -1 for part in (size, stride, padding)]
-    return numbers[0], numbers[1], numbers[2]
+    stride = args[2] if len(args) > 2 and args[2] else args[1]
+    return pooling(args[1], stride, args[3] if len(args) > 3 else [0])
 
 
 @contextmanager
