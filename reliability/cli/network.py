@@ -81,6 +81,7 @@ class ErrorChoices:
             Options that do not go together, or files that cannot be used.
         """
         from bnn.errors.files import read_error_cases
+        from reliability.networks.direct_route import ProgrammedCells
         from reliability.networks.plan import direct_plan, errors_plan, rates_plan
         from reliability.networks.study import BER_GRID
 
@@ -116,18 +117,16 @@ class ErrorChoices:
         programmed = [
             programming_at(text, frame, "--programming") for text in cells.programming or []
         ] or [frame.low]
-        return direct_plan(
-            network,
-            images,
+        stored = ProgrammedCells(
             study.main,
             programmed,
-            scheme="1T1R" if cells.scheme is None else cells.scheme,
-            one_is="LRS" if cells.one_is is None else cells.one_is,
-            scrambled=cells.scrambled,
-            sensing=study.sensing(cells.threshold_ohm, cells.offset_ln_r),
-            seed=seed,
-            protected=protected,
+            "1T1R" if cells.scheme is None else cells.scheme,
+            study.sensing(cells.threshold_ohm, cells.offset_ln_r),
+            "LRS" if cells.one_is is None else cells.one_is,
+            cells.scrambled,
+            protected,
         )
+        return direct_plan(network, images, stored, seed=seed)
 
 
 @dataclass(frozen=True)

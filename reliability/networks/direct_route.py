@@ -7,7 +7,9 @@ zeros and ones, and the uncertainty of the device, are in the chips themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,61 @@ from numpy.typing import NDArray
 
 from bnn.evaluation.evaluation import evaluate_positions
 from bnn.machine.counter_random import Stream, StreamKey, generator_of, uniforms_at
-from bnn.networks.network import FoldedNetwork, layer_signs
+from bnn.networks.network import FoldedNetwork, check_layer_names, layer_signs
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.fitting.cells import CellReader, cell_reader
 from devicefit.fitting.fitted import Fitted
 
 Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ProgrammedCells:
+    """Cells of a device that store weights: how they are programmed and read.
+
+    Parameters
+    ----------
+    device : Fitted
+        Fitted family or stack.
+    programming : sequence of float
+        Programming values, SI. A chip has the same posterior draw and matched cells at all.
+    scheme : {"1T1R", "2T2R"}
+        How bits are read.
+    sensing : SensingOptions
+        Threshold and offset. A threshold that is not given is chosen as for the BER curves: before
+        the chip is known, one for all draws.
+    one_is : {"LRS", "HRS"}, optional
+        State that stores the weight +1.
+    scrambled : bool, optional
+        Store about half of the weights inverted, by a known mask (:func:`scrambling`).
+    protected : frozenset of str, optional
+        Layers whose weights stay exact.
+    """
+
+    device: Fitted
+    programming: Sequence[float]
+    scheme: str
+    sensing: SensingOptions
+    one_is: str = "LRS"
+    scrambled: bool = False
+    protected: frozenset[str] = frozenset()
+
+    def readers(self) -> list[CellReader]:
+        """Readers at the programming values, in their order.
+
+        Raises
+        ------
+        ValueError
+            No value or one twice, or as of :func:`devicefit.fitting.cells.cell_reader`.
+        """
+        values = list(self.programming)
+        if not values:
+            raise ValueError("programming holds no value; give at least one")
+        twice = sorted({x for x in values if values.count(x) > 1})
+        if twice:
+            raise ValueError(f"programming holds {twice[0]} more than once; drop duplicates")
+        how = partial(cell_reader, scheme=self.scheme, options=self.sensing, one_is=self.one_is)
+        return [how(self.device, float(x)) for x in values]
 
 
 def posterior_draw(draws: int, *, seed: int, chip: int) -> int:
@@ -44,7 +95,7 @@ def wrong_positions(
     chip: int,
     draw: int | None = None,
     scrambled: bool = False,
-    protected: frozenset[str] = frozenset(),
+    protected: Collection[str] = (),
 ) -> dict[str, Positions]:
     """Wrong bits of one chip.
 
@@ -62,7 +113,7 @@ def wrong_positions(
         Posterior draw; that of :func:`posterior_draw` when left out.
     scrambled : bool, optional
         Whether weights are stored as :func:`scrambling` says.
-    protected : frozenset of str, optional
+    protected : collection of str, optional
         Layers whose weights stay exact.
 
     Returns
@@ -95,16 +146,10 @@ def evaluate_direct(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     *,
-    device: Fitted,
-    programming: Sequence[float],
-    scheme: str,
-    sensing: SensingOptions,
+    cells: ProgrammedCells,
     chips: int,
     seed: int,
-    one_is: str = "LRS",
     draw: int | None = None,
-    scrambled: bool = False,
-    protected: frozenset[str] = frozenset(),
     **options: Any,
 ) -> xr.Dataset:
     """Count right answers of chips programmed with this device.
@@ -113,23 +158,10 @@ def evaluate_direct(
     ----------
     network, images, labels, chips, seed
         As of :func:`bnn.evaluate`.
-    device : Fitted
-        Fitted family or stack.
-    programming : sequence of float
-        Programming values, SI. A chip has the same posterior draw and matched cells at all.
-    scheme : {"1T1R", "2T2R"}
-        How bits are read.
-    sensing : SensingOptions
-        Threshold and offset. A threshold that is not given is chosen as for the BER curves: before
-        the chip is known, one for all draws.
-    one_is : {"LRS", "HRS"}, optional
-        State that stores the weight +1.
+    cells : ProgrammedCells
+        What stores the weights.
     draw : int, optional
         Use this posterior draw for all chips.
-    scrambled : bool, optional
-        Store about half of the weights inverted, by a known mask (:func:`scrambling`).
-    protected : frozenset of str, optional
-        Layers whose weights stay exact.
     **options
         ``first_chip``, ``engine``, ``threads``, ``memory``, ``part``, ``by_image``, ``timed`` and
         ``progress`` of :func:`bnn.evaluate`.
@@ -145,42 +177,41 @@ def evaluate_direct(
     Raises
     ------
     ValueError
-        No programming value or one twice, or as of :func:`devicefit.fitting.cells.cell_reader` and
-        :func:`bnn.evaluate_positions`.
+        As of :meth:`ProgrammedCells.readers` and :func:`bnn.evaluate_positions`, or a draw or
+        protected layer that is not there.
     """
-    readers = cell_readers(device, programming, scheme=scheme, sensing=sensing, one_is=one_is)
+    readers = cells.readers()
     first, draws = int(options.get("first_chip", 0)), readers[0].draws
     if draw is not None and not 0 <= draw < draws:
         raise ValueError(f"draw is {draw}; there are the posterior draws 0..{draws - 1}")
-    unknown = sorted(protected - set(network.layer_names))
-    if unknown:
-        raise ValueError(
-            f"protected names unknown layers {', '.join(unknown)}; this network has "
-            f"{', '.join(network.layer_names)}"
-        )
-    unit = device.frame.programming.unit
+    check_layer_names(network, cells.protected, argument="protected")
+
+    def positions(chip: int) -> Iterator[Mapping[str, Positions]]:
+        how: dict[str, Any] = {"scrambled": cells.scrambled, "protected": cells.protected}
+        for reader in readers:
+            yield wrong_positions(network, reader, seed=seed, chip=chip, draw=draw, **how)
+
+    unit = cells.device.frame.programming.unit
     counts = evaluate_positions(
         network,
         images,
         labels,
-        positions=_positions(
-            network, readers, seed=seed, draw=draw, scrambled=scrambled, protected=protected
-        ),
+        positions=positions,
         cases=xr.Variable(
             "programming",
             [reader.programming for reader in readers],
-            {"units": unit, "long_name": device.frame.programming.name},
+            {"units": unit, "long_name": cells.device.frame.programming.name},
         ),
         identity={
             "seed": seed,
             "route": "direct: sensed resistances",
-            "scheme": scheme,
-            "one_is": one_is,
-            "device_family": device.family,
+            "scheme": cells.scheme,
+            "one_is": cells.one_is,
+            "device_family": cells.device.family,
             "cells_sha256": ",".join(reader.sha256 for reader in readers),
             "draw": "of each chip" if draw is None else int(draw),
-            **({"scrambled": "mask 1"} if scrambled else {}),
-            "protected": ",".join(sorted(protected)),
+            **({"scrambled": "mask 1"} if cells.scrambled else {}),
+            "protected": ",".join(sorted(cells.protected)),
         },
         chips=chips,
         **options,
@@ -189,7 +220,7 @@ def evaluate_direct(
         posterior_draw(draws, seed=seed, chip=chip) if draw is None else draw
         for chip in range(first, first + chips)
     ]
-    outside = device.frame.extrapolated(counts["programming"].values)
+    outside = cells.device.frame.extrapolated(counts["programming"].values)
     counts = counts.assign_coords(
         posterior_draw=("chip", np.array(of_chip, dtype=np.int64)),
         extrapolated=("programming", outside),
@@ -198,53 +229,3 @@ def evaluate_direct(
     if values:
         counts = counts.assign_coords(threshold_ohm=("programming", values, {"units": "ohm"}))
     return counts
-
-
-def cell_readers(
-    device: Fitted,
-    programming: Sequence[float],
-    *,
-    scheme: str,
-    sensing: SensingOptions,
-    one_is: str = "LRS",
-) -> list[CellReader]:
-    """Readers at several programming values, in their order.
-
-    Raises
-    ------
-    ValueError
-        No value or one twice, or as of :func:`devicefit.fitting.cells.cell_reader`.
-    """
-    if not len(programming):
-        raise ValueError("programming holds no value; give at least one")
-    twice = sorted({x for x in programming if list(programming).count(x) > 1})
-    if twice:
-        raise ValueError(f"programming holds {twice[0]} more than once; drop duplicates")
-    return [
-        cell_reader(device, float(x), scheme=scheme, options=sensing, one_is=one_is)
-        for x in programming
-    ]
-
-
-def _positions(
-    network: FoldedNetwork,
-    readers: Sequence[CellReader],
-    *,
-    seed: int,
-    draw: int | None,
-    scrambled: bool,
-    protected: frozenset[str],
-) -> Callable[[int], Iterator[Mapping[str, Positions]]]:
-    def of_chip(chip: int) -> Iterator[Mapping[str, Positions]]:
-        for reader in readers:
-            yield wrong_positions(
-                network,
-                reader,
-                seed=seed,
-                chip=chip,
-                draw=draw,
-                scrambled=scrambled,
-                protected=protected,
-            )
-
-    return of_chip

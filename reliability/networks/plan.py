@@ -19,9 +19,8 @@ from bnn.evaluation.evaluation import evaluate, evaluate_errors, evaluation_byte
 from bnn.images.sets import ImageSet
 from bnn.networks.network import ConvLayer, FoldedNetwork, check_layer_names
 from bnn.study.rate_pairs import count_rate_pairs, tilted_rates
-from devicefit.distributions.sensing import CELLS_PER_BIT, SensingOptions, ln_ber_2t2r
-from devicefit.fitting.fitted import Fitted
-from reliability.networks.direct_route import cell_readers, evaluate_direct
+from devicefit.distributions.sensing import CELLS_PER_BIT, ln_ber_2t2r
+from reliability.networks.direct_route import ProgrammedCells, evaluate_direct
 
 _BYTES_PER_CELL = 64
 """Resistances, stored and read bits of the largest layer of a chip while it is drawn."""
@@ -142,40 +141,32 @@ def errors_plan(
 
 
 def direct_plan(
-    network: FoldedNetwork,
-    images: ImageSet,
-    device: Fitted,
-    programming: Sequence[float],
-    *,
-    scheme: str,
-    one_is: str,
-    sensing: SensingOptions,
-    seed: int,
-    scrambled: bool = False,
-    protected: frozenset[str] = frozenset(),
+    network: FoldedNetwork, images: ImageSet, cells: ProgrammedCells, *, seed: int
 ) -> EvaluationPlan:
     """Cells of a fitted device at several programming values.
 
     Raises
     ------
     ValueError
-        As of :func:`reliability.networks.direct_route.cell_readers`, or a protected layer does not
-        exist.
+        As of :meth:`reliability.networks.direct_route.ProgrammedCells.readers`, or a protected
+        layer does not exist.
     """
-    check_layer_names(network, protected, argument="protected")
-    readers = cell_readers(device, programming, scheme=scheme, sensing=sensing, one_is=one_is)
-    frame = device.frame
+    check_layer_names(network, cells.protected, argument="protected")
+    readers = cells.readers()
+    frame = cells.device.frame
     requested, labels = [], []
     for reader in readers:
-        if CELLS_PER_BIT[scheme] == 2:
-            both = float(np.exp(ln_ber_2t2r(reader.lrs, reader.hrs, sensing.offset_ln_r)).mean())
-            flips = Flips.symmetric(both)
+        if CELLS_PER_BIT[cells.scheme] == 2:
+            offset = cells.sensing.offset_ln_r
+            both = np.exp(ln_ber_2t2r(reader.lrs, reader.hrs, offset)).mean()
+            flips = Flips.symmetric(float(both))
         else:
             of_state = {s: float(p.mean()) for s, p in reader.error_probability.items()}
-            if scrambled:
+            if cells.scrambled:
                 of_state = dict.fromkeys(of_state, sum(of_state.values()) / 2)
-            flips = Flips(of_state["HRS" if one_is == "LRS" else "LRS"], of_state[one_is])
-        errors = Errors((flips,), protected=protected)
+            zero_is = "HRS" if cells.one_is == "LRS" else "LRS"
+            flips = Flips(of_state[zero_is], of_state[cells.one_is])
+        errors = Errors((flips,), protected=cells.protected)
         requested.append(expected_wrong_share(network, errors))
         outside = bool(frame.extrapolated(np.array(reader.programming)))
         labels.append(
@@ -183,25 +174,13 @@ def direct_plan(
         )
 
     def count(**options: Any) -> xr.Dataset:
-        return evaluate_direct(
-            network,
-            images.test_images,
-            images.test_labels,
-            device=device,
-            programming=programming,
-            scheme=scheme,
-            sensing=sensing,
-            seed=seed,
-            one_is=one_is,
-            scrambled=scrambled,
-            protected=protected,
-            **options,
-        )
+        data = (network, images.test_images, images.test_labels)
+        return evaluate_direct(*data, cells=cells, seed=seed, **options)
 
     return EvaluationPlan(
-        f"{frame.programming.name} at {len(readers)} values, {scheme}"
-        f"{', scrambled' if scrambled else ''}, resistances drawn from the posterior of the "
-        f"{device.family} model",
+        f"{frame.programming.name} at {len(readers)} values, {cells.scheme}"
+        f"{', scrambled' if cells.scrambled else ''}, resistances drawn from the posterior of the "
+        f"{cells.device.family} model",
         tuple(labels),
         tuple(requested),
         ("",) * len(readers),

@@ -17,7 +17,7 @@ from devicefit.fitting.fit import DevicePosterior
 from reliability.chips.arrays import ChipArrays
 from reliability.chips.rates import ChipRates, chip_rates
 from reliability.confirmation.chips import StoredNetwork, count_chips
-from reliability.networks.direct_route import cell_readers, evaluate_direct
+from reliability.networks.direct_route import ProgrammedCells, evaluate_direct
 from reliability.plans.codes import BCH_127_64, NO_CODE, SECDED_72_64, hsiao_columns
 from reliability.plans.decoders import after_decoding
 from reliability.plans.storage import PLAIN, STORAGES, Storage
@@ -64,7 +64,7 @@ def known_rates(*pairs: tuple[float, float]) -> ChipRates:
 def test_rates_are_those_of_the_readers(posterior: Make) -> None:
     device = posterior()
     rates = chip_rates(device, X, PLAIN, sensing=SENSING)
-    readers = cell_readers(device, X, scheme="1T1R", sensing=SENSING)
+    readers = ProgrammedCells(device, X, "1T1R", SENSING).readers()
     assert rates.values.shape == (40, 1, 2, 2)
     for k, reader in enumerate(readers):
         assert rates.values[:, 0, k, 1] == pytest.approx(reader.error_probability["LRS"], rel=1e-14)
@@ -85,7 +85,7 @@ def test_chips_lose_as_chips_of_drawn_resistances_do(
     }  # fmt: skip
     fast = count_chips(network, *data, rates=rates, **common)
     slow = evaluate_direct(
-        network, *data, device=device, programming=X[:1], scheme=scheme, sensing=SENSING,
+        network, *data, cells=ProgrammedCells(device, X[:1], scheme, SENSING),
         chips=chips, seed=2, threads=1,
     )  # fmt: skip
     for name in ("flips", "correct"):
@@ -107,7 +107,7 @@ def test_cells_of_a_chip_lie_on_one_array(posterior: Make) -> None:
     ones = rates.values[:, :, 0, 1]
     assert (np.diff(ones, axis=1) > 0).all()
     # the law of the curves is that of a cell on any of them, read at the same threshold
-    (mixed,) = cell_readers(device, X[:1], scheme="1T1R", sensing=SENSING)
+    (mixed,) = ProgrammedCells(device, X[:1], "1T1R", SENSING).readers()
     assert ones.mean(axis=1) == pytest.approx(mixed.error_probability["LRS"], rel=1e-12)
 
 

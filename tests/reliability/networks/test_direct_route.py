@@ -1,5 +1,6 @@
 """Direct route: chips from sensed resistances against closed forms and explicit flips."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from devicefit.families.registry import FAMILIES
 from devicefit.fitting.fit import DevicePosterior, Diagnostics
 from devicefit.inputs.programming import Programming
 from reliability.networks.direct_route import (
-    cell_readers,
+    ProgrammedCells,
     evaluate_direct,
     posterior_draw,
     wrong_positions,
@@ -27,6 +28,7 @@ from reliability.networks.direct_route import (
 
 X = [5e-5, 1e-4]
 THRESHOLD = SensingOptions(threshold_ohm=1.8e4)
+CELLS = {field.name for field in dataclasses.fields(ProgrammedCells)}
 REJECT = 1e-4 / 10
 
 
@@ -70,14 +72,16 @@ def data(network: FoldedNetwork) -> tuple[np.ndarray, np.ndarray]:
 
 
 def direct(network: FoldedNetwork, data: Any, device: DevicePosterior, **changes: Any):
-    options = {"programming": X, "scheme": "1T1R", "sensing": THRESHOLD, "chips": 5, "seed": 2}
-    return evaluate_direct(network, *data, device=device, **{**options, "threads": 1, **changes})
+    cells = {"device": device, "programming": X, "scheme": "1T1R", "sensing": THRESHOLD}
+    cells.update({key: changes.pop(key) for key in CELLS & set(changes)})
+    options = {"cells": ProgrammedCells(**cells), "chips": 5, "seed": 2}
+    return evaluate_direct(network, *data, **{**options, "threads": 1, **changes})
 
 
 def test_wrong_bits_of_a_fixed_draw_are_binomial_in_each_state(
     network: FoldedNetwork, device: DevicePosterior
 ) -> None:
-    (reader,) = cell_readers(device, X[:1], scheme="1T1R", sensing=THRESHOLD)
+    (reader,) = ProgrammedCells(device, X[:1], "1T1R", THRESHOLD).readers()
     ones = np.concatenate([(layer_signs(layer) > 0).reshape(-1) for layer in network.layers])
     probability = {s: float(p[7]) for s, p in reader.error_probability.items()}
     # 0.010 and 0.067
@@ -104,7 +108,7 @@ def test_wrong_bits_of_a_fixed_draw_are_binomial_in_each_state(
 def test_losses_are_those_of_unequal_flips_at_the_rates_of_the_model(
     network: FoldedNetwork, data: Any, device: DevicePosterior
 ) -> None:
-    (reader,) = cell_readers(device, X[:1], scheme="1T1R", sensing=THRESHOLD)
+    (reader,) = ProgrammedCells(device, X[:1], "1T1R", THRESHOLD).readers()
     p = {s: float(values[7]) for s, values in reader.error_probability.items()}
     chips = 300
     drawn = direct(network, data, device, programming=X[:1], draw=7, chips=chips)
@@ -146,7 +150,7 @@ def test_counts_are_those_of_the_flipped_network(
 ) -> None:
     images, labels = data
     counts = direct(network, data, device, scheme="2T2R", sensing=SensingOptions(offset_ln_r=1.0))
-    (reader,) = cell_readers(device, X[:1], scheme="2T2R", sensing=SensingOptions(offset_ln_r=1.0))
+    (reader,) = ProgrammedCells(device, X[:1], "2T2R", SensingOptions(offset_ln_r=1.0)).readers()
     wrong = wrong_positions(network, reader, seed=2, chip=4)
     answers = dense.predict(flip_weights(network, wrong), dense.prepare(images), threads=1)
     found = counts.isel(programming=0, chip=4)
@@ -173,7 +177,7 @@ def test_each_chip_has_one_posterior_draw(
 def test_protected_layers_stay_exact(
     network: FoldedNetwork, data: Any, device: DevicePosterior
 ) -> None:
-    (reader,) = cell_readers(device, X[:1], scheme="1T1R", sensing=THRESHOLD)
+    (reader,) = ProgrammedCells(device, X[:1], "1T1R", THRESHOLD).readers()
     free = wrong_positions(network, reader, seed=1, chip=0)
     part = wrong_positions(network, reader, seed=1, chip=0, protected=frozenset({"output"}))
     assert set(part) == {"hidden_1"}
@@ -186,7 +190,10 @@ def test_protected_layers_stay_exact(
         ({"programming": []}, "programming holds no value"),
         ({"programming": [1e-4, 1e-4]}, "holds 0.0001 more than once"),
         ({"draw": 40}, r"there are the posterior draws 0\.\.39"),
-        ({"protected": frozenset({"first"})}, "unknown layers first; this network has hidden_1"),
+        (
+            {"protected": frozenset({"first"})},
+            "layers 'first'; this network has 'hidden_1'",
+        ),
     ],
 )
 def test_wrong_input_is_refused(
