@@ -145,8 +145,8 @@ def decide(
 
     with exit_2_on_bad_input():
         output.check_file(out, ".json")
-        study = load_study(device)
         options = decision_options(asked, seed=simulation.seed)
+        study = load_study(device)
         options, networks = on_study(options, asked, study, counts)
         folders = _network_folders(networks_dir or [], counts)
     with output.file(out) as (stage, narrator):
