@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.lines import Line2D
-
 from devicefit.inputs.programming import Programming
 from reliability.report.figures.drawing import (
     INK,
     QUIET,
     WIDTH_PX,
+    finished,
+    label_rows,
+    legend_key,
     log_axis,
     look,
     new_figure,
     short,
     storage_line,
-    to_svg,
 )
 from reliability.report.figures.words import (
     NONE,
@@ -124,64 +124,67 @@ def below_evaluated(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
+@look()
 def alternative_figure(values: Mapping[str, Any]) -> str:
     """Energy per bit of every design at its lowest safe programming, the least first."""
     designs = values["alternatives"]
     safe = [d for d in designs if d["e_bit_j"] is not None]
-    with look():
-        figure = new_figure(WIDTH_PX, 22 * len(designs) + 110)
-        ax = figure.subplots()
-        treatments = list(dict.fromkeys(d["thresholds"] for d in designs))
-        energies = [d["e_bit_j"][end] for d in safe for end in ("low", "high")]
-        _, factor = prefix_for(min(energies, default=1.0))
-        unit = f"{prefix_for(min(energies, default=1.0))[0]}J"
-        for y, design in enumerate(designs):
-            line = storage_line(design["scheme"])
-            colour = line["color"]
-            marker = MARKERS[treatments.index(design["thresholds"]) % len(MARKERS)]
-            band = design["e_bit_j"]
-            if band is None:
-                ax.annotate(
-                    f"nowhere safe, at best P = {probability(design['p_requirement_met'])}",
-                    (0.01, y), xycoords=ax.get_yaxis_transform(), va="center", fontsize=11,
-                    color=QUIET,
-                )  # fmt: skip
-                continue
-            ax.plot([band["low"], band["high"]], [y, y], lw=2.4, **line)
-            open_mark = design["at_weakest_measured"]
-            ax.plot(
-                [band["median"]], [y], marker=marker, ms=7, ls="none", color=colour, mew=1.6,
-                mfc="white" if open_mark else colour,
+    figure = new_figure(WIDTH_PX, 22 * len(designs) + 110)
+    ax = figure.subplots()
+    treatments = list(dict.fromkeys(d["thresholds"] for d in designs))
+    energies = [d["e_bit_j"][end] for d in safe for end in ("low", "high")]
+    _, factor = prefix_for(min(energies, default=1.0))
+    unit = f"{prefix_for(min(energies, default=1.0))[0]}J"
+    for y, design in enumerate(designs):
+        line = storage_line(design["scheme"])
+        colour = line["color"]
+        marker = MARKERS[treatments.index(design["thresholds"]) % len(MARKERS)]
+        band = design["e_bit_j"]
+        if band is None:
+            ax.annotate(
+                f"nowhere safe, at best P = {probability(design['p_requirement_met'])}",
+                (0.01, y), xycoords=ax.get_yaxis_transform(), va="center", fontsize=11,
+                color=QUIET,
             )  # fmt: skip
-        ax.set_yticks(
-            range(len(designs)),
-            [short(f"{d['scheme']}, {_training(d)}, {d['thresholds']}{at}", 66)
-             for d, at in zip(designs, _second_words(values), strict=True)],
+            continue
+        ax.plot([band["low"], band["high"]], [y, y], lw=2.4, **line)
+        open_mark = design["at_weakest_measured"]
+        ax.plot(
+            [band["median"]], [y], marker=marker, ms=7, ls="none", color=colour, mew=1.6,
+            mfc="white" if open_mark else colour,
         )  # fmt: skip
-        ax.set_ylim(len(designs) - 0.4, -0.6)
-        if energies:
-            low, high = min(energies) / 1.15, max(energies) * 1.15
-            log_axis(ax, "x", low, high, factor=factor)
-            ax.set_xlim(low, high)
-            ax.set_xlabel(f"programming energy per bit ({unit})")
-        else:
-            ax.set_xticks([])
-        ax.grid(visible=False, axis="y")
-        handles: list[Any] = [
-            Line2D([], [], lw=2.4, label=name, **storage_line(name))
-            for name in dict.fromkeys(d["scheme"] for d in designs)
-        ]
-        handles += [
-            Line2D([], [], color=INK, marker=m, ms=7, ls="none", label=f"thresholds {t}")
-            for t, m in zip(treatments, MARKERS, strict=False)
-        ]
-        if any(d["at_weakest_measured"] for d in safe):
-            handles.append(
-                Line2D([], [], color=INK, marker="o", mfc="white", ms=7, ls="none",
-                       label="at most: safe at the weakest measured value")
-            )  # fmt: skip
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
-        return to_svg(figure, name="alternatives", label="Energy per bit of the alternatives")
+    label_rows(
+        ax,
+        [
+            short(f"{d['scheme']}, {_training(d)}, {d['thresholds']}{at}", 66)
+            for d, at in zip(designs, _second_words(values), strict=True)
+        ],
+    )
+    if energies:
+        low, high = min(energies) / 1.15, max(energies) * 1.15
+        log_axis(ax, "x", low, high, factor=factor)
+        ax.set_xlim(low, high)
+        ax.set_xlabel(f"programming energy per bit ({unit})")
+    else:
+        ax.set_xticks([])
+    handles: list[Any] = [
+        legend_key(name, lw=2.4, **storage_line(name))
+        for name in dict.fromkeys(d["scheme"] for d in designs)
+    ]
+    handles += [
+        legend_key(f"thresholds {t}", color=INK, marker=m, ms=7, ls="none")
+        for t, m in zip(treatments, MARKERS, strict=False)
+    ]
+    if any(d["at_weakest_measured"] for d in safe):
+        handles.append(
+            legend_key(
+                "at most: safe at the weakest measured value", color=INK, marker="o", mfc="white",
+                ms=7, ls="none",
+            )
+        )  # fmt: skip
+    return finished(
+        figure, handles, "alternatives", "Energy per bit of the alternatives", columns=3
+    )
 
 
 def _second_words(values: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, SymmetricalLogLocator
 
@@ -15,13 +14,16 @@ from devicefit.inputs.programming import Programming
 from reliability.report.figures.drawing import (
     INK,
     PALETTE,
-    QUIET,
     STATE_COLOURS,
     WIDTH_PX,
+    finished,
+    label_rows,
+    legend_key,
     log_axis,
     look,
     middle,
     new_figure,
+    note_in_row,
     programming_axis,
     to_svg,
 )
@@ -32,6 +34,7 @@ OUTSIDE = PALETTE[3]
 COLUMNS = 3
 
 
+@look()
 def forest_figure(forest: Mapping[str, Any]) -> str:
     """Main parameters of each family: median and interval, one panel for each parameter.
 
@@ -44,20 +47,15 @@ def forest_figure(forest: Mapping[str, Any]) -> str:
     families = list(dict.fromkeys(f for p in parameters for f in p["families"]))
     columns = min(COLUMNS, len(parameters))
     rows = -(-len(parameters) // columns)
-    with look():
-        figure = new_figure(WIDTH_PX, rows * (20 * len(families) + 66) + 20)
-        axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        for ax, parameter in zip(axes.flat, parameters, strict=False):
-            _forest_panel(ax, parameter, families)
-        for ax in list(axes.flat)[len(parameters) :]:
-            ax.set_visible(False)
-        axes[0, 0].set_ylim(len(families) - 0.4, -0.6)
-        axes[0, 0].set_yticks(range(len(families)), families)
-        handle = Line2D(
-            [], [], color=INK, lw=2.4, marker="o", ms=5, label=f"median, {interval_name(forest)}"
-        )
-        figure.legend(handles=[handle], loc="outside lower center")
-        return to_svg(figure, name="forest", label="Main parameters of each family")
+    figure = new_figure(WIDTH_PX, rows * (20 * len(families) + 66) + 20)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for ax, parameter in zip(axes.flat, parameters, strict=False):
+        _forest_panel(ax, parameter, families)
+    for ax in list(axes.flat)[len(parameters) :]:
+        ax.set_visible(False)
+    label_rows(axes[0, 0], families)
+    handle = legend_key(f"median, {interval_name(forest)}", color=INK, lw=2.4, marker="o", ms=5)
+    return finished(figure, [handle], "forest", "Main parameters of each family", columns=1)
 
 
 def _forest_panel(ax: Axes, parameter: Mapping[str, Any], families: list[str]) -> None:
@@ -70,11 +68,7 @@ def _forest_panel(ax: Axes, parameter: Mapping[str, Any], families: list[str]) -
         colour = FAMILY_COLOURS[row % len(FAMILY_COLOURS)]
         found = parameter["families"].get(family)
         if found is None:
-            ax.text(
-                0.5, row, "not in this family", transform=ax.get_yaxis_transform(),
-                ha="center", va="center", color=QUIET, fontsize=10,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-            )  # fmt: skip
+            note_in_row(ax, row, "not in this family", fontsize=10)
             continue
         ends = [found["low"] / factor, found["high"] / factor]
         ax.plot(ends, [row, row], color=colour, lw=2.4, solid_capstyle="butt")
@@ -96,6 +90,7 @@ def _forest_panel(ax: Axes, parameter: Mapping[str, Any], families: list[str]) -
         ax.margins(x=0.08)
 
 
+@look()
 def failures_figure(failures: Mapping[str, Any], programming: Programming) -> str:
     """Counted failures of each group of conditions beside their predictive interval.
 
@@ -110,30 +105,27 @@ def failures_figure(failures: Mapping[str, Any], programming: Programming) -> st
     states = [s for s in STATE_COLOURS if any(c["state"] == s for c in cells)]
     low = min(c["programming_low"] for c in cells)
     high = max(c["programming_high"] for c in cells)
-    with look():
-        figure = new_figure(WIDTH_PX, 240 * len(states) + 70)
-        axes = figure.subplots(len(states), 1, sharex=True, squeeze=False)[:, 0]
-        for ax, state in zip(axes, states, strict=True):
-            own = [c for c in cells if c["state"] == state]
-            for number_of_cell, cell in enumerate(own):
-                _failure_cell(ax, cell, programming, f"mark-cell-{state.lower()}-{number_of_cell}")
-            top = max(max(c["errors"], c["predicted"]["high"]) for c in own)
-            _count_axis(ax, top)
-            inside = sum(c["inside"] for c in own)
-            ax.set_title(f"{state}: {inside} of {len(own)} inside")
-            ax.set_ylabel("readings on the wrong side")
-        programming_axis(axes[-1], programming, low, high)
-        name = interval_name(failures)
-        handles: list[Any] = [
-            Patch(color=STATE_COLOURS[s], alpha=0.45, label=f"{s}: predicted, {name}")
-            for s in states
-        ]
-        handles += [
-            Line2D([], [], color=INK, marker="o", ms=5, ls="none", label="counted"),
-            Line2D([], [], color=OUTSIDE, marker="X", ms=7, ls="none", label="counted, outside"),
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
-        return to_svg(figure, name="failures", label="Counted and predicted failures")
+    figure = new_figure(WIDTH_PX, 240 * len(states) + 70)
+    axes = figure.subplots(len(states), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, state in zip(axes, states, strict=True):
+        own = [c for c in cells if c["state"] == state]
+        for number_of_cell, cell in enumerate(own):
+            _failure_cell(ax, cell, programming, f"mark-cell-{state.lower()}-{number_of_cell}")
+        top = max(max(c["errors"], c["predicted"]["high"]) for c in own)
+        _count_axis(ax, top)
+        inside = sum(c["inside"] for c in own)
+        ax.set_title(f"{state}: {inside} of {len(own)} inside")
+        ax.set_ylabel("readings on the wrong side")
+    programming_axis(axes[-1], programming, low, high)
+    name = interval_name(failures)
+    handles: list[Any] = [
+        Patch(color=STATE_COLOURS[s], alpha=0.45, label=f"{s}: predicted, {name}") for s in states
+    ]
+    handles += [
+        legend_key("counted", color=INK, marker="o", ms=5, ls="none"),
+        legend_key("counted, outside", color=OUTSIDE, marker="X", ms=7, ls="none"),
+    ]
+    return finished(figure, handles, "failures", "Counted and predicted failures", columns=4)
 
 
 def _failure_cell(ax: Axes, cell: Mapping[str, Any], programming: Programming, gid: str) -> None:
@@ -162,6 +154,7 @@ def _count_axis(ax: Axes, top: float) -> None:
     ax.set_ylim(-0.25, max(2.0, 1.6 * top))
 
 
+@look()
 def stacking_figure(families: Mapping[str, Mapping[str, Any]]) -> str:
     """How well each family predicts left-out devices, and its weight in the stack.
 
@@ -174,43 +167,36 @@ def stacking_figure(families: Mapping[str, Mapping[str, Any]]) -> str:
     """
     stacked = any(f.get("weight") is not None for f in families.values())
     names = list(families)
-    with look():
-        figure = new_figure(WIDTH_PX, 34 * len(names) + 120)
-        axes = figure.subplots(1, 2 if stacked else 1, sharey=True, squeeze=False)[0]
-        ax = axes[-1]
-        best = ""
-        for row, found in enumerate(families.values()):
-            colour = FAMILY_COLOURS[row % len(FAMILY_COLOURS)]
-            if "elpd_difference" not in found:
-                why = "could not be fitted" if "failed" in found else "not scored"
-                ax.text(
-                    0.5, row, why, transform=ax.get_yaxis_transform(), ha="center",
-                    va="center", color=QUIET,
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-                )  # fmt: skip
-                continue
-            difference = found["elpd_difference"]
-            best = difference["to"]
-            value, se = difference["value"], difference["se"]
-            ax.plot([value - se, value + se], [row, row], color=colour, lw=2.4)
-            (mark,) = ax.plot([value], [row], marker="o", ms=6, color=colour, ls="none")
-            mark.set_gid(f"mark-elpd-{row}")
-            if stacked:
-                _weight_bar(axes[0], row, float(found["weight"] or 0.0), colour)
-        ax.axvline(0.0, color="#a0a0a0", lw=1.2, zorder=1)
-        ax.set_xlabel(f"elpd of left-out devices less that of {best}, ± 1 standard error")
-        ax.xaxis.set_major_locator(MaxNLocator(6))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.4g}"))
-        ax.margins(x=0.1)
-        axes[0].set_ylim(len(names) - 0.4, -0.6)
-        axes[0].set_yticks(range(len(names)), names)
-        for each in axes:
-            each.grid(visible=False, axis="y")
+    figure = new_figure(WIDTH_PX, 34 * len(names) + 120)
+    axes = figure.subplots(1, 2 if stacked else 1, sharey=True, squeeze=False)[0]
+    ax = axes[-1]
+    best = ""
+    for row, found in enumerate(families.values()):
+        colour = FAMILY_COLOURS[row % len(FAMILY_COLOURS)]
+        if "elpd_difference" not in found:
+            why = "could not be fitted" if "failed" in found else "not scored"
+            note_in_row(ax, row, why)
+            continue
+        difference = found["elpd_difference"]
+        best = difference["to"]
+        value, se = difference["value"], difference["se"]
+        ax.plot([value - se, value + se], [row, row], color=colour, lw=2.4)
+        (mark,) = ax.plot([value], [row], marker="o", ms=6, color=colour, ls="none")
+        mark.set_gid(f"mark-elpd-{row}")
         if stacked:
-            axes[0].set_xlim(0, 1.15)
-            axes[0].set_xticks([0, 0.25, 0.5, 0.75, 1])
-            axes[0].set_xlabel("stacking weight")
-        return to_svg(figure, name="stacking", label="Weights and predictions of the families")
+            _weight_bar(axes[0], row, float(found["weight"] or 0.0), colour)
+    ax.axvline(0.0, color="#a0a0a0", lw=1.2, zorder=1)
+    ax.set_xlabel(f"elpd of left-out devices less that of {best}, ± 1 standard error")
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.4g}"))
+    ax.margins(x=0.1)
+    label_rows(axes[0], names)
+    ax.grid(visible=False, axis="y")
+    if stacked:
+        axes[0].set_xlim(0, 1.15)
+        axes[0].set_xticks([0, 0.25, 0.5, 0.75, 1])
+        axes[0].set_xlabel("stacking weight")
+    return to_svg(figure, name="stacking", label="Weights and predictions of the families")
 
 
 def _weight_bar(ax: Axes, row: int, weight: float, colour: str) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from devicefit.inputs.programming import Programming
@@ -18,13 +17,16 @@ from reliability.report.figures.drawing import (
     SCHEME_COLOURS,
     STATE_COLOURS,
     WIDTH_PX,
+    finished,
+    label_rows,
+    legend_key,
     log_axis,
     look,
     middle,
     new_figure,
     programming_axis,
     programming_words,
-    to_svg,
+    shade,
 )
 from reliability.report.figures.words import interval_name, prefix_for, rate
 
@@ -32,6 +34,7 @@ ARROW = 2.2
 """Length of the arrow below an upper limit, a factor on the log axis."""
 
 
+@look()
 def ber_figure(
     ber: Mapping[str, Any], programming: Programming, truth: Mapping[str, Any] | None
 ) -> str:
@@ -46,55 +49,51 @@ def ber_figure(
     truth : mapping or None
         ``results["simulated_truth"]["ber"]``.
     """
-    with look():
-        figure = new_figure(WIDTH_PX, 520)
-        ax = figure.subplots()
-        grid = np.array(ber["grid"])
-        low, high = float(grid[0]), float(grid[-1])
-        handles: list[Any] = []
-        floor, top = float(ber["support"]), float(ber["support"])
+    figure = new_figure(WIDTH_PX, 520)
+    ax = figure.subplots()
+    grid = np.array(ber["grid"])
+    low, high = float(grid[0]), float(grid[-1])
+    handles: list[Any] = []
+    floor, top = float(ber["support"]), float(ber["support"])
+    for scheme, colour in SCHEME_COLOURS.items():
+        curve = ber[scheme]
+        band = curve["interval"]
+        shade(ax, grid, band, colour, alpha=0.2)
+        ax.plot(grid, curve["mean"], color=colour)
+        ax.plot(grid, curve["median"], color=colour, lw=0.8)
+        handles += [
+            legend_key(f"{scheme}: mean, median (thin)", color=colour),
+            Patch(color=colour, alpha=0.2, label=f"{scheme}: {interval_name(band)}"),
+        ]
+        floor = min(floor, *(v for v in band["low"] if v > 0))
+        top = max(top, *band["high"])
+    for family, curves in ber["other_families"].items():
         for scheme, colour in SCHEME_COLOURS.items():
-            curve = ber[scheme]
-            band = curve["interval"]
-            ax.fill_between(grid, band["low"], band["high"], color=colour, alpha=0.2, lw=0)
-            ax.plot(grid, curve["mean"], color=colour)
-            ax.plot(grid, curve["median"], color=colour, lw=0.8)
-            handles += [
-                Line2D([], [], color=colour, label=f"{scheme}: mean, median (thin)"),
-                Patch(color=colour, alpha=0.2, label=f"{scheme}: {interval_name(band)}"),
-            ]
-            floor = min(floor, *(v for v in band["low"] if v > 0))
-            top = max(top, *band["high"])
-        for family, curves in ber["other_families"].items():
-            for scheme, colour in SCHEME_COLOURS.items():
-                ax.plot(grid, curves[scheme]["mean"], color=colour, lw=1, ls=(0, (5, 3)))
-            handles.append(
-                Line2D([], [], color=QUIET, lw=1, ls=(0, (5, 3)), label=f"family {family}: mean")
-            )
-        if truth is not None:
-            for scheme in SCHEME_COLOURS:
-                ax.plot(grid, truth[scheme]["true"], color="black", lw=1.6, ls=":")
-            handles.append(Line2D([], [], color="black", lw=1.6, ls=":", label="true curves"))
-        handles += _counts(ax, ber["counts"], programming)
-        ax.axhline(ber["support"], color="#a0a0a0", lw=1.6, zorder=1.5)
-        support = f"1 / devices = {rate(ber['support'], 3)}: below, the model's shape decides"
-        handles.append(Line2D([], [], color="#a0a0a0", lw=1.6, label=support))
-        beyond = np.array(ber["extrapolated"], dtype=bool)
-        if beyond.any():
-            ax.fill_between(
-                grid, 0, 1, where=beyond.tolist(), transform=ax.get_xaxis_transform(),
-                facecolor="none", edgecolor="#bbbbbb", hatch="///", lw=0,
-            )  # fmt: skip
-            handles.append(
-                Patch(fc="none", ec="#bbbbbb", hatch="///", label="beyond the measured range")
-            )
-        programming_axis(ax, programming, low, high)
-        bottom, ceiling = max(floor / 3, 1e-18), min(1.0, 3 * top)
-        log_axis(ax, "y", bottom, ceiling, form=rate)
-        ax.set_ylim(bottom, ceiling)
-        ax.set_ylabel("bit error rate (BER)")
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        return to_svg(figure, name="ber", label=f"Bit error rate over the {programming.name}")
+            ax.plot(grid, curves[scheme]["mean"], color=colour, lw=1, ls=(0, (5, 3)))
+        handles.append(legend_key(f"family {family}: mean", color=QUIET, lw=1, ls=(0, (5, 3))))
+    if truth is not None:
+        for scheme in SCHEME_COLOURS:
+            ax.plot(grid, truth[scheme]["true"], color="black", lw=1.6, ls=":")
+        handles.append(legend_key("true curves", color="black", lw=1.6, ls=":"))
+    handles += _counts(ax, ber["counts"], programming)
+    ax.axhline(ber["support"], color="#a0a0a0", lw=1.6, zorder=1.5)
+    support = f"1 / devices = {rate(ber['support'], 3)}: below, the model's shape decides"
+    handles.append(legend_key(support, color="#a0a0a0", lw=1.6))
+    beyond = np.array(ber["extrapolated"], dtype=bool)
+    if beyond.any():
+        ax.fill_between(
+            grid, 0, 1, where=beyond.tolist(), transform=ax.get_xaxis_transform(),
+            facecolor="none", edgecolor="#bbbbbb", hatch="///", lw=0,
+        )  # fmt: skip
+        handles.append(
+            Patch(fc="none", ec="#bbbbbb", hatch="///", label="beyond the measured range")
+        )
+    programming_axis(ax, programming, low, high)
+    bottom, ceiling = max(floor / 3, 1e-18), min(1.0, 3 * top)
+    log_axis(ax, "y", bottom, ceiling, form=rate)
+    ax.set_ylim(bottom, ceiling)
+    ax.set_ylabel("bit error rate (BER)")
+    return finished(figure, handles, "ber", f"Bit error rate over the {programming.name}")
 
 
 def _counts(ax: Axes, counts: Mapping[str, Any], programming: Programming) -> list[Any]:
@@ -127,24 +126,15 @@ def _counts(ax: Axes, counts: Mapping[str, Any], programming: Programming) -> li
     name = interval_name(share)
     handles = []
     if some:
-        handles.append(
-            Line2D([], [], color="black", marker="o", ms=5, lw=1.2, label=f"counted, {name}")
-        )
+        handles.append(legend_key(f"counted, {name}", color="black", marker="o", ms=5, lw=1.2))
     if none:
         handles.append(
-            Line2D(
-                [],
-                [],
-                color="black",
-                marker="v",
-                ms=5,
-                ls="none",
-                label="no errors counted: upper limit",
-            )  # fmt: skip
+            legend_key("no errors counted: upper limit", color="black", marker="v", ms=5, ls="none")
         )
     return handles
 
 
+@look()
 def quantile_figure(quantiles: Sequence[Mapping[str, Any]], programming: Programming) -> str:
     """Quantiles of resistance per group of conditions, both states, with predictive bands.
 
@@ -161,46 +151,42 @@ def quantile_figure(quantiles: Sequence[Mapping[str, Any]], programming: Program
     values = [r for q in quantiles for key in ("resistance_ohm", "band_low_ohm") for r in q[key]]
     low, high = min(values), max(values)
     prefix, factor = prefix_for(float(np.sqrt(low * high)))
-    with look():
-        figure = new_figure(WIDTH_PX if columns > 1 else 520, 250 * rows + 60)
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for ax, ends in zip(axes.flat, groups, strict=False):
-            for q in quantiles:
-                if (q["programming_low"], q["programming_high"]) != ends:
-                    continue
-                colour = STATE_COLOURS[q["state"]]
-                score = q["band_score"]
-                ax.fill_between(
-                    score, q["band_low_ohm"], q["band_high_ohm"], color=colour, alpha=0.3, lw=0
-                )
-                ax.plot(score, q["band_median_ohm"], color=colour, lw=1)
-                ax.plot(
-                    q["score"], q["resistance_ohm"], ls="none", marker="o", ms=2.6, mew=0,
-                    color=INK, alpha=0.75, rasterized=True,
-                )  # fmt: skip
-            ax.set_title(programming_words(programming, *ends))
-            ax.tick_params(labelbottom=True)
-        for ax in list(axes.flat)[len(groups) :]:
-            ax.set_visible(False)
-        log_axis(axes[0, 0], "y", low, high, factor=factor)
-        axes[0, 0].set_ylim(low / 1.4, high * 1.4)
-        for ax in axes[-1]:
-            ax.set_xlabel("normal score of the quantile")
-        for ax in axes[:, 0]:
-            ax.set_ylabel(f"resistance ({prefix}ohm)")
-        handles: list[Any] = [
-            Patch(color=colour, alpha=0.4, label=f"{state}: model, 90 % ETI and median")
-            for state, colour in STATE_COLOURS.items()
-        ]
-        handles.append(
-            Line2D([], [], color=INK, marker="o", ms=3, ls="none", label="measured quantiles")
-        )
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
-        return to_svg(
-            figure, name="quantiles", label="Quantiles of measured and predicted resistance"
-        )
+    figure = new_figure(WIDTH_PX if columns > 1 else 520, 250 * rows + 60)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for ax, ends in zip(axes.flat, groups, strict=False):
+        for q in quantiles:
+            if (q["programming_low"], q["programming_high"]) != ends:
+                continue
+            colour = STATE_COLOURS[q["state"]]
+            score = q["band_score"]
+            bounds = {"low": q["band_low_ohm"], "high": q["band_high_ohm"]}
+            shade(ax, score, bounds, color=colour, alpha=0.3)
+            ax.plot(score, q["band_median_ohm"], color=colour, lw=1)
+            ax.plot(
+                q["score"], q["resistance_ohm"], ls="none", marker="o", ms=2.6, mew=0,
+                color=INK, alpha=0.75, rasterized=True,
+            )  # fmt: skip
+        ax.set_title(programming_words(programming, *ends))
+        ax.tick_params(labelbottom=True)
+    for ax in list(axes.flat)[len(groups) :]:
+        ax.set_visible(False)
+    log_axis(axes[0, 0], "y", low, high, factor=factor)
+    axes[0, 0].set_ylim(low / 1.4, high * 1.4)
+    for ax in axes[-1]:
+        ax.set_xlabel("normal score of the quantile")
+    for ax in axes[:, 0]:
+        ax.set_ylabel(f"resistance ({prefix}ohm)")
+    handles: list[Any] = [
+        Patch(color=colour, alpha=0.4, label=f"{state}: model, 90 % ETI and median")
+        for state, colour in STATE_COLOURS.items()
+    ]
+    handles.append(legend_key("measured quantiles", color=INK, marker="o", ms=3, ls="none"))
+    return finished(
+        figure, handles, "quantiles", "Quantiles of measured and predicted resistance", columns=3
+    )
 
 
+@look()
 def prior_figure(parameters: Mapping[str, Mapping[str, Any]]) -> str:
     """Posterior of each parameter in units of its prior.
 
@@ -210,33 +196,29 @@ def prior_figure(parameters: Mapping[str, Mapping[str, Any]]) -> str:
         ``results["device"]["families"][family]["parameters"]``. Values of a vector are drawn over
         each other, in one row.
     """
-    with look():
-        figure = new_figure(WIDTH_PX, 26 * len(parameters) + 90)
-        ax = figure.subplots()
-        widest = 2.0
-        label = "posterior"
-        for row, record in enumerate(parameters.values()):
-            prior, posterior = record["prior"], record["posterior"]
-            label = f"posterior: median, {interval_name(posterior)}"
-            low, median, high = (
-                (np.atleast_1d(posterior[key]) - prior["mean"]) / prior["sd"]
-                for key in ("low", "median", "high")
-            )
-            ax.plot([-1.645, 1.645], [row, row], color="#d0d0d0", lw=8, solid_capstyle="butt")
-            ax.hlines(
-                np.full(len(low), row), low, high, color=PALETTE[0],
-                lw=2.4, alpha=1.0 if len(low) == 1 else 0.35,
-            )  # fmt: skip
-            ax.plot(median, np.full(len(low), row), marker="o", ms=5, color=PALETTE[0], ls="none")
-            widest = max(widest, float(np.abs(low).max()), float(np.abs(high).max()))
-        ax.set_xlim(-1.08 * widest, 1.08 * widest)
-        ax.set_ylim(len(parameters) - 0.4, -0.6)
-        ax.set_yticks(range(len(parameters)), [r["prior"]["meaning"] for r in parameters.values()])
-        ax.grid(visible=False, axis="y")
-        ax.set_xlabel("(value - prior mean) / prior standard deviation")
-        handles = [
-            Line2D([], [], color="#d0d0d0", lw=8, label="prior, 90 % ETI"),
-            Line2D([], [], color=PALETTE[0], lw=2.4, marker="o", ms=5, label=label),
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        return to_svg(figure, name="priors", label="Priors and posteriors of the device model")
+    figure = new_figure(WIDTH_PX, 26 * len(parameters) + 90)
+    ax = figure.subplots()
+    widest = 2.0
+    label = "posterior"
+    for row, record in enumerate(parameters.values()):
+        prior, posterior = record["prior"], record["posterior"]
+        label = f"posterior: median, {interval_name(posterior)}"
+        low, median, high = (
+            (np.atleast_1d(posterior[key]) - prior["mean"]) / prior["sd"]
+            for key in ("low", "median", "high")
+        )
+        ax.plot([-1.645, 1.645], [row, row], color="#d0d0d0", lw=8, solid_capstyle="butt")
+        ax.hlines(
+            np.full(len(low), row), low, high, color=PALETTE[0],
+            lw=2.4, alpha=1.0 if len(low) == 1 else 0.35,
+        )  # fmt: skip
+        ax.plot(median, np.full(len(low), row), marker="o", ms=5, color=PALETTE[0], ls="none")
+        widest = max(widest, float(np.abs(low).max()), float(np.abs(high).max()))
+    ax.set_xlim(-1.08 * widest, 1.08 * widest)
+    label_rows(ax, [r["prior"]["meaning"] for r in parameters.values()])
+    ax.set_xlabel("(value - prior mean) / prior standard deviation")
+    handles = [
+        legend_key("prior, 90 % ETI", color="#d0d0d0", lw=8),
+        legend_key(label, color=PALETTE[0], lw=2.4, marker="o", ms=5),
+    ]
+    return finished(figure, handles, "priors", "Priors and posteriors of the device model")

@@ -8,15 +8,18 @@ import math
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib
+import numpy.typing as npt
 import seaborn as sns
 from markupsafe import escape
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from devicefit.inputs.programming import Programming
@@ -34,6 +37,8 @@ STATE_COLOURS = {"LRS": PALETTE[2], "HRS": PALETTE[4]}
 NETWORK_COLOURS = ("#4d4d4d", *(PALETTE[i] for i in (3, 9, 5, 2, 4)))
 INK = "#333333"
 QUIET = "#767676"
+LIMIT: dict[str, Any] = {"color": "black", "lw": 1, "ls": "--"}
+"""Line of what is required or allowed."""
 
 # One unit of the SVG is one CSS pixel, so font sizes are pixels at 100 %.
 UNITS_PER_INCH = 72
@@ -81,6 +86,19 @@ def new_figure(width_px: int, height_px: int) -> Figure:
     """Empty figure whose SVG has one unit for each CSS pixel."""
     size = (width_px / UNITS_PER_INCH, height_px / UNITS_PER_INCH)
     return Figure(figsize=size, dpi=UNITS_PER_INCH, layout="constrained")
+
+
+def legend_key(label: str, **style: Any) -> Line2D:
+    """Entry of a legend: a line or a marker in this style."""
+    return Line2D([], [], label=label, **style)
+
+
+def finished(
+    figure: Figure, keys: Sequence[Artist], name: str, label: str, *, columns: int = 2
+) -> str:
+    """Inline SVG, as of :func:`to_svg`, of a figure with the keys of its legend below it."""
+    figure.legend(handles=keys, loc="outside lower center", ncols=columns)
+    return to_svg(figure, name=name, label=label)
 
 
 def to_svg(figure: Figure, *, name: str, label: str) -> str:
@@ -198,6 +216,35 @@ def log_axis(
 def percent_axis(axis: Axis, *, decimals: int = 0) -> None:
     """Fractions shown as percent."""
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.{decimals}f}"))
+
+
+def shade(
+    ax: Axes, x: npt.ArrayLike, interval: Mapping[str, Any], color: str, alpha: float
+) -> None:
+    """Shade an interval over x, from its ``low`` to its ``high`` end."""
+    ax.fill_between(x, interval["low"], interval["high"], color=color, alpha=alpha, lw=0)
+
+
+def label_rows(ax: Axes, names: Sequence[str]) -> None:
+    """One row for each name, the first at the top, without lines between them."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.grid(visible=False, axis="y")
+
+
+def note_in_row(ax: Axes, row: int, text: str, fontsize: float = FONT_PX) -> None:
+    """Say in the middle of a row why nothing is drawn there."""
+    ax.text(
+        0.5,
+        row,
+        text,
+        transform=ax.get_yaxis_transform(),
+        ha="center",
+        va="center",
+        color=QUIET,
+        fontsize=fontsize,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+    )
 
 
 def beside(ax: Axes, x: float, y: float, text: str, colour: str) -> None:

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from reliability.report.figures.drawing import (
     INK,
     PALETTE,
     QUIET,
     WIDTH_PX,
+    finished,
+    label_rows,
+    legend_key,
     log_axis,
     look,
     new_figure,
-    to_svg,
 )
 from reliability.report.figures.words import saving_middle
 
@@ -41,45 +42,32 @@ class SavingRow:
     true: float | None
 
 
+@look()
 def saving_figure(rows: Sequence[SavingRow]) -> str:
     """Energy savings as intervals, with an arrow where only a bound is known."""
-    with look():
-        figure = new_figure(WIDTH_PX, 34 * len(rows) + 90)
-        ax = figure.subplots()
-        ends = [1.0]
-        for y, row in enumerate(rows):
-            _saving_row(ax, row, y, PALETTE[(0, 2, 3)[y % 3]])
-            bound = row.record["bound"]
-            ends += [row.record[end] for end in ("low", "high") if row.record[end] is not None]
-            ends += [] if bound is None else [bound["value"]]
-            ends += [] if row.true is None else [row.true]
-        ax.axvline(1, color=INK, lw=1)
-        ax.set_yticks(range(len(rows)), [row.words for row in rows])
-        ax.set_ylim(len(rows) - 0.4, -0.6)
-        positive = [e for e in ends if e > 0]
-        low, high = min(positive) / 1.25, max(positive) * 1.6
-        log_axis(ax, "x", low, high)
-        ax.set_xlim(low, high)
-        ax.grid(visible=False, axis="y")
-        ax.set_xlabel("energy of the reference / energy of the design (1: no saving)")
-        handles: list[Any] = [
-            Line2D([], [], color=QUIET, lw=2.4, marker="o", ms=6, label="median and interval"),
-            Line2D(
-                [],
-                [],
-                color=QUIET,
-                marker=">",
-                ms=6,
-                ls="none",
-                label="at least (right), at most (left)",
-            ),
-        ]
-        if any(row.true is not None for row in rows):
-            handles.append(
-                Line2D([], [], color="black", marker="D", ms=5, mfc="none", ls="none", label="true")
-            )
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
-        return to_svg(figure, name="savings", label="Energy savings against the references")
+    figure = new_figure(WIDTH_PX, 34 * len(rows) + 90)
+    ax = figure.subplots()
+    ends = [1.0]
+    for y, row in enumerate(rows):
+        _saving_row(ax, row, y, PALETTE[(0, 2, 3)[y % 3]])
+        bound = row.record["bound"]
+        ends += [row.record[end] for end in ("low", "high") if row.record[end] is not None]
+        ends += [] if bound is None else [bound["value"]]
+        ends += [] if row.true is None else [row.true]
+    ax.axvline(1, color=INK, lw=1)
+    label_rows(ax, [row.words for row in rows])
+    positive = [e for e in ends if e > 0]
+    low, high = min(positive) / 1.25, max(positive) * 1.6
+    log_axis(ax, "x", low, high)
+    ax.set_xlim(low, high)
+    ax.set_xlabel("energy of the reference / energy of the design (1: no saving)")
+    handles: list[Any] = [
+        legend_key("median and interval", color=QUIET, lw=2.4, marker="o", ms=6),
+        legend_key("at least (right), at most (left)", color=QUIET, marker=">", ms=6, ls="none"),
+    ]
+    if any(row.true is not None for row in rows):
+        handles.append(legend_key("true", color="black", marker="D", ms=5, mfc="none", ls="none"))
+    return finished(figure, handles, "savings", "Energy savings against the references", columns=3)
 
 
 def _bound_mark(ax: Axes, end: float, tip: float, y: int, colour: Any, gid: str) -> None:
