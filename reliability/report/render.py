@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from devicefit.inputs.programming import Programming
-from reliability.report import alternatives, next_table, study_tables, tables
+from reliability.report import alternatives, study_tables, tables
 from reliability.report.figures import answer as answer_figures
 from reliability.report.figures import checks as check_figures
 from reliability.report.figures import choices as choice_figures
@@ -18,7 +18,6 @@ from reliability.report.figures import device as device_figures
 from reliability.report.figures import words
 from reliability.report.figures.drawing import programming_words
 from reliability.report.figures.saving import saving_figure
-from reliability.report.saving_share_table import saving_share_table
 from reliability.results.results import Results
 
 
@@ -186,7 +185,7 @@ def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, A
     return {
         "savings": tables.saving_table(values, programming),
         "references": tables.reference_table(values, programming),
-        "saving_shares": saving_share_table(values),
+        "saving_shares": tables.saving_share_table(values),
         "gates": study_tables.gate_table(values),
         "diagnostics": study_tables.diagnostics_table(device),
         "priors": study_tables.prior_table(family["parameters"]),
@@ -201,7 +200,7 @@ def tabulate(values: Mapping[str, Any], programming: Programming) -> dict[str, A
         ),
         "confirmation": tables.confirmation_table(values["confirmation"], programming),
         "energy": tables.energy_table(values["energy"]),
-        "next": next_table.next_table(values),
+        "next": tables.next_table(values),
         "truth": tables.truth_table(values) if values.get("simulated_truth") else None,
         "provenance": study_tables.provenance_tables(values["provenance"]),
     }

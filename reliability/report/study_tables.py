@@ -17,7 +17,7 @@ from reliability.report.figures.words import (
     rate,
     with_interval,
 )
-from reliability.report.tables import Table
+from reliability.report.table import Table
 
 
 def gate_table(values: Mapping[str, Any]) -> Table:

@@ -11,6 +11,7 @@ from devicefit.inputs.programming import Programming
 from reliability.report.figures.answer import SHARE_WORDS
 from reliability.report.figures.saving import SavingRow
 from reliability.report.figures.words import (
+    NONE,
     estimate,
     interval_name,
     number,
@@ -20,7 +21,7 @@ from reliability.report.figures.words import (
     share,
     with_interval,
 )
-from reliability.report.table import Table as Table
+from reliability.report.table import Table
 
 REFERENCES = {
     "standard_bnn": "Standard network",
@@ -41,6 +42,16 @@ ENERGY_WORDS = {
     "pulse_sd": "relative standard deviation of each pulse width",
     "current_sd": "relative standard deviation of all stated currents together",
     "current_slope_sd": "standard deviation of the exponent of true over stated current, less 1",
+}
+
+
+SOURCES = {
+    "family": "Device model (family)",
+    "device": "Device",
+    "training": "Training",
+    "curve": "Simulated chips",
+    "energy inputs": "Energies",
+    "interaction": "These together",
 }
 
 
@@ -224,3 +235,88 @@ def confirmation_table(
         tuple(rows),
         words=3,
     )
+
+
+def saving_share_table(values: Mapping[str, Any]) -> Table | None:
+    """Shares of the sources in the variance of ln of each saving; None where there are none.
+
+    Parameters
+    ----------
+    values : mapping
+        Of the results.
+    """
+    found = values.get("saving_shares")
+    if found is None:
+        return None
+    missing = found["not_in_the_shares"] or "nothing"
+    rows, sources = [], []
+    for key, name in references(values).items():
+        record = found["against"].get(key)
+        if record is None:  # this saving is not stated
+            continue
+        sources = list(record["share"])
+        rows.append(
+            (
+                name,
+                number(record["sd_ln_saving"], 2),
+                *(_share_with_error(record, source) for source in sources),
+                f"{100 * record['share_of_bounds']:.0f} %",
+            )
+        )
+    return Table(
+        "What the uncertainty of each saving comes from: shares of the variance of ln saving, with "
+        f"the Monte-Carlo standard error ({found['draws']:,} draws of each arrangement). Draws "
+        "that are bounds count with the end of the measured range. Not in the shares: "
+        f"{missing}.",
+        (
+            "Saving against",
+            "SD of ln saving",
+            *(SOURCES.get(source, source) for source in sources),
+            "Draws that are bounds",
+        ),
+        tuple(rows),
+    )
+
+
+def _share_with_error(record: Mapping[str, Any], source: str) -> str:
+    """``"84 +- 2 %"``; nothing where the saving does not vary."""
+    share, error = record["share"][source], record["standard_error"][source]
+    if not any(record["share"].values()):
+        return "-"
+    if error >= 0.005:
+        return f"{100 * share:.0f} +- {100 * error:.0f} %"
+    if error >= 0.0005:
+        return f"{100 * share:.1f} +- {100 * error:.1f} %"
+    return f"{100 * share:.1f} %"
+
+
+def next_table(values: Mapping[str, Any]) -> Table | None:
+    """Ranked candidates; None where the results hold no ranking."""
+    ranking = (values.get("measure_next") or {}).get("ranking")
+    if ranking is None:
+        return None
+    return Table(
+        f"Further measurements, ranked by how much they are expected to shrink the "
+        f"{100 * ranking['probability']:.0f} % {ranking['kind']} of ln saving "
+        f"(reference: {ranking['reference']}). After +-: Monte-Carlo standard error.",
+        ("What", "Interval shrinks", "Energy saved by the new choice", "P(choice moves by 5 %)"),
+        tuple(_next_row(candidate) for candidate in ranking["candidates"]),
+    )
+
+
+def _next_row(candidate: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    choice = candidate["choice"] or {}
+    saved = choice.get("ln_energy_saved")
+    notes = [candidate["note"]] if candidate["note"] else []
+    if candidate["extrapolated"]:
+        notes.append("outside the measured range: rests on the model")
+    return (
+        candidate["words"] + (f" ({'; '.join(notes)})" if notes else ""),
+        _percent_with_error(candidate["shrinkage"], candidate["standard_error"]),
+        NONE if saved is None else _percent_with_error(saved, choice["standard_error"]),
+        number(choice.get("p_notable"), 2),
+    )
+
+
+def _percent_with_error(fraction: float, error: float) -> str:
+    return f"{100 * fraction:z.1f} % +- {100 * error:.1f}"

@@ -29,7 +29,7 @@ from reliability.measure_next.ranking import Ranking
 from reliability.measure_next.short import next_record
 from reliability.networks.study import NetworkStudy, save_counts
 from reliability.report import render_report, tables
-from reliability.report.saving_share_table import saving_share_table
+from reliability.report.tables import saving_share_table
 from reliability.results.results import Results, read_results
 from tests.reliability.made_up import fragile_network
 

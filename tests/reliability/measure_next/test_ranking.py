@@ -46,7 +46,7 @@ from reliability.measure_next.short import next_record
 from reliability.measure_next.usual import usual_candidates
 from reliability.networks.study import NetworkStudy, save_counts
 from reliability.plans.storage import STORAGES
-from reliability.report.next_table import next_table
+from reliability.report.tables import next_table
 from tests.reliability.made_up import flat_in_tilt
 
 FRAME = Frame(Programming("SET compliance current", "A"), 2e-5, 6e-4)
