@@ -22,7 +22,6 @@ class Narrator:
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._start = time.monotonic()
-        self._text = ""
         self._tenth = 0
         self._task: TaskID | None = None
         self._bars: Progress | None = None
@@ -53,7 +52,7 @@ class Narrator:
 
     def say(self, text: str) -> None:
         """Begin a step."""
-        self._text, self._tenth = text, 0
+        self._tenth = 0
         if self._bars:
             self._finish_bar()
             self._task = self._bars.add_task(text, total=None)
