@@ -10,7 +10,7 @@ reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,7 +186,6 @@ def count_chips(
     chips: int,
     seed: int,
     arrays: ChipArrays,
-    count: Callable[..., xr.Dataset] = evaluate_positions,
     **options: Any,
 ) -> xr.Dataset:
     """Count right answers of chips drawn from the posterior.
@@ -202,10 +201,9 @@ def count_chips(
         the same arrays and matched cells at all of them.
     arrays : ChipArrays
         Which of the arrays of the rates a chip lies on.
-    count : callable, optional
-        `bnn.evaluate_positions`, or what calibrates chips before it.
     **options
-        ``first_chip``, ``engine``, ``threads``, ``memory`` and ``progress`` of `count`.
+        ``first_chip``, ``engine``, ``threads``, ``memory`` and ``progress`` of
+        `bnn.evaluate_positions`.
 
     Returns
     -------
@@ -215,7 +213,7 @@ def count_chips(
     Raises
     ------
     ValueError
-        Rates of other arrays, or as of `count`.
+        Rates of other arrays, or as of `bnn.evaluate_positions`.
     """
     draws, of_rates = rates.values.shape[:2]
     if of_rates != arrays.in_rates:
@@ -228,7 +226,7 @@ def count_chips(
         here = rates.values[draw, arrays.of(seed, chip)]
         yield from stored.wrong_bits(here, seed=seed, chip=chip, order=order)
 
-    return count(
+    return evaluate_positions(
         network,
         images,
         labels,

@@ -52,8 +52,8 @@ def confirm_designs(comparison: Comparison, confirming: Confirming, say: Say) ->
     Returns
     -------
     Comparison
-        Designs that were confirmed have the programming that chips vouch for as their lowest safe
-        one, or none where chips vouch for none.
+        Designs that were confirmed have the lowest programming at which enough chips meet the
+        requirement as their lowest safe one, or none where that holds nowhere.
     """
     found = comparison
     while (best := found.best) is not None and best.confirmation is None:
@@ -284,7 +284,7 @@ def _lot(programming: float, losses: NDArray[np.float64], limit: float) -> Lot:
 
 
 def _safe(design: Design, result: Confirmation, comparison: Comparison) -> SafeSet:
-    """The safe set with the value that chips vouch for as its lowest, or none."""
+    """The safe set from the value that chips confirm on, or an empty one."""
     c, x = comparison, result.programming
     promised = design.safe.lowest
     assert promised is not None

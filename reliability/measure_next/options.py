@@ -1,4 +1,4 @@
-"""How candidates are judged, and of which design."""
+"""How candidates are ranked, and for which design."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFERENCES = (STANDARD, *MEMORY_CODES)
 
 @dataclass(frozen=True)
 class MeasureNextOptions:
-    """How candidates are judged.
+    """How candidates are ranked.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class MeasureNextOptions:
         Outcomes and draws where weights degenerate and draws are moved instead.
     least_effective : float
         Effective draws below which a simulated outcome counts as degenerate; so does a Pareto k
-        above 0.7. A candidate with more than a tenth of such outcomes is judged by moments.
+        above 0.7. A candidate with more than a tenth of such outcomes is ranked by moments.
     """
 
     reference: str = STANDARD

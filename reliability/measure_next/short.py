@@ -67,7 +67,7 @@ def next_record(
 
 
 def _few(candidates: list[Candidate], device: DeviceStudy) -> list[Candidate]:
-    """Those that cost little to judge: no cycles, no many devices, none above the range."""
+    """Those that are ranked quickly: no cycles, no many devices, none above the range."""
     high = device.main.frame.high
     least = min(c.devices for c in candidates if isinstance(c, MoreDevices))
     return [
