@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from devicefit.families.components import Component, Laws
 from devicefit.families.core import Here, PathCoordinates, core
-from devicefit.families.family import Component, Family, Laws
+from devicefit.families.family import Family
 from devicefit.families.frame import Frame
 from devicefit.families.prior_tables import core_priors
 from devicefit.likelihood.compressed import Compressed, Summaries

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from devicefit.families.frame import Frame
 from devicefit.sampling.prior import Prior
-
-if TYPE_CHECKING:
-    from devicefit.families.frame import Frame
-
 
 IN_SD = "_in_sd"
 """Ending of the names of shifts of arrays in units of their standard deviation between arrays."""

@@ -12,8 +12,8 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
+from devicefit.families.components import Component, Laws
 from devicefit.families.core import Here
-from devicefit.families.family import Component, Laws
 from devicefit.families.frame import Frame, Places
 from devicefit.families.operations import with_shifts
 from devicefit.likelihood.at_places import variables_at_places

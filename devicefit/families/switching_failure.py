@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from devicefit.families.components import Component, Laws
 from devicefit.families.core import Here, core, incomplete_set, ln_expit
-from devicefit.families.family import Component, Family, Laws
+from devicefit.families.family import Family
 from devicefit.families.frame import Frame
 from devicefit.families.operations import FailureCoordinates, ln_odds, set_outcome
 from devicefit.families.prior_tables import core_priors, plain_failure_priors

@@ -12,9 +12,8 @@ from devicefit.distributions.mixture import Mixture
 from devicefit.distributions.sensing import CELLS_PER_BIT, SCHEMES, SensingOptions
 from devicefit.distributions.threshold import choose_threshold
 from devicefit.fitting.fitted import Fitted
+from devicefit.inputs.refusals import STATES
 from devicefit.numerics.arrays import FloatArray
-
-STATES = ("LRS", "HRS")
 
 _BLOCK = 1 << 15
 """Cells drawn at a time, so that what is in between stays in the cache."""

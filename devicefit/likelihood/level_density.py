@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from devicefit.inputs.refusals import STATES
 from devicefit.likelihood.compressed import DeviceCells
-from devicefit.likelihood.levels import STATES, Levels
+from devicefit.likelihood.levels import Levels
 from devicefit.numerics.arrays import FloatArray, IntArray
 
 
@@ -80,37 +81,32 @@ class _Effects:
     g_h: Any
 
 
-def ln_likelihood(
+def ln_density(
+    xp: Any,
     levels: Levels,
-    cells_lrs: DeviceCells,
-    cells_hrs: DeviceCells,
-    mean: Mapping[str, FloatArray],
-    sd: Mapping[str, FloatArray],
-    device_array: IntArray,
-) -> float:
-    """Log density of all readings, effects of devices and arrays integrated out.
+    cells: Mapping[str, CellStatistics],
+    mean: Mapping[str, Any],
+    sd: Mapping[str, Any],
+    device_array: Any,
+    arrays: int,
+) -> Any:
+    """Log density of ln R of all readings, effects of devices and arrays integrated out.
 
     Parameters
     ----------
+    xp : module
+        ``numpy`` or ``pytensor.tensor``; the formulas are the same.
     levels : Levels
-        Shares and correlations.
-    cells_lrs, cells_hrs : DeviceCells
-        Readings of each state; may be empty. Exact statistics: the cost does not depend on the
-        number of cycles.
-    mean, sd : mapping of str to float array, shape (condition,)
-        For ``"LRS"`` and ``"HRS"`` the location and the standard deviation of ln R.
-    device_array : int array, shape (device,)
+        Shares and correlations; numbers or scalar expressions.
+    cells : mapping of str to CellStatistics
+        Readings of ``"LRS"`` and ``"HRS"``; may be empty. Exact statistics: the cost does not
+        depend on the number of cycles.
+    mean, sd : mapping of str to float vector, shape (condition,)
+        For each state the location and the standard deviation of ln R.
+    device_array : int vector, shape (device,)
         Array of each device.
-
-    Returns
-    -------
-    float
-        Natural logarithm of the density of ln R.
-
-    Raises
-    ------
-    ValueError
-        A cell names a device or a condition beyond the end of `device_array`, `mean` or `sd`.
+    arrays : int
+        Number of arrays.
 
     Notes
     -----
@@ -125,22 +121,6 @@ def ln_likelihood(
     The effects of a device (LRS, HRS) then have a Gaussian integrand against a normal law, and
     what that leaves for the effects of its array has the same form.
     """
-    cells = {"LRS": cells_lrs, "HRS": cells_hrs}
-    _check(cells, mean, sd, device_array)
-    statistics = {s: CellStatistics.of(c) for s, c in cells.items()}
-    return float(ln_density(np, levels, statistics, mean, sd, device_array, _arrays(device_array)))
-
-
-def ln_density(
-    xp: Any,
-    levels: Levels,
-    cells: Mapping[str, CellStatistics],
-    mean: Mapping[str, Any],
-    sd: Mapping[str, Any],
-    device_array: Any,
-    arrays: int,
-) -> Any:
-    """:func:`ln_likelihood` in formulas of ``xp``; `levels` are numbers."""
     own, effects = _of_devices(xp, levels, cells, mean, sd, device_array)
     total = own["LRS"].sum() + own["HRS"].sum() + effects.constant.sum()
     if not levels.has_arrays:
@@ -162,14 +142,21 @@ def ln_left_out(
 
     Parameters
     ----------
-    levels, cells_lrs, cells_hrs, mean, sd, device_array
-        As for :func:`ln_likelihood`, numbers only.
+    levels, mean, sd, device_array
+        As for :func:`ln_density`, numbers only.
+    cells_lrs, cells_hrs : DeviceCells
+        Readings of each state; may be empty.
 
     Returns
     -------
     float array, shape (device,)
         Their sum is the log likelihood when there are no array effects. Zero for a device without
         readings.
+
+    Raises
+    ------
+    ValueError
+        A cell names a device or a condition beyond the end of `device_array`, `mean` or `sd`.
 
     Notes
     -----
@@ -236,18 +223,8 @@ def _of_devices(
         own[state] = -0.5 * quadratic * per_new - of.n * ln_scale - 0.5 * (of.n - 1.0) * ln_rest
         precision[state] = _total(xp, of.device, weight * per_new, like)
         linear[state] = _total(xp, of.device, (weight * x + ends) * per_new, like)
-    effects = _integrate(
-        xp,
-        precision["LRS"],
-        0.0,
-        precision["HRS"],
-        linear["LRS"],
-        linear["HRS"],
-        share_lrs,
-        covariance,
-        share_hrs,
-    )
-    return own, effects
+    j, h = (precision["LRS"], 0.0, precision["HRS"]), (linear["LRS"], linear["HRS"])
+    return own, _integrate(xp, j, h, (share_lrs, covariance, share_hrs))
 
 
 def _of_cycles(xp: Any, levels: Levels, state: str) -> tuple[Any, ...]:
@@ -275,7 +252,9 @@ def _spread(xp: Any, numbers: tuple[Any, ...], like: Any) -> tuple[Any, ...]:
     return tuple(vectors.get(str(i), v) for i, v in enumerate(numbers))
 
 
-def _integrate(xp: Any, a: Any, b: Any, c: Any, p: Any, q: Any, s: Any, t: Any, u: Any) -> _Effects:
+def _integrate(
+    xp: Any, precision: Sequence[Any], linear: Sequence[Any], covariance: Sequence[Any]
+) -> _Effects:
     """Integrate ``exp(h' x - x' J x / 2)`` over ``x ~ N(y, Sigma)``, both of two states.
 
     J = ((a, b), (b, c)), h = (p, q), Sigma = ((s, t), (t, u)). With ``T = I + J Sigma`` and
@@ -283,8 +262,10 @@ def _integrate(xp: Any, a: Any, b: Any, c: Any, p: Any, q: Any, s: Any, t: Any, 
 
         constant = -ln|T| / 2 + h' P h / 2,   K = T^-1 J,   g = T^-1 h.
 
-    Nothing is divided by a variance or a precision, so both may be zero.
+    `precision` is (a, b, c), `linear` is (p, q), `covariance` is (s, t, u). Nothing is divided by a
+    variance or a precision, so both may be zero.
     """
+    (a, b, c), (p, q), (s, t, u) = precision, linear, covariance
     det_j = a * c - b * b
     det_sigma = s * u - t * t
     det = 1.0 + a * s + c * u + 2.0 * b * t + det_j * det_sigma
@@ -303,9 +284,8 @@ def _integrate(xp: Any, a: Any, b: Any, c: Any, p: Any, q: Any, s: Any, t: Any, 
 
 def _above(xp: Any, levels: Levels, sums: list[Any]) -> Any:
     """Ln of the integral over the effects of arrays, from sums over their devices."""
-    a, b, c, p, q = sums
-    shares = levels.array_share_lrs, levels.array_share_hrs
-    return _integrate(xp, a, b, c, p, q, shares[0], 0.0, shares[1]).constant
+    shares = levels.array_share_lrs, 0.0, levels.array_share_hrs
+    return _integrate(xp, sums[:3], sums[3:], shares).constant
 
 
 def _parts(effects: _Effects) -> tuple[Any, ...]:

@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from devicefit.inputs.refusals import STATES
 from devicefit.likelihood.compressed import DeviceCells
 from devicefit.numerics.arrays import IntArray
 from devicefit.sampling.prior import Prior
-
-STATES = ("LRS", "HRS")
 
 _SYNAPTOGEN = "Synaptogen (oxide ReRAM, open model): {}; widened, other arrays differ"
 _CHIPS = "weak; lot, wafer and chip differ in HfOx arrays (arXiv 1509.00070)"

@@ -11,9 +11,10 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtri_exp
 
+from devicefit.inputs.refusals import STATES
 from devicefit.likelihood.compressed import DeviceCells
 from devicefit.likelihood.level_density import CellStatistics, ln_density
-from devicefit.likelihood.levels import STATES, Levels, identifiable, level_priors, levels_of
+from devicefit.likelihood.levels import Levels, identifiable, level_priors, levels_of
 from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.sampling.options import SamplerOptions
 from devicefit.sampling.sampler import sample_model

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from devicefit.inputs.columns import PROGRAMMING_COLUMNS
 from devicefit.inputs.programming import Programming
+from devicefit.inputs.refusals import Faults, MeasurementError
+from devicefit.measurements.schema import as_numbers
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.stored import MOST_TEXT, reading
 from reliability.energy.measured_curve import curve_draws
@@ -28,10 +29,7 @@ ERRORS = {
 MOST_ROWS = 200
 LEAST_COVERED = 0.5
 """Share of the range of the device fit that a table has to cover."""
-
-
-class EnergyTableError(ValueError):
-    """A table of energies that cannot be used, with column, row and remedy."""
+_LEAVE_OUT = "leave it out or measure again"
 
 
 @dataclass(frozen=True)
@@ -90,25 +88,25 @@ class EnergyTable:
 
         Raises
         ------
-        EnergyTableError
+        MeasurementError
             Another unit, or less than :data:`LEAST_COVERED` of the measured range of the device.
         """
         if self.unit is not None and self.unit != programming.unit:
-            raise EnergyTableError(
+            raise MeasurementError(
                 f"{self.source}: programming values are in {self.unit}, but the programming "
                 f"variable of the device ({programming.name}) is in {programming.unit}"
             )
         ends = programming.coordinate([low, high])
         for key, (at, _, _) in self.columns.items():
             if programming.is_logarithmic and at.min() <= 0:
-                raise EnergyTableError(
+                raise MeasurementError(
                     f"{self.source}: programming value {at.min():g} must be positive for a "
                     f"{programming.name}"
                 )
             inside = programming.coordinate(np.clip([at.min(), at.max()], low, high))
             covered = float((inside[1] - inside[0]) / (ends[1] - ends[0]))
             if covered < LEAST_COVERED:
-                raise EnergyTableError(
+                raise MeasurementError(
                     f"{self.source}: {key} was measured from {programming.format(at.min())} to "
                     f"{programming.format(at.max())}, which is {100 * covered:.0f} % of the range "
                     f"of the device fit ({programming.format(low)} to {programming.format(high)}); "
@@ -147,13 +145,14 @@ def read_energies(path: Path | str) -> EnergyTable:
 
     Raises
     ------
-    EnergyTableError
+    MeasurementError
         A column is unknown or missing, a value is no positive number, an error is negative or as
-        large as its value, or there are fewer than two programming values.
+        large as its value, or there are fewer than two programming values; all faults of values at
+        once.
     """
     path = Path(path)
     what, remedy = "CSV table of energies", "see docs/energy.md"
-    with reading(path, what, remedy, refuse=EnergyTableError):
+    with reading(path, what, remedy, refuse=MeasurementError):
         return _read(path)
 
 
@@ -164,60 +163,72 @@ def _read(path: Path) -> EnergyTable:
     text = data.decode("utf-8-sig")
     table = pd.read_csv(StringIO(text), comment="#", skipinitialspace=True)
     table.columns = [str(name).strip() for name in table.columns]
+    table.index = pd.RangeIndex(1, len(table) + 1)
     known = ("programming", *PROGRAMMING_COLUMNS)
     allowed = (*known, *ERRORS, *ERRORS.values())
     for name in table.columns:
         if name not in allowed:
-            raise EnergyTableError(
+            raise MeasurementError(
                 f"{path}: column {name!r} is not known; known: {', '.join(allowed)}"
             )
     named = [name for name in table.columns if name in known]
     if len(named) != 1:
         found = " and ".join(named) or "none"
-        raise EnergyTableError(
+        raise MeasurementError(
             f"{path}: one column of programming values is needed, found {found}; name it "
             f"programming or one of {', '.join(PROGRAMMING_COLUMNS)}, in SI units"
         )
     present = [key for key in ERRORS if key in table.columns]
     for key, error_name in ERRORS.items():
         if error_name in table.columns and key not in present:
-            raise EnergyTableError(f"{path}: {error_name} stands without {key}")
+            raise MeasurementError(f"{path}: {error_name} stands without {key}")
     if not present:
-        raise EnergyTableError(
+        raise MeasurementError(
             f"{path}: no energies; give e_cell_j, or e_set_j and e_reset_j, or i_set_a"
         )
     if "e_cell_j" in present and len(present) > 1:
-        raise EnergyTableError(
+        raise MeasurementError(
             f"{path}: e_cell_j is SET plus RESET; leave out {', '.join(present[1:])} or e_cell_j"
         )
-    x = _numbers(path, table, named[0])
-    columns = {}
     for key in present:
         if ERRORS[key] not in table.columns:
-            raise EnergyTableError(
+            raise MeasurementError(
                 f"{path}: {key} needs its standard error {ERRORS[key]} (0 where it is negligible)"
             )
-        value, se = _numbers(path, table, key), _numbers(path, table, ERRORS[key])
-        use = np.isfinite(value)
-        _refuse(path, ERRORS[key], se, use & ~np.isfinite(se), "is missing")
-        _refuse(path, named[0], x, use & ~np.isfinite(x), "is missing")
-        _refuse(path, key, value, use & ~(value > 0), "is not positive")
-        _refuse(path, ERRORS[key], se, use & ~(se >= 0), "is negative")
-        _refuse(
-            path, ERRORS[key], se, use & ~(se < value),
-            f"is as large as its {key}: such a row says nothing; leave it out or measure again",
-        )  # fmt: skip
+    faults = Faults(str(path))
+    numbers = {
+        name: as_numbers(table[name], name, faults).to_numpy()
+        for name in (named[0], *present, *(ERRORS[key] for key in present))
+    }
+    columns = {}
+    for key in present:
+        x, value, se = numbers[named[0]], numbers[key], numbers[ERRORS[key]]
+        use = ~np.isnan(value)
+        for name, bad, what, remedy in (
+            (named[0], ~np.isfinite(x), "is missing or not finite", "give each energy its value"),
+            (key, ~(np.isfinite(value) & (value > 0)), "is not positive and finite", _LEAVE_OUT),
+            (ERRORS[key], np.isnan(se), "is missing", "write 0 where it is negligible"),
+            (ERRORS[key], se < 0, "is negative", "write 0 where it is negligible"),
+            (
+                ERRORS[key],
+                se >= value,
+                f"is as large as its {key}",
+                f"such a row says nothing; {_LEAVE_OUT}",
+            ),
+        ):
+            faults.rows(table, use & bad, name, what, remedy)
         if len(np.unique(x[use])) < 2:
-            raise EnergyTableError(
-                f"{path}: {key} is given at {len(np.unique(x[use]))} programming value; two or "
-                "more are needed for a curve"
+            faults.add(
+                f"{key} is given at {len(np.unique(x[use]))} programming value; two or more are "
+                "needed for a curve"
             )
         if use.sum() > MOST_ROWS:
-            raise EnergyTableError(
-                f"{path}: {key} has {int(use.sum())} rows; average what was measured at one "
-                f"programming value, so that there are at most {MOST_ROWS}"
+            faults.add(
+                f"{key} has {int(use.sum())} rows; average what was measured at one programming "
+                f"value, so that there are at most {MOST_ROWS}"
             )
         columns[key] = (x[use], value[use], se[use])
+    faults.tell()
     unit = PROGRAMMING_COLUMNS[named[0]].unit if named[0] in PROGRAMMING_COLUMNS else None
     return EnergyTable(
         columns,
@@ -226,24 +237,3 @@ def _read(path: Path) -> EnergyTable:
         hashlib.sha256(data).hexdigest(),
         text.lstrip().lower().startswith("# simulated"),
     )
-
-
-def _numbers(path: Path, table: pd.DataFrame, name: str) -> FloatArray:
-    """A column as numbers, NaN where a cell is empty."""
-    values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
-    wrong = np.flatnonzero(np.isnan(values) & table[name].notna().to_numpy())
-    if len(wrong):
-        raise EnergyTableError(
-            f"{path}: {name} is no number in row {wrong[0] + 1} "
-            f"(value {str(table[name].iloc[wrong[0]])!r}); write SI values without units"
-        )
-    infinite = np.flatnonzero(np.isinf(values))
-    if len(infinite):
-        raise EnergyTableError(f"{path}: {name} is not finite in row {infinite[0] + 1}")
-    return np.asarray(values)
-
-
-def _refuse(path: Path, name: str, values: FloatArray, wrong: NDArray[np.bool_], what: str) -> None:
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise EnergyTableError(f"{path}: {name} {what} in row {row + 1} (value {values[row]:g})")

@@ -12,7 +12,7 @@ import pytest
 from pytensor.compile.mode import Mode
 from scipy import special, stats
 
-from devicefit.families.family import Component, mixture_of
+from devicefit.families.components import Component, mixture_of
 from devicefit.families.pymc_model import add_readings
 from devicefit.likelihood.compressed import CompressedState, Intervals, Summaries
 from devicefit.numerics.arrays import FloatArray

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from devicefit.inputs.programming import Programming
-from reliability.energy.tables import EnergyTableError, read_energies
+from devicefit.inputs.refusals import MeasurementError
+from reliability.energy.tables import read_energies
 
 CURRENT = Programming("SET compliance current", "A")
 GOOD = "i_cc_a,e_cell_j,e_cell_se_j\n1e-5,1e-12,1e-14\n1e-4,1e-11,1e-13\n1e-3,1e-10,1e-12\n"
@@ -54,24 +55,24 @@ def test_empty_cells_are_left_out(tmp_path: Path) -> None:
         ("i_cc_a,e_cell_se_j\n1,0\n", "e_cell_se_j stands without e_cell_j"),
         ("i_cc_a\n1\n", "no energies; give e_cell_j"),
         ("i_cc_a,e_cell_j,e_cell_se_j,e_set_j,e_set_se_j\n1,1,0,1,0\n", "leave out e_set_j or"),
-        (GOOD + "1e-2,-1,0\n", r"e_cell_j is not positive in row 4 \(value -1\)"),
+        (GOOD + "1e-2,-1,0\n", r"e_cell_j is not positive and finite in row 4 \(values -1.0\)"),
         (GOOD + "1e-2,1,-1\n", r"e_cell_se_j is negative in row 4"),
         (GOOD + "1e-2,1,\n", r"e_cell_se_j is missing in row 4"),
-        (GOOD + ",1,0\n", r"i_cc_a is missing in row 4"),
+        (GOOD + ",1,0\n", r"i_cc_a is missing or not finite in row 4"),
         (GOOD + "1e-2,1,1\n", r"e_cell_se_j is as large as its e_cell_j"),
-        (GOOD + "1e-2,3 pJ,0\n", r"e_cell_j is no number in row 4 \(value '3 pJ'\)"),
-        (GOOD + "1e-2,inf,0\n", "e_cell_j is not finite in row 4"),
+        (GOOD + "1e-2,3 pJ,0\n", r"e_cell_j has text where .* row 4 \(values '3 pJ'\)"),
+        (GOOD + "1e-2,inf,0\n", "e_cell_j is not positive and finite in row 4"),
         ("i_cc_a,e_cell_j,e_cell_se_j\n1,1,0\n1,2,0\n", "given at 1 programming value; two or"),
         (GOOD + "1e-2,1,0\n" * 200, "has 203 rows; average"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(EnergyTableError, match=message):
+    with pytest.raises(MeasurementError, match=message):
         read_energies(written(tmp_path, text))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EnergyTableError, match=r"none.csv: no such file"):
+    with pytest.raises(MeasurementError, match=r"none.csv: no such file"):
         read_energies(tmp_path / "none.csv")
 
 
@@ -90,5 +91,5 @@ def test_table_and_device_must_belong_together(
     if message is None:
         found.check(programming, low, high)
         return
-    with pytest.raises(EnergyTableError, match=message):
+    with pytest.raises(MeasurementError, match=message):
         found.check(programming, low, high)
