@@ -38,7 +38,7 @@ import numpy as np
 import xarray as xr
 
 import bnn
-from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.calibration.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.sampling.options import SamplerOptions
 from devicefit.simulation.reference_device import reference_measurements

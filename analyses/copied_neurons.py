@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 import bnn
-from bnn.calibration.calibration import PER_CHIP
+from bnn.calibration.treatments import PER_CHIP
 from bnn.networks.network import network_sha256
 from reliability.networks.copies import numbers_of_copies
 from reliability.networks.treated import count_treated

@@ -31,6 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import bnn
+from bnn.calibration.treatments import FIXED
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.inputs.columns import parse_columns
 from devicefit.measurements.measurements import Measurements, check_measurements, read_measurements
@@ -42,7 +43,6 @@ from reliability.device.study import study_device
 from reliability.energy.energy import EnergyOptions
 from reliability.files.progress import Narrator
 from reliability.networks.study import NetworkOptions, NetworkStudy, evaluate_network, name_of
-from reliability.networks.treatments import FIXED
 from reliability.report import render_report
 from reliability.results.answer import answer
 from reliability.results.results import Results

@@ -16,7 +16,7 @@ from typing import Any
 
 import bnn
 from analyses.measured_gate_sweep import read_sweep
-from bnn.calibration.calibration import FIXED
+from bnn.calibration.treatments import FIXED
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.inputs.columns import parse_columns
 from devicefit.measurements.measurements import Measurements, read_measurements

@@ -52,10 +52,6 @@ from bnn.networks.network import (
     flip_weights,
 )
 
-FIXED = "fixed"
-PER_CHIP = "calibrated per chip"
-FOLDED_FOR_EACH = "folded for each BER"
-
 _EXACT_FLOAT64 = 2**53
 
 Flips = Mapping[str, npt.NDArray[np.int64]]

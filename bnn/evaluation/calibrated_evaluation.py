@@ -7,12 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from bnn.calibration.calibration import (
-    FOLDED_FOR_EACH,
-    PER_CHIP,
-    CalibrationReference,
-    fold_for_ber,
-)
+from bnn.calibration.calibration import CalibrationReference, fold_for_ber
+from bnn.calibration.treatments import FOLDED_FOR_EACH, PER_CHIP
 from bnn.evaluation.calibrated_engines import CalibratedEngine, FoldedEngine
 from bnn.evaluation.counting import Progress
 from bnn.evaluation.counts import SECONDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnn.calibration.calibration import PER_CHIP
+from bnn.calibration.treatments import PER_CHIP
 from bnn.networks.network import FoldedNetwork
 
 _EACH = {PER_CHIP: 4e-3, "others": 1e-3}

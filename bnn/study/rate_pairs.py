@@ -13,13 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bnn.calibration.calibration import (
-    FIXED,
-    FOLDED_FOR_EACH,
-    PER_CHIP,
-    CalibrationReference,
-    fold_for_ber,
-)
+from bnn.calibration.calibration import CalibrationReference, fold_for_ber
+from bnn.calibration.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from bnn.errors.errors import Errors, Flips
 from bnn.evaluation.calibrated_engines import FoldedEngine
 from bnn.evaluation.calibrated_evaluation import evaluate_calibrated
@@ -81,7 +76,7 @@ def count_rate_pairs(
     images : ImageSet
         Its test images are counted.
     treatment : str
-        Of thresholds, of `bnn.calibration.calibration`. Folded ones are folded for the mean rate:
+        Of thresholds, of `bnn.calibration.treatments`. Folded ones are folded for the mean rate:
         they do not know of the imbalance.
     reference : CalibrationReference, optional
         For treatments other than fixed.

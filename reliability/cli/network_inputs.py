@@ -92,7 +92,7 @@ def with_treatments(options: NetworkOptions, words: list[str] | None) -> Network
     """Options with the treatments of thresholds that the user asked for, fixed ones first."""
     from dataclasses import replace
 
-    from bnn.calibration.calibration import FIXED
+    from bnn.calibration.treatments import FIXED
 
     if not words:
         return options
@@ -144,7 +144,7 @@ def network_stems(
 
 def _treated_names(name: str, record: dict[str, Any], options: NetworkOptions) -> dict[str, str]:
     """What counts of a network are called, by the treatments that it is counted with besides."""
-    from bnn.calibration.calibration import FIXED
+    from bnn.calibration.treatments import FIXED
     from reliability.networks.treatments import treatment_of
 
     if treatment_of(record) != FIXED:
@@ -163,7 +163,7 @@ def evaluated(
     """Counts of one network with each treatment of its thresholds, and their names."""
     from dataclasses import replace
 
-    from bnn.calibration.calibration import FIXED, PER_CHIP
+    from bnn.calibration.treatments import FIXED, PER_CHIP
     from reliability.networks.study import BER_GRID, counting_words, evaluate_network
     from reliability.networks.treated import treated_study
     from reliability.networks.treatments import reference_from, treated_record

@@ -47,7 +47,8 @@ class CalibrationChoices:
         ValueError
             Options that do not go together, or a value that is not known.
         """
-        from bnn.calibration.calibration import PER_CHIP, folded_for
+        from bnn.calibration.calibration import folded_for
+        from bnn.calibration.treatments import PER_CHIP
         from reliability.networks.treated import TREATMENTS
 
         if self.ber is not None and not 0 < self.ber < 0.5:

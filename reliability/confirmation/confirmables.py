@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from bnn.calibration.calibration import calibration_reference, calibration_sha256
+from bnn.calibration.treatments import FOLDED_FOR_EACH, PER_CHIP
 from bnn.evaluation.counting import images_sha256
 from bnn.images.sets import ImageSet
 from bnn.networks.network import FoldedNetwork
@@ -15,12 +16,7 @@ from bnn.zoo.networks import ZOO_FOLDER
 from reliability.confirmation.confirming import Confirmable
 from reliability.networks.images import image_set_of
 from reliability.networks.study import NetworkStudy
-from reliability.networks.treatments import (
-    FOLDED_FOR_EACH,
-    PER_CHIP,
-    calibration_images,
-    treatment_of,
-)
+from reliability.networks.treatments import calibration_images, treatment_of
 
 Find = Callable[[str], FoldedNetwork | None]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn.calibration.calibration import FOLDED_FOR_EACH, PER_CHIP, fold_for_ber
+from bnn.calibration.calibration import fold_for_ber
+from bnn.calibration.treatments import FOLDED_FOR_EACH, PER_CHIP
 from bnn.evaluation.calibrated_engines import FoldedEngine
 from bnn.evaluation.calibrated_evaluation import evaluate_calibrated
 from bnn.evaluation.cost import Workload

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bnn.calibration.treatments import FIXED
 from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.inputs.programming import Programming
 from devicefit.numerics.arrays import FloatArray, IntArray
@@ -20,7 +21,6 @@ from reliability.decision.limits import Condition, enough_chips
 from reliability.decision.requirement import Requirement
 from reliability.decision.safe_set import SafeSet
 from reliability.energy.energy import Energy, energy_at
-from reliability.networks.treatments import FIXED
 from reliability.plans.codes import NO_CODE
 from reliability.plans.plan import Plan
 from reliability.plans.seen_rates import SeenRates

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from reliability.networks.treatments import FIXED, treatment_of
+from bnn.calibration.treatments import FIXED
+from reliability.networks.treatments import treatment_of
 
 STANDARD = "standard"
 TRAINED_FOR_ERRORS = "trained for errors"

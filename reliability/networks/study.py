@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from bnn.calibration.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from devicefit.numerics.datasets import read_datasets, write_datasets
 from devicefit.numerics.short_repr import short_repr
 from devicefit.numerics.stored import plain_number, reading, shown
@@ -18,7 +19,6 @@ from reliability.networks.counts import refuse_impossible, whole
 from reliability.networks.names import name_of as name_of
 from reliability.networks.names import names_of
 from reliability.networks.records import check_record
-from reliability.networks.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
 
 if TYPE_CHECKING:
     # A decision reads counts only: the packages of networks take it seconds to import.
@@ -62,7 +62,7 @@ class NetworkOptions:
     threads : int
         CPU threads.
     treatments : tuple of str
-        Treatments of thresholds that are counted, of `bnn.calibration.calibration`; the first one
+        Treatments of thresholds that are counted, of `bnn.calibration.treatments`; the first one
         first.
     calibrated_chips : int or None
         Most chips that are calibrated one by one, which costs more; None: as many as `chips`.

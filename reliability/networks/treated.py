@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP, CalibrationReference
+from bnn.calibration.calibration import CalibrationReference
+from bnn.calibration.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from bnn.evaluation.calibrated_evaluation import evaluate_calibrated, evaluate_folded
 from bnn.evaluation.evaluation import evaluate
 from bnn.images.sets import ImageSet

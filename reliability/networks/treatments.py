@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from bnn.calibration.treatments import FIXED
+
 if TYPE_CHECKING:
     from bnn.calibration.calibration import CalibrationReference
     from bnn.images.sets import ImageSet
     from bnn.networks.network import FoldedNetwork
-
-FIXED = "fixed"
-PER_CHIP = "calibrated per chip"
-FOLDED_FOR_EACH = "folded for each BER"
-"""As those of `bnn.calibration.calibration`, whose package takes seconds to import."""
 
 CALIBRATION_IMAGES = 4000
 """Images of a calibration where the user names no number."""

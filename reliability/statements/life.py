@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bnn.calibration.treatments import FIXED
 from devicefit.life.study import CycledCells, Life
 from devicefit.numerics.arrays import FloatArray
 from reliability.decision.compare import compare_designs
@@ -16,7 +17,6 @@ from reliability.decision.requirement import Requirement
 from reliability.decision.saving import saving_record
 from reliability.life.factors import cycles_to_requirement, life_factor
 from reliability.life.required import LifeFactor, LifeRequirement, age_curves
-from reliability.networks.treatments import FIXED
 from reliability.statements.risk import probability
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.calibration.calibration import FOLDED_FOR_EACH, PER_CHIP
+from bnn.calibration.treatments import FOLDED_FOR_EACH, PER_CHIP
 from bnn.errors.errors import Errors
 from bnn.study.rate_pairs import (
     TILTED_RATES,

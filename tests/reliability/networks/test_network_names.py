@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import bnn
-from bnn.calibration.calibration import FOLDED_FOR_EACH, PER_CHIP
+from bnn.calibration.treatments import FOLDED_FOR_EACH, PER_CHIP
 from reliability.networks.names import name_of, names_of, training_of
 
 

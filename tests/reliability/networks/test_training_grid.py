@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import bnn
-from bnn.calibration.calibration import FIXED, PER_CHIP
+from bnn.calibration.treatments import FIXED, PER_CHIP
 from bnn.networks.network import network_sha256
 from reliability.networks.grid import GridOptions, TrainingRates
 from reliability.report.figures.grid import draw_grid

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bnn.calibration.calibration import PER_CHIP
+from bnn.calibration.treatments import PER_CHIP
 from devicefit.distributions.sensing import BerCurve, SensingOptions
 from devicefit.inputs.programming import Programming
 from reliability.accuracy.propagation import pair_draws
