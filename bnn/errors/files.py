@@ -126,16 +126,9 @@ def _flips(where: str, table: Mapping[str, Any]) -> Flips:
             raise ErrorFileError(
                 f"{where}: ber is the rate of zeros and of ones; leave it out, or the other two"
             )
-        return _made(
-            where, Flips, _number(where, table, "ber"), _number(where, table, "ber"), layers
-        )
-    return _made(
-        where,
-        Flips,
-        _number(where, table, "zero_to_one"),
-        _number(where, table, "one_to_zero"),
-        layers,
-    )
+        return _made(where, Flips.symmetric, _number(where, table, "ber"), layers)
+    rates = (_number(where, table, key) for key in ("zero_to_one", "one_to_zero"))
+    return _made(where, Flips, *rates, layers)
 
 
 def _stuck(where: str, table: Mapping[str, Any]) -> StuckAt:
@@ -143,14 +136,8 @@ def _stuck(where: str, table: Mapping[str, Any]) -> StuckAt:
     exact = table.get("exact", False)
     if not isinstance(exact, bool):
         raise ErrorFileError(f"{where}: exact is {shown(exact)}; write true or false")
-    return _made(
-        where,
-        StuckAt,
-        _number(where, table, "zero"),
-        _number(where, table, "one"),
-        _layers(where, table),
-        exact,
-    )
+    shares = (_number(where, table, key) for key in ("zero", "one"))
+    return _made(where, StuckAt, *shares, _layers(where, table), exact)
 
 
 def _lines(where: str, table: Mapping[str, Any]) -> LineFaults:

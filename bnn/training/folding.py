@@ -1,5 +1,7 @@
 """Folding: batch norm and sign become one integer threshold per neuron, without any rounding."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
@@ -64,31 +66,13 @@ def fold(module: BinaryNetwork) -> FoldedNetwork:
             )
         except ValueError as error:
             raise ValueError(f"layer {name!r}: {error}") from None
+        own: dict[str, Any] = {"name": name, "weights": weights}
+        own |= {"threshold": threshold, "direction": direction}
         if index < convolutions:
-            channels, height, width = module.maps[index]
-            layers.append(
-                ConvLayer(
-                    name=name,
-                    channels=channels,
-                    height=height,
-                    width=width,
-                    kernel=signs.shape[2],
-                    pool=module.pools[index],
-                    weights=weights,
-                    threshold=threshold,
-                    direction=direction,
-                )
-            )
+            own |= zip(("channels", "height", "width"), module.maps[index], strict=True)
+            layers.append(ConvLayer(kernel=signs.shape[2], pool=module.pools[index], **own))
         else:
-            layers.append(
-                HiddenLayer(
-                    name=name,
-                    columns=columns,
-                    weights=weights,
-                    threshold=threshold,
-                    direction=direction,
-                )
-            )
+            layers.append(HiddenLayer(columns=columns, **own))
     return FoldedNetwork(tuple(layers))
 
 

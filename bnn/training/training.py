@@ -1,5 +1,6 @@
 """Training of binarized networks, with and without bit errors."""
 
+import copy
 import dataclasses
 import os
 import platform
@@ -160,14 +161,7 @@ def train(
         module = _untrained(image_set, options, seed=int(seeds[0].generate_state(1)[0]))
         if initial is not None:
             begin_with(module, initial)
-        module.to(options.device)
-        optimizer = torch.optim.Adam(
-            module.parameters(), lr=options.learning_rate, fused=options.compiled or None
-        )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, T_max=options.epochs * batches
-        )
-        state = TrainingState(module=module, optimizer=optimizer, schedule=schedule, rngs=rngs)
+        state = _at_start(module, options, rngs, steps=options.epochs * batches)
         path = None if checkpoint is None else Path(checkpoint)
         if path is not None and path.exists():
             load_checkpoint(state, path, identity=identity)
@@ -175,8 +169,7 @@ def train(
         last = time.monotonic()
         while state.epoch <= options.epochs:
             # a copy draws the order, so that a checkpoint can draw it once more
-            order = np.random.default_rng()
-            order.bit_generator.state = rngs["order"].bit_generator.state
+            order = copy.deepcopy(rngs["order"])
             parts = np.array_split(order.permutation(len(images)), batches)
             module.train()
             for norm in module.norms:
@@ -190,12 +183,7 @@ def train(
                     last = time.monotonic()
             rngs["order"].bit_generator.state = order.bit_generator.state
             if options.statistics_ber is not None and state.epoch == options.epochs:
-                measure_statistics(
-                    module,
-                    image_set.train_images,
-                    ber=options.statistics_ber,
-                    rng=state.rngs["flips"],
-                )
+                measure_statistics(module, images, ber=options.statistics_ber, rng=rngs["flips"])
             result = _end_of_epoch(state, module, image_set)
             if progress is not None:
                 progress(result)
@@ -250,6 +238,22 @@ def _untrained(image_set: ImageSet, options: TrainingOptions, *, seed: int) -> B
         dense=(*options.hidden, classes),
         seed=seed,
     )
+
+
+def _at_start(
+    module: BinaryNetwork,
+    options: TrainingOptions,
+    rngs: dict[str, np.random.Generator],
+    *,
+    steps: int,
+) -> TrainingState:
+    """A training before its first step, of so many."""
+    module.to(options.device)
+    adam = torch.optim.Adam(
+        module.parameters(), lr=options.learning_rate, fused=options.compiled or None
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=steps)
+    return TrainingState(module=module, optimizer=adam, schedule=schedule, rngs=rngs)
 
 
 def _check_machine(options: TrainingOptions) -> None:
