@@ -13,9 +13,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from devicefit.numerics.arrays import FloatArray, IntArray
-
-ROUNDED = 1.0 / 12.0
-"""Variance of rounding to whole images."""
+from reliability.accuracy.chip_law import ROUNDED
 
 _OFFSET = 2e-3
 _STEPS, _CLOSE = 200, 1e-5

@@ -231,9 +231,7 @@ def checks_near(
             if min(sum(c.trials(s) for c in taken) for s in STATES) >= LEAST_READINGS:
                 break
         if taken:
-            counts = _counted(taken, device, storage, sensing, one_is)
-            ends = [c.programming for c in taken]
-            found.append(ReadingsCheck(min(ends), max(ends), counts))
+            found.append(_check_of(taken, device, storage, sensing, one_is))
     return tuple(found)
 
 
@@ -259,11 +257,7 @@ def errors_near(
         taken += [c for c in both if c.programming == value]
         if min(sum(c.trials(s) for c in taken) for s in STATES) >= NEAR_READINGS:
             break
-    if not taken:
-        return None
-    ends = [c.programming for c in taken]
-    counts = _counted(taken, device, storage, sensing, one_is)
-    return ReadingsCheck(min(ends), max(ends), counts)
+    return _check_of(taken, device, storage, sensing, one_is) if taken else None
 
 
 def _in_both_states(
@@ -276,13 +270,14 @@ def _in_both_states(
     return both, sorted({c.programming for c in both})
 
 
-def _counted(
+def _check_of(
     taken: Sequence[ConditionReadings],
     device: Fitted,
     storage: Storage,
     sensing: SensingOptions,
     one_is: str,
-) -> tuple[CountedErrors, ...]:
+) -> ReadingsCheck:
+    """Errors that were counted under some conditions, for each array and state."""
     effect: dict[str, float] = device.record["design_effect"]
     names = device.frame.arrays
     modelled = {
@@ -314,17 +309,10 @@ def _counted(
                 [modelled[c.programming, c.threshold_ohm][:, k, int(state == one_is)] for c in here]
             )
             model = np.clip(trials @ rates / trials.sum(), 0.0, 1.0)
-            counts.append(
-                CountedErrors(
-                    array,
-                    state,
-                    float(errors),
-                    float(trials.sum()),
-                    max(1, round(worth)),
-                    model,
-                )
-            )
-    return tuple(counts)
+            total = float(trials.sum())
+            counts.append(CountedErrors(array, state, errors, total, max(1, round(worth)), model))
+    ends = [c.programming for c in taken]
+    return ReadingsCheck(min(ends), max(ends), tuple(counts))
 
 
 def _worth(c: ConditionReadings, state: str, effect: dict[str, float]) -> float:

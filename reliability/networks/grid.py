@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bnn.calibration.calibration import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.calibration.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from bnn.images.sets import ImageSet
 from bnn.networks.network import network_sha256
 from bnn.training.options import TrainingOptions
@@ -78,7 +78,7 @@ class GridOptions:
     rates : tuple of float
         BER of the chips.
     treatments : tuple of str
-        Treatments of thresholds, of `bnn.calibration.calibration`.
+        Treatments of thresholds, of `bnn.calibration.treatments`.
     networks : NetworkOptions
         Widths, epochs, chips, seed, threads.
     changes : dict
@@ -142,22 +142,14 @@ def count_grid(
             reference = reference_from(
                 network, images, number=None, seed=networks.seed, threads=networks.threads
             )
+        chips: dict[str, Any] = {
+            "chips": networks.chips, "seed": networks.seed, "threads": networks.threads
+        }  # fmt: skip
         rows = []
         for treatment in options.treatments:
             say(f"counting {networks.chips} chips, thresholds {treatment}")
-            rows.append(
-                count_treated(
-                    network,
-                    reference,
-                    images,
-                    treatment,
-                    rates=options.rates,
-                    chips=networks.chips,
-                    seed=networks.seed,
-                    threads=networks.threads,
-                    progress=tick,
-                )
-            )
+            counted = (network, reference, images, treatment)
+            rows.append(count_treated(*counted, rates=options.rates, progress=tick, **chips))
         found.append(rows)
         records.append(record)
         digests.append(network_sha256(network))
@@ -167,10 +159,7 @@ def count_grid(
             "train_ber": ("training", [training.highest for training in options.trainings]),
             "train_ber_from": (
                 "training",
-                [
-                    training.highest if training.lowest is None else training.lowest
-                    for training in options.trainings
-                ],
+                [t.highest if t.lowest is None else t.lowest for t in options.trainings],
             ),
             "sha256": ("training", digests),
         },
