@@ -33,8 +33,8 @@ def normals(priors: Sequence[Prior], width: Tensor = 1.0) -> dict[str, Tensor]:
 
 
 def ln_total(ln_terms: Tensor) -> Tensor:
-    """The same along the last axis."""
-    # the derivative by what is taken out is zero
+    """Ln of the sum of exponentials along the last axis."""
+    # The largest term is taken out, so that nothing overflows; the slope by it is zero.
     largest = disconnected_grad(pt.max(ln_terms, axis=-1, keepdims=True))
     return pt.log(pt.sum(pt.exp(ln_terms - largest), axis=-1)) + largest[..., 0]
 

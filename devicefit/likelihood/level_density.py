@@ -228,7 +228,7 @@ def _of_devices(
 
 
 def _of_cycles(xp: Any, levels: Levels, state: str) -> tuple[Any, ...]:
-    """What is new in a cycle of a state, as six numbers.
+    """Six numbers about the part of a reading that is new in each cycle of a state.
 
     phi, ``1 / (1 + phi)``, ``1 / (1 - phi^2)``, ``ln(1 - phi^2)``, one over its share of the
     variance, and the constant of its density.
