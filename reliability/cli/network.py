@@ -232,7 +232,12 @@ def evaluate(
     from bnn.evaluation.runner import check_engine
     from reliability.networks.plan import memory_statement, outcome_lines, precision_lines
     from reliability.networks.records import open_network
-    from reliability.networks.study import counting_words, evaluate_network, save_counts
+    from reliability.networks.study import (
+        Counting,
+        counting_words,
+        evaluate_network,
+        save_counts,
+    )
     from reliability.networks.treatments import treatment_of
 
     threads = simulation.threads
@@ -275,17 +280,9 @@ def evaluate(
             # whether chips can be added is found out by counting one
             with exit_2_on_refusal():
                 earlier = _earlier(counted.extend, table, plan, how)
+        counting = Counting(engine.engine, limit, precision, earlier)
         study = evaluate_network(
-            folded,
-            image_set,
-            options,
-            record,
-            plan=plan,
-            engine=engine.engine,
-            memory=limit,
-            precision=precision,
-            earlier=earlier,
-            tick=narrator.tick,
+            folded, image_set, options, record, plan=plan, counting=counting, tick=narrator.tick
         )
         save_counts(study, stage)
         if "seconds" in study.counts.attrs:

@@ -194,6 +194,29 @@ def run_training(
     return fold(trained.module), training_record(trained)
 
 
+@dataclass(frozen=True)
+class Counting:
+    """How the chips of a plan are counted.
+
+    Parameters
+    ----------
+    engine : str
+        As of `bnn.evaluate`.
+    memory : int or None
+        Bytes that the engine may take, as of `bnn.evaluate`.
+    precision : Precision or None
+        Chips and images are added until the mean accuracy loss is known so well; None: a number of
+        chips is counted.
+    earlier : xarray.Dataset or None
+        Counts of the first chips, which are added to.
+    """
+
+    engine: str = "auto"
+    memory: int | None = None
+    precision: Precision | None = None
+    earlier: xr.Dataset | None = None
+
+
 def evaluate_network(
     network: FoldedNetwork,
     images: ImageSet,
@@ -201,18 +224,13 @@ def evaluate_network(
     record: dict[str, Any],
     *,
     plan: EvaluationPlan | None = None,
-    engine: str = "auto",
-    memory: int | None = None,
-    precision: Precision | None = None,
-    earlier: xr.Dataset | None = None,
+    counting: Counting = Counting(),
     tick: Tick,
 ) -> NetworkStudy:
     """Count answers of every chip in every case of a plan.
 
-    Without a plan the cases are the BER of the grid. `engine` and `memory` are those of
-    `bnn.evaluate`. With a `precision` chips and images are added until the mean accuracy loss is
-    known so well. `earlier` counts of the plan's first chips are added to. With the BER of a grid
-    pairs of unequal rates of ones and zeros are counted besides.
+    Without a plan the cases are the BER of the grid. With the BER of a grid pairs of unequal rates
+    of ones and zeros are counted besides.
     """
     from bnn.evaluation.evaluation import combine
     from bnn.evaluation.precision import count_to_precision
@@ -221,7 +239,9 @@ def evaluate_network(
 
     if plan is None:
         plan = rates_plan(network, images, BER_GRID, seed=options.seed)
-    common: dict[str, Any] = {"engine": engine, "threads": options.threads, "memory": memory}
+    common: dict[str, Any] = {"engine": counting.engine, "memory": counting.memory}
+    common["threads"] = options.threads
+    precision, earlier = counting.precision, counting.earlier
     if precision is None:
         done = 0 if earlier is None else earlier.sizes["chip"]
         parts = [] if earlier is None else [earlier]
