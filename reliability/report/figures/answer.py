@@ -236,7 +236,23 @@ def accuracy_over_programming_figure(
     axes[0, 0].set_ylabel(f"accuracy of a chip, {scheme} (%)")
     axes[1, 0].set_ylim(-0.03, 1.04)
     axes[1, 0].set_ylabel("P(requirement met)")
-    handles: list[Any] = [
+    handles = _programming_keys(accuracy, scheme, name_of_band, required=required, risk=risk)
+    return finished(
+        figure, handles, "accuracy-programming", f"Accuracy over the {programming.name}"
+    )
+
+
+def _programming_keys(
+    accuracy: Mapping[str, Mapping[str, Any]],
+    scheme: str,
+    name_of_band: str,
+    *,
+    required: float,
+    risk: float,
+) -> list[Any]:
+    """Legend of the accuracy over the programming variable."""
+    colour = storage_line(scheme)["color"]
+    return [
         Patch(color=colour, alpha=0.55, label=f"on this test set: median, {name_of_band}"),
         Patch(color=colour, alpha=0.16, label=f"in the population: {name_of_band}"),
         *(
@@ -246,9 +262,6 @@ def accuracy_over_programming_figure(
         legend_key(f"required: accuracy {percent(required)}, probability {1 - risk:g}", **LIMIT),
         legend_key("lowest safe programming", color=INK, lw=1, ls=":"),
     ]
-    return finished(
-        figure, handles, "accuracy-programming", f"Accuracy over the {programming.name}"
-    )
 
 
 @look()
