@@ -191,17 +191,15 @@ def evaluate_direct(
         for reader in readers:
             yield wrong_positions(network, reader, seed=seed, chip=chip, draw=draw, **how)
 
-    unit = cells.device.frame.programming.unit
+    frame = cells.device.frame
+    values = [reader.programming for reader in readers]
+    axis = {"units": frame.programming.unit, "long_name": frame.programming.name}
     counts = evaluate_positions(
         network,
         images,
         labels,
         positions=positions,
-        cases=xr.Variable(
-            "programming",
-            [reader.programming for reader in readers],
-            {"units": unit, "long_name": cells.device.frame.programming.name},
-        ),
+        cases=xr.Variable("programming", values, axis),
         identity={
             "seed": seed,
             "route": "direct: sensed resistances",
@@ -216,16 +214,13 @@ def evaluate_direct(
         chips=chips,
         **options,
     )
-    of_chip = [
-        posterior_draw(draws, seed=seed, chip=chip) if draw is None else draw
-        for chip in range(first, first + chips)
-    ]
-    outside = cells.device.frame.extrapolated(counts["programming"].values)
+    numbers = range(first, first + chips)
+    of_chip = [posterior_draw(draws, seed=seed, chip=k) if draw is None else draw for k in numbers]
     counts = counts.assign_coords(
         posterior_draw=("chip", np.array(of_chip, dtype=np.int64)),
-        extrapolated=("programming", outside),
+        extrapolated=("programming", frame.extrapolated(counts["programming"].values)),
     )
-    values = [np.exp(r.threshold_ln_r) for r in readers if r.threshold_ln_r is not None]
-    if values:
-        counts = counts.assign_coords(threshold_ohm=("programming", values, {"units": "ohm"}))
+    limits = [np.exp(r.threshold_ln_r) for r in readers if r.threshold_ln_r is not None]
+    if limits:
+        counts = counts.assign_coords(threshold_ohm=("programming", limits, {"units": "ohm"}))
     return counts
