@@ -215,14 +215,17 @@ def study_device(
     rng = np.random.default_rng([sampler.seed, 1])
     persistence: dict[str, WindowedPersistence] = {}
     own = curves if main is leading else ber_curves(leading, grid, options=sensing)
-    gates: tuple[Gate, ...] = (*convergence_gates(leading, own), modes_gate(leading))
-    if read:
+    gates: tuple[Gate, ...] = ()
+    if not read:
+        gates = (*convergence_gates(leading, own), modes_gate(leading))
+    else:
         per_group = max(100, measurements.devices // 40)
         counts = count_errors(measurements, curves["1T1R"], devices_per_group=per_group)
         cells = predicted_failures(main, compressed, counts, curves["1T1R"], rng=rng)
         tests = predictive_tests(main, measurements, options=sensing)
-        loo = loos[leading.family]
-        gates = gate_report(leading, compressed, curves=own, left_out=loo, tests=tests).gates
+        gates = gate_report(
+            leading, compressed, curves=own, left_out=loos[leading.family], tests=tests
+        ).gates
         if len(measurements.places):
             say("comparing neighbouring cells")
             placed = np.random.default_rng([sampler.seed, 17])
