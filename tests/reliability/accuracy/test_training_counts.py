@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bnn.calibration import calibration
 from reliability.accuracy.training_counts import check_counts, join_trainings
-from reliability.networks import treatments as threshold_treatment
 from reliability.networks.study import NetworkStudy
 
 
@@ -30,11 +28,6 @@ def test_other_thresholds_and_imported_networks_stay_apart() -> None:
     calibrated = _study(2, thresholds={"treatment": "calibrated per chip"})
     imported = [NetworkStudy(_study(k).counts, {"source": "net.onnx"}) for k in (4, 5)]
     assert len(join_trainings([_study(1), calibrated, *imported])) == 4
-
-
-def test_the_names_of_treatments_are_those_of_the_networks() -> None:
-    for name in ("FIXED", "PER_CHIP", "FOLDED_FOR_EACH"):
-        assert getattr(threshold_treatment, name) == getattr(calibration, name)
 
 
 def test_tables_that_decide_nothing_are_refused_with_the_reason() -> None:
