@@ -39,8 +39,8 @@ from devicefit.simulation.ranks import RANKS, rank_of
 SAMPLER = SamplerOptions(chains=2, draws=1000, warmup=1000, cores=1, target_accept=0.99)
 """Sampler of a simulated fit.
 
-Devices drawn from priors are wilder than real ones. At a target of 0.95 two fits in five of the
-switching-failure family had a divergence, at 0.99 one in forty.
+Devices drawn from priors are wilder than real ones. At a target of 0.95 a third of the fits of the
+switching-failure family had a divergence, at 0.99 one in twenty.
 """
 
 _MOST_REDRAWS = 1000
