@@ -18,6 +18,7 @@ from bnn.engines.dense import dense
 from bnn.engines.misread.reference import Misreads, read_sums
 from bnn.engines.packed import conv_layer, conv_sums, packed
 from bnn.engines.packed.packed import PackedImages
+from bnn.machine.arrays import Longs
 from bnn.machine.packing import Words, pack_bits, word_count
 from bnn.machine.workers import in_threads
 from bnn.networks.network import (
@@ -36,7 +37,6 @@ _BLOCK_IMAGES = 16
 
 Thresholds = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
-Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

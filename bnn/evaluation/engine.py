@@ -1,7 +1,6 @@
-"""What every engine offers, and finding one by name."""
+"""What every engine offers, and the engines by name."""
 
 import os
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +9,6 @@ import numpy.typing as npt
 from bnn.engines.dense import dense
 from bnn.engines.packed import packed
 from bnn.networks.network import FoldedNetwork
-
-ENGINES: dict[str, ModuleType] = {"packed": packed, "dense": dense}
-"""Engines by name; all give the same integers."""
 
 
 class Engine(Protocol):
@@ -33,6 +29,10 @@ class Engine(Protocol):
         self, network: FoldedNetwork, prepared: Any, *, threads: int
     ) -> npt.NDArray[np.int64]:
         """Answer for every image, shape (images,): highest score, lowest class on a tie."""
+
+
+ENGINES: dict[str, Engine] = {"packed": packed, "dense": dense}
+"""Engines by name; all give the same integers."""
 
 
 def available_threads() -> int:

@@ -12,7 +12,7 @@ from bnn.engines.incremental import incremental
 from bnn.engines.packed import packed
 from bnn.evaluation.calibrated_engines import CalibratedEngine, FoldedEngine
 from bnn.evaluation.cost import Workload, following_pays
-from bnn.evaluation.engine import ENGINES
+from bnn.evaluation.engine import ENGINES, Engine
 from bnn.networks.network import FoldedNetwork, Layer, OutputLayer, check_layer_names, flip_weights
 
 Flips = Mapping[str, npt.NDArray[np.int64]]
@@ -184,7 +184,7 @@ class _Followed:
 @dataclass(frozen=True, eq=False)
 class _FromScratch:
     engine: str
-    module: Any
+    module: Engine
     network: FoldedNetwork
     prepared: Any
     threads: int
@@ -197,8 +197,7 @@ class _FromScratch:
         if exact and not thresholds and affine is None:
             return self.error_free
         chip = with_thresholds(flip_weights(self.network, flips), thresholds or {}, affine)
-        found: Answers = self.module.predict(chip, self.prepared, threads=self.threads)
-        return found
+        return self.module.predict(chip, self.prepared, threads=self.threads)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """Operators of ONNX as the opset of a file means them.
 
 ONNX's reference implementation chooses an operator by opset only within a whole model, and a few of
-its operators have one meaning where the standard has several. Those are here.
+its operators have one meaning where the standard has several. Those are here, and the check that
+no value of a model is too large to be computed.
 """
 
 import math

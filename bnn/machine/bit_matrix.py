@@ -1,13 +1,11 @@
 """Transposing square blocks of bits and of bytes."""
 
 import numpy as np
-import numpy.typing as npt
 
+from bnn.machine.arrays import Small
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
 from bnn.machine.vectors import interleave_high, interleave_low, load_bytes, store_bytes
-
-Small = npt.NDArray[np.int8]
 
 
 @njit

@@ -18,11 +18,10 @@ from bnn.calibration.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from bnn.errors.errors import Errors, Flips
 from bnn.evaluation.calibrated_engines import FoldedEngine
 from bnn.evaluation.calibrated_evaluation import evaluate_calibrated
+from bnn.evaluation.counting import Progress
 from bnn.evaluation.evaluation import evaluate_errors
 from bnn.images.sets import ImageSet
 from bnn.networks.network import FoldedNetwork, layer_signs
-
-Tick = Callable[[int, int], None]
 
 TILTED_RATES = (5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 0.1, 0.2, 0.5)
 """Mean rates of ones and zeros at which tilts are counted; below, tilts change little."""
@@ -65,7 +64,7 @@ def count_rate_pairs(
     threads: int | None = None,
     engine: str = "auto",
     memory: int | None = None,
-    tick: Tick = lambda done, total: None,
+    tick: Progress = lambda done, total: None,
 ) -> xr.Dataset:
     """Count right answers at unequal rates, on the chips that equal rates are counted on.
 

@@ -130,16 +130,16 @@ def _of_readings(
         {"state": state[first], "condition": condition[first], "h": h[first]}
     ).assign(
         count=np.bincount(group, minlength=len(first)),
-        o=_whole_sums(group, place, len(first)),
-        oo=_whole_sums(group, place * place, len(first)),
+        o=whole_sums(group, place, len(first)),
+        oo=whole_sums(group, place * place, len(first)),
     )
-    cell, first_of_cell = _distinct([state, condition, device])
+    cell, _ = _distinct([state, condition, device])
     w = h >> WIDE_BITS
     group, first = _distinct([cell, w])
     wide = pd.DataFrame({name: keys[name].to_numpy()[first] for name in CELL}).assign(
         w=w[first],
         count=np.bincount(group, minlength=len(first)),
-        q=_whole_sums(group, q - (w << WIDE_BITS + PLACE_BITS), len(first)),
+        q=whole_sums(group, q - (w << WIDE_BITS + PLACE_BITS), len(first)),
     )
 
     place_in_time = np.stack(
@@ -237,7 +237,7 @@ def _summed(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     return table.groupby(key, as_index=False, sort=False).sum() if len(table) else table
 
 
-def _whole_sums(group: IntArray, values: IntArray, groups: int) -> IntArray:
+def whole_sums(group: IntArray, values: IntArray, groups: int) -> IntArray:
     """Sums of whole numbers per group, exact as long as they are below 2**63."""
     found = np.zeros(groups, dtype=np.int64)
     np.add.at(found, group, values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from devicefit.compression.accumulation import CELL, WIDE_BITS, accumulate
+from devicefit.compression.accumulation import CELL, WIDE_BITS, accumulate, whole_sums
 from devicefit.compression.exact_sums import (
     MOST_PER_CELL,
     NAMES,
@@ -156,7 +156,7 @@ def _compress_state(
     bins_per_spread: int,
 ) -> CompressedState:
     cells = _cells(series[series["n"] > 0])
-    n = _totals(cells.condition, cells.n, conditions)
+    n = whole_sums(cells.condition, cells.n, conditions)
     mean = np.bincount(cells.condition, cells.n * cells.mean, conditions) / np.maximum(n, 1)
     # About each cell's own mean first: nothing is lost by cancellation.
     apart = cells.sum_of_squares + cells.n * (cells.mean - mean[cells.condition]) ** 2
@@ -201,12 +201,6 @@ def _cells(series: pd.DataFrame) -> DeviceCells:
         n=series["n"].to_numpy(dtype=np.int64),
         **vars(found),
     )
-
-
-def _totals(group: IntArray, values: IntArray, groups: int) -> IntArray:
-    found = np.zeros(groups, dtype=np.int64)
-    np.add.at(found, group, values)
-    return found
 
 
 def _quantiles(
@@ -270,7 +264,7 @@ def _design_effect(
         return 1.0
     wide = wide.sort_values(["device", "condition", "w"], kind="stable")
     device, many = wide["device"].to_numpy(), wide["count"].to_numpy()
-    if _totals(device, many, int(device.max()) + 1).max() == 1:
+    if whole_sums(device, many, int(device.max()) + 1).max() == 1:
         return 1.0
     condition, count = bins["condition"].to_numpy(), bins["count"].to_numpy()
     residual = (middle - median[condition]) / spread[condition]

@@ -20,8 +20,7 @@ ORIGIN = 9.0
 STEPS = 2.0**28
 """Steps of ``q`` per unit of ln R."""
 PLACE_BITS = 17
-FINE_WIDTH = 2.0**-11
-"""Width of a fine bin in ln R."""
+"""A fine bin holds 2**17 steps: 2**-11 in ln R."""
 MOST_PER_CELL = 2**26
 """Readings of one device, state and condition beyond which a sum could overflow."""
 

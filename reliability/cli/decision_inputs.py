@@ -198,6 +198,7 @@ def on_device(
         One condition only, or energies, a reference or a value of the second variable of another
         variable or range.
     """
+    from reliability.decision.options import ONE_CONDITION
     from reliability.decision.second_variable import compared_values
 
     low, high, table = float(values[0]), float(values[-1]), options.energy_table
@@ -209,10 +210,7 @@ def on_device(
             "with --second"
         )
     if low == high:
-        raise ValueError(
-            "all readings are at one condition, so there is no programming to choose; measure two "
-            "conditions or more, or stop at `fit`, `ber`, `predict` and `evaluate --device`"
-        )
+        raise ValueError(ONE_CONDITION)
     if table is not None:
         table.check(programming, low, high)
     if options.lives:

@@ -19,7 +19,7 @@ from reliability.accuracy.surface import AccuracySurface, tolerated_ln_ber
 from reliability.accuracy.surface_fit import fit_accuracy_surfaces
 from reliability.chips.chip_yield import chip_yield
 from reliability.decision.comparison import Comparison, Design, Setting
-from reliability.decision.options import DecisionOptions
+from reliability.decision.options import ONE_CONDITION, DecisionOptions
 from reliability.decision.references import references
 from reliability.decision.safe_set import safe_set
 from reliability.device.study import DeviceStudy
@@ -61,13 +61,10 @@ def compare(
         There is one condition only.
     """
     posterior, frame, grid = device.main, device.main.frame, device.grid
+    if frame.is_single:
+        raise ValueError(ONE_CONDITION)
     if curves is None:
         curves = fit_accuracy_surfaces(networks, seed=options.seed, cores=2)
-    if frame.is_single:
-        raise ValueError(
-            "all readings are at one condition, so there is no programming to choose; measure two "
-            "conditions or more, or stop at `fit`, `ber`, `predict` and `evaluate --device`"
-        )
     fitted = {posterior.family: posterior, **device.posteriors}
     ber = {name: ber_curves(p, grid, options=options.sensing) for name, p in fitted.items()}
     rng = np.random.default_rng([options.seed, 2])

@@ -14,6 +14,12 @@ from reliability.plans.storage import STORAGES, Storage
 if TYPE_CHECKING:
     from devicefit.life.study import Life
 
+ONE_CONDITION = (
+    "all readings are at one condition, so there is no programming to choose; measure two "
+    "conditions or more, or stop at `fit`, `ber`, `predict` and `evaluate --device`"
+)
+"""Why nothing can be decided of a device that was measured at one programming value."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionOptions:

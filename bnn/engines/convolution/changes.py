@@ -26,8 +26,9 @@ from bnn.engines.convolution.columns import (
     planes_used,
 )
 from bnn.engines.convolution.flips import BLOCK, sum_flips, table_size
-from bnn.engines.convolution.maps import ChipConvolution, CleanConvolution, Longs, Small
+from bnn.engines.convolution.maps import ChipConvolution, CleanConvolution
 from bnn.engines.packed.conv_kernels import Scratch, count_map, pad_map, scratch_of
+from bnn.machine.arrays import Longs, Small
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
 from bnn.machine.vectors import (

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.machine.aligned import aligned_zeros
+from bnn.machine.arrays import Longs, Octets
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, word_count
 from bnn.machine.vector_memory import load_like, store_like
@@ -40,8 +41,6 @@ MOST_SHORT, MOST_CHANGED = 2**SHORT_PLANES - 3, 2**PLANES - 3
 TOGETHER = 16
 """Columns counted together; lists are filled up to a multiple."""
 
-Octets = npt.NDArray[np.uint8]
-Longs = npt.NDArray[np.int64]
 Offsets = npt.NDArray[np.uint32]
 
 

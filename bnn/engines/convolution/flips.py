@@ -22,6 +22,7 @@ from bnn.engines.convolution.columns import (
     planes_used,
 )
 from bnn.engines.packed.conv_types import MapShape
+from bnn.machine.arrays import Ints, Longs, Small
 from bnn.machine.bit_matrix import transpose_bits
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
@@ -55,10 +56,6 @@ MOST_SURE = 62
 
 _VECTOR = 8
 _HALF = 62
-
-Small = npt.NDArray[np.int8]
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 
 
 class Strings(NamedTuple):

@@ -9,13 +9,8 @@ import numpy.typing as npt
 
 from bnn.engines.convolution.flips import SortedFlips, Strings
 from bnn.engines.packed.conv_types import PackedConvolution
+from bnn.machine.arrays import Ints, Longs, Small
 from bnn.machine.packing import Words
-
-Small = npt.NDArray[np.int8]
-
-Ints = npt.NDArray[np.int32]
-
-Longs = npt.NDArray[np.int64]
 
 
 class CleanConvolution(NamedTuple):

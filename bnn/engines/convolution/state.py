@@ -13,14 +13,11 @@ from bnn.engines.packed import conv_layer
 from bnn.engines.packed.conv_layer import pack_convolution
 from bnn.engines.packed.conv_types import MapShape, PackedConvolution
 from bnn.machine.aligned import aligned_copy
+from bnn.machine.arrays import Longs
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, pack_bits, word_count
 from bnn.machine.workers import in_threads
 from bnn.networks.network import ConvLayer
-
-Longs = npt.NDArray[np.int64]
-Ints = npt.NDArray[np.int32]
-Small = npt.NDArray[np.int8]
 
 CUT = 127
 """Sums are cut here."""

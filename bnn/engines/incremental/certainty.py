@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.machine.aligned import aligned_empty
+from bnn.machine.arrays import Longs, Small
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
 from bnn.machine.workers import in_threads
@@ -30,8 +31,6 @@ MOST_OUTPUT_FLIPS = 15
 # Scores are rounded twice, relative to their size 1e-16; this is far above and costs nothing.
 _ROUNDING = 1e-9
 
-Small = npt.NDArray[np.int8]
-Longs = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 

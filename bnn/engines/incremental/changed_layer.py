@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bnn.engines.incremental.layer_state import LayerFlips, LayerState
 from bnn.engines.packed.binary_layer import fire_four
+from bnn.machine.arrays import Ints, Longs, Octets, Small
 from bnn.machine.bit_matrix import transpose_bytes
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
@@ -38,10 +39,6 @@ from bnn.machine.vectors import (
 MOST_CHANGE = 126
 """Largest change of ``q`` that bytes follow: margins are cut to -128..127."""
 
-Octets = npt.NDArray[np.uint8]
-Small = npt.NDArray[np.int8]
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 Offsets = npt.NDArray[np.uint32]
 Ranks = npt.NDArray[np.uint64]
 

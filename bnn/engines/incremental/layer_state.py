@@ -8,14 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bnn.machine.arrays import Ints, Longs, Octets, Small
 from bnn.machine.bit_matrix import transpose_bits
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
 
-Octets = npt.NDArray[np.uint8]
-Small = npt.NDArray[np.int8]
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 Ranks = npt.NDArray[np.uint64]
 
 

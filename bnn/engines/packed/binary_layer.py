@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.machine.aligned import aligned_empty
+from bnn.machine.arrays import Longs, Octets, Small
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
 from bnn.machine.vectors import (
@@ -33,11 +34,6 @@ ROWS_TOGETHER = 2 * LANES
 """Neurons are padded to a multiple of this."""
 
 _FAR = 1 << 30
-
-Octets = npt.NDArray[np.uint8]
-Small = npt.NDArray[np.int8]
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 
 
 def lanes_of(weights: Words) -> Words:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bnn.engines.packed.binary_layer import LANES, count_four
-from bnn.engines.packed.conv_types import Longs, MapShape, PackedConvolution, Small
+from bnn.engines.packed.conv_types import MapShape, PackedConvolution
+from bnn.machine.arrays import Longs, Small
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
 from bnn.machine.vector_memory import store_cut

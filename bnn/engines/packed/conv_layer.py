@@ -14,17 +14,11 @@ import numpy.typing as npt
 
 from bnn.engines.packed.binary_layer import ROWS_TOGETHER, lanes_of
 from bnn.engines.packed.conv_kernels import convolve
-from bnn.engines.packed.conv_types import (
-    FAR,
-    NO_CEILING,
-    Longs,
-    MapShape,
-    PackedConvolution,
-    Small,
-)
+from bnn.engines.packed.conv_types import FAR, NO_CEILING, MapShape, PackedConvolution
 from bnn.engines.pixels import pixel_conv
 from bnn.engines.pixels.pixel_conv import NO_SUMS
 from bnn.machine.aligned import aligned_copy
+from bnn.machine.arrays import Longs, Small
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, pack_bits, word_count
 from bnn.networks.network import ConvLayer

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bnn.engines.packed.binary_layer import LANES, count_four
 from bnn.engines.packed.conv_kernels import (
@@ -24,6 +23,7 @@ from bnn.engines.packed.conv_kernels import (
 from bnn.engines.packed.conv_layer import pack_convolution
 from bnn.engines.packed.conv_types import PackedConvolution
 from bnn.machine.aligned import aligned_empty
+from bnn.machine.arrays import Ints, Longs, Shorts
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, pack_bits, word_count
 from bnn.machine.vector_memory import store_narrowed
@@ -36,10 +36,6 @@ MOST_COLUMNS = 2**15 - 1
 
 _VECTOR = 32
 _LEAST, _MOST = -(2**15), 2**15 - 1
-
-Shorts = npt.NDArray[np.int16]
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

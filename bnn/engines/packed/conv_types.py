@@ -7,17 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bnn.machine.arrays import Ints, Longs, Octets
 from bnn.machine.packing import Words
 
 FAR = 1 << 30
 
-Octets = npt.NDArray[np.uint8]
-
-Small = npt.NDArray[np.int8]
-
-Ints = npt.NDArray[np.int32]
-
-Longs = npt.NDArray[np.int64]
 
 NO_CEILING = np.empty(0, np.int8)
 

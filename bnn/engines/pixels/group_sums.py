@@ -12,13 +12,10 @@ from bnn.engines.pixels.lit_groups import (
     GROUP,
     MOST_LIGHT,
     PIXEL_LEVELS,
-    Ints,
     LitGroups,
-    Longs,
-    Octets,
-    Shorts,
     padded_neurons,
 )
+from bnn.machine.arrays import Ints, Longs, Octets, Shorts
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
 from bnn.machine.vector_memory import load_bytes_as_shorts

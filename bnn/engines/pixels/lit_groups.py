@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bnn.machine import vectors
+from bnn.machine.arrays import Longs, Octets
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, pack_bits, word_count
 from bnn.machine.vectors import (
@@ -39,10 +40,6 @@ _LOOKED_AT = 4096
 _PACKED_AT_ONCE = 4096
 FAR = np.int64(1) << 40
 
-Octets = npt.NDArray[np.uint8]
-Shorts = npt.NDArray[np.int16]
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 

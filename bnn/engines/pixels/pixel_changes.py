@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bnn.machine.arrays import Ints, Longs, Octets, Shorts, Small
 from bnn.machine.bit_matrix import transpose_bits
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words
@@ -35,12 +36,6 @@ MOST_CHANGE = 32767
 
 _AHEAD = 16  # neurons between asking for margins and using them
 _FEW_ROWS = 6  # changed neurons of a group of 64 up to which bits are set one by one
-
-Octets = npt.NDArray[np.uint8]
-Small = npt.NDArray[np.int8]
-Shorts = npt.NDArray[np.int16]
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 
 
 class PixelState(NamedTuple):

@@ -6,9 +6,9 @@ crosses the ends of a cache line.
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from bnn.machine.aligned import aligned_zeros
+from bnn.machine.arrays import Ints, Longs, Octets, Shorts, Small
 from bnn.machine.bit_matrix import transpose_bits
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, word_count
@@ -22,11 +22,6 @@ _FAR = 1 << 30
 _VECTOR = 32
 _GROUPS_SHORT = 42  # 42 * 3 taps of at most 255 fit 16 bits
 
-Octets = npt.NDArray[np.uint8]
-Small = npt.NDArray[np.int8]
-Shorts = npt.NDArray[np.int16]
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 
 NO_SUMS = np.empty((0, 0, 0), np.int64)
 

@@ -8,6 +8,7 @@ depends on six weights, so the 64 sums that are possible are tabulated for each 
 import numpy as np
 import numpy.typing as npt
 
+from bnn.machine.arrays import Ints, Octets, Shorts
 from bnn.machine.bit_matrix import transpose_bits
 from bnn.machine.compiled import njit
 from bnn.machine.packing import Words, unpack_signs
@@ -28,10 +29,6 @@ BLOCK = 64
 
 PIXEL_LEVELS = 255
 _FAR = 1 << 30
-
-Octets = npt.NDArray[np.uint8]
-Shorts = npt.NDArray[np.int16]
-Ints = npt.NDArray[np.int32]
 
 
 def pixel_blocks(images: Octets) -> Octets:
