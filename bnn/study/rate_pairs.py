@@ -8,7 +8,7 @@ where only ones or only zeros go wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,7 @@ from bnn.calibration.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from bnn.errors.errors import Errors, Flips
 from bnn.evaluation.calibrated_engines import FoldedEngine
 from bnn.evaluation.calibrated_evaluation import evaluate_calibrated
-from bnn.evaluation.counting import Progress
+from bnn.evaluation.counting import HowToCount
 from bnn.evaluation.evaluation import evaluate_errors
 from bnn.images.sets import ImageSet
 from bnn.networks.network import FoldedNetwork, layer_signs
@@ -58,13 +58,9 @@ def count_rate_pairs(
     reference: CalibrationReference | None = None,
     rates: Sequence[float] = TILTED_RATES,
     tilts: Sequence[float] = TILTS,
-    chips: int,
     seed: int,
     protected: frozenset[str] = frozenset(),
-    threads: int | None = None,
-    engine: str = "auto",
-    memory: int | None = None,
-    tick: Progress = lambda done, total: None,
+    **how: Unpack[HowToCount],
 ) -> xr.Dataset:
     """Count right answers at unequal rates, on the chips that equal rates are counted on.
 
@@ -81,10 +77,8 @@ def count_rate_pairs(
         For treatments other than fixed.
     rates, tilts : sequence of float
         Each rate is counted at each tilt.
-    chips, seed, protected, threads, engine, memory
+    seed, protected, **how
         As of :func:`bnn.evaluate`.
-    tick : callable
-        Progress.
 
     Returns
     -------
@@ -98,26 +92,17 @@ def count_rate_pairs(
         Unknown treatment, or as of :func:`bnn.evaluate_errors`.
     """
     run = _counter(network, treatment, reference)
+    tick = how.pop("progress", None)
     parts = []
     for turn, rate in enumerate(rates):
 
         def of_rate(done: int, total: int, turn: int = turn) -> None:
-            tick(turn * total + done, len(rates) * total)
+            if tick is not None:
+                tick(turn * total + done, len(rates) * total)
 
-        parts.append(
-            run(
-                rate,
-                images.test_images,
-                images.test_labels,
-                errors=[Errors((tilted_flips(rate, tilt),), protected=protected) for tilt in tilts],
-                chips=chips,
-                seed=seed,
-                threads=threads,
-                engine=engine,
-                memory=memory,
-                progress=of_rate,
-            )
-        )
+        errors = [Errors((tilted_flips(rate, tilt),), protected=protected) for tilt in tilts]
+        data = (images.test_images, images.test_labels)
+        parts.append(run(rate, *data, errors=errors, seed=seed, progress=of_rate, **how))
     counts = xr.concat([part.drop_attrs(deep=False) for part in parts], dim="case")
     attrs = {k: v for k, v in parts[0].attrs.items() if k not in ("errors", "weights")}
     return counts.assign_coords(
@@ -151,7 +136,7 @@ def _counter(
             reference, *data, count=evaluate_errors, **options
         )
 
-    def folded(rate: float, *data: Any, engine: str, **options: Any) -> xr.Dataset:
+    def folded(rate: float, *data: Any, engine: str = "auto", **options: Any) -> xr.Dataset:
         protected = options["errors"][0].protected
         with_rate = fold_for_ber(reference, rate, protected=protected)
         runner = FoldedEngine(reference, with_rate, engine)

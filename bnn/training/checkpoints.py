@@ -15,6 +15,7 @@ from torch import nn
 
 from bnn.machine.stored import check_format, plain_number, reading, shown
 from bnn.networks.storage import replacing
+from bnn.training.architectures import BinaryNetwork
 from bnn.training.widening import widened
 
 FORMAT = "rram-reliability training checkpoint 2"
@@ -46,7 +47,7 @@ class TrainingState:
         Results of the epochs before.
     """
 
-    module: nn.Module
+    module: BinaryNetwork
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     rngs: dict[str, np.random.Generator]

@@ -166,25 +166,12 @@ def train(
         if path is not None and path.exists():
             load_checkpoint(state, path, identity=identity)
         scores = _scores_of(module, options)
-        last = time.monotonic()
+        save = _saving_now_and_then(state, path, identity, checkpoint_seconds)
         while state.epoch <= options.epochs:
-            # a copy draws the order, so that a checkpoint can draw it once more
-            order = copy.deepcopy(rngs["order"])
-            parts = np.array_split(order.permutation(len(images)), batches)
-            module.train()
-            for norm in module.norms:
-                assert isinstance(norm, BatchNorm)
-                # the running statistics need an epoch before they mean anything
-                norm.by_running = options.normalise_by == "running" and state.epoch > 1
-            while state.batch < batches:
-                _step(state, module, scores, image_set, parts[state.batch], options)
-                if path is not None and time.monotonic() - last >= checkpoint_seconds:
-                    save_checkpoint(state, path, identity=identity)
-                    last = time.monotonic()
-            rngs["order"].bit_generator.state = order.bit_generator.state
+            _epoch(state, scores, image_set, options, batches=batches, save=save)
             if options.statistics_ber is not None and state.epoch == options.epochs:
                 measure_statistics(module, images, ber=options.statistics_ber, rng=rngs["flips"])
-            result = _end_of_epoch(state, module, image_set)
+            result = _end_of_epoch(state, image_set)
             if progress is not None:
                 progress(result)
         if path is not None:
@@ -271,9 +258,47 @@ def _scores_of(module: BinaryNetwork, options: TrainingOptions) -> Scores:
     return compiled
 
 
+def _saving_now_and_then(
+    state: TrainingState, path: Path | None, identity: str, seconds: float
+) -> Callable[[], None]:
+    """Writes the checkpoint if the last one is older than so many seconds."""
+    last = time.monotonic()
+
+    def save() -> None:
+        nonlocal last
+        if path is not None and time.monotonic() - last >= seconds:
+            save_checkpoint(state, path, identity=identity)
+            last = time.monotonic()
+
+    return save
+
+
+def _epoch(
+    state: TrainingState,
+    scores: Scores,
+    image_set: ImageSet,
+    options: TrainingOptions,
+    *,
+    batches: int,
+    save: Callable[[], None],
+) -> None:
+    """The batches of an epoch that are not done yet; `save` is called after each."""
+    # a copy draws the order, so that a checkpoint can draw it once more
+    order = copy.deepcopy(state.rngs["order"])
+    parts = np.array_split(order.permutation(len(image_set.train_images)), batches)
+    state.module.train()
+    for norm in state.module.norms:
+        assert isinstance(norm, BatchNorm)
+        # the running statistics need an epoch before they mean anything
+        norm.by_running = options.normalise_by == "running" and state.epoch > 1
+    while state.batch < batches:
+        _step(state, scores, image_set, parts[state.batch], options)
+        save()
+    state.rngs["order"].bit_generator.state = order.bit_generator.state
+
+
 def _step(
     state: TrainingState,
-    module: BinaryNetwork,
     scores: Scores,
     image_set: ImageSet,
     batch: np.ndarray,
@@ -288,7 +313,7 @@ def _step(
     ber, flips = options.ber, state.rngs["flips"]
     if options.ber_from is not None:
         ber = float(flips.uniform(options.ber_from, options.ber))
-    weights = drawn_weights(module, ber, flips, options.gradient == "clean")
+    weights = drawn_weights(state.module, ber, flips, options.gradient == "clean")
     result = scores(pixels.to(options.device), weights, getattr(torch, options.arithmetic))
     targets = targets.to(options.device)
     loss = training_loss(result, targets, loss=options.loss, margin=options.margin)
@@ -296,16 +321,16 @@ def _step(
     loss.backward()
     state.optimizer.step()
     state.schedule.step()
-    _clip_latent(module)
+    _clip_latent(state.module)
     state.batch += 1
     state.loss_sum += float(loss.detach()) * len(batch)
     state.correct += int((result.detach().argmax(dim=1) == targets).sum())
 
 
-def _end_of_epoch(state: TrainingState, module: BinaryNetwork, image_set: ImageSet) -> EpochResult:
+def _end_of_epoch(state: TrainingState, image_set: ImageSet) -> EpochResult:
     """Count the test images and turn to the next epoch."""
-    module.eval()
-    answers = module_answers(module, image_set.test_images)
+    state.module.eval()
+    answers = module_answers(state.module, image_set.test_images)
     result = EpochResult(
         epoch=state.epoch,
         loss=state.loss_sum / len(image_set.train_images),

@@ -102,10 +102,9 @@ def check_groups(measurements: Measurements, groups: Sequence[tuple[float, float
                 "more values"
             )
         if "array_id" in table:
-            parts = (table, measurements.intervals, measurements.summaries)
-            kept = {
-                name for p in parts if "array_id" in p for name in _outside(p, low, high).array_id
-            }
+            without = _part(measurements, low, high, inside=False)
+            parts = (without.table, without.intervals, without.summaries)
+            kept = {name for part in parts if "array_id" in part for name in part.array_id}
             only = sorted(set(table.loc[inside, "array_id"]) - kept)
             if only:
                 raise ValueError(
@@ -167,22 +166,8 @@ def leave_conditions_out(
     check_groups(measurements, groups)
     parts = []
     for number, (low, high) in enumerate(groups):
-        kept = replace(
-            measurements,
-            **{
-                name: _outside(getattr(measurements, name), low, high)
-                for name in ("table", "intervals", "summaries")
-            },
-        )
-        inside = measurements.table["programming"].between(low, high)
-        bounds = measurements.intervals
-        if len(bounds):
-            bounds = bounds[bounds["programming"].between(low, high)].reset_index(drop=True)
-        out = replace(
-            measurements,
-            table=measurements.table[inside].reset_index(drop=True),
-            intervals=bounds,
-        )
+        kept = _part(measurements, low, high, inside=False)
+        out = _part(measurements, low, high, inside=True)
         posterior = fit(compress(kept), family=family, options=options, prior_file=prior_file)
         rng = np.random.default_rng([seed, 6, number])
         persistence = fit_persistence(posterior, kept, options=sensing, rng=rng)
@@ -209,11 +194,16 @@ def leave_conditions_out(
     )
 
 
-def _outside(part: pd.DataFrame, low: float, high: float) -> pd.DataFrame:
-    """Rows of other programming values."""
-    if not len(part):
-        return part
-    return part[~part["programming"].between(low, high)].reset_index(drop=True)
+def _part(measurements: Measurements, low: float, high: float, *, inside: bool) -> Measurements:
+    """Readings, bounds and tables at programming values inside a range, or at all others."""
+    parts = {}
+    for name in ("table", "intervals", "summaries"):
+        part = getattr(measurements, name)
+        if len(part):
+            chosen = part["programming"].between(low, high) == inside
+            part = part[chosen].reset_index(drop=True)
+        parts[name] = part
+    return replace(measurements, **parts)
 
 
 def left_out_conditions_gate(found: pd.DataFrame, programming: Programming) -> Gate:

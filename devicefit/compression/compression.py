@@ -84,13 +84,7 @@ def compress(measurements: Measurements, *, bins_per_spread: int = BINS_PER_SPRE
     partial = accumulate(measurements.table, measurements.intervals, measurements.summaries)
     conditions, condition_codes = _sorted_codes(partial.conditions)
     arrays = sorted(set(conditions["array"]))
-    names = partial.devices["device"]
-    if names.duplicated().any():
-        # The same number on two arrays is two devices.
-        names = partial.devices["array"] + "/" + names
-    device_order = np.argsort(names.to_numpy(dtype=object), kind="stable")
-    device_codes = np.empty(len(names), dtype=np.int64)
-    device_codes[device_order] = np.arange(len(names))
+    devices, device_codes = _sorted_devices(partial.devices)
 
     def recoded(table: pd.DataFrame) -> pd.DataFrame:
         new = {"condition": condition_codes[table["condition"].to_numpy()]}
@@ -98,9 +92,12 @@ def compress(measurements: Measurements, *, bins_per_spread: int = BINS_PER_SPRE
             new["device"] = device_codes[table["device"].to_numpy()]
         return table.assign(**new)
 
-    series = recoded(partial.series)
-    bins, wide = recoded(partial.bins), recoded(partial.wide)
-    intervals, summaries = recoded(partial.intervals), recoded(partial.summaries)
+    series, bins, wide, intervals, summaries = (
+        recoded(table)
+        for table in (
+            partial.series, partial.bins, partial.wide, partial.intervals, partial.summaries,
+        )
+    )  # fmt: skip
     if len(series) and series["n"].max() > MOST_PER_CELL:
         raise ValueError(
             f"{series['n'].max()} readings of one device at one condition; at most "
@@ -129,18 +126,29 @@ def compress(measurements: Measurements, *, bins_per_spread: int = BINS_PER_SPRE
         second_values=conditions["second"].to_numpy(),
         array=conditions["array"].map(code_of).to_numpy(dtype=np.int64),
         states=states,
-        devices=len(names) + int(np.maximum(*unnamed).sum()),
-        device_array=partial.devices["array"]
-        .iloc[device_order]
-        .map(code_of)
-        .to_numpy(dtype=np.int64),
+        devices=len(devices) + int(np.maximum(*unnamed).sum()),
+        device_array=devices["array"].map(code_of).to_numpy(dtype=np.int64),
         devices_per_condition=np.minimum(*seen),
     )
 
 
 def _sorted_codes(conditions: pd.DataFrame) -> tuple[pd.DataFrame, IntArray]:
     """Conditions in ascending order, and the place of each in it."""
-    ordered = conditions.sort_values(["programming", "second", "array"], kind="stable")
+    return _in_order(conditions, ["programming", "second", "array"])
+
+
+def _sorted_devices(devices: pd.DataFrame) -> tuple[pd.DataFrame, IntArray]:
+    """Devices in the order of their names, and the place of each in it."""
+    names = devices["device"]
+    if names.duplicated().any():
+        # The same number on two arrays is two devices.
+        names = devices["array"] + "/" + names
+    return _in_order(devices.assign(name=names), ["name"])
+
+
+def _in_order(table: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, IntArray]:
+    """Rows in ascending order of some columns, and the place of each in it."""
+    ordered = table.reset_index(drop=True).sort_values(columns, kind="stable")
     codes = np.empty(len(ordered), dtype=np.int64)
     codes[ordered.index.to_numpy()] = np.arange(len(ordered))
     return ordered.reset_index(drop=True), codes

@@ -10,6 +10,7 @@ from devicefit.distributions.sensing import BerCurve
 from devicefit.fitting.fitted import Fitted
 from devicefit.likelihood.compressed import Compressed
 from devicefit.measurements.measurements import STATES
+from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.prediction.counted_errors import ErrorCounts
 from devicefit.prediction.reading_density import conditions_of
 
@@ -99,11 +100,7 @@ def predicted_failures(
             f"{curve.scheme} has no threshold; failures are counted and predicted at the threshold "
             "of the 1T1R curve"
         )
-    n = {state: compressed.states[state].n.copy() for state in STATES}
-    if len(counts.bounded):
-        at = conditions_of(counts.bounded, compressed)
-        for state in STATES:
-            np.add.at(n[state], at[(counts.bounded["state"] == state).to_numpy()], 1)
+    n = _readings_of_conditions(compressed, counts)
     coordinate = posterior.frame.programming.coordinate
     cells = []
     for g in range(len(counts.devices)):
@@ -129,22 +126,33 @@ def predicted_failures(
                 continue
             wrong = law.ln_survival(ln_t) if state == "LRS" else law.ln_distribution(ln_t)
             p = np.clip((np.exp(wrong) @ (of_condition / trials)).ravel(), 0.0, 1.0)
-            effective = max(1, round(trials / compressed.states[state].design_effect))
-            each = trials / effective
-            low, median, high = each * np.quantile(
-                rng.binomial(effective, p), _LEVELS, method="inverted_cdf"
-            )
+            effect = compressed.states[state].design_effect
+            of_number = _interval(p, trials, effect, rng)
             cells.append(
-                FailureCell(
-                    *ends,
-                    state,
-                    int(counts.devices[g]),
-                    trials,
-                    errors,
-                    # One effective failure is `each` counted ones; less than it is no surprise.
-                    low=max(0.0, float(low) - (each - 1)),
-                    median=float(median),
-                    high=min(float(trials), float(high) + (each - 1)),
-                )
+                FailureCell(*ends, state, int(counts.devices[g]), trials, errors, *of_number)
             )
     return tuple(cells)
+
+
+def _readings_of_conditions(compressed: Compressed, counts: ErrorCounts) -> dict[str, IntArray]:
+    """Readings of each state at each condition, those that are known by bounds too."""
+    n: dict[str, IntArray] = {state: compressed.states[state].n.copy() for state in STATES}
+    if len(counts.bounded):
+        at = conditions_of(counts.bounded, compressed)
+        for state in STATES:
+            np.add.at(n[state], at[(counts.bounded["state"] == state).to_numpy()], 1)
+    return n
+
+
+def _interval(
+    p: FloatArray, trials: int, design_effect: float, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Low end, median and high end of the number of errors in trials that are alike."""
+    effective = max(1, round(trials / design_effect))
+    each = trials / effective
+    low, median, high = each * np.quantile(
+        rng.binomial(effective, p), _LEVELS, method="inverted_cdf"
+    )
+    # One effective failure is `each` counted ones; less than it is no surprise.
+    low, high = max(0.0, float(low) - (each - 1)), min(trials, float(high) + (each - 1))
+    return low, float(median), high

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from devicefit.persistence.persistence import predict_failing
 from devicefit.persistence.windows import WindowedPersistence, windowed_persistence
 from devicefit.prediction.counted_errors import group_conditions
 from devicefit.prediction.places import READ_AT, on_new_arrays
-from devicefit.prediction.sides import DRAWS, flat_draws, sides, threshold_words
+from devicefit.prediction.sides import DRAWS, Sides, flat_draws, sides, threshold_words
 
 DEVICES_PER_BIN = 200
 LEVELS = (0.025, 0.5, 0.975)
@@ -32,6 +33,11 @@ READINGS = ("once", "persistent", "independent")
 The last is for fits without repeated readings, and makes the interval too narrow where devices
 differ.
 """
+COLUMNS = (
+    "programming_low programming_high state devices failures_observed failures_q025 failures_q500 "
+    "failures_q975 failures_crps log_predictive_density readings extrapolated as_array new_array"
+).split()
+"""Of :func:`predict`."""
 
 
 def fit_persistence(
@@ -52,7 +58,7 @@ def fit_persistence(
     table = found.readings
     persistence = {}
     for state in STATES:
-        rows = (table["state"] == state).to_numpy() & found.decided
+        rows = found.of_state(state, decided=True)
         number = pd.factorize(table["device_id"][rows], sort=True)[0]
         if len(number) == number.max(initial=-1) + 1:
             continue
@@ -146,50 +152,54 @@ def predict(
     known = _known_persistence(measurements.source, table, persistence or {}, options)
     found = sides(device, measurements, options=options, as_array=as_array)
     outside = _outside_fit(table, device.frame, read_at or {})
-    laws = device.mixtures(found.places.x, second=found.places.second, array=found.places.array)
-    ln_density = np.empty(len(table))
-    with np.errstate(divide="ignore"):  # no lower bound is 0 ohm
-        ends = np.log(table[["low_ohm", "high_ohm"]].to_numpy(dtype=np.float64)).T
-    state_of_row = table["state"].to_numpy()
-    for state in STATES:
-        rows = np.flatnonzero(state_of_row == state)
-        ln_density[rows] = _ln_predictive(
-            flat_draws(laws[state], DRAWS // 2), found.places.of_row[rows], *ends[:, rows]
-        )
+    ln_density = _ln_densities(found)
     records = []
     for low, high in _bins(measurements, devices_per_bin):
         inside = table["programming"].between(low, high).to_numpy()
         for state in STATES:
-            of_state = inside & (state_of_row == state)
-            rows = np.flatnonzero(of_state & found.decided)
+            rows = found.of_state(state, decided=True)
+            rows = rows[inside[rows]]
             if not len(rows):
                 continue
-            number, names = pd.factorize(table["device_id"].to_numpy()[rows], sort=True)
-            counts = _counts(number, found.places.of_row[rows], found.fails[rows])
-            failing = np.bincount(counts[0], counts[2]) > 0
-            used = known.get(state)
-            predicted = _predicted(counts, found.probability[state], found.places.x, used, rng)
-            repeated = len(rows) > len(names)
-            q025, q500, q975 = np.quantile(predicted, LEVELS, method="inverted_cdf")
+            every = found.of_state(state)
             records.append(
                 {
                     "programming_low": low,
                     "programming_high": high,
                     "state": state,
-                    "devices": len(names),
-                    "failures_observed": int(failing.sum()),
-                    "failures_q025": int(q025),
-                    "failures_q500": int(q500),
-                    "failures_q975": int(q975),
-                    "failures_crps": ranked_score(predicted, int(failing.sum())),
-                    "log_predictive_density": float(ln_density[of_state].sum()),
-                    "readings": READINGS[(1 if used else 2) if repeated else 0],
+                    **_failures(found, state, rows, known.get(state), rng),
+                    "log_predictive_density": float(ln_density[every[inside[every]]].sum()),
                     "extrapolated": bool(outside[rows].any()),
                     "as_array": as_array,
                     "new_array": new_array,
                 }
             )
-    return pd.DataFrame(records)
+    return pd.DataFrame(records, columns=COLUMNS)
+
+
+def _failures(
+    found: Sides,
+    state: str,
+    rows: IntArray,
+    persistence: WindowedPersistence | None,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Devices of some rows that fail, counted and predicted; how their readings hang together."""
+    number, names = pd.factorize(found.readings["device_id"].to_numpy()[rows], sort=True)
+    counts = _counts(number, found.places.of_row[rows], found.fails[rows])
+    failing = int((np.bincount(counts[0], counts[2]) > 0).sum())
+    predicted = _predicted(counts, found.probability[state], found.places.x, persistence, rng)
+    q025, q500, q975 = np.quantile(predicted, LEVELS, method="inverted_cdf")
+    repeated = len(rows) > len(names)
+    return {
+        "devices": len(names),
+        "failures_observed": failing,
+        "failures_q025": int(q025),
+        "failures_q500": int(q500),
+        "failures_q975": int(q975),
+        "failures_crps": ranked_score(predicted, failing),
+        "readings": READINGS[(1 if persistence else 2) if repeated else 0],
+    }
 
 
 def ranked_score(predicted: IntArray, observed: int) -> float:
@@ -289,6 +299,19 @@ def _predicted(
     number = np.bincount(of_column.ravel(), minlength=used.shape[1])
     first = np.unique(of_column.ravel(), return_index=True)[1]
     return np.asarray(rng.binomial(number, fails[:, first][repeated]).sum(axis=1))
+
+
+def _ln_densities(found: Sides) -> FloatArray:
+    """Ln of the posterior mean density of each reading, or probability between its bounds."""
+    ln_density = np.empty(len(found.readings))
+    with np.errstate(divide="ignore"):  # no lower bound is 0 ohm
+        ends = np.log(found.readings[["low_ohm", "high_ohm"]].to_numpy(dtype=np.float64)).T
+    for state, law in found.laws.items():
+        rows = found.of_state(state)
+        ln_density[rows] = _ln_predictive(
+            flat_draws(law, DRAWS // 2), found.places.of_row[rows], *ends[:, rows]
+        )
+    return ln_density
 
 
 def _ln_predictive(law: Mixture, place: IntArray, low: FloatArray, high: FloatArray) -> FloatArray:

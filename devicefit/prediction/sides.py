@@ -13,7 +13,7 @@ from devicefit.distributions.threshold import choose_threshold
 from devicefit.fitting.fitted import Fitted
 from devicefit.measurements.measurements import STATES, Measurements
 from devicefit.measurements.single_readings import is_above, single_readings
-from devicefit.numerics.arrays import FloatArray
+from devicefit.numerics.arrays import FloatArray, IntArray
 from devicefit.prediction.places import Places, places_of
 
 DRAWS = 1000
@@ -61,6 +61,8 @@ class Sides:
         Whether a reading is known to be on the wrong side of its threshold.
     probability : dict of str to float array, shape (draw, place)
         For each state.
+    laws : dict of str to Mixture
+        Law of ln R of each state at the places.
     """
 
     readings: pd.DataFrame
@@ -68,6 +70,12 @@ class Sides:
     decided: np.ndarray
     fails: np.ndarray
     probability: dict[str, FloatArray]
+    laws: dict[str, Mixture]
+
+    def of_state(self, state: str, *, decided: bool = False) -> IntArray:
+        """Rows of the readings of a state, or of those whose side is known."""
+        chosen = (self.readings["state"] == state).to_numpy()
+        return np.flatnonzero(chosen & self.decided if decided else chosen)
 
 
 def sides(
@@ -90,7 +98,7 @@ def sides(
         probability[state] = np.exp(tail(threshold))
     above, decided = is_above(table, np.exp(threshold)[places.of_row])
     lrs = (table["state"] == "LRS").to_numpy()
-    return Sides(table, places, decided, decided & (above == lrs), probability)
+    return Sides(table, places, decided, decided & (above == lrs), probability, laws)
 
 
 def flat_draws(law: Mixture, draws: int) -> Mixture:

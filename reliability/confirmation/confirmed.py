@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from reliability.confirmation.confirming import Confirmable, Confirming
 from reliability.decision.comparison import Comparison, Design, place_on
 from reliability.decision.safe_set import SafeSet
 from reliability.decision.second_variable import leading
+from reliability.networks.study import Say
 from reliability.plans.storage import Storage
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 _LEAST_PROMISE = 0.5
 RATE_DRAWS = 4000
 """Draws of the error rates counted from readings."""
-
-Say = Callable[[str], None]
 
 
 def confirm_designs(comparison: Comparison, confirming: Confirming, say: Say) -> Comparison:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,14 +16,12 @@ from devicefit.checks.left_out_conditions import (
 )
 from devicefit.checks.neighbours import likenesses, neighbours_gate
 from devicefit.checks.predictive_tests import predictive_tests
-from devicefit.compression.compression import compress
-from devicefit.distributions.sensing import SensingOptions, ln_ber_1t1r
+from devicefit.distributions.sensing import BerCurve, SensingOptions, ln_ber_1t1r
 from devicefit.distributions.threshold import choose_threshold
 from devicefit.fitting.convergence import convergence_gates
 from devicefit.fitting.error_rates import ber_curves
-from devicefit.fitting.fit import DevicePosterior, fit
+from devicefit.fitting.fit import DevicePosterior
 from devicefit.fitting.gate import Gate
-from devicefit.likelihood.compressed import Compressed
 from devicefit.measurements.measurements import Measurements
 from devicefit.numerics.arrays import FloatArray
 from devicefit.numerics.short_repr import short_repr
@@ -34,14 +32,14 @@ from devicefit.prediction.condition_readings import (
     pooled_errors,
 )
 from devicefit.prediction.counted_errors import count_errors
-from devicefit.prediction.loo import Loo, loo
 from devicefit.prediction.predicted_failures import predicted_failures
 from devicefit.prediction.prediction import fit_persistence
 from devicefit.prediction.sides import threshold_words
-from devicefit.prediction.stacking import StackedDevice, stacking_weights
+from devicefit.prediction.stacking import StackedDevice
 from devicefit.priors.files import PriorFile
 from devicefit.sampling.options import SamplerOptions
 from reliability.device.figures_data import device_checks_record
+from reliability.device.fits import Fits, Say, answering, fit_families
 from reliability.device.records import (
     counts_record,
     data_record,
@@ -51,7 +49,6 @@ from reliability.device.records import (
 )
 
 GRID_POINTS = 101
-Say = Callable[[str], None]
 
 
 FITTED = "families fitted"
@@ -92,10 +89,8 @@ class DeviceStudy:
 
     @property
     def main(self) -> DevicePosterior | StackedDevice:
-        """What answers are based on: the stack, or the first family."""
-        if self.weights:
-            return StackedDevice(self.posteriors, self.weights)
-        return next(iter(self.posteriors.values()))
+        """What answers are based on."""
+        return answering(self.posteriors, self.weights)
 
     @property
     def second_values(self) -> tuple[float, ...]:
@@ -189,58 +184,30 @@ def study_device(
         No family could be fitted; says why for each. Or a group cannot be left out.
     """
     check_groups(measurements, left_out)
-    compressed = compress(measurements)
-    posteriors, failed = _fit_all(compressed, measurements, families, sampler, priors, say)
-    say("predicting left-out devices")
-    read = len(measurements.table) > 0
-    loos = _score_all(posteriors, failed, compressed, measurements, say) if read else {}
-    weights = stacking_weights(loos) if stacked and loos else {}
-    main = StackedDevice(posteriors, weights) if weights else next(iter(posteriors.values()))
-    leading = main.leading if isinstance(main, StackedDevice) else main
+    fits = fit_families(measurements, families, stacked, sampler, priors, say)
+    main, leading = fits.main, fits.leading
     grid = adaptive_grid(main, GRID_POINTS)
     say("checking the fit")
-    curves = ber_curves(main, grid, options=sensing)
+    own = ber_curves(leading, grid, options=sensing)
     record: dict[str, Any] = {
-        "data": data_record(measurements, compressed),
+        "data": data_record(measurements, fits.compressed),
         "gates": [],
         "counts": {},
         "quantiles": [],
-        "families": family_records(posteriors, failed, loos, weights),
+        "families": family_records(fits.posteriors, fits.failed, fits.loos, fits.weights),
         "levels": {},
         "checks": {},
         "left_out_conditions": [],
         "threshold_ohm": sensing.threshold_ohm,
         "measured": [c.record() for c in condition_readings(measurements, main, sensing)],
     }
-    rng = np.random.default_rng([sampler.seed, 1])
     persistence: dict[str, WindowedPersistence] = {}
-    own = curves if main is leading else ber_curves(leading, grid, options=sensing)
-    gates: tuple[Gate, ...] = ()
-    if not read:
-        gates = (*convergence_gates(leading, own), modes_gate(leading))
-    else:
-        per_group = max(100, measurements.devices // 40)
-        counts = count_errors(measurements, curves["1T1R"], devices_per_group=per_group)
-        cells = predicted_failures(main, compressed, counts, curves["1T1R"], rng=rng)
-        tests = predictive_tests(main, measurements, options=sensing)
-        gates = gate_report(
-            leading, compressed, curves=own, left_out=loos[leading.family], tests=tests
-        ).gates
-        if len(measurements.places):
-            say("comparing neighbouring cells")
-            placed = np.random.default_rng([sampler.seed, 17])
-            gates += (neighbours_gate(likenesses(measurements, main, sensing, rng=placed)),)
-        say("how much devices differ")
-        persistence = fit_persistence(main, measurements, options=sensing, rng=rng)
-        record["counts"] = counts_record(counts, main)
-        record["checks"] = {
-            **device_checks_record(posteriors, cells),
-            "predictive": tests.record(),
-        }
-        record["quantiles"] = quantile_rows(measurements, main)
-        record["levels"] = levels_record(leading, measurements, compressed, persistence, sampler)
-    if failed:
-        gates += (fitted_gate(failed, tuple(posteriors)),)
+    gates: tuple[Gate, ...] = (*convergence_gates(leading, own), modes_gate(leading))
+    if fits.loos:
+        gates, persistence, found = _check_readings(fits, own, sampler, sensing, say)
+        record |= found
+    if fits.failed:
+        gates += (fitted_gate(fits.failed, tuple(fits.posteriors)),)
     if left_out:
         say(f"refitting the {leading.family} family without each of {len(left_out)} groups")
         predicted = leave_conditions_out(
@@ -255,67 +222,46 @@ def study_device(
         record["left_out_conditions"] = predicted.to_dict("records")
         gates += (left_out_conditions_gate(predicted, measurements.programming),)
     record["gates"] = [gate.record() for gate in gates]
-    return DeviceStudy(posteriors, weights, persistence, grid, record)
+    return DeviceStudy(fits.posteriors, fits.weights, persistence, grid, record)
 
 
-def _fit_all(
-    compressed: Compressed,
-    measurements: Measurements,
-    families: tuple[str, ...],
+def _check_readings(
+    fits: Fits,
+    own: dict[str, BerCurve],
     sampler: SamplerOptions,
-    priors: PriorFile | None,
+    sensing: SensingOptions,
     say: Say,
-) -> tuple[dict[str, DevicePosterior], dict[str, str]]:
-    """Posterior of each family that could be fitted, and why the others could not."""
-    posteriors: dict[str, DevicePosterior] = {}
-    failed: dict[str, str] = {}
-    readings = sum(int(s.n.sum()) for s in compressed.states.values())
-    for family in families:
-        say(f"fitting the {family} family to {readings} readings")
-        try:
-            found = fit(compressed, family=family, options=sampler, prior_file=priors)
-            if not all(np.isfinite(found.draws[name]).all() for name in found.draws.data_vars):
-                raise FloatingPointError("its draws are not finite")
-            posteriors[family] = found
-        except (RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
-            # One family that cannot be fitted must not take the others with it.
-            failed[family] = f"{type(error).__name__}: {error}"
-            say(f"the {family} family could not be fitted: {failed[family]}")
-    _refuse_none(posteriors, failed, measurements)
-    return posteriors, failed
-
-
-def _refuse_none(
-    posteriors: dict[str, DevicePosterior], failed: dict[str, str], measurements: Measurements
-) -> None:
-    """Stop when no family is left."""
-    if not posteriors:
-        reasons = "; ".join(f"{f}: {why}" for f, why in failed.items())
-        raise ValueError(
-            f"{measurements.source}: no family could be fitted ({reasons}); check the readings "
-            "with `rram-reliability check`"
-        )
-
-
-def _score_all(
-    posteriors: dict[str, DevicePosterior],
-    failed: dict[str, str],
-    compressed: Compressed,
-    measurements: Measurements,
-    say: Say,
-) -> dict[str, Loo]:
-    """Prediction of left-out devices by each family; one without finite scores counts as failed."""
-    loos = {}
-    for family, posterior in list(posteriors.items()):
-        found = loo(posterior, compressed, measurements)
-        if np.isfinite(found.lpd).all():
-            loos[family] = found
-            continue
-        del posteriors[family]
-        failed[family] = "FloatingPointError: it gives readings no finite density"
-        say(f"the {family} family cannot be used: {failed[family]}")
-    _refuse_none(posteriors, failed, measurements)
-    return loos
+) -> tuple[tuple[Gate, ...], dict[str, WindowedPersistence], dict[str, Any]]:
+    """Gates, persistence and records that need single readings; `own` are the leading curves."""
+    measurements, compressed = fits.measurements, fits.compressed
+    main, leading = fits.main, fits.leading
+    curve = own["1T1R"]
+    if main is not leading:
+        curve = ber_curves(main, curve.programming, options=sensing)["1T1R"]
+    rng = np.random.default_rng([sampler.seed, 1])
+    per_group = max(100, measurements.devices // 40)
+    counts = count_errors(measurements, curve, devices_per_group=per_group)
+    cells = predicted_failures(main, compressed, counts, curve, rng=rng)
+    tests = predictive_tests(main, measurements, options=sensing)
+    gates = gate_report(
+        leading, compressed, curves=own, left_out=fits.loos[leading.family], tests=tests
+    ).gates
+    if len(measurements.places):
+        say("comparing neighbouring cells")
+        placed = np.random.default_rng([sampler.seed, 17])
+        gates += (neighbours_gate(likenesses(measurements, main, sensing, rng=placed)),)
+    say("how much devices differ")
+    persistence = fit_persistence(main, measurements, options=sensing, rng=rng)
+    record = {
+        "counts": counts_record(counts, main),
+        "checks": {
+            **device_checks_record(fits.posteriors, cells),
+            "predictive": tests.record(),
+        },
+        "quantiles": quantile_rows(measurements, main),
+        "levels": levels_record(leading, measurements, compressed, persistence, sampler),
+    }
+    return gates, persistence, record
 
 
 def fitted_gate(failed: Mapping[str, str], fitted: tuple[str, ...]) -> Gate:

@@ -216,11 +216,12 @@ def evaluate_direct(
     )
     numbers = range(first, first + chips)
     of_chip = [posterior_draw(draws, seed=seed, chip=k) if draw is None else draw for k in numbers]
-    counts = counts.assign_coords(
+    limits = [np.exp(r.threshold_ln_r) for r in readers if r.threshold_ln_r is not None]
+    of_read: dict[str, Any] = {}
+    if limits:
+        of_read["threshold_ohm"] = ("programming", limits, {"units": "ohm"})
+    return counts.assign_coords(
         posterior_draw=("chip", np.array(of_chip, dtype=np.int64)),
         extrapolated=("programming", frame.extrapolated(counts["programming"].values)),
+        **of_read,
     )
-    limits = [np.exp(r.threshold_ln_r) for r in readers if r.threshold_ln_r is not None]
-    if limits:
-        counts = counts.assign_coords(threshold_ohm=("programming", limits, {"units": "ohm"}))
-    return counts

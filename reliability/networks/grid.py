@@ -11,11 +11,12 @@ import numpy as np
 import xarray as xr
 
 from bnn.calibration.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
+from bnn.evaluation.counting import Progress
 from bnn.images.sets import ImageSet
 from bnn.networks.network import network_sha256
 from bnn.training.options import TrainingOptions
 from bnn.training.training import check_resumable
-from reliability.networks.study import NetworkOptions, Say, Tick, run_training, training_options
+from reliability.networks.study import NetworkOptions, Say, run_training, training_options
 from reliability.networks.treated import count_treated
 from reliability.networks.treatments import reference_from
 
@@ -109,7 +110,7 @@ def count_grid(
     *,
     checkpoints: Path | None = None,
     say: Say,
-    tick: Tick,
+    tick: Progress,
 ) -> xr.Dataset:
     """Train every network and count its chips at every rate, with every treatment.
 

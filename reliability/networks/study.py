@@ -22,6 +22,7 @@ from reliability.networks.records import check_record
 
 if TYPE_CHECKING:
     # A decision reads counts only: the packages of networks take it seconds to import.
+    from bnn.evaluation.counting import Progress
     from bnn.evaluation.precision import Precision
     from bnn.images.sets import ImageSet
     from bnn.networks.network import FoldedNetwork
@@ -40,7 +41,6 @@ UNEQUAL_GROUP = "unequal"
 """Group of a file of counts that holds those at unequal rates; files without it are older ones."""
 
 Say = Callable[[str], None]
-Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class NetworkStudy:
 
 
 def train_network(
-    images: ImageSet, options: NetworkOptions, *, ber: float, say: Say, tick: Tick
+    images: ImageSet, options: NetworkOptions, *, ber: float, say: Say, tick: Progress
 ) -> tuple[FoldedNetwork, dict[str, Any]]:
     """Train and fold one network; returns it with its training record."""
     return run_training(images, training_options(images, options, ber=ber), say=say, tick=tick)
@@ -169,7 +169,7 @@ def run_training(
     training: TrainingOptions,
     *,
     say: Say,
-    tick: Tick,
+    tick: Progress,
     checkpoint: Path | None = None,
     initial: Path | None = None,
 ) -> tuple[FoldedNetwork, dict[str, Any]]:
@@ -225,7 +225,7 @@ def evaluate_network(
     *,
     plan: EvaluationPlan | None = None,
     counting: Counting = Counting(),
-    tick: Tick,
+    tick: Progress,
 ) -> NetworkStudy:
     """Count answers of every chip in every case of a plan.
 
@@ -263,7 +263,7 @@ def evaluate_network(
     unequal = None
     chips = min(options.chips, options.unequal_chips)
     if plan.unequal is not None and chips:
-        unequal = plan.unequal(chips=chips, tick=tick, **common)
+        unequal = plan.unequal(chips=chips, progress=tick, **common)
     found = {**record, "network_sha256": network_sha256(network)}
     return NetworkStudy(counts, found, unequal=unequal)
 

@@ -12,11 +12,12 @@ import xarray as xr
 from bnn.calibration.calibration import CalibrationReference
 from bnn.calibration.treatments import FIXED, FOLDED_FOR_EACH, PER_CHIP
 from bnn.evaluation.calibrated_evaluation import evaluate_calibrated, evaluate_folded
+from bnn.evaluation.counting import Progress
 from bnn.evaluation.evaluation import evaluate
 from bnn.images.sets import ImageSet
 from bnn.networks.network import FoldedNetwork, network_sha256
 from bnn.study.rate_pairs import count_rate_pairs
-from reliability.networks.study import BER_GRID, NetworkOptions, NetworkStudy, Tick
+from reliability.networks.study import BER_GRID, NetworkOptions, NetworkStudy
 
 TREATMENTS = {"fixed": FIXED, "folded": FOLDED_FOR_EACH, "calibrated": PER_CHIP}
 """Treatments of thresholds by their word at the command line."""
@@ -59,7 +60,7 @@ def treated_study(
     record: dict[str, Any],
     *,
     treatment: str,
-    tick: Tick,
+    tick: Progress,
 ) -> NetworkStudy:
     """Count answers of every chip at every BER of the grid.
 
@@ -108,7 +109,7 @@ def treated_study(
             chips=chips,
             seed=options.seed,
             threads=options.threads,
-            tick=tick,
+            progress=tick,
         )
     found = {**record, "network_sha256": network_sha256(reference.network)}
     return NetworkStudy(counts, found, unequal=unequal)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import reliability.device.study as device_study
+import reliability.device.fits as device_fits
 from devicefit.distributions.sensing import SensingOptions
 from devicefit.families.frame import Frame, deviation_basis
 from devicefit.families.registry import FAMILIES
@@ -216,7 +216,7 @@ def broken(families: tuple[str, ...]) -> Callable[..., DevicePosterior]:
 
 
 def test_one_family_fails(decide: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_study, "fit", broken(("lognormal",)))
+    monkeypatch.setattr(device_fits, "fit", broken(("lognormal",)))
     values, text, html = decide(fitted_again())
     assert list(values["device"]["families"]) == ["student-t"]
     gate = next(g for g in values["gates"] if g["name"] == "families fitted")
@@ -249,7 +249,7 @@ def fitted_again() -> DeviceStudy:
 
 
 def test_all_families_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_study, "fit", broken(("lognormal", "student-t")))
+    monkeypatch.setattr(device_fits, "fit", broken(("lognormal", "student-t")))
     with pytest.raises(ValueError, match=r"no family could be fitted \(lognormal: .*student-t: "):
         fitted_again()
 
